@@ -1,0 +1,222 @@
+"""The one frozen description of an accelerator, shared by the golden model, the RTL, the benches and the builds."""
+
+import dataclasses
+from typing import Any, Literal
+
+from latte.golden.errors import LatteError
+
+__all__ = ["AttentionConfig", "PRESETS", "ceil_div", "ceil_log2", "preset"]
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return ``a / b`` rounded up, for ``b > 0``."""
+    return -(-a // b)
+
+
+def ceil_log2(n: int) -> int:
+    """Return the number of bits that count from 0 to ``n - 1`` (0 for ``n = 1``)."""
+    return (n - 1).bit_length()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """Sizes and parallelism of one LATTE attention core.
+
+    Numeric fields decide the bits of the result; parallelism fields decide area and cycles only.
+
+    Parameters
+    ----------
+    head_dim
+        Elements of a query, key or value vector, ``d``.
+    max_seq_len
+        Keys (and values) a scratchpad bank holds.
+    heads
+        Entries of the head-wise register file (``tau`` and softmax scale per block and head).
+    split
+        ``"balanced"``: both 4-bit halves signed; ``"slice"``: high half signed, low half unsigned.
+    weight_bits
+        Width of an unsigned softmax weight.
+    exp_frac_bits
+        Fraction bits of the base-2 exponent; the table of powers has ``2**exp_frac_bits`` entries.
+    reciprocal_bits
+        Index bits of the reciprocal table of the normaliser (linear interpolation between entries).
+    fraction_bits
+        Fraction bits of an output element, in units of one V step.
+    query_lanes
+        Query rows that share each key read: one tile of the score estimator.
+    key_lanes
+        Keys estimated per cycle for each of the ``query_lanes`` rows.
+    dim_lanes
+        Vector elements the estimator multiplies per cycle; below ``head_dim`` it is time-multiplexed.
+    compensation_lanes
+        Elements of the cross products computed per cycle; a survivor takes ``ceil(d / lanes)`` cycles.
+    value_lanes
+        Elements of P·V accumulated per cycle.
+    normalizer_lanes
+        Output elements normalised per cycle; the width of one beat of the output stream.
+    bus_bytes
+        int8 elements per beat of each of the Q, K and V input streams.
+    kv_banks
+        2: the next head's keys and values are loaded while this one computes; 1: half the memory, no overlap.
+    query_rows
+        Rows of the query ring buffer, from arrival until the compensation unit is done with them.
+    survivor_fifo_depth
+        Groups of estimates waiting for compensation.
+    pe_structure
+        Dot products of the score estimator: ``"table"`` (distributed arithmetic in LUT RAM), ``"multiplier"``
+        (portable) or ``"dsp"``.
+
+    Raises
+    ------
+    LatteError
+        A field is out of range, or the fields contradict each other; the message names the field.
+    """
+
+    name: str = "custom"
+    head_dim: int = 64
+    max_seq_len: int = 1024
+    heads: int = 144
+    split: Literal["balanced", "slice"] = "balanced"
+    weight_bits: int = 12
+    exp_frac_bits: int = 10
+    reciprocal_bits: int = 9
+    fraction_bits: int = 8
+    query_lanes: int = 2
+    key_lanes: int = 1
+    dim_lanes: int = 64
+    compensation_lanes: int = 22
+    value_lanes: int = 22
+    normalizer_lanes: int = 2
+    bus_bytes: int = 2
+    kv_banks: int = 2
+    query_rows: int = 128
+    survivor_fifo_depth: int = 512
+    pe_structure: Literal["table", "multiplier", "dsp"] = "table"
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "head_dim": (4, 256), "max_seq_len": (1, 4096), "heads": (1, 4096), "weight_bits": (4, 16),
+            "exp_frac_bits": (4, 12), "reciprocal_bits": (4, 10), "fraction_bits": (0, 9), "query_lanes": (1, 64),
+            "key_lanes": (1, 64), "dim_lanes": (1, 256), "compensation_lanes": (1, 256), "value_lanes": (1, 256),
+            "normalizer_lanes": (1, 256), "bus_bytes": (1, 64), "kv_banks": (1, 2), "query_rows": (4, 4096),
+            "survivor_fifo_depth": (4, 65536),
+        }
+        for field, (low, high) in ranges.items():
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise LatteError(f"{field} must be an integer from {low} to {high}, not {value!r}")
+        for field, allowed in (("split", ("balanced", "slice")), ("pe_structure", ("table", "multiplier", "dsp"))):
+            if getattr(self, field) not in allowed:
+                raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
+        if self.head_dim % self.bus_bytes:
+            raise LatteError(f"bus_bytes = {self.bus_bytes} must divide head_dim = {self.head_dim}")
+        if self.head_dim % self.dim_lanes:
+            raise LatteError(f"dim_lanes = {self.dim_lanes} must divide head_dim = {self.head_dim}")
+        if self.dim_lanes < self.head_dim and self.pe_structure != "multiplier":
+            raise LatteError(f"dim_lanes = {self.dim_lanes} < head_dim = {self.head_dim} time-multiplexes the array, "
+                             "which needs pe_structure = 'multiplier'")
+        for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
+            lanes = getattr(self, field)
+            if lanes > self.head_dim:
+                raise LatteError(f"{field} = {lanes} must not exceed head_dim = {self.head_dim}")
+            if lanes % self.bus_bytes:
+                raise LatteError(f"bus_bytes = {self.bus_bytes} must divide {field} = {lanes}")
+        if self.head_dim % self.normalizer_lanes or self.value_lanes % self.normalizer_lanes:
+            raise LatteError(f"normalizer_lanes = {self.normalizer_lanes} must divide head_dim = {self.head_dim} and "
+                             f"value_lanes = {self.value_lanes}")
+        if self.query_rows < 4 * self.query_lanes:
+            raise LatteError(f"query_rows = {self.query_rows} must be at least 4 x query_lanes = "
+                             f"{4 * self.query_lanes}, so that tiles can be prefetched")
+
+    @property
+    def pairs_per_cycle(self) -> int:
+        """(query, key) pairs in one beat of the estimator."""
+        return self.query_lanes * self.key_lanes
+
+    @property
+    def dim_slices(self) -> int:
+        """Cycles one key group takes in the estimator."""
+        return self.head_dim // self.dim_lanes
+
+    @property
+    def compensation_slices(self) -> int:
+        """Cycles one survivor takes in the compensation unit."""
+        return ceil_div(self.head_dim, self.compensation_lanes)
+
+    @property
+    def value_slices(self) -> int:
+        """Cycles one survivor takes in the value accumulator."""
+        return ceil_div(self.head_dim, self.value_lanes)
+
+    @property
+    def est_bits(self) -> int:
+        """Signed width of an estimate; also the unsigned width of a ``tau`` code."""
+        return 8 + ceil_log2(self.head_dim)
+
+    @property
+    def cross_bits(self) -> int:
+        """Signed width of the sum of the two cross products."""
+        return 9 + ceil_log2(self.head_dim)
+
+    @property
+    def score_bits(self) -> int:
+        """Signed width of a compensated score."""
+        return self.est_bits + 8
+
+    @property
+    def sum_bits(self) -> int:
+        """Unsigned width of a row's sum of weights."""
+        return self.weight_bits + max(1, ceil_log2(self.max_seq_len))
+
+    @property
+    def acc_bits(self) -> int:
+        """Signed width of one element of a row's weighted sum of values."""
+        return self.sum_bits + 8
+
+    @property
+    def out_bits(self) -> int:
+        """Signed width of one output element."""
+        return 8 + self.fraction_bits
+
+    @property
+    def tau_keep_all(self) -> int:
+        """The all-ones ``tau`` code: every key survives."""
+        return (1 << self.est_bits) - 1
+
+    def replace(self, **changes: Any) -> "AttentionConfig":
+        """Return a copy with some fields changed, validated again."""
+        unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(self)})
+        if unknown:
+            raise LatteError(f"unknown configuration field {unknown[0]!r}")
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for result files."""
+        return dataclasses.asdict(self)
+
+
+PRESETS: dict[str, AttentionConfig] = {
+    # One time-multiplexed multiplier row: what an iCE40 UP5K holds.
+    "tiny": AttentionConfig(
+        name="tiny", max_seq_len=64, heads=16, query_lanes=1, dim_lanes=8, compensation_lanes=2, value_lanes=2,
+        normalizer_lanes=1, kv_banks=1, query_rows=16, survivor_fifo_depth=32, exp_frac_bits=8, reciprocal_bits=8,
+        pe_structure="multiplier"),
+    # Two pairs a cycle, a third of a survivor a cycle: 15 % kept loads P·V and compensation to 89 %, in 22 multipliers.
+    "small": AttentionConfig(name="small"),
+    # Six pairs and one survivor a cycle.
+    "base": AttentionConfig(
+        name="base", query_lanes=6, compensation_lanes=64, value_lanes=64, normalizer_lanes=8, bus_bytes=16),
+}
+
+
+def preset(name: str, **changes: Any) -> AttentionConfig:
+    """Return the named preset, with some fields changed.
+
+    Raises
+    ------
+    LatteError
+        No such preset or field, or an impossible combination.
+    """
+    if name not in PRESETS:
+        raise LatteError(f"unknown configuration {name!r}; the presets are {', '.join(PRESETS)}")
+    return PRESETS[name].replace(**changes)

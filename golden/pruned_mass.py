@@ -1,0 +1,189 @@
+"""Compensation for pruned keys: their softmax mass, from the estimates, back in the denominator and, with mean(V), in the output.
+
+Top-Theta (arXiv 2502.08363, section 3.3) restores the softmax denominator and adds ``(1 - sum p) * mean(V)``. In LATTE the
+estimates of the pruned keys are there anyway, so their mass is known row by row::
+
+    filter scan:   M0 = sum over pruned keys of weight(256 * (rowmax - est))      relative to the row's largest estimate
+    softmax:       M  = M0 * 2**(scale * (256 * rowmax - score_max))              relative to the row's largest score
+    normaliser:    out = (sum w v + g_m * M * mean(V)) / (sum w + g_d * M)        g_d, g_m per head
+
+The mean is that of the visible keys. It enters P·V as one virtual survivor: its value vector is the running sum of V, 18
+bits for 1024 keys, and its weight the mass per key, so a causal head needs no vector division per row.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from latte.golden.attention import HeadParameters, HeadTrace, attend
+from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
+from latte.golden.normalizer import RECIPROCAL_FRAC_BITS, normalize, reciprocal
+from latte.golden.score_estimator import integer_matmul
+from latte.golden.softmax import exp2_table
+
+__all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "NO_COMPENSATION", "UNIT_BITS", "UNIT_FRAC_BITS", "CompensatedTrace",
+           "Gains", "accumulate_virtual_survivor", "apply_gain", "attend_compensated", "gap_weights", "pruned_mass",
+           "rescale_mass", "unit_weight"]
+
+GAIN_FRAC_BITS = 6
+GAIN_MAX = 255
+"""Gains are unsigned 8-bit codes in steps of 1/64: 0 to 3.98."""
+UNIT_FRAC_BITS = 7
+UNIT_BITS = 17
+"""The virtual survivor's weight: 7 bits finer than a weight, and the positive range of an 18-bit multiplier operand."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gains:
+    """Head-wise gain codes, in steps of ``2**-GAIN_FRAC_BITS``.
+
+    Parameters
+    ----------
+    denominator
+        Of the pruned mass in the denominator.
+    mean
+        Of the pruned mass on mean(V); at most `denominator`, or the quotient could leave the range of V.
+    """
+
+    denominator: int
+    mean: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mean <= self.denominator <= GAIN_MAX:
+            raise LatteError(f"gain codes must satisfy 0 <= mean <= denominator <= {GAIN_MAX}, not mean = {self.mean}, "
+                             f"denominator = {self.denominator}")
+
+    @classmethod
+    def encode(cls, denominator: float, mean: float) -> "Gains":
+        """Encode real gains, rounding half up and saturating at the register."""
+        codes = [min(GAIN_MAX, int(np.floor(gain * (1 << GAIN_FRAC_BITS) + 0.5))) for gain in (denominator, mean)]
+        return cls(*codes)
+
+
+NO_COMPENSATION = Gains(0, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompensatedTrace:
+    """What the compensation adds to a head's trace; all int64.
+
+    Parameters
+    ----------
+    head
+        The trace, whose `weight_sum`, `accumulated` and `output` include the compensation.
+    row_mass : [m]
+        Pruned mass relative to the largest estimate.
+    mass : [m]
+        The same relative to the largest surviving score.
+    unit : [m]
+        Weight of the virtual survivor, ``2**-UNIT_FRAC_BITS`` of a weight step.
+    value_sum : [m, d]
+        Sum of the visible values: the virtual survivor's value vector.
+    """
+
+    head: HeadTrace
+    row_mass: np.ndarray
+    mass: np.ndarray
+    unit: np.ndarray
+    value_sum: np.ndarray
+
+
+def gap_weights(gap: np.ndarray, scale_code: tuple[int, int], config: AttentionConfig) -> np.ndarray:
+    """Return the weight of a key whose estimate lies `gap` below the largest: softmax of ``256 * gap`` score steps.
+
+    Parameters
+    ----------
+    gap : int64, any shape, not negative
+    scale_code
+        The head's softmax scale (mantissa, shift), the same as of the survivors.
+    """
+    mantissa, shift = scale_code
+    exponent = ((gap << 8) * mantissa + ((1 << shift) >> 1)) >> shift
+    octaves = np.minimum(exponent >> config.exp_frac_bits, config.weight_bits + 1)
+    entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
+    return (entry + ((np.int64(1) << octaves) >> 1)) >> octaves
+
+
+def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, scale_code: tuple[int, int],
+                config: AttentionConfig) -> np.ndarray:
+    """Return the sum of the weights of pruned keys, relative to the row's largest estimate, int64 [m].
+
+    Parameters
+    ----------
+    estimates : int64 [m, n]
+    row_max : int64 [m]
+    pruned : bool [m, n]
+        Visible and not kept.
+    """
+    gap = np.where(pruned, row_max[:, None] - estimates, 0)
+    return np.where(pruned, gap_weights(gap, scale_code, config), 0).sum(axis=1)
+
+
+def rescale_mass(row_mass: np.ndarray, row_max: np.ndarray, score_max: np.ndarray, scale_code: tuple[int, int],
+                 config: AttentionConfig) -> np.ndarray:
+    """Return the mass relative to the largest surviving score, which may lie above or below the largest estimate.
+
+    ``row_mass * table[fraction] / 2**(weight_bits + octaves)``, rounded half up, saturating at `sum_bits`.
+    """
+    mantissa, shift = scale_code
+    exponent = ((score_max - 256 * row_max) * mantissa + ((1 << shift) >> 1)) >> shift
+    entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
+    limit = (1 << config.sum_bits) - 1
+    octaves = np.clip(exponent >> config.exp_frac_bits, -config.sum_bits, config.sum_bits)
+    right = np.maximum(config.weight_bits + octaves, 0)
+    left = np.maximum(-config.weight_bits - octaves, 0)
+    scaled = (((row_mass * entry) << left) + ((np.int64(1) << right) >> 1)) >> right
+    return np.minimum(scaled, limit)
+
+
+def apply_gain(mass: np.ndarray, gain: int) -> np.ndarray:
+    """Return ``mass * gain / 2**GAIN_FRAC_BITS``, rounded half up, int64 [m]."""
+    return (mass * gain + (1 << (GAIN_FRAC_BITS - 1))) >> GAIN_FRAC_BITS
+
+
+def unit_weight(mass: np.ndarray, keys: np.ndarray, config: AttentionConfig) -> np.ndarray:
+    """Return the mass per visible key with `UNIT_FRAC_BITS` fraction bits, rounded half up, saturating at `UNIT_BITS`.
+
+    The division uses the normaliser's reciprocal.
+
+    Parameters
+    ----------
+    mass : int64 [m]
+    keys : int64 [m]
+        Visible keys of the row.
+    """
+    mantissa, exponent = reciprocal(keys, config)
+    drop = RECIPROCAL_FRAC_BITS - UNIT_FRAC_BITS + exponent
+    return np.minimum((mass * mantissa + (np.int64(1) << (drop - 1))) >> drop, (1 << UNIT_BITS) - 1)
+
+
+def accumulate_virtual_survivor(accumulated: np.ndarray, unit: np.ndarray, value_sum: np.ndarray) -> np.ndarray:
+    """Return ``accumulated + unit * value_sum / 2**UNIT_FRAC_BITS``, the product rounded half up, int64 [m, d]."""
+    return accumulated + ((unit[:, None] * value_sum + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)
+
+
+def attend_compensated(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParameters, gains: Gains,
+                       config: AttentionConfig, *, causal: bool) -> CompensatedTrace:
+    """Compute LATTE attention of one head with compensation; with `NO_COMPENSATION` equal to `attend`.
+
+    Parameters
+    ----------
+    q : int8 [m, d]
+    k, v : int8 [n, d]
+    parameters, gains
+        The head's entry of the register file.
+    causal
+        As for `latte.golden.attention.attend`.
+    """
+    trace = attend(q, k, v, parameters, config, causal=causal)
+    scale_code = (parameters.scale_mantissa, parameters.scale_shift)
+    row_mass = pruned_mass(trace.estimate, trace.row_max, trace.visible & ~trace.keep, scale_code, config)
+    mass = rescale_mass(row_mass, trace.row_max, trace.score_max, scale_code, config)
+    unit = unit_weight(apply_gain(mass, gains.mean), trace.visible.sum(axis=1), config)
+    value_sum = integer_matmul(trace.visible, v)
+    accumulated = accumulate_virtual_survivor(trace.accumulated, unit, value_sum)
+    weight_sum = trace.weight_sum + apply_gain(mass, gains.denominator)
+    head = dataclasses.replace(trace, accumulated=accumulated, weight_sum=weight_sum,
+                               output=normalize(accumulated, weight_sum, config))
+    return CompensatedTrace(head, row_mass, mass, unit, value_sum)

@@ -99,7 +99,7 @@ class AttentionConfig:
             "exp_frac_bits": (4, 12), "reciprocal_bits": (4, 10), "fraction_bits": (0, 9), "query_lanes": (1, 64),
             "key_lanes": (1, 64), "dim_lanes": (1, 256), "compensation_lanes": (1, 256), "value_lanes": (1, 256),
             "normalizer_lanes": (1, 256), "bus_bytes": (1, 64), "kv_banks": (1, 2), "query_rows": (4, 4096),
-            "survivor_fifo_depth": (4, 65536),
+            "survivor_fifo_depth": (16, 65536),
         }
         for field, (low, high) in ranges.items():
             value = getattr(self, field)
@@ -124,6 +124,9 @@ class AttentionConfig:
         if self.head_dim % self.normalizer_lanes or self.value_lanes % self.normalizer_lanes:
             raise LatteError(f"normalizer_lanes = {self.normalizer_lanes} must divide head_dim = {self.head_dim} and "
                              f"value_lanes = {self.value_lanes}")
+        if self.key_lanes & (self.key_lanes - 1):
+            raise LatteError(f"key_lanes = {self.key_lanes} must be a power of two, so that a key's memory is the low "
+                             "bits of its index")
         if self.query_rows < 4 * self.query_lanes:
             raise LatteError(f"query_rows = {self.query_rows} must be at least 4 x query_lanes = "
                              f"{4 * self.query_lanes}, so that tiles can be prefetched")

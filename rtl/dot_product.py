@@ -88,12 +88,6 @@ class AdderTree(wiring.Component):
         nodes = [self.terms[i] for i in range(self.count)]
         owed = [(self.carry_a[i], self.carry_b[i]) for i in range(self.count)] if self.carries else None
 
-        def register(value, name):
-            # Not reset: what matters is whether a result is valid, and the array tracks that.
-            stage = Signal(value.shape(), name=name, reset_less=True)
-            m.d.sync += stage.eq(value)
-            return stage
-
         for level in range(self.latency):
             sums, debts = [], []
             for i in range(0, len(nodes), 2):
@@ -104,9 +98,9 @@ class AdderTree(wiring.Component):
                     total = (Cat(a, nodes[i]).as_signed() + Cat(b, nodes[i + 1]).as_signed())[1:].as_signed()
                 else:
                     total, debt = nodes[i] + nodes[i + 1], None
-                sums.append(register(total, f"sum_{level}_{i // 2}"))
+                sums.append(register(m, total, f"sum_{level}_{i // 2}"))
                 if self.carries:
-                    debts.append(tuple(register(bit, f"owed_{level}_{i // 2}_{n}") for n, bit in zip("ab", debt)))
+                    debts.append(tuple(register(m, bit, f"owed_{level}_{i // 2}_{n}") for n, bit in zip("ab", debt)))
             nodes, owed = sums, debts
 
         m.d.comb += self.sum.eq(nodes[0])
@@ -122,24 +116,25 @@ class PairTableDot(wiring.Component):
     Distributed arithmetic with offset binary coding, on pairs. Take bit ``b`` of the two keys of a pair,
     ``x`` and ``y``, and ``C = q0 + q1``, ``D = q0 - q1``. Then::
 
-        x*q0 + y*q1 = C/2 +- M/2     with  M = C where x == y else D,  and the sign + where x is set
+        -(x*q0 + y*q1) = -C/2 -+ M/2     with  M = C where x == y else D,  and the sign - where x is set
 
-    so one LUT4 per bit, ``(x == y ? half_sum : half_diff) ^ ~x``, replaces two AND gates per bit *and* their
-    adder. Three things have to be put right. With ``p`` the common parity of C and D:
+    so one LUT4 per bit, ``(x == y ? half_sum : half_diff) ^ x``, replaces two AND gates per bit *and* their
+    adder. (The negative is computed because its XOR needs no inverter.) What the LUTs leave out:
 
-    * an inverted term is one short of a negated one, unless p = 1 where the lost half makes up for it:
-      the `AdderTree` adds the carry ``~x & even``;
-    * ``(C + p)/2`` is missing in every plane. The planes weigh 1 + 2 + 4 - 8 = -1, so it is subtracted
-      once, over all pairs: `offset`, computed when the row is loaded;
-    * each of the four trees still owes one carry at its root; together they are a 4-bit signed number.
+    * an inverted term is one short of a negated one, unless C and D are odd, where the half that was rounded
+      away makes up for it: `AdderTree` adds the carry ``x & even``;
+    * ``-floor(C/2)`` is missing in every plane. The planes weigh 1 + 2 + 4 - 8 = -1, so it is put right once,
+      by the sum of all half sums, which is made when the row is loaded: `offset`;
+    * each of the four trees owes a carry at its root; together they are a 4-bit signed number.
 
     ::
 
-        select, invert -> LUT4 --+-> AdderTree, bit plane 0 --+
-        (4 planes)               +-> AdderTree, bit plane 1 --+-> p0 + 2 p1 + 4 p2 - 8 p3 - offset -> sum
-        entries (held) --> ...   +-> ...                    --+
+        invert, differ --> LUT4s -> AdderTree, bit plane 0 -> p0 --+
+        (4 planes)     --> LUT4s -> AdderTree, bit plane 1 -> p1 --+-> 8 p3 - 4 p2 - 2 p1 - p0 - owed - offset
+        entries (held) --> LUT4s -> AdderTree, bit plane 2 -> p2 --+
+                       --> LUT4s -> AdderTree, bit plane 3 -> p3 --+
 
-    Latency: `latency` = ``ceil(log2(pairs)) + 3`` cycles. Throughput: one per cycle. Rounding: none.
+    Latency: `latency` = ``ceil(log2(head_dim)) + 3`` cycles. Throughput: one per cycle. Rounding: none.
     `offset` is read `offset_delay` cycles after the other inputs.
 
     Source: the bit-split PE of LATTE (arXiv 2404.07519), with its high x high multipliers replaced by tables.
@@ -154,24 +149,24 @@ class PairTableDot(wiring.Component):
     entries : In(ArrayLayout(PairEntry, head_dim / 2))
         The query row.
     invert : In(ArrayLayout(head_dim / 2, 4))
-        Per bit plane and pair: the first key's bit is clear.
+        Per bit plane and pair: the first key element's bit.
     differ : In(ArrayLayout(head_dim / 2, 4))
-        Per bit plane and pair: the two keys' bits differ.
+        Per bit plane and pair: the bits of its two key elements differ.
     offset : In(signed(4 + ceil_log2(head_dim / 2)))
-        ``sum(ceil((q0 + q1) / 2))`` over the pairs.
+        Sum of all half sums.
     sum : Out(signed(8 + ceil_log2(head_dim)))
     """
 
     def __init__(self, head_dim):
         self.head_dim = head_dim
         self.pairs = head_dim // 2
-        self.offset_delay = ceil_log2(self.pairs)
+        self.offset_delay = 1 + ceil_log2(self.pairs)
         self.latency = self.offset_delay + 3
         super().__init__({
             "entries": In(data.ArrayLayout(PairEntry, self.pairs)),
             "invert": In(data.ArrayLayout(self.pairs, BITS)),
             "differ": In(data.ArrayLayout(self.pairs, BITS)),
-            "offset": In(signed(BITS + self.offset_delay)),
+            "offset": In(signed(BITS + ceil_log2(self.pairs))),
             "sum": Out(signed(2 * BITS + ceil_log2(head_dim))),
         })
 
@@ -185,13 +180,20 @@ class PairTableDot(wiring.Component):
             for i in range(self.pairs):
                 entry = self.entries[i]
                 chosen = Mux(self.differ[b][i], entry.half_diff, entry.half_sum)
+                term = chosen ^ self.invert[b][i].replicate(BITS)
+                # A register between LUT and adder: they never share a slice, so the wire is long.
                 m.d.comb += [
-                    plane.terms[i].eq(chosen ^ self.invert[b][i].replicate(BITS)),
-                    plane.carry_a[i].eq(self.invert[b][i]),
-                    plane.carry_b[i].eq(self.entries[i].even),
+                    plane.terms[i].eq(register(m, term[:BITS], f"term_{b}_{i}")),
+                    plane.carry_a[i].eq(register(m, self.invert[b][i], f"invert_{b}_{i}")),
+                    plane.carry_b[i].eq(register(m, entry.even, f"even_{b}_{i}")),
                 ]
         owed = Cat(plane.carry for plane in planes).as_signed()
-        merge_planes(m, [plane.sum for plane in planes], self.sum, correction=owed - self.offset)
+        # The small terms join the lower planes, whose adders are shorter.
+        p0, p1, p2, p3 = (plane.sum for plane in planes)
+        low, high = register(m, p0 + (p1 << 1), "low"), register(m, (p3 << 1) - p2, "high")
+        rest = register(m, owed + self.offset, "rest")
+        low, high = register(m, low + rest, "low_and_rest"), register(m, high, "high_delayed")
+        m.d.comb += self.sum.eq(register(m, (high << 2) - low, "result"))
         return m
 
 
@@ -229,7 +231,9 @@ class BitPlaneDot(wiring.Component):
             for d in range(self.dims):
                 m.d.comb += plane.terms[d].eq(self.q[d] & self.k[d].as_unsigned()[b].replicate(BITS))
             sums.append(plane.sum)
-        merge_planes(m, sums, self.sum)
+        p0, p1, p2, p3 = sums
+        low, high = register(m, p0 + (p1 << 1), "low"), register(m, p2 - (p3 << 1), "high")
+        m.d.comb += self.sum.eq(register(m, low + (high << 2), "result"))
         return m
 
 
@@ -292,23 +296,11 @@ class PackedDspDot(wiring.Component):
         return m
 
 
-def merge_planes(m, planes, out, correction=None):
-    """Register ``p0 + 2 p1 + 4 p2 - 8 p3 + correction`` into `out`, an adder per cycle.
+def register(m, value, name):
+    """Return `value`, a cycle later.
 
-    It takes two cycles, or three with a `correction`. Adding the correction before the upper planes
-    keeps its adder short.
+    Without reset: a sum means something only while the array says so, and that is reset.
     """
-    p0, p1, p2, p3 = planes
-    low, high = p0 + (p1 << 1), p2 - (p3 << 1)
-
-    def register(value, name):
-        stage = Signal(value.shape(), name=name, reset_less=True)
-        m.d.sync += stage.eq(value)
-        return stage
-
-    low, high = register(low, "low"), register(high, "high")
-    if correction is not None:
-        correction = register(correction, "correction")
-        low, high = register(low + correction, "low_corrected"), register(high, "high_delayed")
-    result = register(low + (high << 2), "result")
-    m.d.comb += out.eq(result)
+    stage = Signal(value.shape(), name=name, reset_less=True)
+    m.d.sync += stage.eq(value)
+    return stage

@@ -1,11 +1,17 @@
 """The PE array: estimates every score from the high halves of Q and K."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-
-from latte.rtl.dot_product import BITS, AdderTree, BitPlaneDot, PackedDspDot, PairEntry, PairTableDot
+from latte.rtl.dot_product import (
+    BITS,
+    AdderTree,
+    BitPlaneDot,
+    PackedDspDot,
+    PairEntry,
+    PairTableDot,
+)
 
 __all__ = ["ScoreEstimator"]
 
@@ -50,7 +56,7 @@ class QueryTables(wiring.Component):
         self.offset_delay = offset_delay
         self.slice_pairs = -(-self.pairs // self.MAX_SLICES)
         self.slices = -(-self.pairs // self.slice_pairs)
-        self.load_cycles = self.slices + 1
+        self.load_cycles = self.slices + 2
         super().__init__({
             "q": In(stream.Signature(row_layout(head_dim, rows))),
             "k_valid": In(1),
@@ -64,52 +70,55 @@ class QueryTables(wiring.Component):
 
         # Loader: take a row, then go through its slices.
         row = Signal(self.q.payload.row.shape(), reset_less=True)
+        row_bank = Signal(reset_less=True)
+        taken = Signal()
         slices = Signal(data.ArrayLayout(2 * BITS * self.slice_pairs, self.slices), reset_less=True)
-        step = Signal(range(self.slices))
+        step = Signal(range(self.slices + 1))
         busy = Signal()
         m.d.comb += self.q.ready.eq(~busy)
+        m.d.sync += taken.eq(self.q.valid & ~busy)
         with m.If(busy):
-            m.d.sync += [step.eq(step + 1), busy.eq(step != self.slices - 1)]
+            # The extra step lets the last slice reach the shadow registers.
+            m.d.sync += [step.eq(step + 1), busy.eq(step != self.slices)]
         with m.Elif(self.q.valid):
-            m.d.sync += [row.eq(self.q.payload.row), slices.eq(self.q.payload.hi.as_value()),
-                         step.eq(0), busy.eq(1)]
+            m.d.sync += [row.eq(self.q.payload.row), row_bank.eq(self.q.payload.bank),
+                         slices.eq(self.q.payload.hi.as_value()), step.eq(0), busy.eq(1)]
 
+        # Two stages: choose a slice, make its entries.
         elements = Signal(data.ArrayLayout(signed(BITS), 2 * self.slice_pairs), reset_less=True)
+        word = Signal(data.ArrayLayout(PairEntry, self.slice_pairs), reset_less=True)
+        first, last = delay(m, Cat(step == 0, step == self.slices - 1), 2, "ends")
+        made = delay(m, busy & (step != self.slices), 1, "made")
         write = Signal(self.rows)
-        m.d.sync += [elements.eq(slices[step]), write.eq(0)]
+        m.d.sync += elements.eq(slices[step[:ceil_log2(self.slices)]])
         for r in range(self.rows):
-            m.d.sync += write[r].eq(busy & (row == r))
-
-        word = Signal(data.ArrayLayout(PairEntry, self.slice_pairs))
-        m.submodules.offset_tree = tree = AdderTree(self.slice_pairs, signed(BITS), carries=True)
+            m.d.sync += write[r].eq(made & (row == r))
+        m.submodules.offset_tree = tree = AdderTree(self.slice_pairs, signed(BITS))
         for i in range(self.slice_pairs):
             q0, q1 = elements[2 * i], elements[2 * i + 1]
-            odd = q0[0] ^ q1[0]
-            m.d.comb += [
+            m.d.sync += [
                 word[i].half_sum.eq((q0 + q1) >> 1),
                 word[i].half_diff.eq((q0 - q1) >> 1),
-                word[i].even.eq(~odd),
-                tree.terms[i].eq(word[i].half_sum),
-                tree.carry_a[i].eq(odd),
-                tree.carry_b[i].eq(odd),
+                word[i].even.eq(q0[0] == q1[0]),
             ]
+            m.d.comb += tree.terms[i].eq(word[i].half_sum)
 
         # The offset's sum runs behind the entries by the depth of its tree.
-        add = delay(m, Cat(write.any(), step == 1), tree.latency, "add")
+        add = delay(m, Cat(write.any(), first), tree.latency, "add")
         total = Signal(self.offset[0].shape(), reset_less=True)
         total_next = Signal.like(total)
-        m.d.comb += total_next.eq(Mux(add[1], 0, total) + tree.sum + tree.carry)
+        m.d.comb += total_next.eq(Mux(add[1], 0, total) + tree.sum)
         with m.If(add[0]):
             m.d.sync += total.eq(total_next)
-        write_offset = delay(m, write, tree.latency, "write_offset")
+        # Written once, at the end: the last load's offset may not have been copied when this load begins.
+        write_offset = delay(m, Mux(last, write, 0), tree.latency, "write_offset")
 
         # Switch banks when a key asks for the other one. A load into the bank in use means that it is in
         # use no longer, even if no key has asked for the other one yet.
         bank = Signal()
         switch = Signal()
         m.d.sync += switch.eq(0)
-        with m.If((self.k_valid & (self.k_bank != bank))
-                  | (self.q.valid & self.q.ready & (self.q.payload.bank == bank))):
+        with m.If((self.k_valid & (self.k_bank != bank)) | (taken & (row_bank == bank))):
             m.d.sync += [bank.eq(~bank), switch.eq(1)]
         switch_offset = delay(m, switch, self.offset_delay, "switch_offset")
 
@@ -249,11 +258,14 @@ class ScoreEstimator(wiring.Component):
         self._check()
 
         self.slices = self.head_dim // self.dim_lanes
+        structure = {"table": PairTableDot, "multiplier": BitPlaneDot, "dsp": PackedDspDot}[self.pe_structure]
+        keys_per_dot = 2 if self.pe_structure == "dsp" else 1
+        self._dots = [[structure(self.dim_lanes) for _ in range(0, self.key_lanes, keys_per_dot)]
+                      for _ in range(self.query_lanes)]
+        dot = self._dots[0][0]
         if self.pe_structure == "table":
-            dot = PairTableDot(self.head_dim)
             self._rows = QueryTables(self.head_dim, self.query_lanes, dot.offset_delay)
         else:
-            dot = (BitPlaneDot if self.pe_structure == "multiplier" else PackedDspDot)(self.dim_lanes)
             self._rows = QueryMemory(self.head_dim, self.query_lanes, self.dim_lanes)
         self.load_cycles = self._rows.load_cycles
         self.latency = 2 + dot.latency + (self.slices > 1)
@@ -289,20 +301,20 @@ class ScoreEstimator(wiring.Component):
         m.submodules.rows = rows = self._rows
         wiring.connect(m, wiring.flipped(self.q), rows.q)
 
-        # First stage: take the beat in. The second, `encode`, is also what the query side needs in time.
+        # Two stages before the dot products: take the beat in, and encode it. The query side needs both, too.
         k_hi = Signal.like(self.k_hi, reset_less=True)
         m.d.sync += k_hi.eq(self.k_hi)
+        self._slice = Signal(range(self.slices))
+        build = {"table": self._tables, "multiplier": self._planes, "dsp": self._packed}[self.pe_structure]
+        results = build(m, rows, k_hi)
 
-        results = {"table": self._tables, "multiplier": self._planes, "dsp": self._packed}[self.pe_structure](
-            m, rows, k_hi)
-
-        if self.slices == 1:
+        if self.slices > 1:
+            self._accumulate(m, results)
+        else:
+            m.d.comb += self.est_valid.eq(delay(m, self.k_valid, self.latency, "valid"))
             for r in range(self.query_lanes):
                 for lane in range(self.key_lanes):
                     m.d.comb += self.est[r][lane].eq(results[r][lane])
-            m.d.comb += self.est_valid.eq(delay(m, self.k_valid, self.latency, "valid"))
-        else:
-            self._accumulate(m, rows, results)
         return m
 
     def _tables(self, m, rows, k_hi):
@@ -315,9 +327,9 @@ class ScoreEstimator(wiring.Component):
             for i in range(self.head_dim // 2):
                 first, second = k_hi[lane][2 * i], k_hi[lane][2 * i + 1]
                 for b in range(BITS):
-                    m.d.sync += [invert[b][i].eq(~first[b]), differ[b][i].eq(first[b] ^ second[b])]
+                    m.d.sync += [invert[b][i].eq(first[b]), differ[b][i].eq(first[b] ^ second[b])]
             for r in range(self.query_lanes):
-                m.submodules[f"dot_{r}_{lane}"] = dot = PairTableDot(self.head_dim)
+                m.submodules[f"dot_{r}_{lane}"] = dot = self._dots[r][lane]
                 m.d.comb += [
                     dot.entries.eq(rows.entries[r]),
                     dot.offset.eq(rows.offset[r]),
@@ -334,7 +346,7 @@ class ScoreEstimator(wiring.Component):
         results = [[] for _ in range(self.query_lanes)]
         for r in range(self.query_lanes):
             for lane in range(self.key_lanes):
-                m.submodules[f"dot_{r}_{lane}"] = dot = BitPlaneDot(self.dim_lanes)
+                m.submodules[f"dot_{r}_{lane}"] = dot = self._dots[r][lane]
                 m.d.comb += [dot.q.eq(q_hi[r]), dot.k.eq(k_encoded[lane])]
                 results[r].append(dot.sum)
         return results
@@ -342,31 +354,57 @@ class ScoreEstimator(wiring.Component):
     def _packed(self, m, rows, k_hi):
         q_hi = self._read_rows(m, rows)
         results = [[] for _ in range(self.query_lanes)]
-        for lane in range(0, self.key_lanes, 2):
-            paired = lane + 1 < self.key_lanes
+        for n in range(len(self._dots[0])):
+            # An odd last lane shares its multipliers with zeros.
+            pair = [k_hi[lane] if lane < self.key_lanes else k_hi[0].shape().const([0] * self.dim_lanes) for lane in (2 * n, 2 * n + 1)]
+            packed = Signal.like(self._dots[0][n].packed, name=f"packed_{n}", reset_less=True)
+            for d in range(self.dim_lanes):
+                m.d.sync += packed[d].eq(self._dots[0][n].pack(pair[0][d], pair[1][d]))
             for r in range(self.query_lanes):
-                m.submodules[f"dot_{r}_{lane}"] = dot = PackedDspDot(self.dim_lanes)
-                if r == 0:
-                    packed = Signal.like(dot.packed, name=f"packed_{lane}", reset_less=True)
-                    for d in range(self.dim_lanes):
-                        other = k_hi[lane + 1][d] if paired else Const(0)
-                        m.d.sync += packed[d].eq(dot.pack(k_hi[lane][d], other))
+                m.submodules[f"dot_{r}_{n}"] = dot = self._dots[r][n]
                 m.d.comb += [dot.q.eq(q_hi[r]), dot.packed.eq(packed)]
-                results[r] += [dot.sums[n] for n in range(1 + paired)]
+                results[r] += [dot.sums[0], dot.sums[1]]
         return results
 
     def _read_rows(self, m, rows):
-        """Ask `rows` for the slice that the beat names; it comes together with the encoded keys."""
-        index = Signal(range(self.slices))
-        following = Signal(range(self.slices))
+        """Read the slice that each beat is for; it arrives together with the encoded keys."""
         bank = Signal(reset_less=True)
-        self._ends_group = Signal()
-        current = Mux(self.k_first, 0, following) if self.slices > 1 else Const(0)
-        m.d.sync += [bank.eq(self.k_bank), index.eq(current)]
-        with m.If(self.k_valid):
-            m.d.sync += following.eq(current + 1)
+        index = Signal.like(self._slice, reset_less=True)
+        m.d.sync += [bank.eq(self.k_bank), index.eq(self._slice)]
         m.d.comb += [rows.k_bank.eq(bank), rows.k_slice.eq(index)]
         return rows.hi
 
-    def _accumulate(self, m, rows, results):
-        raise NotImplementedError
+    def _accumulate(self, m, results):
+        """Add the slices of a key group."""
+        expected = Signal.like(self._slice)
+        m.d.comb += self._slice.eq(Mux(self.k_first, 0, expected))
+        with m.If(self.k_valid):
+            m.d.sync += expected.eq(self._slice + 1)
+        flags = Cat(self.k_valid, self._slice == 0, self._slice == self.slices - 1)
+        valid, first, last = delay(m, flags, self.latency - 1, "flags")
+        m.d.sync += self.est_valid.eq(valid & last)
+        for r in range(self.query_lanes):
+            for lane in range(self.key_lanes):
+                total = Signal(signed(self.est_bits), name=f"total_{r}_{lane}", reset_less=True)
+                with m.If(valid):
+                    m.d.sync += total.eq(Mux(first, 0, total) + results[r][lane])
+                m.d.comb += self.est[r][lane].eq(total)
+
+
+def row_layout(head_dim, rows):
+    """Payload that loads one query row: which row of which bank, and its high half."""
+    # At least one bit for the row: Signal(range(1)) has none.
+    return data.StructLayout({
+        "row": range(max(2, rows)),
+        "bank": 1,
+        "hi": data.ArrayLayout(signed(BITS), head_dim),
+    })
+
+
+def delay(m, value, cycles, name):
+    """Return `value` as it was `cycles` cycles ago; 0 before a reset."""
+    for n in range(cycles):
+        stage = Signal(len(value), name=f"{name}_{n + 1}")
+        m.d.sync += stage.eq(value)
+        value = stage
+    return value

@@ -1,0 +1,263 @@
+"""Normaliser: one reciprocal per row, one product per output element."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.golden.normalizer import (
+    INTERPOLATION_BITS,
+    NUMERATOR_FRAC_BITS,
+    RECIPROCAL_FRAC_BITS,
+    reciprocal_table,
+)
+from latte.rtl.payloads import output_layout
+from latte.rtl.primitives import RAM_LATENCY, Ram, StreamQueue, delay, next_modulo
+
+__all__ = ["Normalizer", "Reciprocal", "RowScaler"]
+
+
+def exponent_shape(config: AttentionConfig) -> range:
+    """Shape of the place of the leading one of a sum of weights, above the smallest: `weight_bits` - 1."""
+    return range(config.sum_bits - config.weight_bits + 1)
+
+
+class Reciprocal(wiring.Component):
+    """``1 / weight_sum`` as mantissa and exponent: `latte.golden.normalizer.reciprocal`.
+
+    ::
+
+        sum -> leading one -> shift left -> index -> table of base and slope -> base - slope * remainder
+                                         -> remainder ------------------------------------^
+
+    A row's sum is at least ``2**weight_bits - 1``, the weight of its largest score, which bounds the shifter.
+
+    Latency: `latency` cycles. Throughput: one per cycle.
+
+    Members
+    -------
+    weight_sum : In(sum_bits)
+    mantissa : Out(17)
+    exponent : Out
+        Place of the leading one, less ``weight_bits - 1``.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        self.latency = 6 + RAM_LATENCY
+        super().__init__({"weight_sum": In(config.sum_bits), "mantissa": Out(RECIPROCAL_FRAC_BITS),
+                          "exponent": Out(exponent_shape(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        index_bits = config.reciprocal_bits
+        fraction_bits = index_bits + INTERPOLATION_BITS
+        places = config.sum_bits - config.weight_bits
+        exponent = Signal(exponent_shape(config), reset_less=True)
+        weight_sum = Signal(config.sum_bits, reset_less=True)
+        m.d.sync += [weight_sum.eq(self.weight_sum), exponent.eq(0)]
+        for place in range(1, places + 1):
+            with m.If(self.weight_sum[config.weight_bits - 1 + place]):
+                m.d.sync += exponent.eq(place)
+
+        # Two stages of shifting bring the leading one to the top; the bits below it are index and remainder.
+        low_bits = (len(exponent) + 1) // 2
+        distance = Signal(range(places + 1), reset_less=True)
+        shifted = Signal(config.sum_bits, reset_less=True)
+        aligned = Signal(config.sum_bits, reset_less=True)
+        m.d.sync += [
+            distance.eq(places - exponent), shifted.eq(weight_sum),
+        ]
+        coarse = Signal(config.sum_bits, reset_less=True)
+        fine_distance = Signal(low_bits, reset_less=True)
+        m.d.sync += [
+            coarse.eq((shifted << (distance[low_bits:] << low_bits))[:config.sum_bits]),
+            fine_distance.eq(distance[:low_bits]),
+            aligned.eq((coarse << fine_distance)[:config.sum_bits]),
+        ]
+        below = Cat(Const(0, fraction_bits), aligned[:-1])[-fraction_bits:]
+        index, remainder = below[INTERPOLATION_BITS:], below[:INTERPOLATION_BITS]
+
+        base, slope = reciprocal_table(index_bits)
+        entry = data.StructLayout({"base": RECIPROCAL_FRAC_BITS, "slope": int(slope.max()).bit_length()})
+        m.submodules.table = table = Ram(entry, 1 << index_bits, [
+            {"base": int(b), "slope": int(s)} for b, s in zip(base, slope, strict=True)])
+        m.d.comb += table.read_addr.eq(index)
+        remainder = delay(m, remainder, RAM_LATENCY, name="remainder", reset_less=True)
+        step = Signal(range(int(slope.max()) << INTERPOLATION_BITS), reset_less=True)
+        base = delay(m, table.read_data.base, 1, name="base", reset_less=True)
+        m.d.sync += [
+            step.eq(table.read_data.slope * remainder),
+            self.mantissa.eq(base - ((step + (1 << (INTERPOLATION_BITS - 1))) >> INTERPOLATION_BITS)),
+        ]
+        m.d.comb += self.exponent.eq(delay(m, exponent, self.latency - 1, name="exponent", reset_less=True))
+        return m
+
+
+class RowScaler(wiring.Component):
+    """``round(numerator * reciprocal)`` of `normalizer_lanes` elements: `latte.golden.normalizer.normalize`.
+
+    The numerator is shifted to 18 bits, so that the product takes one 18 x 18 multiplier.
+
+    Latency: `latency` cycles. Throughput: one beat per cycle. The result is limited to `out_bits`, which only the
+    rounding of -128 can exceed.
+
+    Members
+    -------
+    numerator : In(ArrayLayout(signed(acc_bits), normalizer_lanes))
+    mantissa, exponent : In
+        From `Reciprocal`.
+    quotient : Out(ArrayLayout(signed(out_bits), normalizer_lanes))
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        self.latency = 6
+        lanes = config.normalizer_lanes
+        super().__init__({
+            "numerator": In(data.ArrayLayout(signed(config.acc_bits), lanes)),
+            "mantissa": In(RECIPROCAL_FRAC_BITS), "exponent": In(exponent_shape(config)),
+            "quotient": Out(data.ArrayLayout(signed(config.out_bits), lanes))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        operand = signed(8 + NUMERATOR_FRAC_BITS + 1)
+        least = config.weight_bits - 1
+        high_bits = len(self.exponent) // 2
+        low_bits = len(self.exponent) - high_bits
+        low_shift = delay(m, self.exponent[:low_bits], 1, name="low_shift", reset_less=True)
+        mantissa = delay(m, self.mantissa, 2, name="mantissa", reset_less=True)
+        drop = RECIPROCAL_FRAC_BITS + NUMERATOR_FRAC_BITS - config.fraction_bits
+        limit = 1 << (config.out_bits - 1)
+
+        def stage(value, name, shape=None):
+            register = Signal(shape or value.shape(), name=name, reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
+
+        for n in range(config.normalizer_lanes):
+            scaled = (self.numerator[n] << NUMERATOR_FRAC_BITS) >> least
+            coarse = stage(scaled >> (self.exponent[low_bits:] << low_bits), f"coarse_{n}")
+            numerator = stage(coarse >> low_shift, f"fine_{n}", operand)
+            product = stage(stage(numerator * mantissa, f"product_{n}"), f"piped_{n}")
+            rounded = stage((product + (1 << (drop - 1))) >> drop, f"rounded_{n}")
+            limited = Mux(rounded < -limit, -limit, Mux(rounded > limit - 1, limit - 1, rounded))
+            m.d.comb += self.quotient[n].eq(stage(limited, f"quotient_{n}", signed(config.out_bits)))
+        return m
+
+
+class Normalizer(wiring.Component):
+    """Divides each row by its sum of weights and sends it out, `normalizer_lanes` elements per beat::
+
+        word -> [arriving row] -> [leaving row] -> element mux -> RowScaler -> queue -> o
+        weight_sum -> Reciprocal ----^------------------------------^
+
+    Both rows are one chain of word registers: filling, handing over and emptying all shift it, which costs no
+    multiplexer. One row arrives while another leaves.
+
+    Latency: `value_slices` + 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
+    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 5 + value_slices)`` cycles or a little more.
+
+    Members
+    -------
+    row_reserve : In(1)
+        A row is under way; allowed while `row_room`.
+    row_room : Out(1)
+    sum_valid, weight_sum, job_last : In
+    word_valid, word : In
+    o : Out(stream of output_layout)
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({
+            "row_reserve": In(1), "row_room": Out(1),
+            "sum_valid": In(1), "weight_sum": In(config.sum_bits), "job_last": In(1),
+            "word_valid": In(1), "word": In(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
+            "o": Out(stream.Signature(output_layout(config)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        slices = config.value_slices
+        reserved, words = Signal(), Signal(range(slices + 1))
+        leaving_valid, handing = Signal(), Signal(range(slices + 1))
+        advance = Signal()
+
+        m.submodules.reciprocal = reciprocal = Reciprocal(config)
+        m.d.comb += reciprocal.weight_sum.eq(self.weight_sum)
+        reciprocal_ready = Signal()
+        arriving = Signal(data.StructLayout({"mantissa": RECIPROCAL_FRAC_BITS, "exponent": exponent_shape(config),
+                                             "job_last": 1}), reset_less=True)
+        leaving = Signal.like(arriving, reset_less=True)
+        with m.If(delay(m, self.sum_valid, reciprocal.latency, name="sum_valid")):
+            m.d.sync += [reciprocal_ready.eq(1), arriving.mantissa.eq(reciprocal.mantissa),
+                         arriving.exponent.eq(reciprocal.exponent)]
+        with m.If(self.sum_valid):
+            m.d.sync += arriving.job_last.eq(self.job_last)
+
+        hand_over = Signal()
+        m.d.comb += [
+            hand_over.eq((words == slices) & reciprocal_ready & ~leaving_valid & (handing == 0)),
+            self.row_room.eq(~reserved),
+        ]
+        with m.If(self.row_reserve):
+            m.d.sync += reserved.eq(1)
+        with m.If(self.word_valid):
+            m.d.sync += words.eq(words + 1)
+        with m.If(hand_over):
+            m.d.sync += [handing.eq(slices), leaving.eq(arriving), reciprocal_ready.eq(0), words.eq(0)]
+        with m.If(handing != 0):
+            m.d.sync += handing.eq(handing - 1)
+            with m.If(handing == 1):
+                m.d.sync += [reserved.eq(0), leaving_valid.eq(1)]
+
+        row = data.ArrayLayout(self.word.shape(), slices)
+        arriving_words, leaving_words = Signal(row, reset_less=True), Signal(row, reset_less=True)
+        with m.If(self.word_valid | (handing != 0)):
+            m.d.sync += [arriving_words[s].eq(arriving_words[s + 1]) for s in range(slices - 1)]
+            m.d.sync += arriving_words[slices - 1].eq(self.word)
+        with m.If(advance | (handing != 0)):
+            m.d.sync += [leaving_words[s].eq(leaving_words[s + 1]) for s in range(slices - 1)]
+            m.d.sync += leaving_words[slices - 1].eq(arriving_words[0])
+        self._send(m, leaving_valid, leaving_words[0], leaving, advance)
+        return m
+
+    def _send(self, m, leaving_valid, word, leaving, advance):
+        """Send the leaving row out, beat by beat, while the output queue has room."""
+        config = self.config
+        lanes = config.normalizer_lanes
+        beats, beats_per_word = config.head_dim // lanes, config.value_lanes // lanes
+        m.submodules.scaler = scaler = RowScaler(config)
+        latency = scaler.latency + 1
+        depth = 2 * (latency + 4)
+        m.submodules.queue = queue = StreamQueue(output_layout(config), depth)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        room = Signal()
+        m.d.sync += room.eq(queue.level < depth - latency - 2)
+
+        beat, in_word = Signal(range(max(2, beats))), Signal(range(max(2, beats_per_word)))
+        step, row_ends = Signal(), Signal()
+        m.d.comb += [
+            step.eq(leaving_valid & room),
+            row_ends.eq(beat == beats - 1),
+            advance.eq(step & (in_word == beats_per_word - 1)),
+        ]
+        with m.If(step):
+            m.d.sync += [beat.eq(next_modulo(beat, beats)), in_word.eq(next_modulo(in_word, beats_per_word))]
+            with m.If(row_ends):
+                m.d.sync += [leaving_valid.eq(0), in_word.eq(0)]
+
+        chunks = data.ArrayLayout(scaler.numerator.shape(), beats_per_word)(word.as_value())
+        m.d.sync += [scaler.numerator.eq(chunks[in_word]), scaler.mantissa.eq(leaving.mantissa),
+                     scaler.exponent.eq(leaving.exponent)]
+        flags = Signal(data.StructLayout({"row_last": 1, "job_last": 1}))
+        m.d.comb += [flags.row_last.eq(row_ends), flags.job_last.eq(row_ends & leaving.job_last)]
+        flags = delay(m, flags, latency, name="flags", reset_less=True)
+        m.d.comb += [
+            queue.i.valid.eq(delay(m, step, latency, name="valid")),
+            queue.i.payload.data.eq(scaler.quotient),
+            queue.i.payload.row_last.eq(flags.row_last), queue.i.payload.job_last.eq(flags.job_last),
+        ]

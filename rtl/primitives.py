@@ -1,0 +1,118 @@
+"""Small pieces every block uses: pipeline registers, block RAM with its output register, stream queues."""
+
+from amaranth import Module, Mux, Signal, Value
+from amaranth.lib import fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["RAM_LATENCY", "Ram", "StreamQueue", "delay", "next_modulo", "times"]
+
+RAM_LATENCY = 2
+"""Cycles from `Ram.read_addr` to `Ram.read_data`: the array, and the register that keeps logic off its slow output."""
+
+
+def delay(m: Module, value, cycles: int, *, name: str, reset_less: bool = False):
+    """Return `value` as it was `cycles` cycles ago, of the same shape."""
+    for stage in range(cycles):
+        register = Signal(value.shape(), name=f"{name}_d{stage + 1}", reset_less=reset_less)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+def times(value: Value, factor: int) -> Value:
+    """Return ``value * factor`` for a small constant as shifts and adds: no multiplier block is spent on it."""
+    terms = [value << bit for bit in range(factor.bit_length()) if factor >> bit & 1]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def next_modulo(value: Signal, modulus: int) -> Value:
+    """Return the successor of `value` in ``0 .. modulus - 1``."""
+    return Mux(value == modulus - 1, 0, value + 1)
+
+
+class Ram(wiring.Component):
+    """Memory with one write and one read port, both synchronous, and a register behind the read port.
+
+    Latency: a word written in one cycle is read by an address given in the next; `RAM_LATENCY` cycles later it is at
+    `read_data`. Contents survive reset.
+
+    Parameters
+    ----------
+    shape
+        Shape of one word.
+    depth
+        Words.
+    init
+        Initial words; a table that is never written leaves `write_en` at 0.
+
+    Members
+    -------
+    write_en, write_addr, write_data : In
+    read_addr : In(range(depth))
+    read_data : Out(shape)
+    """
+
+    def __init__(self, shape, depth: int, init=()):
+        self.shape = shape
+        self.depth = depth
+        self.init = init
+        super().__init__({
+            "write_en": In(1), "write_addr": In(range(max(2, depth))), "write_data": In(shape),
+            "read_addr": In(range(max(2, depth))), "read_data": Out(shape)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.array = array = memory.Memory(shape=self.shape, depth=max(2, self.depth), init=self.init)
+        if not self.init:
+            write = array.write_port()
+            m.d.comb += [write.addr.eq(self.write_addr), write.data.eq(self.write_data), write.en.eq(self.write_en)]
+        read = array.read_port()
+        m.d.comb += read.addr.eq(self.read_addr)
+        register = Signal(self.shape, reset_less=True)
+        m.d.sync += register.eq(read.data)
+        m.d.comb += self.read_data.eq(register)
+        return m
+
+
+class StreamQueue(wiring.Component):
+    """First-in first-out queue of stream payloads, with a register in front of the consumer.
+
+    Producers that cannot be stopped at once look at `level` and leave room for what is under way.
+
+    Latency: 3 cycles from an empty queue. Throughput: one per cycle.
+
+    Members
+    -------
+    i : In(stream)
+    o : Out(stream)
+    level : Out(range(depth + 1))
+        Entries held, not counting the one at the output.
+    """
+
+    def __init__(self, shape, depth: int):
+        self.shape = shape
+        self.depth = depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
+                          "level": Out(range(depth + 1))})
+
+    def elaborate(self, platform):
+        m = Module()
+        width = len(Value.cast(self.i.payload))
+        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
+        held = Signal(width, reset_less=True)
+        advance = ~self.o.valid | self.o.ready
+        m.d.comb += [
+            queue.w_data.eq(self.i.payload), queue.w_en.eq(self.i.valid), self.i.ready.eq(queue.w_rdy),
+            queue.r_en.eq(advance), self.level.eq(queue.level),
+            self.o.payload.eq(held),
+        ]
+        valid = Signal()
+        m.d.comb += self.o.valid.eq(valid)
+        with m.If(advance):
+            m.d.sync += valid.eq(queue.r_rdy)
+        with m.If(advance & queue.r_rdy):
+            m.d.sync += held.eq(queue.r_data)
+        return m

@@ -1,0 +1,123 @@
+"""Queries on the way in: high halves to the estimator, both halves kept until the compensation unit is done."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig, ceil_log2
+from latte.rtl.operand_split import SplitBeat, element_layout
+from latte.rtl.payloads import COUNT_BITS, query_load_layout, slot_shape
+from latte.rtl.primitives import Ram, StreamQueue, next_modulo, times
+from latte.rtl.word_packer import WordPacker
+
+__all__ = ["QueryBuffer"]
+
+
+class QueryBuffer(wiring.Component):
+    """Ring buffer of query rows::
+
+        q -> saturate -> split -+-> high halves: whole rows, a short queue -> o (tile sequencer)
+                                +-> both halves: ring of query_rows rows   -> compensation unit
+
+    Rows enter in the order of the jobs, as far as there is room, ahead of the computation. Slot numbers count rows
+    modulo `query_rows`.
+
+    Latency: `RAM_LATENCY` from address to data. Throughput: one beat per cycle.
+
+    Members
+    -------
+    load : In(stream of query_load_layout)
+    q : In(stream of bus_bytes int8 elements)
+    saturated : Out(1)
+        An element above 119 arrived in this cycle and was limited.
+    o : Out(stream of head_dim 4-bit high halves)
+    compensation_slot, compensation_slice : In
+        Address of both halves of one row, one slice of dimensions; `compensation_data` : Out.
+    retire : In(1)
+        The oldest row is no longer needed.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({
+            "load": In(stream.Signature(query_load_layout())),
+            "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
+            "saturated": Out(1),
+            "o": Out(stream.Signature(data.ArrayLayout(signed(4), config.head_dim))),
+            "compensation_slot": In(slot_shape(config)),
+            "compensation_slice": In(range(max(2, config.compensation_slices))),
+            "compensation_data": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)),
+            "retire": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        beats = config.head_dim // config.bus_bytes
+        slices = config.compensation_slices
+        rows, drop = Signal(COUNT_BITS), Signal()
+        beat = Signal(range(max(2, beats)))
+        held = Signal(range(config.query_rows + 1))
+        room = Signal()
+        row_starts, row_ends = beat == 0, beat == beats - 1
+        accepted = Signal()
+        kept = Signal()
+
+        m.d.comb += [
+            self.load.ready.eq(rows == 0),
+            self.q.ready.eq((rows != 0) & (drop | room | ~row_starts)),
+            accepted.eq(self.q.valid & self.q.ready),
+            kept.eq(accepted & ~drop),
+        ]
+        with m.If(self.load.valid & self.load.ready):
+            m.d.sync += [rows.eq(self.load.payload.rows), drop.eq(self.load.payload.drop)]
+        with m.If(accepted):
+            m.d.sync += beat.eq(next_modulo(beat, beats))
+            with m.If(row_ends):
+                m.d.sync += rows.eq(rows - 1)
+        m.d.sync += held.eq(held + (kept & row_starts) - self.retire)
+
+        m.submodules.split = split = SplitBeat(config)
+        m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(kept), self.saturated.eq(split.saturated)]
+
+        m.submodules.row_packer = row_packer = WordPacker(signed(4), config.bus_bytes, config.head_dim,
+                                                          config.head_dim)
+        m.d.comb += row_packer.beat_valid.eq(kept)
+        m.d.comb += [row_packer.beat[n].eq(split.elements[n].high) for n in range(config.bus_bytes)]
+        waiting = self._estimator_rows(m, row_packer)
+        m.d.comb += room.eq((held < config.query_rows) & ~waiting)
+
+        m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,
+                                                  config.compensation_lanes, config.head_dim)
+        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.compensation_lanes),
+                                       config.query_rows * slices)
+        address = Signal(range(max(2, config.query_rows * slices)))
+        with m.If(packer.word_valid):
+            m.d.sync += address.eq(next_modulo(address, config.query_rows * slices))
+        m.d.comb += [
+            packer.beat_valid.eq(kept), packer.beat.eq(split.elements),
+            ring.write_en.eq(packer.word_valid), ring.write_addr.eq(address), ring.write_data.eq(packer.word),
+            ring.read_addr.eq(times(self.compensation_slot, slices) + self.compensation_slice),
+            self.compensation_data.eq(ring.read_data),
+        ]
+        return m
+
+    def _estimator_rows(self, m, packer):
+        """Queue whole rows for the estimator, two tiles ahead; return whether another row must wait.
+
+        A time-multiplexed estimator is too slow to need more than the packer's own register.
+        """
+        config = self.config
+        if config.dim_slices > 1:
+            full = Signal()
+            with m.If(packer.word_valid):
+                m.d.sync += full.eq(1)
+            with m.Elif(self.o.ready):
+                m.d.sync += full.eq(0)
+            m.d.comb += [self.o.valid.eq(full), self.o.payload.eq(packer.word)]
+            return full | packer.word_valid
+        depth = max(4, 1 << ceil_log2(2 * config.query_lanes))
+        m.submodules.rows = queue = StreamQueue(self.o.payload.shape(), depth)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
+        # One more row may be between the input port and the queue.
+        return queue.level >= depth - 1

@@ -1,0 +1,107 @@
+"""P·V: weighted sum of the survivors' values, a slice of dimensions per cycle."""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.payloads import key_shape, weight_layout
+from latte.rtl.primitives import RAM_LATENCY, delay, next_modulo
+
+__all__ = ["ValueAccumulator"]
+
+
+class ValueAccumulator(wiring.Component):
+    """``sum(w * v)`` and ``sum(w)`` of each row::
+
+        weight -> slice counter -> address -> [value plane] -> x -> + -> ring of slices -+-> words, at the row's end
+                               \\-> weight ----------------------^    ^-----------------/
+
+    Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
+
+    Latency: ``RAM_LATENCY + 4`` cycles from a survivor to its sum. Throughput: one survivor in `value_slices`
+    cycles. Exact: `acc_bits` hold `max_seq_len` terms.
+
+    Members
+    -------
+    i : In(stream of weight_layout)
+    bank, key, slice : Out
+        Read address of the value plane; `values` : In, `RAM_LATENCY` cycles later.
+    step : Out(1)
+        A slice is begun in this cycle.
+    row_room : In(1)
+        The normaliser takes another row.
+    row_reserve : Out(1)
+        A row's last survivor was accepted: its words are under way.
+    sum_valid, weight_sum, job_last : Out
+        A row's sum of weights.
+    word_valid, word : Out
+        A row's weighted sums, `value_slices` words of `value_lanes` elements.
+    release, release_bank : Out(1)
+        The last row of a job has read its last value from the given bank.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(weight_layout(config))),
+            "bank": Out(1), "key": Out(key_shape(config)), "slice": Out(range(max(2, config.value_slices))),
+            "values": In(data.ArrayLayout(signed(8), config.value_lanes)),
+            "step": Out(1), "row_room": In(1), "row_reserve": Out(1),
+            "sum_valid": Out(1), "weight_sum": Out(config.sum_bits), "job_last": Out(1),
+            "word_valid": Out(1), "word": Out(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
+            "release": Out(1), "release_bank": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        slices = config.value_slices
+        item = self.i.payload
+        part = Signal(range(max(2, slices)))
+        step, last, row_ends = self.step, Signal(), Signal()
+        m.d.comb += [
+            # A survivor that was begun is finished; the last of a row begins when its sums have a place to go.
+            step.eq(self.i.valid & (~item.row_last | self.row_room | (part != 0))),
+            last.eq(part == slices - 1),
+            self.i.ready.eq(step & last),
+            self.row_reserve.eq(step & (part == 0) & item.row_last),
+            row_ends.eq(step & last & item.row_last),
+        ]
+        with m.If(step):
+            m.d.sync += part.eq(next_modulo(part, slices))
+        m.d.sync += [self.bank.eq(item.bank), self.key.eq(item.key), self.slice.eq(part)]
+        released = delay(m, row_ends & item.job_last, RAM_LATENCY, name="release")
+        m.d.comb += [self.release.eq(released),
+                     self.release_bank.eq(delay(m, item.bank, RAM_LATENCY, name="release_bank"))]
+
+        first = Signal(init=1)
+        with m.If(step & last):
+            m.d.sync += first.eq(item.row_last)
+        self._sum_weights(m, step & (part == 0), first)
+
+        latency = 1 + RAM_LATENCY
+        weight = delay(m, item.weight, latency, name="weight", reset_less=True)
+        valid = delay(m, step, latency + 2, name="valid")
+        sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
+        emit = delay(m, step & item.row_last, latency + 2, name="emit")
+        m.d.sync += self.word_valid.eq(emit)
+        for n in range(config.value_lanes):
+            # Two registers behind the multiplier, where hard multipliers have theirs.
+            product = Signal(signed(config.weight_bits + 8), name=f"product_{n}", reset_less=True)
+            piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
+            m.d.sync += [product.eq(weight * self.values[n]), piped.eq(product)]
+            ring = [Signal(signed(config.acc_bits), name=f"ring_{n}_{s}", reset_less=True) for s in range(slices)]
+            total = Signal(signed(config.acc_bits), name=f"total_{n}")
+            m.d.comb += total.eq(Mux(sum_first, 0, ring[-1]) + piped)
+            with m.If(valid):
+                m.d.sync += [following.eq(previous) for previous, following in zip([total, *ring], ring, strict=False)]
+            m.d.comb += self.word[n].eq(ring[0])
+        return m
+
+    def _sum_weights(self, m, step, first):
+        item = self.i.payload
+        total = Signal.like(self.weight_sum, reset_less=True)
+        with m.If(step):
+            m.d.sync += total.eq(Mux(first, 0, total) + item.weight)
+        m.d.comb += self.weight_sum.eq(total)
+        m.d.sync += [self.sum_valid.eq(step & item.row_last), self.job_last.eq(item.job_last)]

@@ -14,6 +14,7 @@ from latte.rtl.normalizer import Normalizer
 from latte.rtl.payloads import job_layout, key_shape, output_layout, parameter_layout, row_layout
 from latte.rtl.primitives import StreamQueue
 from latte.rtl.query_buffer import QueryBuffer
+from latte.rtl.row_scanner import RowScanner
 from latte.rtl.score_estimator import ScoreEstimator
 from latte.rtl.softmax import ScoreQueue, Softmax
 from latte.rtl.survivor_queue import SurvivorQueue
@@ -71,7 +72,7 @@ class AttentionCore(wiring.Component):
         k, v -----> KeyValueScratchpad ---+------------------------------+-----------------------+
         q --------> QueryBuffer ---+      |                              |                       |
                                    v      v                              v                       v
-                              ScoreEstimator -> EstimateBuffer -> ThresholdFilter -> SurvivorQueue
+                              ScoreEstimator -> EstimateBuffer -> RowScanner -> ThresholdFilter -> SurvivorQueue
                                                                          -> CompensationUnit -> ScoreQueue -> Softmax
                                                                                   -> ValueAccumulator -> Normalizer -> o
 
@@ -114,6 +115,7 @@ class AttentionCore(wiring.Component):
         m.submodules.tile_sequencer = tiles = TileSequencer(config)
         m.submodules.score_estimator = estimator = ScoreEstimator(config)
         m.submodules.estimate_buffer = estimates = EstimateBuffer(config)
+        m.submodules.row_scanner = scanner = RowScanner(config)
         m.submodules.threshold_filter = threshold = ThresholdFilter(config)
         m.submodules.survivor_queue = survivors = SurvivorQueue(config)
         m.submodules.compensation_unit = compensation = CompensationUnit(config)
@@ -154,15 +156,16 @@ class AttentionCore(wiring.Component):
         ]
 
         # Filter.
-        wiring.connect(m, estimates.scan, threshold.scan)
+        wiring.connect(m, estimates.scan, scanner.scan)
         m.submodules.row_queue = rows = StreamQueue(row_layout(config), config.query_rows)
         row_room = Signal()
         m.d.sync += row_room.eq(rows.level < config.query_rows - ROW_QUEUE_MARGIN)
         m.d.comb += [
-            estimates.read_index.eq(threshold.read_index), estimates.read_row.eq(threshold.read_row),
-            threshold.read_data.eq(estimates.read_data),
-            threshold.room.eq(survivors.room & row_room),
-            rows.i.valid.eq(threshold.row_valid), rows.i.payload.eq(threshold.row),
+            estimates.read_index.eq(scanner.read_index), estimates.read_row.eq(scanner.read_row),
+            scanner.read_data.eq(estimates.read_data),
+            scanner.room.eq(survivors.room & row_room),
+            rows.i.valid.eq(scanner.row_valid), rows.i.payload.eq(scanner.row),
+            threshold.i_valid.eq(scanner.o_valid), threshold.i.eq(scanner.o),
             survivors.i_valid.eq(threshold.o_valid), survivors.i.eq(threshold.o),
         ]
 
@@ -205,7 +208,7 @@ class AttentionCore(wiring.Component):
             "survivors": _population(group.keep, group.valid),
             "compensation_beats": compensation.step, "value_beats": values.step,
             "stall_key_load": jobs.waiting_for_keys, "stall_query_load": tiles.waiting_for_queries,
-            "stall_filter": tiles.waiting_for_filter, "filter_stalls": threshold.stalled,
+            "stall_filter": tiles.waiting_for_filter, "filter_stalls": scanner.stalled,
             "output_stalls": self.o.valid & ~self.o.ready,
         })
         m.d.comb += [

@@ -100,7 +100,7 @@ class AdderTree(wiring.Component):
                     total, debt = nodes[i] + nodes[i + 1], None
                 sums.append(register(m, total, f"sum_{level}_{i // 2}"))
                 if self.carries:
-                    debts.append(tuple(register(m, bit, f"owed_{level}_{i // 2}_{n}") for n, bit in zip("ab", debt)))
+                    debts.append([register(m, bit, f"owed_{level}_{i // 2}") for bit in debt])
             nodes, owed = sums, debts
 
         m.d.comb += self.sum.eq(nodes[0])
@@ -136,6 +136,10 @@ class PairTableDot(wiring.Component):
 
     Latency: `latency` = ``ceil(log2(head_dim)) + 3`` cycles. Throughput: one per cycle. Rounding: none.
     `offset` is read `offset_delay` cycles after the other inputs.
+
+    Why pairs, and registers rather than distributed RAM: with a RAM of 16 entries as 6 LUTs (4, and 2 to
+    write it), tables of 3 elements cost 28 LUTs per product, of 4 elements 26, pairs in registers 23 (ECP5,
+    64 elements, all adders). Wider tables save adders, but not as much as their memory costs.
 
     Source: the bit-split PE of LATTE (arXiv 2404.07519), with its high x high multipliers replaced by tables.
 

@@ -4,14 +4,8 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-from latte.rtl.dot_product import (
-    BITS,
-    AdderTree,
-    BitPlaneDot,
-    PackedDspDot,
-    PairEntry,
-    PairTableDot,
-)
+
+from latte.rtl.dot_product import BITS, AdderTree, BitPlaneDot, PackedDspDot, PairEntry, PairTableDot
 
 __all__ = ["ScoreEstimator"]
 
@@ -87,7 +81,7 @@ class QueryTables(wiring.Component):
         # Two stages: choose a slice, make its entries.
         elements = Signal(data.ArrayLayout(signed(BITS), 2 * self.slice_pairs), reset_less=True)
         word = Signal(data.ArrayLayout(PairEntry, self.slice_pairs), reset_less=True)
-        first, last = delay(m, Cat(step == 0, step == self.slices - 1), 2, "ends")
+        last = delay(m, step == self.slices - 1, 2, "last")
         made = delay(m, busy & (step != self.slices), 1, "made")
         write = Signal(self.rows)
         m.d.sync += elements.eq(slices[step[:ceil_log2(self.slices)]])
@@ -104,22 +98,22 @@ class QueryTables(wiring.Component):
             m.d.comb += tree.terms[i].eq(word[i].half_sum)
 
         # The offset's sum runs behind the entries by the depth of its tree.
-        add = delay(m, Cat(write.any(), first), tree.latency, "add")
+        clear = delay(m, busy & (step == 0), 1 + tree.latency, "clear")
+        add = delay(m, write.any(), tree.latency, "add")
         total = Signal(self.offset[0].shape(), reset_less=True)
-        total_next = Signal.like(total)
-        m.d.comb += total_next.eq(Mux(add[1], 0, total) + tree.sum)
-        with m.If(add[0]):
-            m.d.sync += total.eq(total_next)
+        with m.If(clear):
+            m.d.sync += total.eq(0)
+        with m.Elif(add):
+            m.d.sync += total.eq(total + tree.sum)
         # Written once, at the end: the last load's offset may not have been copied when this load begins.
-        write_offset = delay(m, Mux(last, write, 0), tree.latency, "write_offset")
+        write_offset = delay(m, Mux(last, write, 0), tree.latency + 1, "write_offset")
 
         # Switch banks when a key asks for the other one. A load into the bank in use means that it is in
         # use no longer, even if no key has asked for the other one yet.
         bank = Signal()
+        next_bank = Mux(self.k_valid, self.k_bank, Mux(taken, ~row_bank, bank))
         switch = Signal()
-        m.d.sync += switch.eq(0)
-        with m.If((self.k_valid & (self.k_bank != bank)) | (taken & (row_bank == bank))):
-            m.d.sync += [bank.eq(~bank), switch.eq(1)]
+        m.d.sync += [bank.eq(next_bank), switch.eq(next_bank != bank)]
         switch_offset = delay(m, switch, self.offset_delay, "switch_offset")
 
         for r in range(self.rows):
@@ -131,7 +125,7 @@ class QueryTables(wiring.Component):
             with m.If(write[r]):
                 m.d.sync += shadow.eq(Cat(shadow.as_value(), word)[len(word.as_value()):])
             with m.If(write_offset[r]):
-                m.d.sync += shadow_offset.eq(total_next)
+                m.d.sync += shadow_offset.eq(total)
             with m.If(switch):
                 m.d.sync += active.eq(shadow.as_value())
             with m.If(switch_offset):
@@ -188,11 +182,12 @@ class QueryMemory(wiring.Component):
         with m.If(self.q.valid & self.q.ready):
             m.d.sync += [row.eq(self.q.payload.row), bank.eq(self.q.payload.bank),
                          words.eq(self.q.payload.hi.as_value()), busy.eq(1)]
+        depth = 2 << ceil_log2(self.slices)
         for r in range(self.rows):
-            m.submodules[f"row{r}"] = mem = memory.Memory(shape=self.word, depth=2 * self.slices, init=[])
+            m.submodules[f"row{r}"] = mem = memory.Memory(shape=self.word, depth=depth, init=[])
             write, read = mem.write_port(), mem.read_port()
             m.d.comb += [
-                write.addr.eq(Cat(step[:ceil_log2(self.slices)], bank)),
+                write.addr.eq(Cat(step, bank)),
                 write.data.eq(words[step]),
                 write.en.eq(busy & (row == r)),
                 read.addr.eq(Cat(self.k_slice, self.k_bank)),
@@ -301,15 +296,20 @@ class ScoreEstimator(wiring.Component):
         m.submodules.rows = rows = self._rows
         wiring.connect(m, wiring.flipped(self.q), rows.q)
 
-        # Two stages before the dot products: take the beat in, and encode it. The query side needs both, too.
+        # A beat takes two cycles before the dot products: one to come in, one to be encoded. The query side
+        # needs both as well, to switch banks or to read a slice.
         k_hi = Signal.like(self.k_hi, reset_less=True)
         m.d.sync += k_hi.eq(self.k_hi)
-        self._slice = Signal(range(self.slices))
+        index = Signal(range(self.slices))
+        if self.pe_structure == "table":
+            m.d.comb += [rows.k_valid.eq(self.k_valid), rows.k_bank.eq(self.k_bank)]
+        else:
+            m.d.sync += [rows.k_bank.eq(self.k_bank), rows.k_slice.eq(index)]
         build = {"table": self._tables, "multiplier": self._planes, "dsp": self._packed}[self.pe_structure]
         results = build(m, rows, k_hi)
 
         if self.slices > 1:
-            self._accumulate(m, results)
+            self._accumulate(m, index, results)
         else:
             m.d.comb += self.est_valid.eq(delay(m, self.k_valid, self.latency, "valid"))
             for r in range(self.query_lanes):
@@ -318,7 +318,6 @@ class ScoreEstimator(wiring.Component):
         return m
 
     def _tables(self, m, rows, k_hi):
-        m.d.comb += [rows.k_valid.eq(self.k_valid), rows.k_bank.eq(self.k_bank)]
         results = [[] for _ in range(self.query_lanes)]
         for lane in range(self.key_lanes):
             planes = data.ArrayLayout(data.ArrayLayout(1, self.head_dim // 2), BITS)
@@ -340,47 +339,39 @@ class ScoreEstimator(wiring.Component):
         return results
 
     def _planes(self, m, rows, k_hi):
-        q_hi = self._read_rows(m, rows)
         k_encoded = Signal.like(k_hi, reset_less=True)
         m.d.sync += k_encoded.eq(k_hi)
         results = [[] for _ in range(self.query_lanes)]
         for r in range(self.query_lanes):
             for lane in range(self.key_lanes):
                 m.submodules[f"dot_{r}_{lane}"] = dot = self._dots[r][lane]
-                m.d.comb += [dot.q.eq(q_hi[r]), dot.k.eq(k_encoded[lane])]
+                m.d.comb += [dot.q.eq(rows.hi[r]), dot.k.eq(k_encoded[lane])]
                 results[r].append(dot.sum)
         return results
 
     def _packed(self, m, rows, k_hi):
-        q_hi = self._read_rows(m, rows)
         results = [[] for _ in range(self.query_lanes)]
-        for n in range(len(self._dots[0])):
-            # An odd last lane shares its multipliers with zeros.
-            pair = [k_hi[lane] if lane < self.key_lanes else k_hi[0].shape().const([0] * self.dim_lanes) for lane in (2 * n, 2 * n + 1)]
+        # An odd last lane shares its multipliers with zeros.
+        lanes = [k_hi[lane] for lane in range(self.key_lanes)]
+        if len(lanes) % 2:
+            lanes.append(lanes[0].shape().const([0] * self.dim_lanes))
+        for n in range(len(lanes) // 2):
             packed = Signal.like(self._dots[0][n].packed, name=f"packed_{n}", reset_less=True)
             for d in range(self.dim_lanes):
-                m.d.sync += packed[d].eq(self._dots[0][n].pack(pair[0][d], pair[1][d]))
+                m.d.sync += packed[d].eq(self._dots[0][n].pack(lanes[2 * n][d], lanes[2 * n + 1][d]))
             for r in range(self.query_lanes):
                 m.submodules[f"dot_{r}_{n}"] = dot = self._dots[r][n]
-                m.d.comb += [dot.q.eq(q_hi[r]), dot.packed.eq(packed)]
+                m.d.comb += [dot.q.eq(rows.hi[r]), dot.packed.eq(packed)]
                 results[r] += [dot.sums[0], dot.sums[1]]
         return results
 
-    def _read_rows(self, m, rows):
-        """Read the slice that each beat is for; it arrives together with the encoded keys."""
-        bank = Signal(reset_less=True)
-        index = Signal.like(self._slice, reset_less=True)
-        m.d.sync += [bank.eq(self.k_bank), index.eq(self._slice)]
-        m.d.comb += [rows.k_bank.eq(bank), rows.k_slice.eq(index)]
-        return rows.hi
-
-    def _accumulate(self, m, results):
-        """Add the slices of a key group."""
-        expected = Signal.like(self._slice)
-        m.d.comb += self._slice.eq(Mux(self.k_first, 0, expected))
+    def _accumulate(self, m, index, results):
+        """Count the slices of a key group in `index`, and add their results."""
+        expected = Signal.like(index)
+        m.d.comb += index.eq(Mux(self.k_first, 0, expected))
         with m.If(self.k_valid):
-            m.d.sync += expected.eq(self._slice + 1)
-        flags = Cat(self.k_valid, self._slice == 0, self._slice == self.slices - 1)
+            m.d.sync += expected.eq(index + 1)
+        flags = Cat(self.k_valid, index == 0, index == self.slices - 1)
         valid, first, last = delay(m, flags, self.latency - 1, "flags")
         m.d.sync += self.est_valid.eq(valid & last)
         for r in range(self.query_lanes):

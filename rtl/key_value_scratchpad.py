@@ -1,17 +1,16 @@
 """On-chip keys and values: loaders, and planes laid out for each reader."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
-from latte.golden.config import AttentionConfig, ceil_div
+from latte.golden.config import AttentionConfig
+from latte.rtl.operand_plane import OperandPlane
 from latte.rtl.operand_split import SplitBeat, element_layout
 from latte.rtl.payloads import COUNT_BITS, key_shape, load_layout
-from latte.rtl.primitives import Ram, next_modulo, times
-from latte.rtl.word_packer import WordPacker
+from latte.rtl.primitives import next_modulo
 
-__all__ = ["KeyValueScratchpad", "RowLoader"]
+__all__ = ["KeyValueLoader", "KeyValueScratchpad"]
 
 
 class RowLoader(wiring.Component):
@@ -63,16 +62,8 @@ class RowLoader(wiring.Component):
         return m
 
 
-class KeyValueScratchpad(wiring.Component):
-    """Keys and values of one or two sequences, each plane as wide as its reader takes it::
-
-        k -> saturate -> split -+-> high planes: key_lanes memories of dim_lanes halves      -> estimator
-                                +-> both halves: compensation_lanes elements a word          -> compensation unit
-        v ------------------------> value_lanes elements a word                              -> value accumulator
-
-    The high halves are kept twice because the estimator reads them in every cycle.
-
-    Latency: `RAM_LATENCY` cycles from an address to its data. One read of each plane per cycle, besides loading.
+class KeyValueLoader(wiring.Component):
+    """Carries out load commands on the K and V streams at the same time.
 
     Members
     -------
@@ -82,9 +73,69 @@ class KeyValueScratchpad(wiring.Component):
     k, v : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
         A key element above 119 arrived in this cycle and was limited.
+    restart, restart_bank : Out(1)
+        The planes start over in the given bank.
+    key_valid, key_elements, value_valid, value_elements : Out
+        Beats for the planes; key elements are split.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        beat = data.ArrayLayout(signed(8), config.bus_bytes)
+        super().__init__({
+            "load": In(stream.Signature(load_layout())), "loaded": Out(1),
+            "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
+            "restart": Out(1), "restart_bank": Out(1),
+            "key_valid": Out(1),
+            "key_elements": Out(data.ArrayLayout(element_layout(config.split), config.bus_bytes)),
+            "value_valid": Out(1), "value_elements": Out(beat)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.keys = keys = RowLoader(self.config)
+        m.submodules.values = values = RowLoader(self.config)
+        wiring.connect(m, wiring.flipped(self.k), keys.i)
+        wiring.connect(m, wiring.flipped(self.v), values.i)
+
+        # Both loaders take a command together; it is carried out when both have finished.
+        both_ready = keys.command.ready & values.command.ready
+        m.d.comb += [self.load.ready.eq(both_ready),
+                     self.restart.eq(keys.started & (self.load.payload.start == 0)),
+                     self.restart_bank.eq(self.load.payload.bank)]
+        finished = Signal(2)
+        both = finished | Cat(keys.finished, values.finished)
+        m.d.comb += self.loaded.eq(both.all())
+        m.d.sync += finished.eq(Mux(self.loaded, 0, both))
+        for loader in (keys, values):
+            m.d.comb += [loader.command.payload.eq(self.load.payload),
+                         loader.command.valid.eq(self.load.valid & both_ready)]
+
+        m.submodules.split = split = SplitBeat(self.config)
+        m.d.comb += [
+            split.beat.eq(self.k.payload), split.valid.eq(keys.beat_valid), self.saturated.eq(split.saturated),
+            self.key_valid.eq(keys.beat_valid), self.key_elements.eq(split.elements),
+            self.value_valid.eq(values.beat_valid), self.value_elements.eq(self.v.payload),
+        ]
+        return m
+
+
+class KeyValueScratchpad(wiring.Component):
+    """Keys and values of one or two sequences, each plane as wide as its reader takes it::
+
+        k -> saturate -> split -+-> high halves: key_lanes memories, dim_lanes a word  -> estimator
+                                +-> both halves: compensation_lanes elements a word    -> compensation unit
+        v ------------------------> value_lanes elements a word                        -> value accumulator
+
+    The high halves are kept twice because the estimator reads them in every cycle.
+
+    Latency: `RAM_LATENCY` cycles from an address to its data. One read of each plane per cycle, besides loading.
+
+    Members
+    -------
+    load, loaded, k, v, saturated
+        As of `KeyValueLoader`.
     estimator_bank, estimator_group, estimator_slice : In
-        Address of `key_lanes` consecutive keys' high halves, one slice of dimensions.
-    estimator_data : Out
+        Address of `key_lanes` consecutive keys' high halves, one slice of dimensions; `estimator_data` : Out.
     compensation_bank, compensation_key, compensation_slice : In
         Address of both halves of one key, one slice of dimensions; `compensation_data` : Out.
     value_bank, value_key, value_slice : In
@@ -93,15 +144,14 @@ class KeyValueScratchpad(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
-        half, element = signed(4), element_layout(config.split)
+        element = element_layout(config.split)
+        beat = data.ArrayLayout(signed(8), config.bus_bytes)
         super().__init__({
             "load": In(stream.Signature(load_layout())), "loaded": Out(1),
-            "k": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
-            "v": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
-            "saturated": Out(1),
+            "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
             "estimator_bank": In(1), "estimator_group": In(key_shape(config)),
             "estimator_slice": In(range(max(2, config.dim_slices))),
-            "estimator_data": Out(data.ArrayLayout(data.ArrayLayout(half, config.dim_lanes), config.key_lanes)),
+            "estimator_data": Out(data.ArrayLayout(data.ArrayLayout(signed(4), config.dim_lanes), config.key_lanes)),
             "compensation_bank": In(1), "compensation_key": In(key_shape(config)),
             "compensation_slice": In(range(max(2, config.compensation_slices))),
             "compensation_data": Out(data.ArrayLayout(element, config.compensation_lanes)),
@@ -112,86 +162,32 @@ class KeyValueScratchpad(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.key_loader = key_loader = RowLoader(config)
-        m.submodules.value_loader = value_loader = RowLoader(config)
-        wiring.connect(m, wiring.flipped(self.k), key_loader.i)
-        wiring.connect(m, wiring.flipped(self.v), value_loader.i)
+        m.submodules.loader = loader = KeyValueLoader(config)
+        wiring.connect(m, wiring.flipped(self.load), loader.load)
+        wiring.connect(m, wiring.flipped(self.k), loader.k)
+        wiring.connect(m, wiring.flipped(self.v), loader.v)
+        m.d.comb += [self.loaded.eq(loader.loaded), self.saturated.eq(loader.saturated)]
 
-        # Both loaders take the command together; it is carried out when both have finished.
-        key_done, value_done = Signal(), Signal()
-        both_ready = key_loader.command.ready & value_loader.command.ready
-        m.d.comb += self.load.ready.eq(both_ready)
-        for loader in (key_loader, value_loader):
-            m.d.comb += [loader.command.payload.eq(self.load.payload),
-                         loader.command.valid.eq(self.load.valid & both_ready)]
-        m.d.comb += self.loaded.eq((key_done | key_loader.finished) & (value_done | value_loader.finished))
-        with m.If(self.loaded):
-            m.d.sync += [key_done.eq(0), value_done.eq(0)]
-        with m.Else():
-            m.d.sync += [key_done.eq(key_done | key_loader.finished),
-                         value_done.eq(value_done | value_loader.finished)]
-
-        m.submodules.split = split = SplitBeat(config)
-        m.d.comb += [split.beat.eq(self.k.payload), split.valid.eq(key_loader.beat_valid),
-                     self.saturated.eq(split.saturated)]
-
-        self._estimator_planes(m, key_loader, split)
-        element = element_layout(config.split)
-        self._plane(m, "compensation", key_loader.beat_valid, split.elements, element, key_loader.started,
-                    config.compensation_lanes, config.compensation_slices)
-        self._plane(m, "value", value_loader.beat_valid, self.v.payload, signed(8), value_loader.started,
-                    config.value_lanes, config.value_slices)
-        return m
-
-    def _plane(self, m, name, beat_valid, beat, element, started, lanes, slices):
-        """Memory whose word ``(bank * max_seq_len + row) * slices + slice`` holds `lanes` elements."""
-        config = self.config
-        size = config.max_seq_len * slices
-        packer = WordPacker(element, config.bus_bytes, lanes, config.head_dim)
-        ram = Ram(data.ArrayLayout(element, lanes), size * config.kv_banks)
-        m.submodules[f"{name}_packer"], m.submodules[f"{name}_plane"] = packer, ram
-        address = Signal(range(size * config.kv_banks + 1), name=f"{name}_write_address")
-        load = self.load.payload
-        with m.If(started):
-            m.d.sync += address.eq(times(load.start, slices) + Mux(load.bank, size, 0))
-        with m.Elif(packer.word_valid):
-            m.d.sync += address.eq(address + 1)
-        bank, key, part = (getattr(self, f"{name}_{field}") for field in ("bank", "key", "slice"))
+        common = {"beat_lanes": config.bus_bytes, "head_dim": config.head_dim, "rows": config.max_seq_len,
+                  "banks": config.kv_banks}
+        m.submodules.estimator_plane = estimator = OperandPlane(
+            signed(4), word_lanes=config.dim_lanes, row_lanes=config.key_lanes, **common)
+        m.submodules.compensation_plane = compensation = OperandPlane(
+            element_layout(config.split), word_lanes=config.compensation_lanes, row_lanes=1, **common)
+        m.submodules.value_plane = value = OperandPlane(
+            signed(8), word_lanes=config.value_lanes, row_lanes=1, **common)
+        for plane in (estimator, compensation, value):
+            m.d.comb += [plane.restart.eq(loader.restart), plane.restart_bank.eq(loader.restart_bank)]
+        m.d.comb += [estimator.beat[n].eq(loader.key_elements[n].high) for n in range(config.bus_bytes)]
         m.d.comb += [
-            packer.beat_valid.eq(beat_valid), packer.beat.eq(beat),
-            ram.write_en.eq(packer.word_valid), ram.write_addr.eq(address), ram.write_data.eq(packer.word),
-            ram.read_addr.eq(times(key, slices) + part + Mux(bank, size, 0)),
-            getattr(self, f"{name}_data").eq(ram.read_data),
+            estimator.beat_valid.eq(loader.key_valid),
+            estimator.bank.eq(self.estimator_bank), estimator.group.eq(self.estimator_group),
+            estimator.slice.eq(self.estimator_slice), self.estimator_data.eq(estimator.data),
+            compensation.beat_valid.eq(loader.key_valid), compensation.beat.eq(loader.key_elements),
+            compensation.bank.eq(self.compensation_bank), compensation.group.eq(self.compensation_key),
+            compensation.slice.eq(self.compensation_slice), self.compensation_data.eq(compensation.data[0]),
+            value.beat_valid.eq(loader.value_valid), value.beat.eq(loader.value_elements),
+            value.bank.eq(self.value_bank), value.group.eq(self.value_key),
+            value.slice.eq(self.value_slice), self.value_data.eq(value.data[0]),
         ]
-
-    def _estimator_planes(self, m, loader, split):
-        """Memories for consecutive keys: key ``j`` is row ``j // key_lanes`` of memory ``j % key_lanes``."""
-        config = self.config
-        groups, slices = ceil_div(config.max_seq_len, config.key_lanes), config.dim_slices
-        size = groups * slices
-        packer = m.submodules.estimator_packer = WordPacker(signed(4), config.bus_bytes, config.dim_lanes,
-                                                            config.head_dim)
-        m.d.comb += [packer.beat_valid.eq(loader.beat_valid)]
-        m.d.comb += [packer.beat[n].eq(split.elements[n].high) for n in range(config.bus_bytes)]
-        base, part, lane = Signal(range(size * 2 + slices)), Signal(range(max(2, slices))), Signal(
-            range(max(2, config.key_lanes)))
-        load = self.load.payload
-        lane_bits = exact_log2(config.key_lanes)
-        with m.If(loader.started):
-            m.d.sync += [base.eq(times(load.start >> lane_bits, slices) + Mux(load.bank, size, 0)), part.eq(0),
-                         lane.eq(load.start[:lane_bits])]
-        with m.Elif(packer.word_valid):
-            m.d.sync += part.eq(next_modulo(part, slices))
-            with m.If(packer.row_last):
-                m.d.sync += lane.eq(next_modulo(lane, config.key_lanes))
-                with m.If(lane == config.key_lanes - 1):
-                    m.d.sync += base.eq(base + slices)
-        read_address = times(self.estimator_group, slices) + self.estimator_slice + Mux(self.estimator_bank, size, 0)
-        for n in range(config.key_lanes):
-            ram = m.submodules[f"estimator_plane_{n}"] = Ram(data.ArrayLayout(signed(4), config.dim_lanes),
-                                                             size * config.kv_banks)
-            m.d.comb += [
-                ram.write_en.eq(packer.word_valid & (lane == n)), ram.write_addr.eq(base + part),
-                ram.write_data.eq(packer.word), ram.read_addr.eq(read_address),
-                self.estimator_data[n].eq(ram.read_data),
-            ]
+        return m

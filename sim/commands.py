@@ -1,0 +1,161 @@
+"""``latte sim`` and ``latte emit``."""
+
+import os
+import pathlib
+import time
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
+from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
+from latte.sim.options import config_options
+from latte.sim.results import write_results, write_text
+from latte.sim.runner import BUILD_FOLDER, SIMULATORS, check_simulator
+from latte.sim.simulate import HeadRun, simulate, write_dump
+from latte.sim.stalls import STALLS
+
+__all__ = ["emit_command", "simulate_command"]
+
+_SHOWN_PROBLEMS = 20
+
+
+@click.command("sim")
+@click.option("--vectors", "files", multiple=True, type=click.Path(path_type=pathlib.Path),
+              help="Vector file (.npz); repeatable. Default: the embedded ones.")
+@click.option("--dump", type=click.Path(path_type=pathlib.Path),
+              help="Write what the RTL produced for the one vector file (.npz).")
+@click.option("--sim", "simulator", default="verilator", show_default=True, metavar="NAME",
+              help=f"Simulator: {' or '.join(SIMULATORS)}.")
+@click.option("--waves", is_flag=True, help="Record waves (slow); the files are listed at the end.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
+              help="Simulations to run at a time.")
+@click.option("--stall", default="none", show_default=True, type=click.Choice(STALLS),
+              help="Idle sources, slow sink, or both.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the stalls.")
+@click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
+              type=click.Path(path_type=pathlib.Path), help="Output folder.")
+@config_options
+def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], dump: pathlib.Path | None,
+                     simulator: str, waves: bool, jobs: int, stall: str, seed: int,
+                     build_folder: pathlib.Path) -> None:
+    """Simulate heads in RTL and compare every bit with the golden model.
+
+    Estimates, kept keys, scores, weights and outputs are compared. Prints a table, writes build/sim.json, and exits
+    with 0 only if every bit agrees and the output error is within the budget.
+    """
+    console = Console(width=None if Console().is_terminal else 120)
+    sets = _vector_sets(files, config)
+    if dump is not None:
+        _check_dump(dump, sets)
+    check_simulator(simulator)
+
+    from latte.sim.core_run import build_core  # brings in Amaranth and the RTL
+
+    started = time.monotonic()
+    with console.status(f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
+        model = build_core(config, simulator, waves=waves, build_folder=build_folder)
+    compiled = time.monotonic()
+    total = sum(len(vectors) for vectors in sets)
+    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("heads"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        heads, reports = simulate(
+            sets, model, config, build_folder / "sim" / "runs" / f"{config.name}-{simulator}-{os.getpid()}",
+            processes=jobs, stall=stall, seed=seed, keep_arrays=dump is not None,
+            progress=lambda done: progress.update(task, completed=done))
+    passed = all(head.passed for head in heads)
+    cycles = sum(report.cycles for report in reports)
+    _print_table(console, heads)
+    _print_problems(console, heads, stall, seed)
+    console.print(f"{sum(head.passed for head in heads)} of {total} heads agree in every bit and keep the error budget "
+                  f"({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
+                  f"{cycles} cycles in {time.monotonic() - compiled:.0f} s")
+    if waves:
+        for report in reports:
+            for wave in sorted(report.folder.glob("*.[fv][sc][td]")):
+                console.print(f"waves: {wave}", soft_wrap=True)
+    if dump is not None and all(head.output is not None for head in heads):
+        write_dump(dump, sets[0], heads, config)
+    write_results(build_folder / "sim.json", "sim", config, [_result(head) for head in heads], passed,
+                  simulator=simulator, stall=stall, seed=seed)
+    raise SystemExit(0 if passed else 1)
+
+
+def _vector_sets(files: tuple[pathlib.Path, ...], config: AttentionConfig) -> list[VectorSet]:
+    sets = [load_vectors(path) for path in files] if files else list(embedded_vectors())
+    if not sets:
+        raise LatteError("this installation has no embedded vectors; give some with --vectors FILE.npz")
+    for i, vectors in enumerate(sets):
+        try:
+            vectors.check_fits(config)
+        except LatteError as error:
+            raise LatteError(f"{files[i]}: {error}" if files else f"embedded {vectors.model}: {error}") from None
+    return sets
+
+
+def _check_dump(dump: pathlib.Path, sets: list[VectorSet]) -> None:
+    if len(sets) != 1:
+        raise LatteError(f"--dump writes the heads of one vector file, not of {len(sets)}; give one --vectors FILE")
+    if dump.suffix != ".npz" or not dump.absolute().parent.is_dir() or dump.is_dir():
+        raise LatteError(f"--dump {dump} must be an .npz file in an existing folder")
+    if not os.access(dump.absolute().parent, os.W_OK):
+        raise LatteError(f"--dump {dump} cannot be written: its folder is not writable")
+
+
+def _print_table(console: Console, heads: list[HeadRun]) -> None:
+    table = Table("model", "block", "head", "n", "kept %", "cycles", "estimator", "largest error", "bits",
+                  title="RTL against the golden model")
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    for head in heads:
+        table.add_row(
+            head.model, str(head.block), str(head.head), str(head.keys),
+            f"{100 * head.kept / head.visible:.2f}" if head.visible else "-", str(head.cycles),
+            f"{100 * head.utilisation:.1f} %", f"{head.largest_error:.4f}",
+            "[green]equal[/]" if head.passed else "[bold red]DIFFER[/]")
+    console.print(table)
+    console.print("estimator: share of a head's cycles in which it had pairs to estimate; largest error: steps of V")
+
+
+def _print_problems(console: Console, heads: list[HeadRun], stall: str, seed: int) -> None:
+    lines = [f"{head.name}: {problem}" for head in heads for problem in head.problems]
+    for line in lines[:_SHOWN_PROBLEMS]:
+        console.print(line, style="red", markup=False, soft_wrap=True)
+    if len(lines) > _SHOWN_PROBLEMS:
+        console.print(f"... and {len(lines) - _SHOWN_PROBLEMS} lines more")
+    if lines:
+        console.print(f"repeat with --stall {stall} --seed {seed}")
+
+
+def _result(head: HeadRun) -> dict[str, object]:
+    result: dict[str, object] = {
+        "name": head.name, "unit": "pass", "value": int(head.passed), "n": head.keys, "kept": head.kept,
+        "visible": head.visible, "cycles": head.cycles, "estimator_utilisation": head.utilisation,
+        "out_rel_rms": head.relative_rms, "out_max_error": head.largest_error}
+    return result | ({"problems": head.problems} if head.problems else {})
+
+
+@click.command("emit")
+@click.option("--output", required=True, type=click.Path(path_type=pathlib.Path, dir_okay=False),
+              help="File to write; .sv and .v give SystemVerilog, .il gives RTLIL.")
+@click.option("--name", default="attention_core", show_default=True, help="Name of the top module.")
+@config_options
+def emit_command(config: AttentionConfig, output: pathlib.Path, name: str) -> None:
+    """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys)."""
+    if output.suffix not in (".sv", ".v", ".il"):
+        raise LatteError(f"--output {output} must end in .sv, .v (SystemVerilog) or .il (RTLIL)")
+    if not name.isidentifier() or not name.isascii():
+        raise LatteError(f"--name {name!r} is not a Verilog identifier; use letters, digits and underscores")
+    if not output.absolute().parent.is_dir():
+        raise LatteError(f"--output {output} must be in an existing folder")
+
+    from latte.rtl.attention_core import AttentionCore
+    from latte.rtl.emit import emit_rtlil, emit_systemverilog
+
+    core = AttentionCore(config)
+    write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
+    click.echo(f"{output}: core {config.name!r}, top module {name}")

@@ -1,0 +1,170 @@
+"""cocotb bench of the whole core: runs the program of ``$LATTE_RUN`` and writes what the core produced beside it.
+
+Runs inside the simulator's process; `latte.sim.core_run` prepares the folder and reads the report.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import cocotb
+import numpy as np
+
+from latte.golden.attention import HeadTrace
+from latte.rtl.attention_core import AttentionCore, counters_layout
+from latte.rtl.payloads import job_layout, parameter_layout
+from latte.sim.agents import Agent, BenchFailure, StreamDriver, StreamMonitor, Tap
+from latte.sim.bench import Bench
+from latte.sim.harness import PortBits
+from latte.sim.packing import PayloadReader, locate, pack_rows, pack_struct
+from latte.sim.program import Program
+from latte.sim.scoreboard import JobRecord, RowSplitter, compare_job
+from latte.sim.stalls import Stall, stall_pair
+
+__all__ = ["run_program"]
+
+_TAPS = ("group", "score", "weight")
+_QUIET_CYCLES = 200
+"""After the last job, in which nothing more may come."""
+
+
+@cocotb.test()
+async def run_program(dut: Any) -> None:
+    """Run the program once, or twice with a reset in the middle of the first time."""
+    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    settings = json.loads((folder / "settings.json").read_text())
+    report: dict[str, Any] = {"jobs": [], "failure": None}
+    started = time.monotonic()
+    bench = Bench(dut, settings["patience"])
+    core = CoreBench(bench, Program.load(folder), settings, folder, report)
+    try:
+        await bench.reset()
+        if settings["reset_at"] is not None:
+            await core.run(until=settings["reset_at"])
+            await bench.reset()
+        await core.run()
+    except BenchFailure as failure:
+        report["failure"] = str(failure)
+    report |= {"cycles": bench.cycle, "seconds": time.monotonic() - started}
+    partial = folder / "report.partial"
+    partial.write_text(json.dumps(report))
+    partial.replace(folder / "report.json")
+
+
+class CoreBench:
+    """Agents of one core and the bookkeeping of its jobs.
+
+    Parameters
+    ----------
+    bench
+        Clock and ports.
+    program
+        What to run.
+    settings
+        ``stall``, ``seed``.
+    folder
+        Where the results of each job go.
+    report
+        Filled with one entry per job, the counters and the status.
+    """
+
+    def __init__(self, bench: Bench, program: Program, settings: dict[str, Any], folder: pathlib.Path,
+                 report: dict[str, Any]) -> None:
+        self.bench = bench
+        self.program = program
+        self.settings = settings
+        self.folder = folder
+        self.report = report
+        signature = AttentionCore(program.config).signature.members
+        self._probe = signature["probe"].shape
+        self._status = signature["status"].shape
+        self._counters = counters_layout()
+        self._layouts = {tap: self._probe[tap].shape for tap in _TAPS}
+        self._previous_end = 0
+        self._layouts["output"] = signature["o"].signature.members["payload"].shape
+
+    async def run(self, until: int | None = None) -> None:
+        """Run the program from its beginning, to its end or for `until` cycles."""
+        bench = self.bench
+        splitters = {name: RowSplitter(locate(self._layouts[name], "row_last")[0], self.program.row_counts())
+                     for name in (*_TAPS, "output")}
+        writer = self._driver("parameter", self._parameters(), None)
+        await bench.run([writer], lambda: writer.finished)
+        agents, drivers = self._agents(splitters)
+        if until is not None:
+            stop = bench.cycle + until
+            await bench.run(agents, lambda: bench.cycle >= stop)
+            return
+        outputs = splitters["output"].segments
+        self._previous_end = bench.cycle
+        for done, (index, trace) in enumerate(self.program.expected()):
+            await bench.run(agents, lambda done=done: len(outputs) > done)
+            missing = [name for name in _TAPS if len(splitters[name].segments) <= done]
+            if missing:
+                raise BenchFailure(f"job {index} ended its output before its rows of {' and '.join(missing)}")
+            record = JobRecord(*(splitters[name].segments[done] for name in (*_TAPS, "output")))
+            self._judge(index, record, trace)
+            record.clear()
+        await bench.run(agents, lambda: all(driver.finished for driver in drivers))
+        quiet = bench.cycle + _QUIET_CYCLES
+        await bench.run(agents, lambda: bench.cycle >= quiet)
+        self._check_end(splitters)
+
+    def _judge(self, index: int, record: JobRecord, trace: HeadTrace) -> None:
+        """Compare one job, and write what the core produced for it."""
+        result = compare_job(record, trace, self.program.config, self._layouts)
+        np.savez(self.folder / f"job{index}.npz", keep=result.keep, score=result.score, output=result.output)
+        end = record.output.last_cycle
+        begin = max(self._previous_end, record.group.first_cycle)
+        self._previous_end = end
+        self.report["jobs"].append({
+            "index": index, "mismatches": result.mismatches, "cycles": end - begin,
+            "kept": int(result.keep.sum()), "visible": int(trace.visible.sum())})
+        with (self.folder / "progress").open("ab") as file:
+            file.write(b".")
+
+    def _parameters(self) -> Iterator[int]:
+        layout = parameter_layout(self.program.config)
+        for head, entry in self.program.parameters.items():
+            yield pack_struct(layout, head=head, **dataclasses.asdict(entry))
+
+    def _driver(self, name: str, payloads: Iterable[int], stall: Stall | None) -> StreamDriver:
+        return StreamDriver(self.bench.ports, name, payloads, stall.fork(name) if stall else None)
+
+    def _agents(self, splitters: dict[str, RowSplitter]) -> tuple[list[Agent], list[StreamDriver]]:
+        """Return (all agents, those of them that are sources)."""
+        jobs, bus = self.program.jobs, self.program.config.bus_bytes
+        source, sink = stall_pair(self.settings["stall"], self.settings["seed"])
+        commands = (pack_struct(job_layout(), head=job.head, load_rows=len(job.k), fresh=job.fresh,
+                                query_rows=len(job.q), causal=job.causal) for job in jobs)
+        drivers = [self._driver("job", commands, source)]
+        for name in ("q", "k", "v"):
+            beats = (pack_rows(getattr(job, name), bus) for job in jobs)
+            drivers.append(self._driver(name, itertools.chain.from_iterable(beats), source))
+        output = StreamMonitor(self.bench.ports, "o", splitters["output"].receive, sink)
+        return [*drivers, output, *(self._tap(name, splitters[name]) for name in _TAPS)], drivers
+
+    def _tap(self, name: str, splitter: RowSplitter) -> Tap:
+        base = self.bench.ports[1]["probe"].offset
+        offset, shape = locate(self._probe, name)
+        valid, _ = locate(shape, "valid")
+        return Tap(name, PortBits(base + offset, shape.size), base + offset + valid, splitter.receive)
+
+    def _check_end(self, splitters: dict[str, RowSplitter]) -> None:
+        """Read counters and status, and check that nothing came after the last job."""
+        counters = PayloadReader(self._counters, [self.bench.output("counters")])
+        status = PayloadReader(self._status, [self.bench.output("status")])
+        raised = {name for name, _ in self._status if status.ints(name)[0]}
+        self.report["counters"] = {name: int(counters.ints(name)[0]) for name, _ in self._counters}
+        self.report["status"] = sorted(raised)
+        for name, splitter in splitters.items():
+            if splitter.surplus:
+                raise BenchFailure(f"{name}: {splitter.surplus} payloads after the last job")
+        expected = self.program.status()
+        if raised != expected:
+            raise BenchFailure(f"status bits {sorted(raised)}, expected {sorted(expected)}")

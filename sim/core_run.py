@@ -1,0 +1,103 @@
+"""Run a program on the simulated core and read what it produced."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+
+from latte.golden.config import AttentionConfig
+from latte.sim.program import Program
+from latte.sim.runner import BUILD_FOLDER, Model, build_model
+
+__all__ = ["CoreReport", "build_core", "run_core"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CoreReport:
+    """Outcome of one program.
+
+    Parameters
+    ----------
+    jobs : dict of int to dict
+        By job index: ``mismatches``, ``cycles``, ``kept``, ``visible``. Jobs without output are absent.
+    failure : str or None
+        What stopped the bench, or was wrong with the program as a whole.
+    counters : dict of str to int
+        At the end of the program.
+    status : list of str
+        Sticky bits that are set at the end.
+    cycles : int
+        Clock cycles simulated.
+    seconds : float
+        Time they took.
+    folder
+        Of logs, waves and results.
+    """
+
+    jobs: dict[int, dict[str, Any]]
+    failure: str | None
+    counters: dict[str, int]
+    status: list[str]
+    cycles: int
+    seconds: float
+    folder: pathlib.Path
+
+    @property
+    def problems(self) -> list[str]:
+        """One line per thing that is wrong; empty if every bit agrees."""
+        lines = [f"job {index}: {text}" for index, job in self.jobs.items() for text in job["mismatches"]]
+        return lines + ([self.failure] if self.failure else [])
+
+    def result(self, index: int) -> dict[str, np.ndarray]:
+        """Return ``keep``, ``score`` and ``output`` codes that the hardware produced for a job."""
+        with np.load(self.folder / f"job{index}.npz", allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+
+def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: bool = False,
+               build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
+    """Compile the core of `config`."""
+    from latte.rtl.attention_core import AttentionCore
+
+    return build_model(AttentionCore(config), f"core-{config.name}", simulator=simulator, waves=waves,
+                       build_folder=build_folder)
+
+
+def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str = "none", seed: int = 1,
+             reset_at: int | None = None, patience: int = 20_000) -> CoreReport:
+    """Run `program` on a compiled core.
+
+    Parameters
+    ----------
+    model
+        From `build_core`, of the program's configuration.
+    program
+    folder
+        Emptied first; holds log, waves, report and results.
+    stall
+        Entry of the stall matrix.
+    seed
+        Of the stalls.
+    reset_at
+        First run this many cycles, then reset, then run from the beginning.
+    patience
+        Cycles without any transfer that count as a hang.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    program.save(folder)
+    settings = {"stall": stall, "seed": seed, "reset_at": reset_at, "patience": patience}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    model.run("latte.sim.core_bench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    path = folder / "report.json"
+    if not path.exists():
+        log = (folder / "sim.log").read_text(errors="replace").strip() if (folder / "sim.log").exists() else ""
+        failure = f"the simulator ended without a report: {log.splitlines()[-1] if log else 'no output'}"
+        return CoreReport({}, failure, {}, [], 0, 0.0, folder)
+    report = json.loads(path.read_text())
+    return CoreReport({job["index"]: job for job in report["jobs"]}, report["failure"], report.get("counters", {}),
+                      report.get("status", []), report["cycles"], report["seconds"], folder)

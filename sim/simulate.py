@@ -1,0 +1,196 @@
+"""Simulate whole vector files: heads are spread over processes and every head is judged against the golden model."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from latte.golden.attention import attend, dequantize
+from latte.golden.config import AttentionConfig, ceil_div
+from latte.golden.quantizer import softmax_scale
+from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
+from latte.golden.vectors import VectorSet
+from latte.sim.core_run import CoreReport, run_core
+from latte.sim.program import Job, Program
+from latte.sim.runner import Model
+
+__all__ = ["HeadRun", "shard_heads", "simulate", "write_dump"]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadRun:
+    """One simulated head.
+
+    Parameters
+    ----------
+    name, model : str
+    block, head, keys : int
+    problems : list of str
+        What differs from the golden model, or why there is no result.
+    kept, visible : int
+        Pairs.
+    cycles : int
+        From the previous head's last output (or this one's first estimates, if later) to the last output.
+    utilisation : float
+        Share of those cycles in which the estimator had to work.
+    relative_rms, largest_error : float
+        Output against float64 softmax over the same scores; the error in V steps.
+    keep, score, output : ndarray or None
+        What the hardware produced; output codes.
+    """
+
+    name: str
+    model: str
+    block: int
+    head: int
+    keys: int
+    problems: list[str]
+    kept: int = 0
+    visible: int = 0
+    cycles: int = 0
+    utilisation: float = 0.0
+    relative_rms: float = 0.0
+    largest_error: float = 0.0
+    keep: np.ndarray | None = None
+    score: np.ndarray | None = None
+    output: np.ndarray | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every bit agrees and the output error is within the budget."""
+        return not self.problems
+
+
+_HeadId = tuple[int, int]
+"""(set, head index in it)."""
+
+
+def shard_heads(sets: list[VectorSet], shards: int, heads: int) -> list[list[_HeadId]]:
+    """Distribute heads over simulations of about equal work.
+
+    Parameters
+    ----------
+    sets
+    shards
+        Simulations to aim at.
+    heads
+        Most heads of one simulation: the entries of the register file.
+
+    Returns
+    -------
+    list of list of (set, head index)
+        In input order within a shard.
+    """
+    work = {(s, h): vectors.keys ** 2 * (1 if vectors.causal else 2)
+            for s, vectors in enumerate(sets) for h in range(len(vectors))}
+    count = max(min(shards, len(work)), ceil_div(len(work), heads))
+    loads: list[tuple[int, list[_HeadId]]] = [(0, []) for _ in range(count)]
+    for identity in sorted(work, key=lambda identity: -work[identity]):
+        place = min((i for i in range(count) if len(loads[i][1]) < heads), key=lambda i: loads[i][0])
+        loads[place] = (loads[place][0] + work[identity], [*loads[place][1], identity])
+    return [sorted(identities) for _, identities in loads]
+
+
+def simulate(sets: list[VectorSet], model: Model, config: AttentionConfig, folder: pathlib.Path, *, processes: int,
+             stall: str = "none", seed: int = 1, progress: Callable[[int], None] = lambda done: None,
+             keep_arrays: bool = False) -> tuple[list[HeadRun], list[CoreReport]]:
+    """Run all heads of all sets on a compiled core.
+
+    Parameters
+    ----------
+    sets
+        Each fits `config`.
+    model
+        From `latte.sim.core_run.build_core`.
+    config
+    folder
+        Of the runs; ``shard0``, ``shard1`` ... are emptied first.
+    processes
+        Simulators to run at a time.
+    stall, seed
+        Stall matrix entry and its seed.
+    progress
+        Called now and then with the number of finished heads.
+    keep_arrays
+        Whether the result holds the arrays.
+
+    Returns
+    -------
+    heads : list of HeadRun
+        In input order.
+    reports : list of CoreReport
+        One per simulation.
+    """
+    shards = shard_heads(sets, processes, config.heads)
+    folders = [folder / f"shard{i}" for i in range(len(shards))]
+    with ThreadPoolExecutor(processes) as pool:
+        runs = [pool.submit(run_core, model, _program(sets, shard, config), path, stall=stall, seed=seed)
+                for shard, path in zip(shards, folders, strict=True)]
+        _follow(runs, folders, progress)
+    reports = [run.result() for run in runs]
+    heads = {}
+    for shard, report in zip(shards, reports, strict=True):
+        for job, (s, h) in enumerate(shard):
+            heads[s, h] = _judge(sets[s], h, report, job, config, keep_arrays)
+    return [heads[identity] for identity in sorted(heads)], reports
+
+
+def _program(sets: list[VectorSet], shard: list[_HeadId], config: AttentionConfig) -> Program:
+    parameters, jobs = {}, []
+    for register, (s, h) in enumerate(shard):
+        vectors = sets[s]
+        parameters[register] = vectors.parameters(h, config)
+        jobs.append(Job(register, vectors.q[h], vectors.k[h], vectors.v[h], causal=vectors.causal))
+    return Program(config, parameters, jobs)
+
+
+def _follow(runs: list[Future], folders: list[pathlib.Path], progress: Callable[[int], None]) -> None:
+    """Report finished heads until all simulations have ended; a bench writes a byte per head."""
+    while not all(run.done() for run in runs):
+        time.sleep(0.1)
+        marks = (path / "progress" for path in folders)
+        progress(sum(mark.stat().st_size for mark in marks if mark.exists()))
+
+
+def _judge(vectors: VectorSet, h: int, report: CoreReport, job: int, config: AttentionConfig,
+           keep_arrays: bool) -> HeadRun:
+    identity = {"name": vectors.names()[h], "model": vectors.model, "block": int(vectors.block[h]),
+                "head": int(vectors.head[h]), "keys": vectors.keys}
+    if job not in report.jobs:
+        return HeadRun(**identity, problems=[report.failure or "no output"])
+    entry, produced = report.jobs[job], report.result(job)
+    trace = attend(vectors.q[h], vectors.k[h], vectors.v[h], vectors.parameters(h, config), config,
+                   causal=vectors.causal)
+    scale = softmax_scale(vectors.q_scale[h], vectors.k_scale[h], config.head_dim)
+    relative_rms, largest_error = output_error(produced["output"], reference_output(trace, vectors.v[h], scale), config)
+    problems = list(entry["mismatches"])
+    if report.failure:
+        problems.append(report.failure)
+    if relative_rms > MAX_RELATIVE_RMS:
+        problems.append(f"the output's relative RMS error {relative_rms:.5f} exceeds {MAX_RELATIVE_RMS}")
+    if largest_error > MAX_ERROR_V_LSB:
+        problems.append(f"the output's largest error {largest_error:.3f} exceeds {MAX_ERROR_V_LSB} steps of V")
+    work = entry["visible"] * config.dim_slices / config.pairs_per_cycle
+    return HeadRun(**identity, problems=problems, kept=entry["kept"], visible=entry["visible"],
+                   cycles=entry["cycles"], utilisation=work / max(1, entry["cycles"]), relative_rms=relative_rms,
+                   largest_error=largest_error, **(produced if keep_arrays else {}))
+
+
+def write_dump(path: pathlib.Path, vectors: VectorSet, heads: list[HeadRun], config: AttentionConfig) -> None:
+    """Write what the hardware produced for one vector file (DESIGN section 3), whole or not at all.
+
+    Each head needs its arrays.
+    """
+    arrays = {
+        "keep": np.stack([head.keep for head in heads]).astype(bool),
+        "score": np.stack([head.score for head in heads]).astype(np.int32),
+        "out": np.stack([dequantize(head.output, vectors.v_scale[i], config) for i, head in enumerate(heads)]),
+        "cycles": np.array([head.cycles for head in heads], np.int64),
+    }
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    partial.replace(path)

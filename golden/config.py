@@ -108,6 +108,10 @@ class AttentionConfig:
         for field, allowed in (("split", ("balanced", "slice")), ("pe_structure", ("table", "multiplier", "dsp"))):
             if getattr(self, field) not in allowed:
                 raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
+        if self.head_dim % 2:
+            raise LatteError(f"head_dim = {self.head_dim} must be even: the estimator takes query elements in pairs")
+        if self.pe_structure == "dsp" and self.head_dim > 64:
+            raise LatteError(f"pe_structure = 'dsp' holds head_dim up to 64, not {self.head_dim}; choose 'table'")
         if self.head_dim % self.bus_bytes:
             raise LatteError(f"bus_bytes = {self.bus_bytes} must divide head_dim = {self.head_dim}")
         if self.head_dim % self.dim_lanes:

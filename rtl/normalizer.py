@@ -1,7 +1,7 @@
 """Normaliser: one reciprocal per row, one product per output element."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
@@ -14,7 +14,7 @@ from latte.golden.normalizer import (
 from latte.rtl.payloads import output_layout
 from latte.rtl.primitives import RAM_LATENCY, Ram, StreamQueue, delay, next_modulo
 
-__all__ = ["Normalizer", "Reciprocal", "RowScaler"]
+__all__ = ["Normalizer", "Reciprocal", "RowMemory", "RowScaler"]
 
 
 def exponent_shape(config: AttentionConfig) -> range:
@@ -148,17 +148,55 @@ class RowScaler(wiring.Component):
         return m
 
 
+class RowMemory(wiring.Component):
+    """Two rows of `slices` words each: LUT RAM where they are wide and few, block RAM where they are many.
+
+    Latency: `LATENCY` cycles from the read address to its word. Nothing is read while it is written.
+
+    Members
+    -------
+    write_en, write_half, write_slice, write_data : In
+    read_half, read_slice : In
+    read_data : Out(word)
+    """
+
+    LATENCY = 1
+    LUT_RAM_DEPTH = 16
+
+    def __init__(self, word, slices: int):
+        self.slices = slices
+        index = range(max(2, slices))
+        super().__init__({
+            "write_en": In(1), "write_half": In(1), "write_slice": In(index), "write_data": In(word),
+            "read_half": In(1), "read_slice": In(index), "read_data": Out(word)})
+
+    def elaborate(self, platform):
+        m = Module()
+        write_address, read_address = Cat(self.write_slice, self.write_half), Cat(self.read_slice, self.read_half)
+        depth = 1 << len(read_address)
+        m.submodules.array = array = memory.Memory(shape=self.write_data.shape(), depth=depth, init=[])
+        write = array.write_port()
+        if depth <= self.LUT_RAM_DEPTH:
+            # The element mux has its register behind the memory: one here would be the size of a word.
+            read = array.read_port(domain="comb")
+            read_address = delay(m, read_address, self.LATENCY, name="read_address", reset_less=True)
+        else:
+            read = array.read_port()
+        m.d.comb += [write.en.eq(self.write_en), write.addr.eq(write_address), write.data.eq(self.write_data),
+                     read.addr.eq(read_address), self.read_data.eq(read.data)]
+        return m
+
+
 class Normalizer(wiring.Component):
     """Divides each row by its sum of weights and sends it out, `normalizer_lanes` elements per beat::
 
-        word -> [arriving row] -> [leaving row] -> element mux -> RowScaler -> queue -> o
-        weight_sum -> Reciprocal ----^------------------------------^
+        word -------> RowMemory ----> element mux -> RowScaler -> queue -> o
+        weight_sum -> Reciprocal --------------------^
 
-    Both rows are one chain of word registers: filling, handing over and emptying all shift it, which costs no
-    multiplexer. One row arrives while another leaves.
+    One row arrives in one half of the memory while another leaves from the other.
 
-    Latency: `value_slices` + 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
-    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 5 + value_slices)`` cycles or a little more.
+    Latency: 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
+    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 7)`` cycles or a little more.
 
     Members
     -------
@@ -182,9 +220,7 @@ class Normalizer(wiring.Component):
         m = Module()
         config = self.config
         slices = config.value_slices
-        reserved, words = Signal(), Signal(range(slices + 1))
-        leaving_valid, handing = Signal(), Signal(range(slices + 1))
-        advance = Signal()
+        reserved, words, leaving_valid = Signal(), Signal(range(slices + 1)), Signal()
 
         m.submodules.reciprocal = reciprocal = Reciprocal(config)
         m.d.comb += reciprocal.weight_sum.eq(self.weight_sum)
@@ -198,9 +234,9 @@ class Normalizer(wiring.Component):
         with m.If(self.sum_valid):
             m.d.sync += arriving.job_last.eq(self.job_last)
 
-        hand_over = Signal()
+        hand_over, write_half = Signal(), Signal()
         m.d.comb += [
-            hand_over.eq((words == slices) & reciprocal_ready & ~leaving_valid & (handing == 0)),
+            hand_over.eq((words == slices) & reciprocal_ready & ~leaving_valid),
             self.row_room.eq(~reserved),
         ]
         with m.If(self.row_reserve):
@@ -208,30 +244,22 @@ class Normalizer(wiring.Component):
         with m.If(self.word_valid):
             m.d.sync += words.eq(words + 1)
         with m.If(hand_over):
-            m.d.sync += [handing.eq(slices), leaving.eq(arriving), reciprocal_ready.eq(0), words.eq(0)]
-        with m.If(handing != 0):
-            m.d.sync += handing.eq(handing - 1)
-            with m.If(handing == 1):
-                m.d.sync += [reserved.eq(0), leaving_valid.eq(1)]
+            m.d.sync += [leaving.eq(arriving), leaving_valid.eq(1), write_half.eq(~write_half), words.eq(0),
+                         reciprocal_ready.eq(0), reserved.eq(0)]
 
-        row = data.ArrayLayout(self.word.shape(), slices)
-        arriving_words, leaving_words = Signal(row, reset_less=True), Signal(row, reset_less=True)
-        with m.If(self.word_valid | (handing != 0)):
-            m.d.sync += [arriving_words[s].eq(arriving_words[s + 1]) for s in range(slices - 1)]
-            m.d.sync += arriving_words[slices - 1].eq(self.word)
-        with m.If(advance | (handing != 0)):
-            m.d.sync += [leaving_words[s].eq(leaving_words[s + 1]) for s in range(slices - 1)]
-            m.d.sync += leaving_words[slices - 1].eq(arriving_words[0])
-        self._send(m, leaving_valid, leaving_words[0], leaving, advance)
+        m.submodules.rows = rows = RowMemory(self.word.shape(), slices)
+        m.d.comb += [rows.write_en.eq(self.word_valid), rows.write_half.eq(write_half), rows.write_slice.eq(words),
+                     rows.write_data.eq(self.word), rows.read_half.eq(~write_half)]
+        self._send(m, leaving_valid, rows, leaving)
         return m
 
-    def _send(self, m, leaving_valid, word, leaving, advance):
+    def _send(self, m, leaving_valid, rows, leaving):
         """Send the leaving row out, beat by beat, while the output queue has room."""
         config = self.config
         lanes = config.normalizer_lanes
         beats, beats_per_word = config.head_dim // lanes, config.value_lanes // lanes
         m.submodules.scaler = scaler = RowScaler(config)
-        latency = scaler.latency + 1
+        latency = scaler.latency + RowMemory.LATENCY + 1
         depth = 2 * (latency + 4)
         m.submodules.queue = queue = StreamQueue(output_layout(config), depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
@@ -240,19 +268,19 @@ class Normalizer(wiring.Component):
 
         beat, in_word = Signal(range(max(2, beats))), Signal(range(max(2, beats_per_word)))
         step, row_ends = Signal(), Signal()
-        m.d.comb += [
-            step.eq(leaving_valid & room),
-            row_ends.eq(beat == beats - 1),
-            advance.eq(step & (in_word == beats_per_word - 1)),
-        ]
+        m.d.comb += [step.eq(leaving_valid & room), row_ends.eq(beat == beats - 1)]
         with m.If(step):
             m.d.sync += [beat.eq(next_modulo(beat, beats)), in_word.eq(next_modulo(in_word, beats_per_word))]
+            with m.If(in_word == beats_per_word - 1):
+                m.d.sync += rows.read_slice.eq(rows.read_slice + 1)
             with m.If(row_ends):
-                m.d.sync += [leaving_valid.eq(0), in_word.eq(0)]
+                m.d.sync += [leaving_valid.eq(0), in_word.eq(0), rows.read_slice.eq(0)]
 
-        chunks = data.ArrayLayout(scaler.numerator.shape(), beats_per_word)(word.as_value())
-        m.d.sync += [scaler.numerator.eq(chunks[in_word]), scaler.mantissa.eq(leaving.mantissa),
-                     scaler.exponent.eq(leaving.exponent)]
+        chunks = data.ArrayLayout(scaler.numerator.shape(), beats_per_word)(rows.read_data.as_value())
+        chunk = delay(m, in_word, RowMemory.LATENCY, name="chunk", reset_less=True)
+        factor = delay(m, leaving, RowMemory.LATENCY, name="factor", reset_less=True)
+        m.d.sync += [scaler.numerator.eq(chunks[chunk]), scaler.mantissa.eq(factor.mantissa),
+                     scaler.exponent.eq(factor.exponent)]
         flags = Signal(data.StructLayout({"row_last": 1, "job_last": 1}))
         m.d.comb += [flags.row_last.eq(row_ends), flags.job_last.eq(row_ends & leaving.job_last)]
         flags = delay(m, flags, latency, name="flags", reset_less=True)

@@ -9,6 +9,9 @@ __all__ = ["RAM_LATENCY", "Ram", "StreamQueue", "delay", "next_modulo", "times"]
 RAM_LATENCY = 2
 """Cycles from `Ram.read_addr` to `Ram.read_data`: the array, and the register that keeps logic off its slow output."""
 
+WHOLE_DEPTH = 1024
+"""Words up to which one block RAM, of whatever width it then has, is better than two."""
+
 
 def delay(m: Module, value, cycles: int, *, name: str, reset_less: bool = False):
     """Return `value` as it was `cycles` cycles ago, of the same shape."""
@@ -33,8 +36,20 @@ def next_modulo(value: Signal, modulus: int) -> Value:
     return Mux(value == modulus - 1, 0, value + 1)
 
 
+def part_sizes(depth: int) -> list[int]:
+    """Return the powers of two, largest first, that make up a deep memory; a shallow one stays whole.
+
+    Block RAMs are powers of two deep. A synthesiser that rounds another depth to many short ones puts the
+    multiplexer between them before the output register, where there is no time for it.
+    """
+    largest = 1 << (depth.bit_length() - 1)
+    return [depth] if depth <= WHOLE_DEPTH or depth == largest else [largest, *part_sizes(depth - largest)]
+
+
 class Ram(wiring.Component):
     """Memory with one write and one read port, both synchronous, and a register behind the read port.
+
+    A deep memory is made of `part_sizes`, each with its own register; one choice between them comes after.
 
     Latency: a word written in one cycle is read by an address given in the next; `RAM_LATENCY` cycles later it is at
     `read_data`. Contents survive reset.
@@ -65,15 +80,23 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.array = array = memory.Memory(shape=self.shape, depth=max(2, self.depth), init=self.init)
-        if not self.init:
-            write = array.write_port()
-            m.d.comb += [write.addr.eq(self.write_addr), write.data.eq(self.write_data), write.en.eq(self.write_en)]
-        read = array.read_port()
-        m.d.comb += read.addr.eq(self.read_addr)
-        register = Signal(self.shape, reset_less=True)
-        m.d.sync += register.eq(read.data)
-        m.d.comb += self.read_data.eq(register)
+        first = 0
+        chosen = delay(m, self.read_addr, RAM_LATENCY, name="chosen", reset_less=True)
+        for n, size in enumerate(part_sizes(max(2, self.depth))):
+            array = memory.Memory(shape=self.shape, depth=size, init=self.init[first:first + size])
+            m.submodules[f"array_{n}"] = array
+            if not self.init:
+                write = array.write_port()
+                here = (self.write_addr >= first) & (self.write_addr < first + size)
+                m.d.comb += [write.addr.eq(self.write_addr), write.data.eq(self.write_data),
+                             write.en.eq(self.write_en & here)]
+            read = array.read_port()
+            register = Signal(self.shape, name=f"register_{n}", reset_less=True)
+            m.d.comb += read.addr.eq(self.read_addr)
+            m.d.sync += register.eq(read.data)
+            with m.If(chosen >= first):
+                m.d.comb += self.read_data.eq(register)
+            first += size
         return m
 
 

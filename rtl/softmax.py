@@ -15,6 +15,8 @@ __all__ = ["ScoreQueue", "Softmax", "WeightPipeline"]
 
 ROW_QUEUE_DEPTH = 64
 """Complete rows that wait for the softmax; more only if rows are very short."""
+_MULTIPLIER_BITS = 17
+"""Unsigned bits that the smallest common hard multiplier (18 x 18, signed) takes."""
 
 
 class ScoreQueue(wiring.Component):
@@ -99,7 +101,10 @@ class WeightPipeline(wiring.Component):
             return register
 
         # Rounding half up: shift so that half a step remains as the last bit, add it, drop it.
-        product = stage(stage(self.delta * self.scale_mantissa, "product"), "product_pipe")
+        # In two parts, each of which fits a hard multiplier.
+        low = stage(self.delta[:_MULTIPLIER_BITS] * self.scale_mantissa, "product_low")
+        high = stage(self.delta[_MULTIPLIER_BITS:] * self.scale_mantissa, "product_high")
+        product = stage(low + (high << _MULTIPLIER_BITS), "product")
         shift = delay(m, self.scale_shift, 2, name="shift", reset_less=True)
         coarse = stage((product << 1) >> (shift & 0x38), "coarse")
         fine = coarse >> stage(shift[:3], "fine_shift")

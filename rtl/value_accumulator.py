@@ -19,7 +19,7 @@ class ValueAccumulator(wiring.Component):
 
     Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
 
-    Latency: ``RAM_LATENCY + 4`` cycles from a survivor to its sum. Throughput: one survivor in `value_slices`
+    Latency: ``RAM_LATENCY + 5`` cycles from a survivor to its sum. Throughput: one survivor in `value_slices`
     cycles. Exact: `acc_bits` hold `max_seq_len` terms.
 
     Members
@@ -79,17 +79,18 @@ class ValueAccumulator(wiring.Component):
             m.d.sync += first.eq(item.row_last)
         self._sum_weights(m, step & (part == 0), first)
 
-        latency = 1 + RAM_LATENCY
+        # One more register before the multiplier, and two behind it, where hard multipliers have theirs.
+        latency = 2 + RAM_LATENCY
         weight = delay(m, item.weight, latency, name="weight", reset_less=True)
         valid = delay(m, step, latency + 2, name="valid")
         sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
         emit = delay(m, step & item.row_last, latency + 2, name="emit")
         m.d.sync += self.word_valid.eq(emit)
         for n in range(config.value_lanes):
-            # Two registers behind the multiplier, where hard multipliers have theirs.
+            value = Signal(signed(8), name=f"value_{n}", reset_less=True)
             product = Signal(signed(config.weight_bits + 8), name=f"product_{n}", reset_less=True)
             piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
-            m.d.sync += [product.eq(weight * self.values[n]), piped.eq(product)]
+            m.d.sync += [value.eq(self.values[n]), product.eq(weight * value), piped.eq(product)]
             ring = [Signal(signed(config.acc_bits), name=f"ring_{n}_{s}", reset_less=True) for s in range(slices)]
             total = Signal(signed(config.acc_bits), name=f"total_{n}")
             m.d.comb += total.eq(Mux(sum_first, 0, ring[-1]) + piped)

@@ -1,0 +1,38 @@
+"""The cycle model's constants against the attributes of the blocks they describe."""
+
+import gc
+
+import pytest
+
+from latte.golden.config import preset
+from latte.golden.latencies import Latencies
+from latte.rtl import attention_core, estimate_buffer, primitives, softmax, threshold_filter, tile_sequencer
+from latte.rtl.compensation_unit import pipeline_scores
+from latte.rtl.cross_product import CrossProductDot
+from latte.rtl.normalizer import Reciprocal, RowScaler
+from latte.rtl.score_estimator import ScoreEstimator
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*created but never used")
+
+CONFIGS = [
+    preset("tiny"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
+    preset("small", pe_structure="multiplier", dim_lanes=16), preset("base", pe_structure="dsp", key_lanes=2),
+    preset("small", head_dim=32, dim_lanes=32), preset("small", head_dim=80, dim_lanes=80),
+    preset("small", head_dim=6, dim_lanes=6, compensation_lanes=4, value_lanes=4)]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.name}-{config.pe_structure}")
+def test_latencies_are_those_of_the_blocks(config):
+    estimator = ScoreEstimator(config)
+    scores = softmax.ScoreQueue(config, pipeline_scores(config))
+    assert Latencies.of(config) == Latencies(
+        ram=primitives.RAM_LATENCY, stream_queue=3, estimator=estimator.latency, query_load=estimator.load_cycles,
+        bank_drain=tile_sequencer.BANK_DRAIN, tile_buffers=estimate_buffer.TILE_BUFFERS,
+        estimate_read=estimate_buffer.READ_LATENCY, filter_groups=threshold_filter.PIPELINE_GROUPS,
+        row_queue_margin=attention_core.ROW_QUEUE_MARGIN, row_queue_depth=softmax.ROW_QUEUE_DEPTH,
+        cross_product=CrossProductDot.latency_of(config.compensation_lanes), score_margin=pipeline_scores(config),
+        score_queue=scores.depth, weight=softmax.WeightPipeline(config).latency,
+        reciprocal=Reciprocal(config).latency, scaler=RowScaler(config).latency,
+        query_queue=max(4, 1 << (2 * config.query_lanes - 1).bit_length()))
+    del estimator, scores
+    gc.collect()  # the blocks complain while this module's filter holds

@@ -1,0 +1,286 @@
+"""The host's side door to the core: requests over a UART become stream items, and outputs become answers."""
+
+from amaranth import Array, C, Cat, Module, Mux, Signal
+from amaranth.hdl import Shape, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from latte.fpga.frame import FrameReceiver, FrameSender
+from latte.fpga.protocol import (
+    ERROR,
+    RESPONSE,
+    STREAMS,
+    Failure,
+    Request,
+    byte_size,
+    identity,
+    identity_layout,
+    item_shape,
+    report_layout,
+    trailer_layout,
+)
+from latte.fpga.uart import UartReceiver, UartTransmitter, clocks_per_bit
+from latte.golden.config import AttentionConfig
+from latte.rtl.attention_core import AttentionCore, counters_layout, status_layout
+from latte.rtl.payloads import output_layout
+from latte.rtl.primitives import RAM_LATENCY, Ram
+
+__all__ = ["HostLink", "connect_core"]
+
+_WORD_BITS, _WORD_BYTES = 32, 4
+_DISCARDED_BITS = 16
+
+
+class HostLink(wiring.Component):
+    """Carries out the requests of `latte.fpga.protocol`.
+
+    Data flow::
+
+        rx -> UartReceiver -> FrameReceiver -> Ram (request | answer) -> FrameSender -> UartTransmitter -> tx
+                                                 |            ^
+                                                 v            |
+                                               item  <--------+-- identity, status, counters
+                                                 |  ^
+                     job, parameter, q, k, v <---+  +------------ o
+
+    One request at a time: a good frame is carried out, then answered; what arrives meanwhile is ignored. The answer
+    stays in the memory until a request with another sequence number comes, and is sent again if the last one is
+    repeated. No request waits longer than `patience` cycles for a stream: a write answers how many items it handed
+    over, a read gives what there is. An item once handed over stays on offer until the core takes it.
+
+    Parameters
+    ----------
+    config
+    clock_hz, baud
+        The line's speed.
+    payload_bytes : int
+        Power of two; the longest payload of a frame. Request and answer together fill one block RAM.
+    patience : int
+        Power of two; cycles.
+
+    Members
+    -------
+    rx : In(1)
+    tx : Out(1)
+    job, parameter, q, k, v, o, clear, status, counters
+        The core's, seen from the other side.
+    reset : Out(1)
+        Resets the core.
+    session : Out(1)
+        A host has said HELLO.
+    busy : Out(1)
+        A request is being carried out or answered.
+
+    Raises
+    ------
+    LatteError
+        The baud rate cannot be made from the clock.
+    """
+
+    def __init__(self, config: AttentionConfig, clock_hz: float, baud: int, *, payload_bytes: int = 512,
+                 patience: int = 4096):
+        self.config = config
+        self.clocks = clocks_per_bit(clock_hz, baud)
+        self.payload_bytes = payload_bytes
+        self.patience = patience
+        streams = {name: Out(stream.Signature(item_shape(request, config))) for request, name in STREAMS.items()}
+        super().__init__({
+            "rx": In(1, init=1), "tx": Out(1, init=1), **streams, "o": In(stream.Signature(output_layout(config))),
+            "clear": Out(1), "status": In(status_layout()), "counters": In(counters_layout()),
+            "reset": Out(1), "session": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        """Return the circuit."""
+        m = Module()
+        m.submodules.uart_receiver = uart_receiver = UartReceiver(self.clocks)
+        m.submodules.uart_transmitter = uart_transmitter = UartTransmitter(self.clocks)
+        m.submodules.frame_receiver = receiver = FrameReceiver(self.payload_bytes)
+        m.submodules.frame_sender = sender = FrameSender(self.payload_bytes)
+        m.submodules.buffer = buffer = Ram(8, 2 * self.payload_bytes)
+        m.d.comb += [
+            uart_receiver.rx.eq(self.rx), self.tx.eq(uart_transmitter.tx),
+            receiver.data.eq(uart_receiver.data), receiver.valid.eq(uart_receiver.valid),
+        ]
+        wiring.connect(m, sender.o, uart_transmitter.i)
+
+        discarded = Signal(_DISCARDED_BITS)
+        with m.If(receiver.discarded & ~discarded.all()):
+            m.d.sync += discarded.eq(discarded + 1)
+
+        # The memory: requests in the low half, answers in the high half.
+        item = Signal(8 * self._item_bytes())
+        fetched, stored = Signal(16), Signal(range(self.payload_bytes + 1))
+        store, sending = Signal(), Signal()
+        half = exact_log2(self.payload_bytes)
+        m.d.comb += [
+            buffer.write_en.eq(store | receiver.write_en),
+            buffer.write_addr.eq(Mux(store, Cat(stored[:half], 1), Cat(receiver.write_index, 0))),
+            buffer.write_data.eq(Mux(store, item[:8], receiver.write_data)),
+            buffer.read_addr.eq(Mux(sending, Cat(sender.read_index, 1), Cat(fetched[:half], 0))),
+            sender.read_data.eq(buffer.read_data), sender.length.eq(stored),
+        ]
+        self._control(m, receiver, sender, buffer, discarded, item, fetched, stored, store, sending)
+        return m
+
+    def _item_bytes(self) -> int:
+        shapes = [item_shape(request, self.config) for request in (*STREAMS, Request.READ_OUTPUT)]
+        return max(_WORD_BYTES, *map(byte_size, shapes))
+
+    def _control(self, m, receiver, sender, buffer, discarded, item, fetched, stored, store, sending):
+        """State machine: receive, carry out, answer."""
+        config = self.config
+        sequence, answer = Signal(8), Signal(8)
+        to_store, word_index, last_word = Signal(range(self._item_bytes() + 1)), Signal(5), Signal(5)
+        gathered, wait = Signal(range(self._item_bytes())), Signal(range(RAM_LATENCY + 1))
+        accepted, waited = Signal(16), Signal(range(self.patience))
+        job_last = Signal()
+        word, identity_words = self._word(m, discarded, word_index)
+        handing = Signal()
+        taken, item_ends = self._offers(m, receiver.type, item, gathered, handing)
+        beat_bytes = byte_size(item_shape(Request.READ_OUTPUT, config))
+        trailer = Signal(trailer_layout())
+        fits = stored <= self.payload_bytes - beat_bytes - byte_size(trailer_layout())
+        m.d.comb += [sender.type.eq(answer), sender.sequence.eq(sequence), trailer.job_last.eq(job_last),
+                     trailer.status.eq(self.status)]
+        m.d.sync += [self.reset.eq(0), self.clear.eq(0)]
+
+        def fail(failure):
+            m.d.sync += [answer.eq(ERROR), item.eq(failure), to_store.eq(1)]
+            m.next = "STORE"
+
+        with m.FSM() as fsm:
+            m.d.comb += [receiver.enable.eq(fsm.ongoing("RECEIVE")), self.busy.eq(~fsm.ongoing("RECEIVE")),
+                         sending.eq(fsm.ongoing("SEND"))]
+            with m.State("RECEIVE"), m.If(receiver.frame):
+                m.next = "REPEAT"
+                with m.If((receiver.type == Request.HELLO) | ~self.session | (receiver.sequence != sequence)):
+                    m.next = "BEGIN"
+            with m.State("REPEAT"):
+                m.d.comb += sender.start.eq(1)
+                m.next = "SEND"
+            with m.State("BEGIN"):
+                m.d.sync += [
+                    sequence.eq(receiver.sequence), answer.eq(receiver.type | RESPONSE), stored.eq(0), fetched.eq(0),
+                    gathered.eq(0), accepted.eq(0), waited.eq(0), job_last.eq(0), word_index.eq(0),
+                    last_word.eq(identity_words - 1),
+                ]
+                with m.If((receiver.type != Request.HELLO) & ~self.session):
+                    fail(Failure.NO_SESSION)
+                with m.Else(), m.Switch(receiver.type):
+                    with m.Case(Request.HELLO):
+                        m.d.sync += self.session.eq(1)
+                        m.next = "SELECT WORD"
+                    with m.Case(Request.RESET):
+                        m.d.sync += self.reset.eq(1)
+                        m.next = "REPEAT"
+                    with m.Case(Request.CLEAR):
+                        m.d.sync += self.clear.eq(1)
+                        m.next = "REPEAT"
+                    with m.Case(Request.REPORT):
+                        m.d.sync += [word_index.eq(identity_words),
+                                     last_word.eq(identity_words + len(_words(report_layout())) - 1)]
+                        m.next = "SELECT WORD"
+                    with m.Case(Request.READ_OUTPUT):
+                        m.next = "TAKE OUTPUT"
+                    with m.Case(*STREAMS):
+                        m.next = "FETCH"
+                    with m.Default():
+                        fail(Failure.UNKNOWN_TYPE)
+
+            # Writes: gather the bytes of an item, hand it over.
+            with m.State("FETCH"):
+                m.d.sync += wait.eq(wait + 1)
+                with m.If(fetched == receiver.length):
+                    m.d.sync += [item.eq(accepted), to_store.eq(2), wait.eq(0)]
+                    m.next = "STORE"
+                    with m.If(gathered != 0):
+                        fail(Failure.BAD_LENGTH)
+                with m.Elif(wait == RAM_LATENCY):
+                    m.d.sync += [item.eq(Cat(item[8:], buffer.read_data)), fetched.eq(fetched + 1), wait.eq(0),
+                                 gathered.eq(gathered + 1)]
+                    with m.If(item_ends):
+                        m.d.sync += [gathered.eq(0), waited.eq(0)]
+                        m.next = "HAND OVER"
+            with m.State("HAND OVER"):
+                m.d.comb += handing.eq(1)
+                m.d.sync += waited.eq(waited + 1)
+                with m.If(taken):
+                    m.d.sync += accepted.eq(accepted + 1)
+                    m.next = "FETCH"
+                with m.Elif(waited.all()):
+                    m.d.sync += [item.eq(accepted), to_store.eq(2)]
+                    m.next = "STORE"
+
+            # Reads: load an item, store its bytes.
+            with m.State("SELECT WORD"):
+                m.next = "LOAD WORD"
+            with m.State("LOAD WORD"):
+                m.d.sync += [item.eq(word), to_store.eq(_WORD_BYTES), word_index.eq(word_index + 1)]
+                m.next = "STORE"
+            with m.State("TAKE OUTPUT"):
+                m.d.sync += waited.eq(waited + 1)
+                m.d.comb += self.o.ready.eq(fits & ~job_last)
+                with m.If(self.o.valid & self.o.ready):
+                    m.d.sync += [item.eq(self.o.payload.data), job_last.eq(self.o.payload.job_last), waited.eq(0),
+                                 to_store.eq(beat_bytes)]
+                    m.next = "STORE"
+                with m.Elif(~self.o.ready | waited.all()):
+                    m.d.sync += [item.eq(trailer), to_store.eq(byte_size(trailer_layout()))]
+                    m.next = "STORE LAST"
+            for state in ("STORE", "STORE LAST"):
+                with m.State(state):
+                    m.d.comb += store.eq(1)
+                    m.d.sync += [item.eq(item[8:]), stored.eq(stored + 1), to_store.eq(to_store - 1)]
+                    with m.If(to_store == 1):
+                        m.next = "REPEAT"
+                        if state == "STORE":
+                            with m.If(answer == Request.READ_OUTPUT | RESPONSE):
+                                m.next = "TAKE OUTPUT"
+                            with m.Elif(((answer == Request.HELLO | RESPONSE) | (answer == Request.REPORT | RESPONSE))
+                                        & (word_index <= last_word)):
+                                m.next = "SELECT WORD"
+            with m.State("SEND"), m.If(sender.done):
+                m.next = "RECEIVE"
+
+    def _word(self, m, discarded, index):
+        """Return (register holding word `index`, number of words of the identity); the report's words follow."""
+        fields = identity(self.config, self.payload_bytes)
+        constant = identity_layout().const(fields).as_bits()
+        words = [C((constant >> offset) & (1 << _WORD_BITS) - 1, _WORD_BITS) for offset in _words(identity_layout())]
+        report = Signal(report_layout())
+        m.d.comb += [report.status.eq(self.status.as_value()), report.discarded.eq(discarded)]
+        m.d.comb += [report[name].eq(self.counters[name]) for name, _ in counters_layout()]
+        values = [report.as_value()[offset:offset + _WORD_BITS] for offset in _words(report_layout())]
+        word = Signal(_WORD_BITS)
+        m.d.sync += word.eq(Array([*words, *values])[index])
+        return word, len(words)
+
+    def _offers(self, m, request, item, gathered, handing):
+        """Keep one item on offer at each stream; return (the request's stream takes `item`, `item` is complete)."""
+        taken, item_ends = Signal(), Signal()
+        for code, name in STREAMS.items():
+            port, shape = getattr(self, name), item_shape(code, self.config)
+            size, width = byte_size(shape), Shape.cast(shape).width
+            with m.If(port.ready | self.reset):
+                m.d.sync += port.valid.eq(0)
+            with m.If(request == code):
+                m.d.comb += [item_ends.eq(gathered == size - 1), taken.eq(~port.valid)]
+                with m.If(handing & ~port.valid):
+                    # The bytes came in at the top.
+                    m.d.sync += [port.valid.eq(1), Value.cast(port.payload).eq(item[len(item) - 8 * size:][:width])]
+        return taken, item_ends
+
+
+def _words(layout) -> range:
+    """Return the offsets of the 32-bit words of a layout."""
+    return range(0, Shape.cast(layout).width, _WORD_BITS)
+
+
+def connect_core(m: Module, link: HostLink, core: AttentionCore) -> None:
+    """Connect everything but the core's reset, which belongs to whoever makes the core."""
+    for name in STREAMS.values():
+        wiring.connect(m, getattr(link, name), getattr(core, name))
+    wiring.connect(m, core.o, link.o)
+    m.d.comb += [core.clear.eq(link.clear), Value.cast(link.status).eq(core.status),
+                 Value.cast(link.counters).eq(core.counters)]

@@ -1,0 +1,164 @@
+"""The driver against the RTL, UART pins included: the same code that talks to a board."""
+
+import collections
+import contextlib
+
+import numpy as np
+import pytest
+
+from latte.fpga.faulty_port import FAULTS, FaultyPort
+from latte.fpga.host import Board, JobRefused
+from latte.fpga.simulated_port import SIMULATED_BAUD, build_board, simulated_port
+from latte.golden.attention import HeadParameters
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.golden.vectors import embedded_vectors
+from latte.sim.program import Job, Program
+
+CONFIG = preset("small", head_dim=16, max_seq_len=32, heads=4, dim_lanes=16, compensation_lanes=4, value_lanes=4,
+                query_rows=16, survivor_fifo_depth=32, pe_structure="multiplier")
+PARAMETERS = {0: HeadParameters.encode(2.0, 0.05, 0.05, CONFIG), 1: HeadParameters.encode(0.5, 0.02, 0.05, CONFIG)}
+MARGIN = 0.003
+"""Seconds of board time; the core answers much sooner."""
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_board(CONFIG)
+
+
+@pytest.fixture
+def open_port(model, tmp_path):
+    with contextlib.ExitStack() as stack:
+        yield lambda name="run": stack.enter_context(simulated_port(model, tmp_path / name))
+
+
+def random_job(rng, queries, keys, **others):
+    q, k, v = (rng.integers(-119, 120, (rows, CONFIG.head_dim)).astype(np.int8) for rows in (queries, keys, keys))
+    return Job(others.pop("head", 0), q, k, v, **others)
+
+
+def check(board, jobs):
+    """Run jobs on a board; each must give the golden output, or the golden refusal."""
+    program = Program(CONFIG, PARAMETERS, jobs)
+    expected = dict(program.expected())
+    for index, (job, refusal) in enumerate(zip(jobs, program.refusals(), strict=True)):
+        if refusal is None:
+            output = board.run(job)
+            assert len(output) == len(job.q)
+            if index in expected:
+                np.testing.assert_array_equal(output, expected[index].output)
+        else:
+            with pytest.raises(JobRefused, match=refusal):
+                board.run(job)
+
+
+def test_heads_appends_and_shared_keys(open_port):
+    rng = np.random.default_rng(1)
+    board = Board(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN)
+    board.load_parameters(PARAMETERS)
+    jobs = [
+        random_job(rng, 32, 32), random_job(rng, 24, 24, head=1, causal=True),
+        # Grouped queries: the same keys, another head.
+        random_job(rng, 5, 0, head=0, fresh=False, causal=True),
+        # Decode: load a prompt without queries, then one key and one query at a time.
+        random_job(rng, 0, 3), *(random_job(rng, 1, 1, fresh=False, causal=True) for _ in range(3)),
+    ]
+    check(board, jobs)
+    traces = [trace for _, trace in Program(CONFIG, PARAMETERS, jobs).expected()]
+    report = board.report()
+    assert report.counters["survivors"] == sum(trace.keep.sum() for trace in traces)
+    assert report.counters["pairs_estimated"] == sum(trace.visible.sum() for trace in traces)
+    assert report.status == frozenset() and report.discarded == 0
+    assert board.statistics.retries == board.statistics.bad_frames == board.statistics.stale_frames == 0
+    board.clear()
+    assert board.report().counters["survivors"] == 0
+
+
+def test_bad_jobs_are_reported(open_port):
+    rng = np.random.default_rng(2)
+    board = Board(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN)
+    board.load_parameters(PARAMETERS)
+    check(board, [
+        random_job(rng, 3, 4, head=2), random_job(rng, 3, 4, head=3), random_job(rng, 3, 33), random_job(rng, 2, 0),
+        random_job(rng, 5, 4, causal=True), random_job(rng, 4, 4, causal=True)])
+    saturated = Job(0, np.full((1, 16), 127, np.int8), np.full((1, 16), 1, np.int8), np.ones((1, 16), np.int8))
+    check(board, [saturated])
+    assert board.report().status == {"qk_saturated"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_faults_never_give_a_wrong_answer(open_port, seed):
+    rng = np.random.default_rng(seed)
+    port = FaultyPort(open_port(), 0.002, seed)
+    board = Board(port, CONFIG, SIMULATED_BAUD, margin=MARGIN, retries=30)
+    board.load_parameters(PARAMETERS)
+    check(board, [random_job(rng, 16, 16, head=i % 2, causal=i == 1) for i in range(3)]
+          + [random_job(rng, 3, 4, head=3), random_job(rng, 2, 2, fresh=True)])
+    kinds = collections.Counter()
+    for (direction, kind), count in port.injected.items():
+        kinds[direction] += count
+        kinds[kind] += count
+    assert all(kinds[name] for name in (*FAULTS, "sent", "received")), kinds
+    port.rate = 0
+    report = board.report()
+    assert board.statistics.retries > 0
+    # Damage on the way there is what the board discarded; on the way back, what the driver discarded.
+    assert report.discarded > 0 and board.statistics.bad_frames > 0
+
+
+def test_an_unusable_line_is_reported(open_port):
+    port = FaultyPort(open_port(), 0.3, 1)
+    with pytest.raises(LatteError, match="in 4 attempts; check the cable"):
+        Board(port, CONFIG, SIMULATED_BAUD, margin=MARGIN, retries=3)
+
+
+def test_wrong_configuration_and_second_session(open_port):
+    port = open_port()
+    with pytest.raises(LatteError, match="max_seq_len = 32, not 64"):
+        Board(port, CONFIG.replace(max_seq_len=64), SIMULATED_BAUD, margin=MARGIN)
+    # A session that was left in the middle of a job does not harm the next one.
+    rng = np.random.default_rng(5)
+    board = Board(port, CONFIG, SIMULATED_BAUD, margin=MARGIN)
+    board.load_parameters(PARAMETERS)
+    left = random_job(rng, 20, 20)
+    port.write(b"\x7e\x12\x01")
+    board = Board(port, CONFIG, SIMULATED_BAUD, margin=MARGIN)
+    with pytest.raises(JobRefused, match="head_invalid"):
+        board.run(left)
+    board.load_parameters(PARAMETERS)
+    check(board, [left])
+
+
+def test_silent_board(open_port):
+    class Cut:
+        """A port whose wires are cut."""
+
+        timeout = None
+
+        def __init__(self, port):
+            self.port = port
+
+        def write(self, data):
+            return len(data)
+
+        def read(self, size):
+            self.port.timeout = self.timeout
+            return self.port.read(size)
+
+    with pytest.raises(LatteError, match="no answer to HELLO in 3 attempts"):
+        Board(Cut(open_port()), CONFIG, SIMULATED_BAUD, margin=MARGIN, retries=2)
+
+
+def test_real_head(tmp_path):
+    """A head of a real model at its real size, on the preset that fits the smallest board."""
+    config = preset("tiny")
+    vectors = next(iter(embedded_vectors()))
+    job = Job(3, *(getattr(vectors, name)[0, :config.max_seq_len] for name in "qkv"), causal=True)
+    program = Program(config, {3: vectors.parameters(0, config)}, [job])
+    with simulated_port(build_board(config, payload_bytes=256), tmp_path) as port:
+        board = Board(port, config, SIMULATED_BAUD, margin=MARGIN)
+        board.load_parameters(program.parameters)
+        output = board.run(job)
+    [(_, trace)] = program.expected()
+    np.testing.assert_array_equal(output, trace.output)

@@ -77,7 +77,7 @@ class HeadTrace:
 
 def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParameters, config: AttentionConfig,
            *, causal: bool) -> HeadTrace:
-    """Compute LATTE attention of one head (Algorithm 1).
+    """Compute attention of one head: LATTE (Algorithm 1), or dense if that is the configured engine.
 
     Parameters
     ----------
@@ -89,6 +89,8 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParamete
     causal
         Query ``r`` sees keys ``0 .. n - m + r`` only.
     """
+    if config.engine == "dense":
+        return attend_dense(q, k, v, parameters, config, causal=causal)
     (q, q_saturated), (k, k_saturated) = quantizer.saturate_qk(q), quantizer.saturate_qk(k)
     q_halves, k_halves = split_halves(q, config.split), split_halves(k, config.split)
     visible = visible_keys(len(q), len(k), causal)

@@ -26,6 +26,8 @@ class AttentionConfig:
 
     Parameters
     ----------
+    engine
+        ``"latte"``, or ``"dense"``: the baseline, every partial product of every key and no filter.
     head_dim
         Elements of a query, key or value vector, ``d``.
     max_seq_len
@@ -73,6 +75,7 @@ class AttentionConfig:
     """
 
     name: str = "custom"
+    engine: Literal["latte", "dense"] = "latte"
     head_dim: int = 64
     max_seq_len: int = 1024
     heads: int = 144
@@ -105,7 +108,7 @@ class AttentionConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise LatteError(f"{field} must be an integer from {low} to {high}, not {value!r}")
-        for field, allowed in (("split", ("balanced", "slice")), ("pe_structure", ("table", "multiplier", "dsp"))):
+        for field, allowed in (("engine", ("latte", "dense")), ("split", ("balanced", "slice")), ("pe_structure", ("table", "multiplier", "dsp"))):
             if getattr(self, field) not in allowed:
                 raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
         if self.head_dim % 2:
@@ -125,6 +128,9 @@ class AttentionConfig:
                 raise LatteError(f"{field} = {lanes} must not exceed head_dim = {self.head_dim}")
             if lanes % self.bus_bytes:
                 raise LatteError(f"bus_bytes = {self.bus_bytes} must divide {field} = {lanes}")
+        if self.engine == "dense" and not self.dim_lanes == self.value_lanes == self.head_dim:
+            raise LatteError("engine = 'dense' takes whole vectors: dim_lanes and value_lanes must equal head_dim = "
+                             f"{self.head_dim}")
         if self.head_dim % self.normalizer_lanes or self.value_lanes % self.normalizer_lanes:
             raise LatteError(f"normalizer_lanes = {self.normalizer_lanes} must divide head_dim = {self.head_dim} and "
                              f"value_lanes = {self.value_lanes}")
@@ -159,6 +165,11 @@ class AttentionConfig:
     def est_bits(self) -> int:
         """Signed width of an estimate; also the unsigned width of a ``tau`` code."""
         return 8 + ceil_log2(self.head_dim)
+
+    @property
+    def row_bits(self) -> int:
+        """Signed width of what waits in the row buffer: an estimate, or the dense baseline's score."""
+        return self.est_bits if self.engine == "latte" else self.score_bits
 
     @property
     def cross_bits(self) -> int:
@@ -196,6 +207,11 @@ class AttentionConfig:
         if unknown:
             raise LatteError(f"unknown configuration field {unknown[0]!r}")
         return dataclasses.replace(self, **changes)
+
+    def dense(self) -> "AttentionConfig":
+        """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
+        return self.replace(name=f"{self.name}-dense", engine="dense", split="balanced", value_lanes=self.head_dim,
+                            compensation_lanes=self.head_dim)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for result files."""

@@ -19,7 +19,7 @@ READ_LATENCY = RAM_LATENCY + 1
 def scan_layout(config: AttentionConfig) -> data.StructLayout:
     """One tile ready to be scanned: its description, its row maxima, and where its estimates start."""
     return data.StructLayout({
-        "tile": tile_layout(config), "row_max": data.ArrayLayout(signed(config.est_bits), config.query_lanes),
+        "tile": tile_layout(config), "row_max": data.ArrayLayout(signed(config.row_bits), config.query_lanes),
         "base": range(TILE_BUFFERS * buffer_size(config))})
 
 
@@ -56,19 +56,19 @@ class EstimateBuffer(wiring.Component):
         Word to read: ``base + row + query_lanes * group``.
     read_row : In(range(query_lanes))
         The row it belongs to, in the same cycle.
-    read_data : Out(ArrayLayout(signed(est_bits), P))
+    read_data : Out(ArrayLayout(signed(row_bits), P))
     """
 
     def __init__(self, config: AttentionConfig):
         self.config = config
-        est = data.ArrayLayout(data.ArrayLayout(signed(config.est_bits), config.key_lanes), config.query_lanes)
+        est = data.ArrayLayout(data.ArrayLayout(signed(config.row_bits), config.key_lanes), config.query_lanes)
         super().__init__({
             "tile": In(stream.Signature(tile_layout(config))),
             "est_valid": In(1), "est": In(est),
             "scan": Out(stream.Signature(scan_layout(config))),
             "read_index": In(range(TILE_BUFFERS * buffer_size(config))),
             "read_row": In(range(max(2, config.query_lanes))),
-            "read_data": Out(data.ArrayLayout(signed(config.est_bits), config.pairs_per_cycle))})
+            "read_data": Out(data.ArrayLayout(signed(config.row_bits), config.pairs_per_cycle))})
 
     def elaborate(self, platform):
         m = Module()
@@ -120,10 +120,10 @@ class EstimateBuffer(wiring.Component):
         for n in range(rows):
             estimates = Array(self.est[r] for r in range(rows))[row_of[n]]
             address = Signal(range(TILE_BUFFERS * size), name=f"write_addr_{n}", reset_less=True)
-            beat = Signal(data.ArrayLayout(signed(config.est_bits), lanes), name=f"write_data_{n}", reset_less=True)
+            beat = Signal(data.ArrayLayout(signed(config.row_bits), lanes), name=f"write_data_{n}", reset_less=True)
             m.d.sync += [address.eq(base + group + row_of[n]), beat.eq(estimates)]
             for c in range(lanes):
-                ram = m.submodules[f"memory_{n * lanes + c}"] = Ram(signed(config.est_bits), TILE_BUFFERS * size)
+                ram = m.submodules[f"memory_{n * lanes + c}"] = Ram(signed(config.row_bits), TILE_BUFFERS * size)
                 m.d.comb += [ram.write_en.eq(write_en), ram.write_addr.eq(address), ram.write_data.eq(beat[c]),
                              ram.read_addr.eq(self.read_index)]
                 self.memories.append(ram)
@@ -136,19 +136,19 @@ class EstimateBuffer(wiring.Component):
         beat_valid = delay(m, self.est_valid, 2, name="max_valid")
         tile_last = delay(m, last, 2, name="tile_last")
         buffer = delay(m, write_tile, 2, name="max_buffer")
-        results = Array(Signal(data.ArrayLayout(signed(config.est_bits), config.query_lanes), name=f"row_max_{n}")
+        results = Array(Signal(data.ArrayLayout(signed(config.row_bits), config.query_lanes), name=f"row_max_{n}")
                         for n in range(TILE_BUFFERS))
-        lowest = -(1 << (config.est_bits - 1))
+        lowest = -(1 << (config.row_bits - 1))
         for r in range(config.query_lanes):
             seen = []
             for c in range(config.key_lanes):
-                candidate = Signal(signed(config.est_bits), name=f"candidate_{r}_{c}", reset_less=True)
+                candidate = Signal(signed(config.row_bits), name=f"candidate_{r}_{c}", reset_less=True)
                 visible = self.key + c < tile.first_keys + Mux(tile.causal, r, 0)
                 m.d.sync += candidate.eq(Mux(visible, self.est[r][c], lowest))
                 seen.append(candidate)
-            beat_max = Signal(signed(config.est_bits), name=f"beat_max_{r}", reset_less=True)
+            beat_max = Signal(signed(config.row_bits), name=f"beat_max_{r}", reset_less=True)
             m.d.sync += beat_max.eq(_maximum(seen))
-            running = Signal(signed(config.est_bits), name=f"running_max_{r}", reset_less=True)
+            running = Signal(signed(config.row_bits), name=f"running_max_{r}", reset_less=True)
             larger = Mux(first | (beat_max > running), beat_max, running)
             with m.If(beat_valid):
                 m.d.sync += running.eq(larger)

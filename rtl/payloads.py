@@ -1,13 +1,14 @@
 """What travels between the blocks: one layout per stream, from the configuration's widths."""
 
-from amaranth import signed
+from amaranth import Shape, signed
 from amaranth.lib import data
 
 from latte.golden.config import AttentionConfig
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
+from latte.rtl.operand_split import element_layout
 
 __all__ = ["COUNT_BITS", "compute_layout", "group_layout", "head_entry_layout", "job_layout", "key_shape",
-           "load_layout", "output_layout", "parameter_layout", "query_load_layout", "row_layout", "score_layout",
+           "load_layout", "output_layout", "parameter_layout", "query_element", "query_load_layout", "row_layout", "score_layout",
            "slot_shape", "survivor_layout", "tile_layout", "weight_layout"]
 
 COUNT_BITS = 16
@@ -22,6 +23,11 @@ def key_shape(config: AttentionConfig) -> range:
 def length_shape(config: AttentionConfig) -> range:
     """Shape of a number of keys."""
     return range(config.max_seq_len + 1)
+
+
+def query_element(config: AttentionConfig) -> Shape | data.StructLayout:
+    """Shape of a query element as the estimator holds it: its high half; both halves in the dense baseline."""
+    return signed(4) if config.engine == "latte" else element_layout(config.split)
 
 
 def slot_shape(config: AttentionConfig) -> range:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.rtl.operand_split import SplitBeat, element_layout
-from latte.rtl.payloads import COUNT_BITS, query_load_layout, slot_shape
+from latte.rtl.payloads import COUNT_BITS, query_element, query_load_layout, slot_shape
 from latte.rtl.primitives import Ram, StreamQueue, next_modulo, times
 from latte.rtl.word_packer import WordPacker
 
@@ -18,6 +18,8 @@ class QueryBuffer(wiring.Component):
 
         q -> saturate -> split -+-> high halves: whole rows, a short queue -> o (tile sequencer)
                                 +-> both halves: ring of query_rows rows   -> compensation unit
+
+    The dense baseline has no compensation unit; its estimator takes both halves.
 
     Rows enter in the order of the jobs, as far as there is room, ahead of the computation. Slot numbers count rows
     modulo `query_rows`.
@@ -43,7 +45,7 @@ class QueryBuffer(wiring.Component):
             "load": In(stream.Signature(query_load_layout())),
             "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
             "saturated": Out(1),
-            "o": Out(stream.Signature(data.ArrayLayout(signed(4), config.head_dim))),
+            "o": Out(stream.Signature(data.ArrayLayout(query_element(config), config.head_dim))),
             "compensation_slot": In(slot_shape(config)),
             "compensation_slice": In(range(max(2, config.compensation_slices))),
             "compensation_data": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)),
@@ -53,7 +55,6 @@ class QueryBuffer(wiring.Component):
         m = Module()
         config = self.config
         beats = config.head_dim // config.bus_bytes
-        slices = config.compensation_slices
         rows, drop = Signal(COUNT_BITS), Signal()
         beat = Signal(range(max(2, beats)))
         held = Signal(range(config.query_rows + 1))
@@ -79,26 +80,16 @@ class QueryBuffer(wiring.Component):
         m.submodules.split = split = SplitBeat(config)
         m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(kept), self.saturated.eq(split.saturated)]
 
-        m.submodules.row_packer = row_packer = WordPacker(signed(4), config.bus_bytes, config.head_dim,
-                                                          config.head_dim)
+        m.submodules.row_packer = row_packer = WordPacker(query_element(config), config.bus_bytes,
+                                                          config.head_dim, config.head_dim)
         m.d.comb += row_packer.beat_valid.eq(kept)
-        m.d.comb += [row_packer.beat[n].eq(split.elements[n].high) for n in range(config.bus_bytes)]
+        m.d.comb += [row_packer.beat[n].eq(split.elements[n].high if config.engine == "latte" else split.elements[n])
+                     for n in range(config.bus_bytes)]
         waiting = self._estimator_rows(m, row_packer)
         m.d.comb += room.eq((held < config.query_rows) & ~waiting)
 
-        m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,
-                                                  config.compensation_lanes, config.head_dim)
-        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.compensation_lanes),
-                                       config.query_rows * slices)
-        address = Signal(range(max(2, config.query_rows * slices)))
-        with m.If(packer.word_valid):
-            m.d.sync += address.eq(next_modulo(address, config.query_rows * slices))
-        m.d.comb += [
-            packer.beat_valid.eq(kept), packer.beat.eq(split.elements),
-            ring.write_en.eq(packer.word_valid), ring.write_addr.eq(address), ring.write_data.eq(packer.word),
-            ring.read_addr.eq(times(self.compensation_slot, slices) + self.compensation_slice),
-            self.compensation_data.eq(ring.read_data),
-        ]
+        if config.engine == "latte":
+            self._compensation_ring(m, kept, split)
         return m
 
     def _estimator_rows(self, m, packer):
@@ -121,3 +112,21 @@ class QueryBuffer(wiring.Component):
         m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
         # One more row may be between the input port and the queue.
         return queue.level >= depth - 1
+
+    def _compensation_ring(self, m, kept, split):
+        """Keep both halves of each row for the compensation unit."""
+        config = self.config
+        slices = config.compensation_slices
+        m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,
+                                                  config.compensation_lanes, config.head_dim)
+        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.compensation_lanes),
+                                       config.query_rows * slices)
+        address = Signal(range(max(2, config.query_rows * slices)))
+        with m.If(packer.word_valid):
+            m.d.sync += address.eq(next_modulo(address, config.query_rows * slices))
+        m.d.comb += [
+            packer.beat_valid.eq(kept), packer.beat.eq(split.elements),
+            ring.write_en.eq(packer.word_valid), ring.write_addr.eq(address), ring.write_data.eq(packer.word),
+            ring.read_addr.eq(times(self.compensation_slot, slices) + self.compensation_slice),
+            self.compensation_data.eq(ring.read_data),
+        ]

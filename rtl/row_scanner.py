@@ -19,8 +19,8 @@ def scanned_layout(config: AttentionConfig) -> data.StructLayout:
     """
     pairs = config.pairs_per_cycle
     return data.StructLayout({
-        "estimate": data.ArrayLayout(signed(config.est_bits), pairs), "visible": pairs,
-        "row_max": signed(config.est_bits), "tau": config.est_bits, "key": key_shape(config),
+        "estimate": data.ArrayLayout(signed(config.row_bits), pairs), "visible": pairs,
+        "row_max": signed(config.row_bits), "tau": config.est_bits, "key": key_shape(config),
         "slot": slot_shape(config), "bank": 1, "row_last": 1})
 
 
@@ -55,7 +55,7 @@ class RowScanner(wiring.Component):
             "scan": In(stream.Signature(scan_layout(config))),
             "read_index": Out(range(TILE_BUFFERS * buffer_size(config))),
             "read_row": Out(range(max(2, config.query_lanes))),
-            "read_data": In(data.ArrayLayout(signed(config.est_bits), config.pairs_per_cycle)),
+            "read_data": In(data.ArrayLayout(signed(config.row_bits), config.pairs_per_cycle)),
             "room": In(1),
             "row_valid": Out(1), "row": Out(row_layout(config)),
             "o_valid": Out(1), "o": Out(scanned_layout(config)),

@@ -382,13 +382,13 @@ class ScoreEstimator(wiring.Component):
                 m.d.comb += self.est[r][lane].eq(total)
 
 
-def row_layout(head_dim, rows):
-    """Payload that loads one query row: which row of which bank, and its high half."""
+def row_layout(head_dim, rows, element=signed(BITS)):
+    """Payload that loads one query row: which row of which bank, and its high half (or its whole elements)."""
     # At least one bit for the row: Signal(range(1)) has none.
     return data.StructLayout({
         "row": range(max(2, rows)),
         "bank": 1,
-        "hi": data.ArrayLayout(signed(BITS), head_dim),
+        "hi": data.ArrayLayout(element, head_dim),
     })
 
 

@@ -19,7 +19,7 @@ def filter_probe_layout(config: AttentionConfig) -> data.StructLayout:
     """What the filter decided on one group; `visible` marks the keys the row may see."""
     return data.StructLayout({
         "valid": 1, "row_last": 1, "visible": config.pairs_per_cycle, "keep": config.pairs_per_cycle,
-        "estimate": data.ArrayLayout(signed(config.est_bits), config.pairs_per_cycle)})
+        "estimate": data.ArrayLayout(signed(config.row_bits), config.pairs_per_cycle)})
 
 
 class ThresholdFilter(wiring.Component):

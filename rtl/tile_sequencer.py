@@ -1,11 +1,11 @@
 """Cuts jobs in tiles of query rows, and walks the keys of each tile past the estimator."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
-from latte.rtl.payloads import COUNT_BITS, compute_layout, key_shape, tile_layout
+from latte.rtl.payloads import COUNT_BITS, compute_layout, key_shape, query_element, tile_layout
 from latte.rtl.primitives import RAM_LATENCY, delay, next_modulo
 from latte.rtl.score_estimator import row_layout
 
@@ -46,8 +46,9 @@ class TileSequencer(wiring.Component):
         self.config = config
         super().__init__({
             "compute": In(stream.Signature(compute_layout(config))),
-            "rows": In(stream.Signature(data.ArrayLayout(signed(4), config.head_dim))),
-            "query": Out(stream.Signature(row_layout(config.head_dim, config.query_lanes))),
+            "rows": In(stream.Signature(data.ArrayLayout(query_element(config), config.head_dim))),
+            "query": Out(stream.Signature(row_layout(config.head_dim, config.query_lanes,
+                                                         query_element(config)))),
             "tile": Out(stream.Signature(tile_layout(config))),
             "key_valid": Out(1), "key_bank": Out(1), "key_group": Out(key_shape(config)),
             "key_slice": Out(range(max(2, config.dim_slices))),

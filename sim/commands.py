@@ -11,9 +11,9 @@ from rich.table import Table
 
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.results import write_results, write_text
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
 from latte.sim.options import config_options
-from latte.sim.results import write_results, write_text
 from latte.sim.runner import BUILD_FOLDER, SIMULATORS, check_simulator
 from latte.sim.simulate import HeadRun, simulate, write_dump
 from latte.sim.stalls import STALLS
@@ -153,9 +153,9 @@ def emit_command(config: AttentionConfig, output: pathlib.Path, name: str) -> No
     if not output.absolute().parent.is_dir():
         raise LatteError(f"--output {output} must be in an existing folder")
 
-    from latte.rtl.attention_core import AttentionCore
+    from latte.rtl.cores import create_core
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
 
-    core = AttentionCore(config)
+    core = create_core(config)
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
     click.echo(f"{output}: core {config.name!r}, top module {name}")

@@ -16,7 +16,8 @@ import cocotb
 import numpy as np
 
 from latte.golden.attention import HeadTrace
-from latte.rtl.attention_core import AttentionCore, counters_layout
+from latte.rtl.attention_core import counters_layout
+from latte.rtl.cores import create_core
 from latte.rtl.payloads import job_layout, parameter_layout
 from latte.sim.agents import Agent, BenchFailure, StreamDriver, StreamMonitor, Tap
 from latte.sim.bench import Bench
@@ -28,7 +29,6 @@ from latte.sim.stalls import Stall, stall_pair
 
 __all__ = ["run_program"]
 
-_TAPS = ("group", "score", "weight")
 _QUIET_CYCLES = 200
 """After the last job, in which nothing more may come."""
 
@@ -80,11 +80,12 @@ class CoreBench:
         self.settings = settings
         self.folder = folder
         self.report = report
-        signature = AttentionCore(program.config).signature.members
+        signature = create_core(program.config).signature.members
         self._probe = signature["probe"].shape
         self._status = signature["status"].shape
         self._counters = counters_layout()
-        self._layouts = {tap: self._probe[tap].shape for tap in _TAPS}
+        self._taps = tuple(self._probe.members)
+        self._layouts = {tap: self._probe[tap].shape for tap in self._taps}
         self._previous_end = 0
         self._layouts["output"] = signature["o"].signature.members["payload"].shape
 
@@ -92,7 +93,7 @@ class CoreBench:
         """Run the program from its beginning, to its end or for `until` cycles."""
         bench = self.bench
         splitters = {name: RowSplitter(locate(self._layouts[name], "row_last")[0], self.program.row_counts())
-                     for name in (*_TAPS, "output")}
+                     for name in (*self._taps, "output")}
         writer = self._driver("parameter", self._parameters(), None)
         await bench.run([writer], lambda: writer.finished)
         agents, drivers = self._agents(splitters)
@@ -104,10 +105,10 @@ class CoreBench:
         self._previous_end = bench.cycle
         for done, (index, trace) in enumerate(self.program.expected()):
             await bench.run(agents, lambda done=done: len(outputs) > done)
-            missing = [name for name in _TAPS if len(splitters[name].segments) <= done]
+            missing = [name for name in self._taps if len(splitters[name].segments) <= done]
             if missing:
                 raise BenchFailure(f"job {index} ended its output before its rows of {' and '.join(missing)}")
-            record = JobRecord(*(splitters[name].segments[done] for name in (*_TAPS, "output")))
+            record = JobRecord(**{name: splitters[name].segments[done] for name in (*self._taps, "output")})
             self._judge(index, record, trace)
             record.clear()
         await bench.run(agents, lambda: all(driver.finished for driver in drivers))
@@ -148,7 +149,7 @@ class CoreBench:
             beats = itertools.chain.from_iterable(pack_rows(array, bus) for array in rows)
             drivers.append(self._driver(name, beats, source))
         output = StreamMonitor(self.bench.ports, "o", splitters["output"].receive, sink)
-        return [*drivers, output, *(self._tap(name, splitters[name]) for name in _TAPS)], drivers
+        return [*drivers, output, *(self._tap(name, splitters[name]) for name in self._taps)], drivers
 
     def _tap(self, name: str, splitter: RowSplitter) -> Tap:
         base = self.bench.ports[1]["probe"].offset

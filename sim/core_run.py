@@ -60,9 +60,9 @@ class CoreReport:
 def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: bool = False,
                build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
     """Compile the core of `config`."""
-    from latte.rtl.attention_core import AttentionCore
+    from latte.rtl.cores import create_core
 
-    return build_model(AttentionCore(config), f"core-{config.name}", simulator=simulator, waves=waves,
+    return build_model(create_core(config), f"core-{config.name}", simulator=simulator, waves=waves,
                        build_folder=build_folder)
 
 

@@ -70,12 +70,12 @@ class RowSplitter:
 
 @dataclasses.dataclass(frozen=True)
 class JobRecord:
-    """The four segments of one job."""
+    """The segments of one job; a core that does not show scores and weights leaves theirs empty."""
 
     group: Segment
-    score: Segment
-    weight: Segment
     output: Segment
+    score: Segment = dataclasses.field(default_factory=Segment)
+    weight: Segment = dataclasses.field(default_factory=Segment)
 
     def clear(self) -> None:
         """Forget the payloads; a long program would fill the memory."""
@@ -113,7 +113,8 @@ def compare_job(record: JobRecord, trace: HeadTrace, config: AttentionConfig, la
     trace
     config
     layouts
-        Payload layouts of ``group``, ``score``, ``weight`` and ``output``.
+        Payload layouts of ``group`` and ``output``, and of ``score`` and ``weight`` if the core shows them: the dense
+        baseline's groups hold its scores.
 
     Returns
     -------
@@ -121,23 +122,27 @@ def compare_job(record: JobRecord, trace: HeadTrace, config: AttentionConfig, la
         Reconstructed from what the hardware showed alone.
     """
     mismatches: list[str] = []
-    keep = _compare_groups(PayloadReader(layouts["group"], record.group.payloads), trace, config, mismatches)
-    score = _compare_scores(PayloadReader(layouts["score"], record.score.payloads), keep, trace, mismatches)
-    _compare_weights(PayloadReader(layouts["weight"], record.weight.payloads), trace, mismatches)
+    keep, estimate = _compare_groups(PayloadReader(layouts["group"], record.group.payloads), trace, config, mismatches)
+    if "score" in layouts:
+        score = _compare_scores(PayloadReader(layouts["score"], record.score.payloads), keep, trace, mismatches)
+        _compare_weights(PayloadReader(layouts["weight"], record.weight.payloads), trace, mismatches)
+    else:
+        score = np.where(keep, estimate, 0).astype(np.int32)
     output = _compare_outputs(PayloadReader(layouts["output"], record.output.payloads), trace, config, mismatches)
     return JobResult(keep, score, output, mismatches)
 
 
 def _compare_groups(reader: PayloadReader, trace: HeadTrace, config: AttentionConfig,
-                    mismatches: list[str]) -> np.ndarray:
-    """Check estimates, visibility and the filter's decision; return the kept mask that the hardware showed."""
+                    mismatches: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Check estimates, visibility and the filter's decision; return the mask and the estimates the hardware showed."""
     pairs = config.pairs_per_cycle
     queries, keys = trace.visible.shape
     keep = np.zeros((queries, ceil_div(keys, pairs) * pairs), bool)
+    estimate = np.zeros(keep.shape, np.int64)
     row, group = _rows_and_places(reader)
     expected_groups = -(-trace.visible.sum(axis=1) // pairs)
     if not _same_counts("groups of estimates", row, expected_groups, mismatches):
-        return keep[:, :keys]
+        return keep[:, :keys], estimate[:, :keys]
     columns = group[:, None] * pairs + np.arange(pairs)
 
     def golden(values: np.ndarray) -> np.ndarray:
@@ -156,7 +161,8 @@ def _compare_groups(reader: PayloadReader, trace: HeadTrace, config: AttentionCo
                  where, mismatches)
     _differences("keep", kept, golden(trace.keep), where, mismatches)
     keep[row[:, None], columns] = kept
-    return keep[:, :keys]
+    estimate[row[:, None], columns] = reader.ints("estimate")
+    return keep[:, :keys], estimate[:, :keys]
 
 
 def _compare_scores(reader: PayloadReader, keep: np.ndarray, trace: HeadTrace, mismatches: list[str]) -> np.ndarray:

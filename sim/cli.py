@@ -14,6 +14,10 @@ COMMANDS = {
     "sim": ("latte.sim.commands", "simulate_command", "Simulate heads in RTL and compare every bit with the model."),
     "emit": ("latte.sim.commands", "emit_command", "Write a core as SystemVerilog or RTLIL."),
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),
+    "calibrate": ("latte.golden.train.commands", "calibrate", "Choose thresholds per head from calibration data."),
+    "train": ("latte.golden.train.commands", "train", "Train thresholds per head by distillation."),
+    "eval": ("latte.golden.train.commands", "evaluate_command", "Measure a whole model's accuracy and pruning."),
+    "export": ("latte.golden.train.commands", "export", "Write a model's thresholds as a register image."),
 }
 """Name: (module, click command in it, help line)."""
 

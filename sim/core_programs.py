@@ -1,0 +1,97 @@
+"""Programs for the core: corners, random heads, appended keys, refused jobs."""
+
+import numpy as np
+
+from latte.golden.attention import HeadParameters
+from latte.golden.config import AttentionConfig
+from latte.sim.program import Job, Program
+
+__all__ = ["appending", "corners", "random_heads", "random_rows", "refused"]
+
+SCALE = (45_000, 24)
+"""Mantissa and shift of a softmax scale under which a row has many different weights."""
+
+
+def random_rows(rng: np.random.Generator, rows: int, config: AttentionConfig, spread: float = 40.0) -> np.ndarray:
+    """Return int8 rows that look like activations: many small elements, few large."""
+    return np.clip(np.rint(rng.normal(0, spread, (rows, config.head_dim))), -119, 119).astype(np.int8)
+
+
+def entry(config: AttentionConfig, tau: int | None = None) -> HeadParameters:
+    """Return a register file entry; by default about a third of random keys survive."""
+    return HeadParameters(2 * config.head_dim if tau is None else tau, *SCALE)
+
+
+def _job(rng: np.random.Generator, config: AttentionConfig, keys: int, queries: int | None = None,
+         **changes: object) -> Job:
+    rows = {"q": random_rows(rng, keys if queries is None else queries, config),
+            "k": random_rows(rng, keys, config), "v": rng.integers(-128, 128, (keys, config.head_dim), np.int8)}
+    return Job(**{"head": 0} | rows | changes)
+
+
+def corners(config: AttentionConfig) -> Program:
+    """Heads at the ends of every range; the last register keeps every key, the one before only ties."""
+    rng = np.random.default_rng(1)
+    d = config.head_dim
+    parameters = {0: entry(config), 1: entry(config, 0), 2: entry(config, 1), 3: entry(config, config.tau_keep_all),
+                  4: HeadParameters(config.tau_keep_all, 65_535, 0), 5: HeadParameters(config.tau_keep_all, 0, 0)}
+
+    def constant(value: int, rows: int) -> np.ndarray:
+        return np.full((rows, d), value, np.int8)
+
+    rising = np.repeat(np.arange(-60, 60, 10, dtype=np.int8)[:, None], d, axis=1)
+    jobs = [
+        _job(rng, config, 1), _job(rng, config, 1, causal=True, head=3), _job(rng, config, 2, head=3),
+        Job(3, constant(-128, 5), constant(-128, 5), constant(-128, 5)),
+        Job(3, constant(119, 3), constant(-128, 3), constant(127, 3)),
+        Job(3, constant(119, 3), constant(119, 3), constant(127, 3), causal=True),
+        Job(0, constant(120, 3), constant(127, 3), constant(-128, 3)),
+        Job(1, constant(7, 6), constant(9, 6), random_rows(rng, 6, config)),
+        Job(1, constant(10, 4), rising, random_rows(rng, 12, config)),
+        Job(0, constant(10, 4), rising[::-1], random_rows(rng, 12, config)),
+        Job(0, constant(-10, 4), rising, random_rows(rng, 12, config), causal=True),
+        Job(2, constant(0, 3), random_rows(rng, 7, config), random_rows(rng, 7, config)),
+        _job(rng, config, 13, head=1), _job(rng, config, 13, head=2, causal=True), _job(rng, config, 17, head=3),
+        _job(rng, config, 11, head=4), _job(rng, config, 11, head=5, causal=True),
+        _job(rng, config, 9, queries=20), _job(rng, config, 19, queries=1, causal=True),
+    ]
+    return Program(config, parameters, jobs)
+
+
+def random_heads(config: AttentionConfig, seed: int, keys: list[int]) -> Program:
+    """Heads of the given lengths, alternately full and causal, each with a threshold of its own."""
+    rng = np.random.default_rng(seed)
+    span = 1 << (config.est_bits - 1)
+    parameters = {i: entry(config, int(rng.integers(0, span // 4))) for i in range(len(keys))}
+    jobs = [_job(rng, config, n, head=i, causal=bool(i % 2)) for i, n in enumerate(keys)]
+    return Program(config, parameters, jobs)
+
+
+def appending(config: AttentionConfig) -> Program:
+    """Causal prefill and decode steps, a load without queries, and keys that a second query head uses again."""
+    rng = np.random.default_rng(3)
+    jobs = [
+        _job(rng, config, 7, causal=True),
+        *(_job(rng, config, 1, causal=True, fresh=False) for _ in range(4)),
+        _job(rng, config, 0, queries=3, fresh=False, head=1),
+        _job(rng, config, 5, fresh=False, causal=True, queries=2),
+        _job(rng, config, 6, queries=0), _job(rng, config, 0, queries=4, fresh=False),
+        _job(rng, config, 3, queries=0, fresh=False), _job(rng, config, 0, queries=9, causal=True, fresh=False),
+        _job(rng, config, 8),
+    ]
+    return Program(config, {0: entry(config), 1: entry(config, config.tau_keep_all)}, jobs)
+
+
+def refused(config: AttentionConfig) -> Program:
+    """Jobs that cannot be computed between jobs that can."""
+    rng = np.random.default_rng(4)
+    most = config.max_seq_len
+    jobs = [
+        _job(rng, config, 5), _job(rng, config, 4, head=1), _job(rng, config, 0, queries=2, fresh=False),
+        _job(rng, config, 6), _job(rng, config, 3, head=config.heads, fresh=False),
+        _job(rng, config, 0, queries=2, fresh=False), _job(rng, config, most, queries=2, fresh=False),
+        _job(rng, config, 2, fresh=False, causal=True), _job(rng, config, 0, queries=3),
+        _job(rng, config, most + 1, queries=1), _job(rng, config, 3, queries=4, causal=True),
+        _job(rng, config, 7, causal=True),
+    ]
+    return Program(config, {0: entry(config)}, jobs)

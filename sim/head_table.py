@@ -1,0 +1,45 @@
+"""The table and the result entry of verified heads, of the simulated core and of a board alike."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from latte.sim.simulate import HeadRun
+
+__all__ = ["head_result", "print_heads", "print_problems"]
+
+_SHOWN_PROBLEMS = 20
+
+
+def print_heads(console: Console, heads: Sequence[HeadRun], *, title: str) -> None:
+    """Print one row per head."""
+    table = Table("model", "block", "head", "n", "kept %", "cycles", "estimator", "largest error", "bits", title=title)
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    for head in heads:
+        table.add_row(
+            head.model, str(head.block), str(head.head), str(head.keys),
+            f"{100 * head.kept / head.visible:.2f}" if head.visible else "-", str(head.cycles),
+            f"{100 * head.utilisation:.1f} %", f"{head.largest_error:.4f}",
+            "[green]equal[/]" if head.passed else "[bold red]DIFFER[/]")
+    console.print(table)
+    console.print("estimator: share of a head's cycles in which it had pairs to estimate; largest error: steps of V")
+
+
+def print_problems(console: Console, heads: Sequence[HeadRun]) -> None:
+    """Print what is wrong, the first lines of it."""
+    lines = [f"{head.name}: {problem}" for head in heads for problem in head.problems]
+    for line in lines[:_SHOWN_PROBLEMS]:
+        console.print(line, style="red", markup=False, soft_wrap=True)
+    if len(lines) > _SHOWN_PROBLEMS:
+        console.print(f"... and {len(lines) - _SHOWN_PROBLEMS} lines more")
+
+
+def head_result(head: HeadRun) -> dict[str, object]:
+    """Return a head's entry of a result file."""
+    result: dict[str, object] = {
+        "name": head.name, "unit": "pass", "value": int(head.passed), "n": head.keys, "kept": head.kept,
+        "visible": head.visible, "cycles": head.cycles, "estimator_utilisation": head.utilisation,
+        "out_rel_rms": head.relative_rms, "out_max_error": head.largest_error}
+    return result | ({"problems": head.problems} if head.problems else {})

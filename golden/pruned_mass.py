@@ -1,14 +1,14 @@
-"""Compensation for pruned keys: their softmax mass, from the estimates, back in the denominator and, with mean(V), in the output.
+"""Compensation for pruned keys: their softmax mass, from the estimates, goes back in the denominator and the output.
 
-Top-Theta (arXiv 2502.08363, section 3.3) restores the softmax denominator and adds ``(1 - sum p) * mean(V)``. In LATTE the
-estimates of the pruned keys are there anyway, so their mass is known row by row::
+Top-Theta (arXiv 2502.08363) restores the softmax denominator and adds ``(1 - sum p) * mean(V)``. In LATTE the estimates
+of the pruned keys are there anyway, so their mass is known row by row::
 
     filter scan:   M0 = sum over pruned keys of weight(256 * (rowmax - est))      relative to the row's largest estimate
     softmax:       M  = M0 * 2**(scale * (256 * rowmax - score_max))              relative to the row's largest score
     normaliser:    out = (sum w v + g_m * M * mean(V)) / (sum w + g_d * M)        g_d, g_m per head
 
-The mean is that of the visible keys. It enters P·V as one virtual survivor: its value vector is the running sum of V, 18
-bits for 1024 keys, and its weight the mass per key, so a causal head needs no vector division per row.
+The mean is that of the visible keys. It enters P·V as one virtual survivor: its value vector is the running sum of V,
+18 bits for 1024 keys, and its weight the mass per key, so a causal head needs no vector division per row.
 """
 
 import dataclasses
@@ -20,18 +20,20 @@ from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.normalizer import RECIPROCAL_FRAC_BITS, normalize, reciprocal
 from latte.golden.score_estimator import integer_matmul
-from latte.golden.softmax import exp2_table
+from latte.golden.softmax import exp2_table, power_of_two
 
-__all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "NO_COMPENSATION", "UNIT_BITS", "UNIT_FRAC_BITS", "CompensatedTrace",
-           "Gains", "accumulate_virtual_survivor", "apply_gain", "attend_compensated", "gap_weights", "pruned_mass",
-           "rescale_mass", "unit_weight"]
+__all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "MASS_FRAC_BITS", "NO_COMPENSATION", "UNIT_BITS", "UNIT_FRAC_BITS",
+           "CompensatedTrace", "Gains", "accumulate_virtual_survivor", "apply_gain", "attend_compensated",
+           "gap_weights", "pruned_mass", "rescale_mass", "unit_weight"]
 
+MASS_FRAC_BITS = 6
+"""A pruned key's weight is summed this much finer than a survivor's: rescaling may enlarge it many times."""
 GAIN_FRAC_BITS = 6
 GAIN_MAX = 255
 """Gains are unsigned 8-bit codes in steps of 1/64: 0 to 3.98."""
-UNIT_FRAC_BITS = 7
+UNIT_FRAC_BITS = 5
 UNIT_BITS = 17
-"""The virtual survivor's weight: 7 bits finer than a weight, and the positive range of an 18-bit multiplier operand."""
+"""The virtual survivor's weight: the range of a survivor's and 5 bits finer, one operand of an 18-bit multiplier."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,7 @@ class CompensatedTrace:
     head
         The trace, whose `weight_sum`, `accumulated` and `output` include the compensation.
     row_mass : [m]
-        Pruned mass relative to the largest estimate.
+        Pruned mass relative to the largest estimate, in ``2**-MASS_FRAC_BITS`` weight steps.
     mass : [m]
         The same relative to the largest surviving score.
     unit : [m]
@@ -90,7 +92,7 @@ class CompensatedTrace:
 
 
 def gap_weights(gap: np.ndarray, scale_code: tuple[int, int], config: AttentionConfig) -> np.ndarray:
-    """Return the weight of a key whose estimate lies `gap` below the largest: softmax of ``256 * gap`` score steps.
+    """Return the weight of a key whose estimate lies `gap` below the largest, in ``2**-MASS_FRAC_BITS`` weight steps.
 
     Parameters
     ----------
@@ -98,16 +100,14 @@ def gap_weights(gap: np.ndarray, scale_code: tuple[int, int], config: AttentionC
     scale_code
         The head's softmax scale (mantissa, shift), the same as of the survivors.
     """
-    mantissa, shift = scale_code
-    exponent = ((gap << 8) * mantissa + ((1 << shift) >> 1)) >> shift
-    octaves = np.minimum(exponent >> config.exp_frac_bits, config.weight_bits + 1)
-    entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
-    return (entry + ((np.int64(1) << octaves) >> 1)) >> octaves
+    return power_of_two(gap << 8, scale_code, config, more_bits=MASS_FRAC_BITS)
 
 
 def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, scale_code: tuple[int, int],
                 config: AttentionConfig) -> np.ndarray:
     """Return the sum of the weights of pruned keys, relative to the row's largest estimate, int64 [m].
+
+    In ``2**-MASS_FRAC_BITS`` weight steps.
 
     Parameters
     ----------
@@ -124,15 +124,16 @@ def rescale_mass(row_mass: np.ndarray, row_max: np.ndarray, score_max: np.ndarra
                  config: AttentionConfig) -> np.ndarray:
     """Return the mass relative to the largest surviving score, which may lie above or below the largest estimate.
 
-    ``row_mass * table[fraction] / 2**(weight_bits + octaves)``, rounded half up, saturating at `sum_bits`.
+    ``row_mass * table[fraction] / 2**(MASS_FRAC_BITS + weight_bits + octaves)``, rounded half up, in weight steps,
+    saturating at `sum_bits`.
     """
     mantissa, shift = scale_code
     exponent = ((score_max - 256 * row_max) * mantissa + ((1 << shift) >> 1)) >> shift
     entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
     limit = (1 << config.sum_bits) - 1
     octaves = np.clip(exponent >> config.exp_frac_bits, -config.sum_bits, config.sum_bits)
-    right = np.maximum(config.weight_bits + octaves, 0)
-    left = np.maximum(-config.weight_bits - octaves, 0)
+    right = np.maximum(MASS_FRAC_BITS + config.weight_bits + octaves, 0)
+    left = np.maximum(-MASS_FRAC_BITS - config.weight_bits - octaves, 0)
     scaled = (((row_mass * entry) << left) + ((np.int64(1) << right) >> 1)) >> right
     return np.minimum(scaled, limit)
 

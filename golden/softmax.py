@@ -6,7 +6,7 @@ import numpy as np
 
 from latte.golden.config import AttentionConfig
 
-__all__ = ["exp2_table", "score_maximum", "softmax_weights"]
+__all__ = ["exp2_table", "power_of_two", "score_maximum", "softmax_weights"]
 
 
 @functools.cache
@@ -24,13 +24,34 @@ def score_maximum(scores: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.where(keep, scores, np.iinfo(np.int64).min).max(axis=1)
 
 
+def power_of_two(delta: np.ndarray, scale_code: tuple[int, int], config: AttentionConfig, *, more_bits: int = 0
+                 ) -> np.ndarray:
+    """Return ``(2**weight_bits - 1) * 2**(-scale * delta)`` as an unsigned weight.
+
+    With ``(M, s)`` the scale code: ``t = (delta * M + half(s)) >> s`` is the exponent with `exp_frac_bits` fraction
+    bits; its fraction indexes the table of powers, its integer part shifts the entry right, rounding half up.
+
+    Parameters
+    ----------
+    delta : int64, any shape, not negative
+        Distance below the maximum, in score steps.
+    scale_code
+        (mantissa, shift) from `latte.golden.quantizer.softmax_scale_code`.
+    more_bits
+        Fraction bits of the result, below one weight step.
+    """
+    mantissa, shift = scale_code
+    exponent = (delta * mantissa + ((1 << shift) >> 1)) >> shift
+    octaves = np.minimum(exponent >> config.exp_frac_bits, config.weight_bits + 1 + more_bits)
+    entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
+    entry = entry << more_bits
+    return (entry + ((np.int64(1) << octaves) >> 1)) >> octaves
+
+
 def softmax_weights(
     scores: np.ndarray, keep: np.ndarray, scale_code: tuple[int, int], config: AttentionConfig
 ) -> np.ndarray:
     """Return the unsigned weights ``~ (2**weight_bits - 1) * 2**(-scale * (max - score))``.
-
-    With ``(M, s)`` the scale code: ``t = (delta * M + half(s)) >> s`` is the exponent with `exp_frac_bits` fraction
-    bits; its fraction indexes the table of powers, its integer part shifts the entry right, rounding half up.
 
     Parameters
     ----------
@@ -45,10 +66,5 @@ def softmax_weights(
     int64 [m, n]
         0 where not kept; a row's largest is ``2**weight_bits - 1``.
     """
-    mantissa, shift = scale_code
     delta = np.where(keep, score_maximum(scores, keep)[:, None] - scores, 0)
-    exponent = (delta * mantissa + ((1 << shift) >> 1)) >> shift
-    octaves = np.minimum(exponent >> config.exp_frac_bits, config.weight_bits + 1)
-    entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
-    weights = (entry + ((np.int64(1) << octaves) >> 1)) >> octaves
-    return np.where(keep, weights, 0)
+    return np.where(keep, power_of_two(delta, scale_code, config), 0)

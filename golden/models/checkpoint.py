@@ -62,6 +62,12 @@ class Checkpoint:
         """Side of an image classifier's input, in pixels."""
         return self.model.config.image_size
 
+    @property
+    def image_tokens(self) -> int:
+        """Length of the sequence an image becomes: its patches, the class token, DeiT's distillation token."""
+        embeddings = self.model.base_model.embeddings
+        return embeddings.position_embeddings.shape[1]
+
 
 def load_checkpoint(model: str, device: str = "cpu") -> Checkpoint:
     """Load a checkpoint.

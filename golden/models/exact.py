@@ -1,4 +1,4 @@
-"""The golden attention vectorised over batch and heads in torch: the same integers, held in float where products are exact.
+"""The golden attention vectorised over batch and heads in torch: the same integers, in float where that is exact.
 
 Float32 holds every estimate and score (below 2**24), float64 every weighted sum of values, so matrix products run at
 the speed of the machine's BLAS; the exponent, which needs 38 bits, is int64 and computed for survivors only.
@@ -10,7 +10,7 @@ import torch
 
 from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import INTERPOLATION_BITS, NUMERATOR_FRAC_BITS, RECIPROCAL_FRAC_BITS, reciprocal_table
-from latte.golden.pruned_mass import GAIN_FRAC_BITS, UNIT_BITS, UNIT_FRAC_BITS
+from latte.golden.pruned_mass import GAIN_FRAC_BITS, MASS_FRAC_BITS, UNIT_BITS, UNIT_FRAC_BITS
 from latte.golden.quantizer import QK_MAX
 from latte.golden.softmax import exp2_table
 
@@ -130,10 +130,11 @@ def _table(config: AttentionConfig, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(exp2_table(config.weight_bits, config.exp_frac_bits)).to(device)
 
 
-def _power(delta: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
+def _power(delta: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor, config: AttentionConfig,
+           more_bits: int = 0) -> torch.Tensor:
     exponent = (delta * mantissa + ((1 << shift) >> 1)) >> shift
-    octaves = (exponent >> config.exp_frac_bits).clamp_(max=config.weight_bits + 1)
-    entry = _table(config, delta.device)[exponent & ((1 << config.exp_frac_bits) - 1)]
+    octaves = (exponent >> config.exp_frac_bits).clamp_(max=config.weight_bits + 1 + more_bits)
+    entry = _table(config, delta.device)[exponent & ((1 << config.exp_frac_bits) - 1)] << more_bits
     return (entry + ((1 << octaves) >> 1)) >> octaves
 
 
@@ -157,11 +158,11 @@ def _row_mass(estimate: torch.Tensor, row_max: torch.Tensor, keep: torch.Tensor,
     largest = int(torch.where(gap.isinf(), 0, gap).amax()) + 1
     steps = torch.arange(largest, device=gap.device) << 8
     mantissa, shift = (code.expand(batch, heads).reshape(-1, 1) for code in (codes.mantissa, codes.shift))
-    table = torch.nn.functional.pad(_power(steps, mantissa, shift, config).float(), (0, 1))
+    table = torch.nn.functional.pad(_power(steps, mantissa, shift, config, MASS_FRAC_BITS).to(torch.int32), (0, 1))
     index = gap.clamp_(max=largest).masked_fill_(keep, largest).to(torch.int32).view(batch * heads, m * n)
     index += torch.arange(0, table.numel(), largest + 1, device=gap.device, dtype=torch.int32)[:, None]
     weights = table.flatten().index_select(0, index.flatten())
-    return weights.view(batch, heads, m, n).sum(-1).to(torch.int64)
+    return weights.view(batch, heads, m, n).sum(-1)
 
 
 def _rescale(row_mass: torch.Tensor, row_max: torch.Tensor, score_max: torch.Tensor, codes: HeadCodes,
@@ -170,7 +171,8 @@ def _rescale(row_mass: torch.Tensor, row_max: torch.Tensor, score_max: torch.Ten
     exponent = ((score_max - 256 * row_max) * mantissa + ((1 << shift) >> 1)) >> shift
     entry = _table(config, row_mass.device)[exponent & ((1 << config.exp_frac_bits) - 1)]
     octaves = (exponent >> config.exp_frac_bits).clamp(-config.sum_bits, config.sum_bits)
-    right, left = (config.weight_bits + octaves).clamp(min=0), (-config.weight_bits - octaves).clamp(min=0)
+    drop = MASS_FRAC_BITS + config.weight_bits + octaves
+    right, left = drop.clamp(min=0), (-drop).clamp(min=0)
     scaled = (((row_mass * entry) << left) + ((1 << right) >> 1)) >> right
     return scaled.clamp(max=(1 << config.sum_bits) - 1)
 

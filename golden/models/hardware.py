@@ -1,18 +1,30 @@
-"""Whole models on hardware arithmetic: the handler that quantises, filters and attends exactly as the accelerator does."""
+"""Whole models on hardware arithmetic: the handler that quantises, filters and attends as the accelerator does."""
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from latte.golden.config import AttentionConfig
-from latte.golden.models.exact import HeadCodes, TensorTrace, estimate_all, finish, score_all, split_tensor
-from latte.golden.models.exact import threshold_keep
+from latte.golden.models.exact import (
+    HeadCodes,
+    TensorTrace,
+    estimate_all,
+    finish,
+    score_all,
+    split_tensor,
+    threshold_keep,
+)
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
 from latte.golden.quantizer import QK_MAX, SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
 
-__all__ = ["HardwareAttention", "PairCounter", "Thresholds", "quantize_tensor", "scale_codes", "tau_codes"]
+__all__ = ["HardwareAttention", "Observer", "PairCounter", "Thresholds", "quantize_tensor", "row_chunks",
+           "scale_codes", "tau_codes"]
+
+ROW_CHUNK = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,23 +55,39 @@ class Thresholds:
         return cls(np.full((blocks, heads), float(tau)), *full)
 
 
+class Observer(Protocol):
+    """Something that looks at every block's filter."""
+
+    def observe(self, block: int, keep: torch.Tensor, estimate: torch.Tensor, step: torch.Tensor, causal: bool) -> None:
+        """See the survivors and estimates of a block.
+
+        Parameters
+        ----------
+        keep : bool [batch, heads, m, n]
+        estimate : float32 [batch, heads, m, n]
+            Integer-valued; minus infinity where not visible.
+        step : float64 [batch or 1, heads]
+            One estimate step in units of the scaled score, natural exponent.
+        """
+
+
 class PairCounter:
-    """Visible and kept pairs of every head over the sequences seen, int64 [blocks, heads]; and the n x n squares."""
+    """Visible and kept pairs of every head over the sequences seen, int64 [blocks, heads]."""
 
     def __init__(self, blocks: int, heads: int) -> None:
         self.visible = np.zeros((blocks, heads), np.int64)
         self.kept = np.zeros((blocks, heads), np.int64)
-        self.square = np.zeros((blocks, heads), np.int64)
 
-    def add(self, block: int, keep: torch.Tensor, causal: bool) -> None:
-        """Count the pairs of one block, `keep` bool [batch, heads, m, n]."""
+    def observe(self, block: int, keep: torch.Tensor, estimate: torch.Tensor, step: torch.Tensor, causal: bool) -> None:
+        """Count the pairs of one block; the arguments are those of `Observer`."""
+        del estimate, step
         batch, _, m, n = keep.shape
         self.visible[block] += batch * (m * (n - m) + m * (m + 1) // 2 if causal else m * n)
-        self.square[block] += batch * m * n
         self.kept[block] += keep.sum((0, 2, 3)).cpu().numpy()
 
 
-def quantize_tensor(x: torch.Tensor, limit: int, scale: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def quantize_tensor(x: torch.Tensor, limit: int, scale: torch.Tensor | None = None
+                    ) -> tuple[torch.Tensor, torch.Tensor]:
     """Quantise [batch, heads, n, d] as `latte.golden.quantizer.quantize` does, integer-valued float32.
 
     Parameters
@@ -105,32 +133,32 @@ class HardwareAttention:
         Per block and head, real units.
     config
         Numeric fields decide the bits.
-    counter
-        Receives the pairs of every call.
+    observers
+        Look at the filter of every call.
     """
 
-    def __init__(self, thresholds: Thresholds, config: AttentionConfig, counter: PairCounter) -> None:
+    def __init__(self, thresholds: Thresholds, config: AttentionConfig, *observers: Observer) -> None:
         self.thresholds = thresholds
         self.config = config
-        self.counter = counter
+        self.observers = observers
 
     def _row(self, name: str, block: int, device: torch.device) -> torch.Tensor | None:
         values = getattr(self.thresholds, name)
         return None if values is None else torch.from_numpy(np.asarray(values[block], np.float64))[None].to(device)
 
     def operands(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[
-            tuple[torch.Tensor, torch.Tensor, torch.Tensor], HeadCodes, torch.Tensor]:
-        """Return integer-valued (q, k, v), the register codes, and the scale of V [batch or 1, heads]."""
+            tuple[torch.Tensor, torch.Tensor, torch.Tensor], HeadCodes, torch.Tensor, torch.Tensor]:
+        """Return integer-valued (q, k, v), register codes, and estimate step and V scale, each [batch or 1, heads]."""
         q, q_scale = quantize_tensor(q, QK_MAX, self._row("q_scale", block, q.device))
         k, k_scale = quantize_tensor(k, QK_MAX, self._row("k_scale", block, q.device))
         v, v_scale = quantize_tensor(v, V_MAX, self._row("v_scale", block, q.device))
-        mantissa, shift = scale_codes(q_scale * k_scale * math.log2(math.e) / math.sqrt(self.config.head_dim),
-                                      self.config)
+        root = math.sqrt(self.config.head_dim)
+        mantissa, shift = scale_codes(q_scale * k_scale * math.log2(math.e) / root, self.config)
         tau = tau_codes(self._row("tau", block, q.device), q_scale, k_scale, self.config)
         gains = [gain if gain is None else
                  (gain * (1 << GAIN_FRAC_BITS) + 0.5).floor().clamp(0, GAIN_MAX).to(torch.int64)
                  for gain in (self._row(name, block, q.device) for name in ("denominator_gain", "mean_gain"))]
-        return (q, k, v), HeadCodes(tau, mantissa, shift, *gains), v_scale
+        return (q, k, v), HeadCodes(tau, mantissa, shift, *gains), 256 * q_scale * k_scale / root, v_scale
 
     def trace(self, operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor], codes: HeadCodes, causal: bool
               ) -> tuple[TensorTrace, torch.Tensor, torch.Tensor]:
@@ -145,8 +173,21 @@ class HardwareAttention:
 
     def __call__(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the dequantised output [batch, heads, m, d]."""
-        operands, codes, v_scale = self.operands(block, q, k, v)
-        trace, _, _ = self.trace(operands, codes, causal)
-        self.counter.add(block, trace.keep, causal)
-        step = (v_scale / (1 << self.config.fraction_bits))[..., None, None]
-        return (trace.output.double() * step).to(q.dtype)
+        (q_code, k_code, v_code), codes, step, v_scale = self.operands(block, q, k, v)
+        output_step = (v_scale / (1 << self.config.fraction_bits))[..., None, None]
+        outputs = []
+        for rows, keys in row_chunks(q.shape[-2], k.shape[-2], causal):
+            operands = (q_code[..., rows, :], k_code[..., :keys, :], v_code[..., :keys, :])
+            trace, estimate, _ = self.trace(operands, codes, causal)
+            for observer in self.observers:
+                observer.observe(block, trace.keep, estimate, step, causal)
+            outputs.append((trace.output.double() * output_step).to(q.dtype))
+        return torch.cat(outputs, -2)
+
+
+def row_chunks(m: int, n: int, causal: bool) -> Iterator[tuple[slice, int]]:
+    """Yield (query rows, keys they can see) so that a causal head computes little more than its visible half."""
+    size = ROW_CHUNK if causal else m
+    for start in range(0, m, size):
+        stop = min(start + size, m)
+        yield slice(start, stop), n - m + stop if causal else n

@@ -1,4 +1,4 @@
-"""A custom attention inside any transformers model, through the library's own registry and without touching the model."""
+"""A custom attention inside any transformers model, through the library's own registry, its code untouched."""
 
 import contextlib
 import weakref

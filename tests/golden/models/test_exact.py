@@ -9,7 +9,13 @@ from latte.golden.attention import HeadParameters  # noqa: E402
 from latte.golden.config import preset  # noqa: E402
 from latte.golden.models.exact import HeadCodes  # noqa: E402
 from latte.golden.models.hardware import (  # noqa: E402
-    HardwareAttention, PairCounter, Thresholds, quantize_tensor, scale_codes, tau_codes)
+    HardwareAttention,
+    PairCounter,
+    Thresholds,
+    quantize_tensor,
+    scale_codes,
+    tau_codes,
+)
 from latte.golden.pruned_mass import Gains, attend_compensated  # noqa: E402
 from latte.golden.quantizer import quantize, softmax_scale, softmax_scale_code, tau_code  # noqa: E402
 from latte.golden.vectors import embedded_vectors  # noqa: E402

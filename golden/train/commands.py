@@ -1,0 +1,321 @@
+"""``latte calibrate``, ``train``, ``eval`` and ``export``: learned thresholds from a model to the register image."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+
+__all__ = ["calibrate", "evaluate_command", "export", "train"]
+
+_PATH = click.Path(path_type=pathlib.Path)
+
+
+def _model_options(command: Callable) -> Callable:
+    for option in reversed([
+        click.option("--model", required=True, help="Folder, hub name, .gguf file, or 'smollm2'."),
+        click.option("--data", required=True, help="Image folder (file names start with the class), or text file."),
+        click.option("--part", type=click.Choice(["all", "even", "odd"]), default="all", show_default=True,
+                     help="Every second image or window: train on one half, report on the other."),
+        click.option("--tokens", type=int, help="Tokens of a window. [default: 512 to train, 1024 otherwise]"),
+        click.option("--items", type=click.IntRange(1), help="Use only the first images or windows."),
+        click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be decoded."),
+        click.option("--split", type=click.Choice(["balanced", "slice"]), default="balanced", show_default=True),
+    ]):
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def _progress(text: str) -> Iterator[Callable[..., None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                  transient=True) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda **changes: bar.update(task, **changes)
+
+
+def _pair(text: str) -> tuple[float, float] | None:
+    if text == "none":
+        return None
+    try:
+        denominator, mean = (float(part) for part in text.split(","))
+    except ValueError:
+        raise LatteError(f"--gain {text!r} must be 'none' or two numbers: denominator,mean") from None
+    if not 0 <= mean <= denominator < 4:
+        raise LatteError(f"--gain {text!r} must satisfy 0 <= mean <= denominator < 4")
+    return denominator, mean
+
+
+def _config(checkpoint: Any, split: str) -> Any:
+    return preset("small", head_dim=checkpoint.head_dim, dim_lanes=checkpoint.head_dim, compensation_lanes=2,
+                  value_lanes=2, split=split)
+
+
+def _check_output(path: pathlib.Path, suffix: str) -> None:
+    if path.suffix != suffix or not path.parent.is_dir():
+        raise LatteError(f"{path}: --output must be a {suffix} file in an existing folder")
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise LatteError(f"{name} {value} must lie between 0 and 1")
+
+
+@click.command()
+@_model_options
+@click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
+@click.option("--mode", type=click.Choice(["global", "head", "top-theta"]), default="global", show_default=True,
+              help="One threshold for all heads; fixed head-wise; or Top-Theta's absolute thresholds.")
+@click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
+@click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
+@click.option("--thresholds", "start", type=_PATH, help="Keep these thresholds and gains; only add static scales.")
+@click.option("--quantile", default=1.0, show_default=True, help="Of the sequences' largest elements: static scales.")
+@click.option("--output", required=True, type=_PATH, help="Thresholds with static scales (.npz).")
+def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
+              split: str, target: float, mode: str, gain: str, deviations: float, start: pathlib.Path | None,
+              quantile: float, output: pathlib.Path) -> None:
+    """Find static scales and untrained thresholds on calibration data."""
+    _check_share("--target", target)
+    _check_output(output, ".npz")
+    gains = _pair(gain)
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    from latte.golden.models.checkpoint import load_checkpoint
+    from latte.golden.train.calibrate import starting_thresholds, static_scales, top_theta_tables
+    from latte.golden.train.data import load_dataset
+    from latte.golden.train.state import load_thresholds, save_theta, save_thresholds
+
+    checkpoint = load_checkpoint(model)
+    dataset = load_dataset(checkpoint, data, part=part, tokens=tokens or 1024, skip_unreadable=skip_unreadable)
+    dataset = dataset.first(items or (4 if checkpoint.causal else 32))
+    batch = 1 if checkpoint.causal else 8
+    with _progress("calibrating") as update:
+        if mode == "top-theta":
+            theta = top_theta_tables(checkpoint, dataset, 1 - target, deviations=deviations, batch=batch,
+                                     on_batch=lambda: update(advance=batch))
+            save_theta(output, theta, checkpoint.name)
+            click.echo(f"{output}: Top-Theta thresholds of {theta.shape[0]} x {theta.shape[1]} heads")
+            return
+        thresholds = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
+                      starting_thresholds(checkpoint, dataset, target, _config(checkpoint, split), mode=mode,
+                                          gain=gains, batch=batch, on_batch=lambda: update(advance=batch)))
+        scales = static_scales(checkpoint, dataset, quantile=quantile, batch=batch,
+                               on_batch=lambda: update(advance=batch))
+    save_thresholds(output, dataclasses.replace(thresholds, **scales), checkpoint.name,
+                    {"command": "calibrate", "mode": mode, "target": target, "items": len(dataset), "split": split})
+    click.echo(f"{output}: thresholds and static scales of {checkpoint.blocks} x {checkpoint.heads} heads, "
+               f"mean tau {thresholds.tau.mean():.3f}")
+
+
+@click.command()
+@_model_options
+@click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
+@click.option("--steps", default=120, show_default=True)
+@click.option("--batch", type=click.IntRange(1), help="Items of a step. [default: 16 images, 1 text window]")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss.")
+@click.option("--beta", default=50.0, show_default=True, help="Weight of the pruning loss.")
+@click.option("--kappa", default=1.0, show_default=True, help="Weight of the distillation loss.")
+@click.option("--gain", default="1,1", show_default=True, help="Gains to start from: denominator,mean or 'none'.")
+@click.option("--start", type=_PATH, help="Thresholds to start from. [default: one for all heads]")
+@click.option("--restart", is_flag=True, help="Ignore the checkpoint of a run that was cut off.")
+@click.option("--device", default="auto", show_default=True, help="'auto' takes a GPU if there is one.")
+@click.option("--output", required=True, type=_PATH, help="Trained thresholds (.npz); curves and checkpoint beside it.")
+def train(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool, split: str,
+          target: float, steps: int, batch: int | None, seed: int, alpha: float, beta: float, kappa: float, gain: str,
+          start: pathlib.Path | None, restart: bool, device: str, output: pathlib.Path) -> None:
+    """Train one threshold and two gains per head; the model's weights stay as they are."""
+    _check_share("--target", target)
+    _check_output(output, ".npz")
+    gains = _pair(gain)
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    import torch
+
+    from latte.golden.models.checkpoint import load_checkpoint
+    from latte.golden.train.calibrate import starting_thresholds
+    from latte.golden.train.data import load_dataset
+    from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
+    from latte.golden.train.trainer import Recipe, Trainer, fit_to_target
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    checkpoint = load_checkpoint(model, device)
+    dataset = load_dataset(checkpoint, data, part=part, tokens=tokens or 512, skip_unreadable=skip_unreadable)
+    dataset = dataset.first(items)
+    config = _config(checkpoint, split)
+    recipe = Recipe(target, steps, batch or (1 if checkpoint.causal else 16), alpha, beta, kappa, seed=seed)
+    passes, fitted = (1, 4) if checkpoint.causal else (8, 64)
+    torch.manual_seed(seed)
+    resumed = output.with_suffix(".checkpoint.npz")
+    with _progress("finding the starting thresholds") as update:
+        first = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
+                 starting_thresholds(checkpoint, dataset.first(fitted // 2), target, config, gain=gains, batch=passes))
+        trainer = Trainer(checkpoint, dataset, first, recipe, config)
+        if resumed.exists() and not restart:
+            restore_trainer(resumed, trainer)
+        update(description="training", total=steps, completed=trainer.step)
+        while trainer.step < steps:
+            entry = trainer.advance()
+            update(completed=trainer.step, description=f"training: distillation {entry['distillation']:.4f}, "
+                                                       f"pruned {entry['pruned']:.2%}")
+            if trainer.step % 10 == 0 or trainer.step == steps:
+                save_trainer(resumed, trainer)
+        update(description="fitting the hard filter", total=None)
+        thresholds = fit_to_target(checkpoint, dataset, trainer.attention.thresholds(), target, config, items=fitted,
+                                   batch=passes)
+    save_thresholds(output, thresholds, checkpoint.name,
+                    {"command": "train", **dataclasses.asdict(recipe), "items": len(dataset), "split": split})
+    from latte.golden.train.figures import training_curves
+
+    training_curves(trainer.history, target, output.with_suffix(".png"))
+    click.echo(f"{output}: trained on {len(dataset)} items for {steps} steps, last distillation loss "
+               f"{trainer.history[-1]['distillation']:.4f}; curves in {output.with_suffix('.png')}")
+
+
+@click.command("eval")
+@_model_options
+@click.option("--method", "methods", multiple=True,
+              help="Beside float and dense, which are always measured: latte, latte-exact, latte-bits:2|3|4|8, "
+                   "top-k:KEEP, top-theta:FILE, energon:A2,A4, elsa:T, a3:M,MARGIN. Repeatable. [default: latte]")
+@click.option("--thresholds", type=_PATH, multiple=True, help="For the latte methods. Repeatable.")
+@click.option("--tau", type=float, help="One threshold for all heads, instead of a file.")
+@click.option("--gain", default="1,1", show_default=True, help="With --tau: denominator,mean or 'none'.")
+@click.option("--dynamic", is_flag=True, help="Ignore the static scales of threshold files.")
+@click.option("--chunk", type=click.IntRange(1), help="Items of a task. [default: 10 images, 1 text window]")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Local Dask processes.")
+@click.option("--scheduler", help="Address of a Dask cluster.")
+@click.option("--output", default="build/eval.json", show_default=True, type=_PATH, help="Result file; .csv beside it.")
+def evaluate_command(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
+                     split: str, methods: tuple[str, ...], thresholds: tuple[pathlib.Path, ...], tau: float | None,
+                     gain: str, dynamic: bool, chunk: int | None, workers: int, scheduler: str | None,
+                     output: pathlib.Path) -> None:
+    """Measure accuracy and work of whole models on hardware arithmetic."""
+    if output.suffix != ".json":
+        raise LatteError(f"{output}: --output must be a .json file")
+    gains = _pair(gain)
+    if tau is not None and not tau >= 0:
+        raise LatteError(f"--tau {tau} must be zero or positive")
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    from latte.golden.models.checkpoint import load_checkpoint
+    from latte.golden.models.hardware import Thresholds
+    from latte.golden.results import write_results, write_text
+    from latte.golden.train.evaluate import Job, evaluate
+    from latte.golden.train.methods import build_method
+    from latte.golden.train.state import load_thresholds
+
+    checkpoint = load_checkpoint(model)
+    sets: dict[str, Any] = {path.stem: load_thresholds(path, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+                            for path in thresholds}
+    if tau is not None:
+        sets[f"tau{tau:g}"] = Thresholds.uniform(tau, checkpoint.blocks, checkpoint.heads, gain=gains)
+    if dynamic:
+        sets = {name: dataclasses.replace(entry, q_scale=None, k_scale=None, v_scale=None)
+                for name, entry in sets.items()}
+    runs: list[tuple[str, str, Any]] = [("float", "float", None), ("dense", "dense", None)]
+    for method in methods or ("latte",):
+        build_method(method, next(iter(sets.values()), None), checkpoint, _config(checkpoint, split))
+        if method.startswith("latte"):
+            runs += [(f"{method}[{name}]", method, entry) for name, entry in sets.items()]
+        elif method not in ("float", "dense"):
+            name, _, argument = method.partition(":")
+            runs.append((f"{name}:{pathlib.Path(argument).stem}" if name == "top-theta" else method, method, None))
+    common = {"model": model, "data": data, "part": part, "tokens": tokens or 1024, "items": items, "split": split,
+              "skip_unreadable": skip_unreadable, "chunk": chunk or (1 if checkpoint.causal else 10)}
+    measured: dict[str, dict[str, Any]] = {}
+    for label, method, entry in runs:
+        with _progress(method) as update:
+            measured[label] = evaluate(
+                Job(method=method, thresholds=entry, **common), workers=workers, scheduler=scheduler,
+                cache=output.parent / "eval_chunks",
+                progress=lambda done, total, update=update: update(completed=done, total=total))
+    rows = _rows(checkpoint, measured)
+    columns = ["method", "items", "loss", "top1", "top1_drop", "ppl", "ppl_increase", "pruned", "pruned_macro",
+               "bitops_saved", "bitops_saved_n2"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(output.with_suffix(".csv"), text.getvalue())
+    units = {"top1": "percent", "top1_drop": "points", "ppl": "perplexity", "ppl_increase": "points", "items": "count",
+             "loss": "nat"}
+    results = [{"name": f"{checkpoint.name}.{row['method']}.{column}", "unit": units.get(column, "ratio"),
+                "value": row[column]} for row in rows for column in columns[1:] if column in row]
+    write_results(output, "eval", _config(checkpoint, split), results, True, inputs=common)
+    _print_table(checkpoint, rows, output)
+
+
+def _rows(checkpoint: Any, measured: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for label, summary in measured.items():
+        row = {"method": label} | summary
+        if checkpoint.causal:
+            row["ppl_increase"] = summary["ppl"] - measured["dense"]["ppl"]
+        else:
+            row["top1_drop"] = measured["float"]["top1"] - summary["top1"]
+        rows.append(row)
+    return rows
+
+
+def _print_table(checkpoint: Any, rows: list[dict[str, Any]], output: pathlib.Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    accuracy, change = ("ppl", "ppl_increase") if checkpoint.causal else ("top1", "top1_drop")
+    headings = {accuracy: accuracy, change: f"{change} ({'over dense 8-bit' if checkpoint.causal else 'below float'})",
+                "loss": "loss", "pruned": "pruned", "bitops_saved": "bit-ops saved"}
+    table = Table(title=f"{checkpoint.name}, {rows[0]['items']} items")
+    table.add_column("method")
+    for heading in headings.values():
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(escape(row["method"]), *(_cell(name, row.get(name)) for name in headings))
+    Console(width=120).print(table)
+    click.echo(f"written to {output} and {output.with_suffix('.csv')}; pruned and bit operations count visible pairs")
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2%}" if name in ("pruned", "bitops_saved") else f"{value:.3f}"
+
+
+@click.command()
+@click.option("--model", required=True, help="Folder, hub name, .gguf file, or 'smollm2'.")
+@click.option("--thresholds", required=True, type=_PATH, help="With static scales, as latte calibrate writes them.")
+@click.option("--split", type=click.Choice(["balanced", "slice"]), default="balanced", show_default=True)
+@click.option("--output", required=True, type=_PATH, help="Register image (.json).")
+def export(model: str, thresholds: pathlib.Path, split: str, output: pathlib.Path) -> None:
+    """Write thresholds, gains and softmax scales as the hardware's registers hold them."""
+    _check_output(output, ".json")
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    from latte.golden.models.checkpoint import load_checkpoint
+    from latte.golden.register_image import RegisterImage, save_register_image
+    from latte.golden.train.state import load_thresholds
+
+    checkpoint = load_checkpoint(model)
+    learned = load_thresholds(thresholds, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+    if learned.q_scale is None:
+        raise LatteError(f"{thresholds}: no static scales, which registers need; add them with latte calibrate "
+                         f"--thresholds {thresholds}")
+    gains = None if learned.denominator_gain is None else (learned.denominator_gain, learned.mean_gain)
+    image = RegisterImage.encode(checkpoint.name, _config(checkpoint, split), learned.tau,
+                                 (learned.q_scale, learned.k_scale, learned.v_scale), gains)
+    save_register_image(output, image)
+    click.echo(f"{output}: registers of {len(image.heads)} heads, CRC-32 {image.checksum:#010x}")

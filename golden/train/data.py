@@ -1,0 +1,99 @@
+"""What a model is calibrated, trained and measured on: image halves and token windows, addressed by index."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from latte.golden.errors import LatteError
+from latte.golden.models.checkpoint import Checkpoint
+from latte.golden.models.inputs import ImageSet, find_images, load_images, text_windows
+
+__all__ = ["Dataset", "load_dataset"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Inputs of one model, decoded when asked for.
+
+    Parameters
+    ----------
+    windows : int64 [items, tokens] or None
+        Of a language model.
+    images
+        Of an image classifier.
+    image_size
+    """
+
+    windows: np.ndarray | None = None
+    images: ImageSet | None = None
+    image_size: int = 0
+
+    def __len__(self) -> int:
+        return len(self.windows if self.windows is not None else self.images)
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (inputs, labels) of some items; the labels of token windows are the windows."""
+        if self.windows is not None:
+            return self.windows[indices], self.windows[indices]
+        return load_images([self.images.paths[i] for i in indices], self.image_size), self.images.labels[indices]
+
+    def first(self, items: int | None) -> "Dataset":
+        """Return the first items."""
+        if items is None or items >= len(self):
+            return self
+        if self.windows is not None:
+            return dataclasses.replace(self, windows=self.windows[:items])
+        return dataclasses.replace(self, images=self.images.select(slice(items)))
+
+
+def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str = "all", tokens: int = 1024,
+                 skip_unreadable: bool = False) -> Dataset:
+    """Open the images of a folder or the windows of a text.
+
+    Parameters
+    ----------
+    part
+        ``all``, or every second item in file order: ``even`` (0, 2, ...) or ``odd``.
+    tokens
+        Of one window.
+    skip_unreadable
+        Leave out image files that cannot be decoded, instead of refusing.
+
+    Raises
+    ------
+    LatteError
+        The data does not fit the model, is too short, or image names carry no class.
+    """
+    if part not in ("all", "even", "odd"):
+        raise LatteError(f"the part must be all, even or odd, not {part!r}")
+    chosen = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[part]
+    if checkpoint.causal:
+        if pathlib.Path(data).is_dir():
+            raise LatteError(f"{data}: {checkpoint.name} is a language model and needs a text file, not a folder")
+        if not 2 <= tokens <= checkpoint.max_tokens:
+            raise LatteError(f"--tokens {tokens} must be from 2 to the model's {checkpoint.max_tokens}")
+        return Dataset(windows=text_windows(data, checkpoint.tokenizer, tokens)[chosen])
+    images = find_images(data)
+    if skip_unreadable:
+        readable = [i for i, path in enumerate(images.paths) if _readable(path, checkpoint.image_size)]
+        if not readable:
+            raise LatteError(f"{data}: none of the {len(images)} images can be read")
+        images = ImageSet([images.paths[i] for i in readable], images.labels[readable])
+    unlabelled = [path.name for path, label in zip(images.paths, images.labels, strict=True)
+                  if not 0 <= label < checkpoint.model.config.num_labels]
+    if unlabelled:
+        raise LatteError(f"{data}: {len(unlabelled)} image names do not start with a class index below "
+                         f"{checkpoint.model.config.num_labels} and an underscore, the first is {unlabelled[0]}")
+    images = images.select(chosen)
+    if not len(images):
+        raise LatteError(f"{data}: no image is left in part {part!r}")
+    return Dataset(images=images, image_size=checkpoint.image_size)
+
+
+def _readable(path: pathlib.Path, size: int) -> bool:
+    try:
+        load_images([path], size)
+    except LatteError:
+        return False
+    return True

@@ -1,0 +1,159 @@
+"""Threshold training (LATTE section III-B): frozen backbone, one threshold and two gains per head, three-part loss."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
+from latte.golden.models.checkpoint import Checkpoint
+from latte.golden.models.extraction import model_inputs
+from latte.golden.models.hardware import HardwareAttention, Thresholds
+from latte.golden.models.hook import float_attention, replaced_attention
+from latte.golden.train.data import Dataset
+from latte.golden.train.gaps import GapHistogram
+from latte.golden.train.surrogate import SoftAttention
+
+__all__ = ["Recipe", "Trainer", "batch_indices", "fit_to_target", "forward", "task_loss"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run beside model and data.
+
+    Parameters
+    ----------
+    target
+        Share of visible pairs to prune, in (0, 1).
+    steps, batch
+    alpha, beta, kappa
+        Weights of L_pred (cross entropy), L_prune (squared distance of the soft pruning ratio to the target) and L_KD
+        (Kullback-Leibler divergence from the float model). A large `beta` lets the noise of a batch's ratio, common to
+        all heads, drown what tells them apart; with a small one the ratio settles a little below the target, which
+        `fit_to_target` then meets with one common factor.
+    tau_rate, gain_rate
+        Adam step sizes, falling to a tenth along a cosine.
+    temperature, last_temperature
+        Of the soft filter, falling geometrically.
+    seed
+        Of the order of the items.
+    """
+
+    target: float
+    steps: int = 120
+    batch: int = 16
+    alpha: float = 0.1
+    beta: float = 50.0
+    kappa: float = 1.0
+    tau_rate: float = 0.08
+    gain_rate: float = 0.04
+    temperature: float = 0.3
+    last_temperature: float = 0.1
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target < 1:
+            raise LatteError(f"the pruning target must lie between 0 and 1, not {self.target}")
+        if self.steps < 1 or self.batch < 1:
+            raise LatteError(f"steps = {self.steps} and batch = {self.batch} must be at least 1")
+
+
+def batch_indices(step: int, seed: int, items: int, batch: int) -> np.ndarray:
+    """Return the items of one step: consecutive slices of one random permutation per epoch, int64 [<= batch]."""
+    batch = min(batch, items)
+    per_epoch = items // batch
+    order = np.random.default_rng([seed, step // per_epoch]).permutation(items)
+    start = step % per_epoch * batch
+    return order[start:start + batch]
+
+
+def task_loss(logits: torch.Tensor, labels: torch.Tensor, causal: bool) -> torch.Tensor:
+    """Return the mean cross entropy: of the class, or of every next token."""
+    if causal:
+        logits, labels = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    return torch.nn.functional.cross_entropy(logits, labels)
+
+
+def forward(checkpoint: Checkpoint, handler: Callable, inputs: np.ndarray) -> torch.Tensor:
+    """Return the logits of a pass with every attention run by `handler`."""
+    with replaced_attention(checkpoint.model, handler):
+        return checkpoint.model(**model_inputs(checkpoint, inputs)).logits
+
+
+def fit_to_target(checkpoint: Checkpoint, data: Dataset, thresholds: Thresholds, target: float,
+                  config: AttentionConfig, *, items: int = 64, batch: int = 8, rounds: int = 2) -> Thresholds:
+    """Scale all thresholds by one factor so that the hard integer filter prunes `target` on the first items.
+
+    A factor moves the activations of later blocks a little, hence more than one round.
+    """
+    data = data.first(items)
+    for _ in range(rounds):
+        histogram = GapHistogram(*thresholds.tau.shape)
+        handler = HardwareAttention(thresholds, config, histogram)
+        with torch.inference_mode():
+            for start in range(0, len(data), batch):
+                forward(checkpoint, handler, data.batch(np.arange(start, min(start + batch, len(data))))[0])
+        thresholds = dataclasses.replace(thresholds, tau=thresholds.tau * histogram.factor(thresholds.tau, target))
+    return thresholds
+
+
+class Trainer:
+    """A run in progress, whose state can be saved and restored at any step.
+
+    Parameters
+    ----------
+    checkpoint
+        Its weights are frozen.
+    data
+        Training items.
+    start
+        Thresholds of step 0.
+    recipe, config
+    """
+
+    def __init__(self, checkpoint: Checkpoint, data: Dataset, start: Thresholds, recipe: Recipe,
+                 config: AttentionConfig) -> None:
+        self.checkpoint, self.data, self.recipe, self.config = checkpoint, data, recipe, config
+        checkpoint.model.requires_grad_(False)
+        self.attention = SoftAttention(start, config).to(checkpoint.model.device)
+        gains = [self.attention.denominator_gain, self.attention.mean_share]
+        groups = [{"params": [self.attention.tau], "lr": recipe.tau_rate},
+                  {"params": [gain for gain in gains if gain.requires_grad], "lr": recipe.gain_rate}]
+        self.optimizer = torch.optim.Adam([group for group in groups if group["params"]], betas=(0.9, 0.95))
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return what must agree between a run and its continuation."""
+        return dataclasses.asdict(self.recipe) | {"items": len(self.data), "split": self.config.split}
+
+    def advance(self) -> dict[str, float]:
+        """Take one step, and return its losses and soft pruning ratio."""
+        recipe, causal = self.recipe, self.checkpoint.causal
+        share = self.step / recipe.steps
+        self.attention.temperature = recipe.temperature * (recipe.last_temperature / recipe.temperature) ** share
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * (0.1 + 0.45 * (1 + np.cos(np.pi * share)))
+        inputs, labels = self.data.batch(batch_indices(self.step, recipe.seed, len(self.data), recipe.batch))
+        with torch.no_grad():
+            teacher = forward(self.checkpoint, lambda _, *operands: float_attention(*operands), inputs)
+        logits = forward(self.checkpoint, self.attention, inputs)
+        pruned = self.attention.take_pruned()
+        prediction = task_loss(logits, torch.from_numpy(labels).to(logits.device), causal)
+        distillation = torch.nn.functional.kl_div(
+            logits.log_softmax(-1).flatten(0, -2), teacher.log_softmax(-1).flatten(0, -2), reduction="batchmean",
+            log_target=True)
+        prune = (pruned - recipe.target) ** 2
+        loss = recipe.alpha * prediction + recipe.beta * prune + recipe.kappa * distillation
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.attention.project()
+        self.step += 1
+        entry = {"step": self.step, "loss": loss.item(), "prediction": prediction.item(),
+                 "distillation": distillation.item(), "pruned": pruned.item()}
+        self.history.append(entry)
+        return entry

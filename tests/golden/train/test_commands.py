@@ -1,0 +1,130 @@
+"""The commands from calibration to the register image, Dask against serial, restarts, and bad input."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from latte.golden.attention import HeadParameters
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.golden.register_image import load_register_image
+from latte.golden.train import commands
+from latte.golden.train.evaluate import Job, evaluate
+from latte.golden.train.state import load_thresholds
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(getattr(commands, command), [str(argument) for argument in arguments])
+
+
+def succeed(command, *arguments):
+    result = run(command, *arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+@pytest.fixture
+def inputs(vit_folder, image_folder):
+    return ["--model", vit_folder, "--data", image_folder]
+
+
+def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
+    trained, complete, image = tmp_path / "trained.npz", tmp_path / "complete.npz", tmp_path / "registers.json"
+    succeed("train", *inputs, "--target", 0.6, "--steps", 3, "--batch", 4, "--output", trained)
+    assert trained.with_suffix(".png").exists()
+    again = tmp_path / "again.npz"
+    succeed("train", *inputs, "--target", 0.6, "--steps", 3, "--batch", 4, "--output", again)
+    np.testing.assert_array_equal(np.load(again)["tau"], np.load(trained)["tau"])
+    with pytest.raises(LatteError, match="no static scales"):
+        raise run("export", "--model", vit_folder, "--thresholds", trained, "--output", image).exception
+    succeed("calibrate", *inputs, "--thresholds", trained, "--output", complete)
+    succeed("export", "--model", vit_folder, "--thresholds", complete, "--output", image)
+    loaded, learned = load_register_image(image), load_thresholds(complete, "random-vit", 2, 2)
+    config = preset("small")
+    for entry in loaded.heads:
+        place = entry.block, entry.head
+        assert entry.parameters == HeadParameters.encode(learned.tau[place], learned.q_scale[place],
+                                                         learned.k_scale[place], config)
+        assert entry.gains.denominator == int(learned.denominator_gain[place] * 64 + 0.5)
+    loaded.check_fits(config)
+    with pytest.raises(LatteError, match="split"):
+        loaded.check_fits(preset("small", split="slice"))
+    record = json.loads(image.read_text())
+    record["heads"][1]["tau"] += 1
+    image.write_text(json.dumps(record))
+    with pytest.raises(LatteError, match="checksum"):
+        load_register_image(image)
+    image.write_text(image.read_text()[:200])
+    with pytest.raises(LatteError, match="not a register image"):
+        load_register_image(image)
+
+
+def test_eval_writes_all_methods(inputs, tmp_path):
+    theta = tmp_path / "theta.npz"
+    succeed("calibrate", *inputs, "--mode", "top-theta", "--target", 0.7, "--output", theta)
+    methods = ["latte", "latte-exact", "latte-bits:3", "top-k:0.2", "energon:0.1,0.1", "elsa:0.2", "a3:0.5,3",
+               f"top-theta:{theta}"]
+    arguments = [item for method in methods for item in ("--method", method)]
+    output = tmp_path / "eval.json"
+    text = succeed("evaluate_command", *inputs, "--tau", 1.5, *arguments, "--output", output)
+    record = json.loads(output.read_text())
+    values = {result["name"].removeprefix("random-vit."): result["value"] for result in record["results"]}
+    assert record["pass"] and values["dense.pruned"] == 0 and values["float.top1_drop"] == 0
+    assert values["dense.bitops_saved"] == 0
+    for label in ("latte[tau1.5]", "latte-exact[tau1.5]", "top-k:0.2", "elsa:0.2", "a3:0.5,3"):
+        assert 0 < values[f"{label}.pruned"] < 1
+        assert label in text
+    kept = 1 - values["latte-exact[tau1.5].pruned"]
+    assert values["latte-exact[tau1.5].bitops_saved"] == pytest.approx(1 - (16 + 128 * kept) / 128)
+    assert len(output.with_suffix(".csv").read_text().splitlines()) == 1 + 2 + len(methods)
+
+
+def test_dask_equals_serial_and_restart_equals_both(vit_folder, image_folder, tmp_path):
+    pytest.importorskip("distributed")
+    job = Job(str(vit_folder), str(image_folder), "top-k:0.3", chunk=5)
+    serial = evaluate(job, cache=tmp_path)
+    assert evaluate(job, workers=2) == serial
+    folder = tmp_path / job.fingerprint()
+    assert sorted(path.name for path in folder.iterdir()) == ["0-5.json", "10-12.json", "5-10.json"]
+    (folder / "5-10.json").unlink()
+    assert evaluate(job, cache=tmp_path) == serial
+    with pytest.raises(LatteError, match="cannot be reached"):
+        evaluate(job, scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(("command", "arguments", "words"), [
+    ("train", ["--target", "1"], "between 0 and 1"),
+    ("calibrate", ["--target", "0"], "between 0 and 1"),
+    ("train", ["--gain", "1,2"], "mean <= denominator"),
+    ("evaluate_command", ["--method", "magic", "--output", "a.json"], "not understood"),
+    ("evaluate_command", ["--method", "latte", "--output", "a.json"], "needs thresholds"),
+    ("evaluate_command", ["--data", "missing", "--tau", "1", "--output", "a.json"], "no such image"),
+])
+def test_bad_input_is_one_sentence(inputs, command, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(command, *inputs, *([] if "--output" in arguments else ["--output", "a.npz"]), *arguments)
+    assert isinstance(result.exception, LatteError), result.output
+    assert words in str(result.exception)
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_unreadable_images_are_counted_and_named(vit_folder, image_folder, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    (folder / "0003_broken.png").write_bytes(b"no image")
+    arguments = ["--model", vit_folder, "--data", folder, "--tau", 2, "--output", tmp_path / "eval.json"]
+    result = run("evaluate_command", *arguments)
+    assert "1 of" in str(result.exception) and "0003_broken.png" in str(result.exception)
+    assert not (tmp_path / "eval.json").exists()
+    succeed("evaluate_command", *arguments, "--skip-unreadable")
+    unlabelled = tmp_path / "unlabelled"
+    unlabelled.mkdir()
+    shutil.copy(folder / "0000_0.png", unlabelled / "cat.png")
+    arguments[3] = unlabelled
+    assert "cat.png" in str(run("evaluate_command", *arguments).exception)

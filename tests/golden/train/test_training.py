@@ -1,0 +1,144 @@
+"""Training: gradient of the surrogate, resume, fit to the target, files."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import torch
+
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.golden.models.checkpoint import load_checkpoint
+from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds
+from latte.golden.train.calibrate import starting_thresholds, static_scales
+from latte.golden.train.data import load_dataset
+from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
+from latte.golden.train.surrogate import SoftAttention
+from latte.golden.train.trainer import Recipe, Trainer, batch_indices, fit_to_target, forward
+
+CONFIG = preset("small")
+
+
+@pytest.fixture(scope="module")
+def setup(vit_folder, image_folder):
+    checkpoint = load_checkpoint(str(vit_folder))
+    return checkpoint, load_dataset(checkpoint, image_folder)
+
+
+def random_operands(seed, n=19):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(2, 2, n, 64, generator=generator) * scale for scale in (0.7, 0.7, 1)]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_surrogate_at_low_temperature_is_the_hardware(causal):
+    q, k, v = (x[:1] for x in random_operands(1))
+    scales = [x.abs().amax((-2, -1))[0].double().numpy() / 119 for x in (q, k)]
+    # A quarter step off the codes, so that rounding to a code moves no key across the threshold.
+    tau = (np.array([[40, 70]]) - 0.25) * 256 * scales[0] * scales[1] / 8
+    thresholds = Thresholds(tau, np.array([[1.0, 1.5]]), np.array([[1.0, 0.5]]))
+    soft = SoftAttention(thresholds, CONFIG)
+    soft.temperature = 1e-5
+    counter = PairCounter(1, 2)
+    exact = HardwareAttention(thresholds, CONFIG, counter)(0, q, k, v, causal)
+    with torch.no_grad():
+        got = soft(0, q, k, v, causal)
+        pruned = soft.take_pruned().item()
+    assert (got - exact).abs().max() < 0.01 * exact.abs().max()
+    assert pruned == pytest.approx(1 - counter.kept.sum() / counter.visible.sum(), abs=1e-6)
+    assert 0.1 < pruned < 0.99
+
+
+@pytest.mark.parametrize("name", ["tau", "denominator_gain", "mean_share"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradient_of_the_surrogate_is_the_difference_quotient(causal, name):
+    soft = SoftAttention(Thresholds.uniform(2.0, 1, 2, gain=(1.2, 0.7)), CONFIG).double()
+    operands = [x.double() for x in random_operands(2)]
+    target = torch.randn(2, 2, 19, 64, generator=torch.Generator().manual_seed(3)).double()
+
+    def loss():
+        output = soft(0, *operands, causal)
+        return ((output - target) ** 2).mean() + soft.take_pruned()
+
+    parameter = getattr(soft, name)
+    loss().backward()
+    gradient = parameter.grad[0, 1].item()
+    with torch.no_grad():
+        parameter[0, 1] += 1e-3
+        above = loss().item()
+        parameter[0, 1] -= 2e-3
+        below = loss().item()
+    assert gradient == pytest.approx((above - below) / 2e-3, rel=1e-3, abs=1e-8)
+    assert gradient != 0
+
+
+def test_resumed_run_equals_the_uninterrupted_one(setup, tmp_path):
+    checkpoint, data = setup
+    recipe = Recipe(0.6, steps=6, batch=4)
+    start = Thresholds.uniform(1.0, 2, 2, gain=(1.0, 1.0))
+    straight = Trainer(checkpoint, data, start, recipe, CONFIG)
+    for _ in range(6):
+        straight.advance()
+    first = Trainer(checkpoint, data, start, recipe, CONFIG)
+    for _ in range(3):
+        first.advance()
+    save_trainer(tmp_path / "run.npz", first)
+    second = Trainer(checkpoint, data, start, recipe, CONFIG)
+    restore_trainer(tmp_path / "run.npz", second)
+    for _ in range(3):
+        second.advance()
+    assert second.history == straight.history
+    for field in ("tau", "denominator_gain", "mean_gain"):
+        np.testing.assert_array_equal(getattr(second.attention.thresholds(), field),
+                                      getattr(straight.attention.thresholds(), field))
+    other = Trainer(checkpoint, data, start, dataclasses.replace(recipe, target=0.7), CONFIG)
+    with pytest.raises(LatteError, match="target"):
+        restore_trainer(tmp_path / "run.npz", other)
+    stranger = dataclasses.replace(checkpoint, name="stranger")
+    with pytest.raises(LatteError, match="not of stranger"):
+        restore_trainer(tmp_path / "run.npz", Trainer(stranger, data, start, recipe, CONFIG))
+    (tmp_path / "run.npz").write_bytes((tmp_path / "run.npz").read_bytes()[:100])
+    with pytest.raises(LatteError, match="not a readable checkpoint"):
+        restore_trainer(tmp_path / "run.npz", other)
+
+
+def test_every_item_once_per_epoch():
+    seen = np.concatenate([batch_indices(step, 3, 12, 4) for step in range(3)])
+    assert sorted(seen) == list(range(12))
+    assert len(batch_indices(0, 1, 3, 16)) == 3
+
+
+@pytest.mark.parametrize("mode", ["global", "head"])
+def test_fit_meets_the_target(setup, mode):
+    checkpoint, data = setup
+    thresholds = starting_thresholds(checkpoint, data, 0.7, CONFIG, mode=mode)
+    thresholds = fit_to_target(checkpoint, data, thresholds, 0.7, CONFIG, rounds=3)
+    counter = PairCounter(2, 2)
+    with torch.inference_mode():
+        forward(checkpoint, HardwareAttention(thresholds, CONFIG, counter), data.batch(np.arange(12))[0])
+    assert 1 - counter.kept.sum() / counter.visible.sum() == pytest.approx(0.7, abs=0.03)
+
+
+def test_threshold_files(setup, tmp_path):
+    checkpoint, data = setup
+    thresholds = Thresholds.uniform(1.5, 2, 2, gain=(1.0, 0.5))
+    thresholds = dataclasses.replace(thresholds, **static_scales(checkpoint, data))
+    path = tmp_path / "t.npz"
+    save_thresholds(path, thresholds, checkpoint.name, {"seed": 1})
+    loaded = load_thresholds(path, checkpoint.name, 2, 2)
+    for field in dataclasses.fields(Thresholds):
+        np.testing.assert_array_equal(getattr(loaded, field.name), getattr(thresholds, field.name))
+    with pytest.raises(LatteError, match="not of gpt2"):
+        load_thresholds(path, "gpt2", 2, 2)
+    with pytest.raises(LatteError, match="no such thresholds"):
+        load_thresholds(tmp_path / "missing.npz", checkpoint.name, 2, 2)
+
+
+@pytest.mark.parametrize("target", [0, 1, 1.5, -0.1])
+def test_impossible_target(target):
+    with pytest.raises(LatteError, match="between 0 and 1"):
+        Recipe(target)

@@ -9,8 +9,8 @@ import torch
 
 from latte.golden.config import AttentionConfig
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.exact import visible_mask
-from latte.golden.models.hardware import HardwareAttention, Thresholds
+from latte.golden.models.exact import estimate_all, split_tensor, visible_mask
+from latte.golden.models.hardware import Thresholds, quantize_tensor
 from latte.golden.models.hook import float_attention
 from latte.golden.quantizer import QK_MAX, V_MAX
 from latte.golden.top_theta import Calibration
@@ -50,11 +50,19 @@ def static_scales(checkpoint: Checkpoint, data: Dataset, *, quantile: float = 1.
             for values, (name, limit) in zip(largest, limits.items(), strict=True)}
 
 
-def measure_gaps(checkpoint: Checkpoint, data: Dataset, thresholds: Thresholds, config: AttentionConfig, *,
-                 batch: int = 8, on_batch: Callable[[], None] = lambda: None) -> GapHistogram:
-    """Return the histogram of gaps with the model running on `thresholds`."""
+def measure_gaps(checkpoint: Checkpoint, data: Dataset, config: AttentionConfig, *, batch: int = 8,
+                 on_batch: Callable[[], None] = lambda: None) -> GapHistogram:
+    """Return the histogram of gaps that the float model's activations have."""
     histogram = GapHistogram(checkpoint.blocks, checkpoint.heads)
-    _passes(checkpoint, data, HardwareAttention(thresholds, config, histogram), batch, on_batch)
+
+    def record(block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
+        (q_code, q_scale), (k_code, k_scale) = quantize_tensor(q, QK_MAX), quantize_tensor(k, QK_MAX)
+        estimate = estimate_all(split_tensor(q_code, config.split)[0], split_tensor(k_code, config.split)[0], causal)
+        step = 256 * q_scale * k_scale / math.sqrt(config.head_dim)
+        histogram.observe(block, estimate.isfinite(), estimate, step, causal)
+        return float_attention(q, k, v, causal)
+
+    _passes(checkpoint, data, record, batch, on_batch)
     return histogram
 
 
@@ -71,7 +79,7 @@ def starting_thresholds(checkpoint: Checkpoint, data: Dataset, target: float, co
         (denominator, mean) gains for all heads, or ``None`` for no compensation.
     """
     thresholds = Thresholds.uniform(math.inf, checkpoint.blocks, checkpoint.heads, gain=gain)
-    histogram = measure_gaps(checkpoint, data, thresholds, config, batch=batch, on_batch=on_batch)
+    histogram = measure_gaps(checkpoint, data, config, batch=batch, on_batch=on_batch)
     tau = (np.full_like(thresholds.tau, histogram.uniform_tau(target)) if mode == "global"
            else histogram.head_tau(target))
     return fit_to_target(checkpoint, data, dataclasses.replace(thresholds, tau=tau), target, config, items=len(data),

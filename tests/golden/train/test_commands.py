@@ -128,3 +128,17 @@ def test_unreadable_images_are_counted_and_named(vit_folder, image_folder, tmp_p
     shutil.copy(folder / "0000_0.png", unlabelled / "cat.png")
     arguments[3] = unlabelled
     assert "cat.png" in str(run("evaluate_command", *arguments).exception)
+
+
+def test_figures(tmp_path):
+    from latte.golden.train.figures_command import figures
+
+    table = tmp_path / "eval.csv"
+    table.write_text("method,loss,top1,pruned,bitops_saved\nfloat,1.0,80,,\n"
+                     "latte[a],1.1,79,0.8,0.7\nlatte[b],1.2,78,0.9,0.8\n")
+    result = CliRunner().invoke(figures, ["--results", str(table), "--output", str(tmp_path / "figures")])
+    assert result.exit_code == 0, result.exception
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"eval_pruned.png", "eval_bitops_saved.svg", "attention_maps_deit-tiny.png"} <= names
+    table.write_text("a,b\n1,2\n")
+    assert "not a table" in str(CliRunner().invoke(figures, ["--results", str(table)]).exception)

@@ -13,6 +13,8 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "sim": ("latte.sim.commands", "simulate_command", "Simulate heads in RTL and compare every bit with the model."),
     "emit": ("latte.sim.commands", "emit_command", "Write a core as SystemVerilog or RTLIL."),
+    "run": ("latte.fpga.host_commands", "run_command", "Run heads on a board and compare every bit with the model."),
+    "report": ("latte.fpga.report", "report_command", "Gather all results into one HTML page."),
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),
     "calibrate": ("latte.golden.train.commands", "calibrate", "Choose thresholds per head from calibration data."),
     "train": ("latte.golden.train.commands", "train", "Train thresholds per head by distillation."),

@@ -7,20 +7,18 @@ import time
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
+from latte.sim.head_table import head_result, print_heads, print_problems
 from latte.sim.options import config_options
 from latte.sim.runner import BUILD_FOLDER, SIMULATORS, check_simulator
-from latte.sim.simulate import HeadRun, simulate, write_dump
+from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
 
 __all__ = ["emit_command", "simulate_command"]
-
-_SHOWN_PROBLEMS = 20
 
 
 @click.command("sim")
@@ -69,8 +67,8 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], d
             progress=lambda done: progress.update(task, completed=done))
     passed = all(head.passed for head in heads)
     cycles = sum(report.cycles for report in reports)
-    _print_table(console, heads)
-    _print_problems(console, heads, stall, seed)
+    print_heads(console, heads, title="RTL against the golden model")
+    print_problems(console, heads, f"repeat with --stall {stall} --seed {seed}")
     console.print(f"{sum(head.passed for head in heads)} of {total} heads agree in every bit and keep the error budget "
                   f"({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
                   f"{cycles} cycles in {time.monotonic() - compiled:.0f} s")
@@ -80,7 +78,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], d
                 console.print(f"waves: {wave}", soft_wrap=True)
     if dump is not None and all(head.output is not None for head in heads):
         write_dump(dump, sets[0], heads, config)
-    write_results(build_folder / "sim.json", "sim", config, [_result(head) for head in heads], passed,
+    write_results(build_folder / "sim.json", "sim", config, [head_result(head) for head in heads], passed,
                   simulator=simulator, stall=stall, seed=seed)
     raise SystemExit(0 if passed else 1)
 
@@ -104,39 +102,6 @@ def _check_dump(dump: pathlib.Path, sets: list[VectorSet]) -> None:
         raise LatteError(f"--dump {dump} must be an .npz file in an existing folder")
     if not os.access(dump.absolute().parent, os.W_OK):
         raise LatteError(f"--dump {dump} cannot be written: its folder is not writable")
-
-
-def _print_table(console: Console, heads: list[HeadRun]) -> None:
-    table = Table("model", "block", "head", "n", "kept %", "cycles", "estimator", "largest error", "bits",
-                  title="RTL against the golden model")
-    for column in table.columns[1:-1]:
-        column.justify = "right"
-    for head in heads:
-        table.add_row(
-            head.model, str(head.block), str(head.head), str(head.keys),
-            f"{100 * head.kept / head.visible:.2f}" if head.visible else "-", str(head.cycles),
-            f"{100 * head.utilisation:.1f} %", f"{head.largest_error:.4f}",
-            "[green]equal[/]" if head.passed else "[bold red]DIFFER[/]")
-    console.print(table)
-    console.print("estimator: share of a head's cycles in which it had pairs to estimate; largest error: steps of V")
-
-
-def _print_problems(console: Console, heads: list[HeadRun], stall: str, seed: int) -> None:
-    lines = [f"{head.name}: {problem}" for head in heads for problem in head.problems]
-    for line in lines[:_SHOWN_PROBLEMS]:
-        console.print(line, style="red", markup=False, soft_wrap=True)
-    if len(lines) > _SHOWN_PROBLEMS:
-        console.print(f"... and {len(lines) - _SHOWN_PROBLEMS} lines more")
-    if lines:
-        console.print(f"repeat with --stall {stall} --seed {seed}")
-
-
-def _result(head: HeadRun) -> dict[str, object]:
-    result: dict[str, object] = {
-        "name": head.name, "unit": "pass", "value": int(head.passed), "n": head.keys, "kept": head.kept,
-        "visible": head.visible, "cycles": head.cycles, "estimator_utilisation": head.utilisation,
-        "out_rel_rms": head.relative_rms, "out_max_error": head.largest_error}
-    return result | ({"problems": head.problems} if head.problems else {})
 
 
 @click.command("emit")

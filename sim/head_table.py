@@ -27,13 +27,15 @@ def print_heads(console: Console, heads: Sequence[HeadRun], *, title: str) -> No
     console.print("estimator: share of a head's cycles in which it had pairs to estimate; largest error: steps of V")
 
 
-def print_problems(console: Console, heads: Sequence[HeadRun]) -> None:
-    """Print what is wrong, the first lines of it."""
+def print_problems(console: Console, heads: Sequence[HeadRun], hint: str = "") -> None:
+    """Print what is wrong, the first lines of it, and a hint if anything is."""
     lines = [f"{head.name}: {problem}" for head in heads for problem in head.problems]
     for line in lines[:_SHOWN_PROBLEMS]:
         console.print(line, style="red", markup=False, soft_wrap=True)
     if len(lines) > _SHOWN_PROBLEMS:
         console.print(f"... and {len(lines) - _SHOWN_PROBLEMS} lines more")
+    if lines and hint:
+        console.print(hint)
 
 
 def head_result(head: HeadRun) -> dict[str, object]:

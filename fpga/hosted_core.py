@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.fpga.link import HostLink, connect_core
 from latte.golden.config import AttentionConfig
-from latte.rtl.attention_core import AttentionCore
+from latte.rtl.cores import create_core
 
 __all__ = ["HostedCore"]
 
@@ -18,7 +18,7 @@ class HostedCore(wiring.Component):
 
     Data flow::
 
-        rx -> HostLink <-> AttentionCore
+        rx -> HostLink <-> core
         tx <-
 
     Parameters
@@ -38,7 +38,7 @@ class HostedCore(wiring.Component):
     """
 
     def __init__(self, config: AttentionConfig, clock_hz: float, baud: int, **link):
-        self.core = AttentionCore(config)
+        self.core = create_core(config)
         self.link = HostLink(config, clock_hz, baud, **link)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(4)})
 

@@ -22,8 +22,8 @@ MARGIN = 0.003
 
 
 @pytest.fixture(scope="module")
-def model():
-    return build_board(CONFIG, payload_bytes=256)
+def model(build_folder):
+    return build_board(CONFIG, payload_bytes=256, build_folder=build_folder)
 
 
 @pytest.fixture

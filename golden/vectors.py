@@ -90,9 +90,9 @@ def load_vectors(path: str | pathlib.Path) -> VectorSet:
     """
     path = pathlib.Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise LatteError(f"{path}: not an .npz archive of named arrays")
+        if not zipfile.is_zipfile(path) and path.exists():
+            raise LatteError(f"{path}: not an .npz archive of named arrays, or cut short")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             data = {}
             for key in (*_ARRAYS, "causal", "model"):
                 if key not in archive.files:

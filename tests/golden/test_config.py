@@ -1,0 +1,64 @@
+"""The configuration: derived widths, presets, and refusal of the impossible."""
+
+import dataclasses
+
+import pytest
+
+from latte.golden.config import PRESETS, AttentionConfig, preset
+from latte.golden.errors import LatteError
+
+
+def test_widths_at_head_dim_64():
+    config = preset("small")
+    assert (config.est_bits, config.cross_bits, config.score_bits, config.out_bits) == (14, 15, 22, 16)
+    assert config.tau_keep_all == 16383
+    assert config.sum_bits == 22 and config.acc_bits == 30
+
+
+@pytest.mark.parametrize("head_dim", [4, 16, 48, 64, 128, 256])
+def test_widths_hold_the_extreme_sums(head_dim):
+    config = AttentionConfig(head_dim=head_dim, dim_lanes=head_dim, compensation_lanes=2, value_lanes=2)
+    largest_est = 64 * head_dim
+    assert largest_est < 1 << (config.est_bits - 1)
+    # Slice split: |high| <= 8 meets an unsigned low half of 15, twice.
+    largest_cross = 2 * 8 * 15 * head_dim
+    assert largest_cross < 1 << (config.cross_bits - 1)
+    assert 256 * largest_est + 16 * largest_cross < 1 << (config.score_bits - 1)
+    # All ones keeps every key: no two estimates differ by as much.
+    assert config.tau_keep_all > largest_est + 56 * head_dim
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid_and_frozen(name):
+    config = preset(name)
+    assert config.name == name and config.head_dim == 64
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.head_dim = 32
+    assert AttentionConfig(**config.to_dict()) == config
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"head_dim": 0}, "head_dim"), ({"head_dim": 63}, "head_dim"), ({"head_dim": 2.0}, "head_dim"),
+    ({"heads": True}, "heads"), ({"max_seq_len": 5000}, "max_seq_len"), ({"weight_bits": 3}, "weight_bits"),
+    ({"split": "middle"}, "split"), ({"engine": "sparse"}, "engine"), ({"pe_structure": "magic"}, "pe_structure"),
+    ({"dim_lanes": 24}, "dim_lanes"), ({"dim_lanes": 8}, "pe_structure"), ({"compensation_lanes": 66}, "compensation"),
+    ({"bus_bytes": 3}, "bus_bytes"), ({"value_lanes": 23}, "value_lanes"),
+    ({"normalizer_lanes": 3}, "normalizer_lanes"),
+    ({"query_rows": 6}, "query_rows"), ({"key_lanes": 3}, "key_lanes"), ({"engine": "dense"}, "dense"),
+    ({"lanes": 3}, "lanes"),
+])
+def test_impossible_configurations_name_the_field(changes, words):
+    with pytest.raises(LatteError, match=words) as error:
+        preset("small", **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_preset_lists_the_known():
+    with pytest.raises(LatteError, match="tiny, small, base"):
+        preset("huge")
+
+
+def test_dense_baseline_has_the_same_throughput():
+    config = preset("base")
+    assert config.dense().pairs_per_cycle == config.pairs_per_cycle
+    assert config.dense().row_bits == config.score_bits and config.row_bits == config.est_bits

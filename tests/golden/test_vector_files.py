@@ -1,0 +1,108 @@
+"""Vector files: the embedded ones, round trips, and every way to break one."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from latte.golden.attention import attend
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.golden.quantizer import softmax_scale
+from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
+from latte.golden.vectors import embedded_vectors, load_vectors, save_vectors
+
+EMBEDDED = {vectors.model: vectors for vectors in embedded_vectors()}
+
+
+def arrays(heads=2, n=5, d=64):
+    rng = np.random.default_rng(3)
+    data = {key: rng.integers(-119, 120, (heads, n, d), dtype=np.int8) for key in "qkv"}
+    data |= {key: np.full(heads, 0.05, np.float32) for key in ("q_scale", "k_scale", "v_scale", "tau")}
+    data |= {key: np.arange(heads, dtype=np.int32) for key in ("block", "head")}
+    return data | {"causal": np.bool_(True), "model": np.str_("random")}
+
+
+def write(path, **changes):
+    data = {key: value for key, value in (arrays() | changes).items() if value is not None}
+    np.savez(path, **data)
+    return path
+
+
+def test_round_trip_ignores_what_it_does_not_know(tmp_path):
+    vectors = load_vectors(write(tmp_path / "a.npz", comment=np.arange(3)))
+    save_vectors(tmp_path / "b.npz", vectors)
+    again = load_vectors(tmp_path / "b.npz")
+    assert (again.q == vectors.q).all() and again.names() == ["random.block0.head0", "random.block1.head1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+
+
+def test_infinite_tau_is_all_ones(tmp_path):
+    vectors = load_vectors(write(tmp_path / "a.npz", tau=np.full(2, np.inf, np.float32)))
+    assert vectors.parameters(0, preset("small")).tau == preset("small").tau_keep_all
+
+
+@pytest.mark.parametrize(("changes", "key"), [
+    ({"v": None}, "'v' is missing"), ({"causal": None}, "'causal' is missing"),
+    ({"q": np.zeros((2, 5, 64), np.int16)}, "'q' must be int8"), ({"k": np.zeros((2, 64), np.int8)}, "'k'"),
+    ({"v": np.zeros((2, 6, 64), np.int8)}, "'v' must have shape"), ({"tau": np.zeros(3, np.float32)}, "'tau'"),
+    ({"q_scale": np.array([1, np.nan], np.float32)}, "'q_scale'"),
+    ({"k_scale": np.array([1, 0], np.float32)}, "'k_scale'"),
+    ({"v_scale": np.ones(2)}, "'v_scale' must be float32"), ({"tau": np.array([1, np.nan], np.float32)}, "'tau'"),
+    ({"tau": np.array([1, -1], np.float32)}, "'tau'"), ({"block": np.array([0, -1], np.int32)}, "'block'"),
+    ({"causal": np.int64(1)}, "'causal'"), ({"model": np.arange(2)}, "'model'"),
+    ({"q": np.array([object()] * 2)}, "'q' cannot be read"),
+    ({key: np.zeros((0, 5, 64), np.int8) for key in "qkv"}, "'q' is empty"),
+])
+def test_broken_files_name_the_key(tmp_path, changes, key):
+    with pytest.raises(LatteError, match=key) as error:
+        load_vectors(write(tmp_path / "bad.npz", **changes))
+    assert "bad.npz" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_files_that_are_no_archives(tmp_path):
+    with pytest.raises(LatteError, match="no such"):
+        load_vectors(tmp_path / "none.npz")
+    whole = write(tmp_path / "whole.npz").read_bytes()
+    for name, content in (("cut.npz", whole[:len(whole) // 2]), ("empty.npz", b""), ("text.npz", b"hello")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(LatteError, match=name):
+            load_vectors(tmp_path / name)
+    np.save(tmp_path / "single.npy", np.arange(3))
+    with pytest.raises(LatteError, match="single.npy"):
+        load_vectors(tmp_path / "single.npy")
+    with zipfile.ZipFile(tmp_path / "crc.npz", "w") as archive:
+        archive.writestr("q.npy", b"not an array")
+    with pytest.raises(LatteError, match="crc.npz"):
+        load_vectors(tmp_path / "crc.npz")
+
+
+def test_what_a_build_cannot_hold():
+    vectors = EMBEDDED["deit-tiny"]
+    with pytest.raises(LatteError, match="197 keys.*at most 128"):
+        vectors.check_fits(preset("small", max_seq_len=128))
+    with pytest.raises(LatteError, match="head_dim 64"):
+        vectors.check_fits(preset("small", head_dim=32, dim_lanes=32))
+
+
+def test_embedded_sets_are_what_they_promise():
+    assert len(EMBEDDED["deit-tiny"]) == 36 and EMBEDDED["deit-tiny"].keys == 197
+    assert not EMBEDDED["deit-tiny"].causal
+    for model in ("smollm2-135m", "smollm2-135m-keep10"):
+        assert len(EMBEDDED[model]) >= 12 and EMBEDDED[model].keys >= 256 and EMBEDDED[model].causal
+        assert len(set(EMBEDDED[model].block.tolist())) >= 12
+
+
+@pytest.mark.parametrize("split", ["balanced", "slice"])
+@pytest.mark.parametrize("model", EMBEDDED)
+def test_output_error_budget_on_every_embedded_head(model, split):
+    vectors, config = EMBEDDED[model], preset("small", split=split)
+    for h in range(len(vectors)):
+        trace = attend(vectors.q[h], vectors.k[h], vectors.v[h], vectors.parameters(h, config), config,
+                       causal=vectors.causal)
+        scale = softmax_scale(vectors.q_scale[h], vectors.k_scale[h], config.head_dim)
+        rms, largest = output_error(trace.output, reference_output(trace, vectors.v[h], scale), config)
+        assert rms <= MAX_RELATIVE_RMS and largest <= MAX_ERROR_V_LSB, vectors.names()[h]
+        if split == "balanced":
+            target = 0.10 if model.endswith("keep10") else 0.15
+            assert trace.keep.sum() / trace.visible.sum() == pytest.approx(target, abs=0.02)

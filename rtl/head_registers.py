@@ -13,6 +13,8 @@ __all__ = ["HeadRegisters"]
 class HeadRegisters(wiring.Component):
     """Holds one `HeadParameters` entry per head, and remembers which were written since reset.
 
+    A threshold written as 0 is held as 1, the smallest that keeps the row's maximum.
+
     Latency: `entry` and `known` follow `head` by one cycle. A write is visible to a look-up in the next cycle.
 
     Members
@@ -51,6 +53,9 @@ class HeadRegisters(wiring.Component):
             self.entry.eq(read.data),
         ]
         m.d.comb += [write.data[field].eq(parameter[field]) for field in layout.members]
+        # A threshold of 0 would leave a row without survivors.
+        with m.If(parameter.tau == 0):
+            m.d.comb += write.data.tau.eq(1)
         with m.If(write.en):
             m.d.sync += written.bit_select(parameter.head, 1).eq(1)
         m.d.sync += self.known.eq((self.head < heads) & written.bit_select(self.head, 1))

@@ -101,7 +101,9 @@ class Program:
                 continue
             keys, values = np.concatenate([keys, job.k]), np.concatenate([values, job.v])
             if len(job.q):
-                yield index, attend(job.q, keys, values, self.parameters[job.head], self.config, causal=job.causal)
+                parameters = self.parameters[job.head]
+                held = dataclasses.replace(parameters, tau=max(1, parameters.tau))  # as the register file does
+                yield index, attend(job.q, keys, values, held, self.config, causal=job.causal)
 
     def status(self) -> set[str]:
         """Return the sticky status bits that are set at the end."""

@@ -108,7 +108,9 @@ class AttentionConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise LatteError(f"{field} must be an integer from {low} to {high}, not {value!r}")
-        for field, allowed in (("engine", ("latte", "dense")), ("split", ("balanced", "slice")), ("pe_structure", ("table", "multiplier", "dsp"))):
+        choices = {"engine": ("latte", "dense"), "split": ("balanced", "slice"),
+                   "pe_structure": ("table", "multiplier", "dsp")}
+        for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
         if self.head_dim % 2:

@@ -19,12 +19,12 @@ def pipeline_scores(config: AttentionConfig) -> int:
 
 
 class CompensationUnit(wiring.Component):
-    """``score = 256 * est + 16 * (q_high . k_low + q_low . k_high)`` for each survivor (LATTE Eq. 9).
+    r"""``score = 256 * est + 16 * (q_high . k_low + q_low . k_high)`` for each survivor (LATTE Eq. 9).
 
     The estimate is reused and the low x low product skipped::
 
         survivor -> slice counter -> addresses -> [query ring, key plane] -> cross products -> sum of slices -> +
-               \\------------------------------ estimate, key ------------------------------------------------/
+               \------------------------------ estimate, key ------------------------------------------------/
 
     The cross products are spread over the dimensions, not over keys, so that one survivor after another keeps every
     multiplier busy.

@@ -14,7 +14,7 @@ from latte.rtl.operand_plane import OperandPlane
 from latte.rtl.operand_split import element_layout
 from latte.rtl.payloads import key_shape, row_layout
 from latte.rtl.primitives import RAM_LATENCY, StreamQueue, delay
-from latte.rtl.row_scanner import RowScanner, scanned_layout
+from latte.rtl.row_scanner import scanned_layout
 from latte.rtl.score_estimator import ScoreEstimator
 from latte.rtl.score_estimator import row_layout as query_row_layout
 from latte.rtl.softmax import WeightPipeline

@@ -107,9 +107,8 @@ class JobSequencer(wiring.Component):
                     m.d.sync += drop.eq(0)
                     with m.If(job.fresh):
                         m.next = "WAIT FOR BANK"
-            with m.State("WAIT FOR BANK"):
-                with m.If(in_flight[next_bank] == 0):
-                    m.next = "COMMAND QUERIES"
+            with m.State("WAIT FOR BANK"), m.If(in_flight[next_bank] == 0):
+                m.next = "COMMAND QUERIES"
             with m.State("COMMAND QUERIES"):
                 m.d.comb += self.query_load.valid.eq(1)
                 with m.If(self.query_load.ready):

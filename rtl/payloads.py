@@ -8,8 +8,8 @@ from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 from latte.rtl.operand_split import element_layout
 
 __all__ = ["COUNT_BITS", "compute_layout", "group_layout", "head_entry_layout", "job_layout", "key_shape",
-           "load_layout", "output_layout", "parameter_layout", "query_element", "query_load_layout", "row_layout", "score_layout",
-           "slot_shape", "survivor_layout", "tile_layout", "weight_layout"]
+           "load_layout", "output_layout", "parameter_layout", "query_element", "query_load_layout",
+           "row_layout", "score_layout", "slot_shape", "survivor_layout", "tile_layout", "weight_layout"]
 
 COUNT_BITS = 16
 """Row counts and head numbers at the ports: wide enough to say, and so to refuse, more than any build holds."""

@@ -9,6 +9,8 @@ from latte.rtl.dot_product import BITS, AdderTree, BitPlaneDot, PackedDspDot, Pa
 
 __all__ = ["ScoreEstimator"]
 
+HALF = signed(BITS)
+
 
 class QueryTables(wiring.Component):
     """The held query rows as `PairEntry` tables, double buffered, with the loader that makes them.
@@ -382,7 +384,7 @@ class ScoreEstimator(wiring.Component):
                 m.d.comb += self.est[r][lane].eq(total)
 
 
-def row_layout(head_dim, rows, element=signed(BITS)):
+def row_layout(head_dim, rows, element=HALF):
     """Payload that loads one query row: which row of which bank, and its high half (or its whole elements)."""
     # At least one bit for the row: Signal(range(1)) has none.
     return data.StructLayout({

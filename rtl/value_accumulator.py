@@ -12,10 +12,10 @@ __all__ = ["ValueAccumulator"]
 
 
 class ValueAccumulator(wiring.Component):
-    """``sum(w * v)`` and ``sum(w)`` of each row::
+    r"""``sum(w * v)`` and ``sum(w)`` of each row::
 
         weight -> slice counter -> address -> [value plane] -> x -> + -> ring of slices -+-> words, at the row's end
-                               \\-> weight ----------------------^    ^-----------------/
+                               \-> weight ----------------------^    ^-----------------/
 
     Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
 

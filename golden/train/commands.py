@@ -1,9 +1,7 @@
 """``latte calibrate``, ``train``, ``eval`` and ``export``: learned thresholds from a model to the register image."""
 
 import contextlib
-import csv
 import dataclasses
-import io
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -215,6 +213,7 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
     from latte.golden.results import write_results, write_text
     from latte.golden.train.evaluate import Job, evaluate
     from latte.golden.train.methods import build_method
+    from latte.golden.train.report import COLUMNS, as_csv, print_table, result_rows
     from latte.golden.train.state import load_thresholds
 
     checkpoint = load_checkpoint(model)
@@ -242,56 +241,13 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
                 Job(method=method, thresholds=entry, **common), workers=workers, scheduler=scheduler,
                 cache=output.parent / "eval_chunks",
                 progress=lambda done, total, update=update: update(completed=done, total=total))
-    rows = _rows(checkpoint, measured)
-    columns = ["method", "items", "loss", "top1", "top1_drop", "ppl", "ppl_increase", "pruned", "pruned_macro",
-               "bitops_saved", "bitops_saved_n2"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(output.with_suffix(".csv"), text.getvalue())
-    units = {"top1": "percent", "top1_drop": "points", "ppl": "perplexity", "ppl_increase": "points", "items": "count",
-             "loss": "nat"}
-    results = [{"name": f"{checkpoint.name}.{row['method']}.{column}", "unit": units.get(column, "ratio"),
-                "value": row[column]} for row in rows for column in columns[1:] if column in row]
+    rows = result_rows(measured, causal=checkpoint.causal)
+    write_text(output.with_suffix(".csv"), as_csv(rows))
+    results = [{"name": f"{checkpoint.name}.{row['method']}.{column}", "unit": unit, "value": row[column]}
+               for row in rows for column, unit in COLUMNS.items() if column in row]
     write_results(output, "eval", _config(checkpoint, split), results, True, inputs=common)
-    _print_table(checkpoint, rows, output)
-
-
-def _rows(checkpoint: Any, measured: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for label, summary in measured.items():
-        row = {"method": label} | summary
-        if checkpoint.causal:
-            row["ppl_increase"] = summary["ppl"] - measured["dense"]["ppl"]
-        else:
-            row["top1_drop"] = measured["float"]["top1"] - summary["top1"]
-        rows.append(row)
-    return rows
-
-
-def _print_table(checkpoint: Any, rows: list[dict[str, Any]], output: pathlib.Path) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    accuracy, change = ("ppl", "ppl_increase") if checkpoint.causal else ("top1", "top1_drop")
-    headings = {accuracy: accuracy, change: f"{change} ({'over dense 8-bit' if checkpoint.causal else 'below float'})",
-                "loss": "loss", "pruned": "pruned", "bitops_saved": "bit-ops saved"}
-    table = Table(title=f"{checkpoint.name}, {rows[0]['items']} items")
-    table.add_column("method")
-    for heading in headings.values():
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(escape(row["method"]), *(_cell(name, row.get(name)) for name in headings))
-    Console(width=120).print(table)
+    print_table(f"{checkpoint.name}, {rows[0]['items']} items", rows, causal=checkpoint.causal)
     click.echo(f"written to {output} and {output.with_suffix('.csv')}; pruned and bit operations count visible pairs")
-
-
-def _cell(name: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2%}" if name in ("pruned", "bitops_saved") else f"{value:.3f}"
 
 
 @click.command()

@@ -1,0 +1,59 @@
+"""Tables of an evaluation: rows, CSV, and what a person reads in a terminal."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["COLUMNS", "as_csv", "print_table", "result_rows"]
+
+COLUMNS = {"items": "count", "loss": "nat", "top1": "percent", "top1_drop": "points", "ppl": "perplexity",
+           "ppl_increase": "points", "pruned": "ratio", "pruned_macro": "ratio", "bitops_saved": "ratio",
+           "bitops_saved_n2": "ratio"}
+"""Measured columns and their units."""
+
+
+def result_rows(measured: Mapping[str, Mapping[str, Any]], *, causal: bool) -> list[dict[str, Any]]:
+    """Return a row per method, with points of top-1 lost to ``float`` or of perplexity above ``dense``."""
+    rows = []
+    for label, summary in measured.items():
+        row = {"method": label, **summary}
+        if causal:
+            row["ppl_increase"] = summary["ppl"] - measured["dense"]["ppl"]
+        else:
+            row["top1_drop"] = measured["float"]["top1"] - summary["top1"]
+        rows.append(row)
+    return rows
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the rows as CSV with all `COLUMNS`; what does not apply is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["method", *COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def print_table(title: str, rows: Iterable[Mapping[str, Any]], *, causal: bool) -> None:
+    """Print the columns that matter most."""
+    headings = ({"ppl": "perplexity", "ppl_increase": "over dense 8-bit"} if causal else
+                {"top1": "top-1 (%)", "top1_drop": "points below float"})
+    headings |= {"loss": "loss", "pruned": "pruned", "bitops_saved": "bit operations saved"}
+    table = Table(title=title)
+    table.add_column("method")
+    for heading in headings.values():
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(escape(row["method"]), *(_cell(name, row.get(name)) for name in headings))
+    Console(width=120).print(table)
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2%}" if name in ("pruned", "bitops_saved") else f"{value:.3f}"

@@ -377,7 +377,7 @@ class _RowPipeline:
         place = self.seen["score"] + done
         scores[place:place + kept] = np.arange(self.softmax_end - kept + 1, self.softmax_end + 1)
 
-        hand_over = max(last + 2 + latencies.reciprocal, last + latencies.ram + 4 + slices, self.sent)
-        self.sums_free = hand_over + slices + 1
+        hand_over = max(last + 2 + latencies.reciprocal, last + latencies.accumulator + slices, self.sent)
+        self.sums_free = hand_over + 1
         self.sent = self.sums_free + config.head_dim // config.normalizer_lanes
         self.output = self.sent + latencies.scaler + queue

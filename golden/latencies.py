@@ -44,8 +44,10 @@ class Latencies:
         Entries of the score queue.
     weight
         From a score to its weight.
+    accumulator
+        From a row's last survivor in the value accumulator to its first sum in the normaliser.
     reciprocal, scaler
-        Of the normaliser.
+        Of the normaliser; the scaler with the row memory before it.
     query_queue
         Whole rows that wait for the estimator.
     """
@@ -64,6 +66,7 @@ class Latencies:
     score_margin: int
     score_queue: int
     weight: int
+    accumulator: int
     reciprocal: int
     scaler: int
     query_queue: int
@@ -86,5 +89,5 @@ class Latencies:
             bank_drain=ram + 3, tile_buffers=3, estimate_read=ram + 1, filter_groups=ram + 8, row_queue_margin=6,
             row_queue_depth=64, cross_product=cross_product, score_margin=score_margin,
             score_queue=max(2 * score_margin, 1 << ceil_log2(config.max_seq_len + score_margin + 2)),
-            weight=ram + 7, reciprocal=ram + 6, scaler=6,
+            weight=ram + 7, accumulator=ram + 5, reciprocal=ram + 6, scaler=7,
             query_queue=max(4, 1 << ceil_log2(2 * config.query_lanes)))

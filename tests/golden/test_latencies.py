@@ -1,7 +1,5 @@
 """The cycle model's constants against the attributes of the blocks they describe."""
 
-import gc
-
 import pytest
 
 from latte.golden.config import preset
@@ -9,10 +7,8 @@ from latte.golden.latencies import Latencies
 from latte.rtl import attention_core, estimate_buffer, primitives, softmax, threshold_filter, tile_sequencer
 from latte.rtl.compensation_unit import pipeline_scores
 from latte.rtl.cross_product import CrossProductDot
-from latte.rtl.normalizer import Reciprocal, RowScaler
+from latte.rtl.normalizer import Reciprocal, RowMemory, RowScaler
 from latte.rtl.score_estimator import ScoreEstimator
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*created but never used")
 
 CONFIGS = [
     preset("tiny"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
@@ -32,7 +28,6 @@ def test_latencies_are_those_of_the_blocks(config):
         row_queue_margin=attention_core.ROW_QUEUE_MARGIN, row_queue_depth=softmax.ROW_QUEUE_DEPTH,
         cross_product=CrossProductDot.latency_of(config.compensation_lanes), score_margin=pipeline_scores(config),
         score_queue=scores.depth, weight=softmax.WeightPipeline(config).latency,
-        reciprocal=Reciprocal(config).latency, scaler=RowScaler(config).latency,
+        accumulator=primitives.RAM_LATENCY + 5, reciprocal=Reciprocal(config).latency,
+        scaler=RowScaler(config).latency + RowMemory.LATENCY,
         query_queue=max(4, 1 << (2 * config.query_lanes - 1).bit_length()))
-    del estimator, scores
-    gc.collect()  # the blocks complain while this module's filter holds

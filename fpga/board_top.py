@@ -1,0 +1,84 @@
+"""The whole of a board's design: clock, reset, hosted core, lamps."""
+
+from amaranth import ClockDomain, ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth.lib.cdc import ResetSynchronizer
+
+from latte.fpga.boards import Board
+from latte.fpga.hosted_core import HostedCore
+from latte.golden.errors import LatteError
+
+__all__ = ["BoardTop", "pll_dividers"]
+
+_VCO_HZ = (400e6, 800e6)
+_PHASE_DETECTOR_HZ = (10e6, 400e6)
+_MAX_DIVIDER = 128
+
+
+def pll_dividers(input_hz: float, output_hz: float) -> tuple[int, int, int]:
+    """Return input, feedback and output divider of an ECP5 PLL: ``output = input / i * f``, VCO ``output * o``.
+
+    Raises
+    ------
+    LatteError
+        No dividers make this clock.
+    """
+    for divide in range(1, int(input_hz / _PHASE_DETECTOR_HZ[0]) + 1):
+        multiply = round(output_hz / input_hz * divide)
+        if 1 <= multiply <= _MAX_DIVIDER and abs(input_hz / divide * multiply - output_hz) < 1:
+            for out in range(1, _MAX_DIVIDER + 1):
+                if _VCO_HZ[0] <= output_hz * out <= _VCO_HZ[1]:
+                    return divide, multiply, out
+    raise LatteError(f"a PLL cannot make {output_hz / 1e6:g} MHz of {input_hz / 1e6:g} MHz; choose a small ratio")
+
+
+class BoardTop(Elaboratable):
+    """A board with the core on it.
+
+    Reset is held until the clock is steady. Lamps as in `HostedCore`, as many as the board has.
+
+    Parameters
+    ----------
+    board
+    """
+
+    def __init__(self, board: Board):
+        self.board = board
+
+    def elaborate(self, platform):
+        m = Module()
+        board = self.board
+        self._make_clock(m, platform)
+        m.submodules.hosted = hosted = HostedCore(board.config, board.clock_hz, board.baud)
+        uart = platform.request("uart", 0)
+        m.d.comb += [hosted.rx.eq(uart.rx.i), uart.tx.o.eq(hosted.tx)]
+        for n, lamp in enumerate(self._lamps(platform)):
+            if n < len(hosted.leds):
+                m.d.comb += lamp.eq(hosted.leds[n])
+        return m
+
+    def _make_clock(self, m, platform):
+        if platform.default_clk_frequency == self.board.clock_hz:
+            # The platform makes the domain, with its power-on reset.
+            return
+        if self.board.part.target != "ecp5":
+            raise LatteError(f"board {self.board.name}: the clock of {platform.default_clk_frequency / 1e6:g} MHz must "
+                             "be used as it is")
+        divide, multiply, out = pll_dividers(platform.default_clk_frequency, self.board.clock_hz)
+        m.domains.sync = ClockDomain()
+        steady = Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL", p_CLKI_DIV=divide, p_CLKFB_DIV=multiply, p_CLKOP_DIV=out, p_CLKOP_CPHASE=out - 1,
+            p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP", p_CLKOP_FPHASE=0,
+            i_CLKI=platform.request(platform.default_clk).i, i_CLKFB=ClockSignal(), i_RST=0, i_STDBY=0,
+            i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0, i_ENCLKOP=0,
+            o_CLKOP=ClockSignal(), o_LOCK=steady)
+        m.submodules.reset = ResetSynchronizer(~steady, domain="sync")
+
+    @staticmethod
+    def _lamps(platform):
+        """Return the lamps' outputs, single ones first, else the colours of one."""
+        numbers = sorted(n for name, n in platform.resources if name == "led")
+        if numbers:
+            return [platform.request("led", n).o for n in numbers]
+        colours = platform.request("rgb_led", 0)
+        return [colours.r.o, colours.g.o, colours.b.o]

@@ -1,0 +1,112 @@
+"""Both cores in Amaranth's own simulator, at sizes that take seconds: the tier that fails first."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from latte.golden import quantizer
+from latte.golden.attention import HeadParameters, attend
+from latte.golden.config import AttentionConfig, preset
+from latte.rtl.cores import create_core
+
+SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, compensation_lanes=6, value_lanes=6)
+CONFIGS = {
+    "sliced values": SMALL,
+    "three queries": SMALL.replace(compensation_lanes=16, value_lanes=16, normalizer_lanes=8, query_lanes=3,
+                                   bus_bytes=4, split="slice"),
+    "time-multiplexed": SMALL.replace(compensation_lanes=2, value_lanes=2, normalizer_lanes=1, query_lanes=1,
+                                      dim_lanes=4, pe_structure="multiplier", kv_banks=1),
+    "two keys": SMALL.replace(compensation_lanes=8, value_lanes=8, normalizer_lanes=4, key_lanes=2, bus_bytes=8),
+    "dense": SMALL.replace(normalizer_lanes=4, compensation_lanes=8, value_lanes=8, query_lanes=3,
+                           bus_bytes=8).dense(),
+}
+HEADS = [(20, False, 2.0), (32, True, 3.0), (1, False, 1.0), (7, True, float("inf"))]
+"""(keys, causal, tau)"""
+PATIENCE = 20_000
+
+
+class HeadJob:
+    """One head with random operands and what the golden model makes of it."""
+
+    def __init__(self, index: int, keys: int, causal: bool, tau: float, config: AttentionConfig,
+                 rng: np.random.Generator) -> None:
+        x = rng.normal(size=(3, keys, config.head_dim)) * 2
+        (self.q, q_scale), (self.k, k_scale) = quantizer.quantize(x[0]), quantizer.quantize(x[1])
+        self.v, _ = quantizer.quantize(x[2], quantizer.V_MAX)
+        self.parameters = HeadParameters.encode(tau, float(q_scale), float(k_scale), config)
+        self.index, self.keys, self.causal = index, keys, causal
+        self.trace = attend(self.q, self.k, self.v, self.parameters, config, causal=causal)
+
+
+async def send(ctx, stream, payload):
+    """Offer a payload until it is taken."""
+    ctx.set(stream.payload, payload)
+    ctx.set(stream.valid, 1)
+    await ctx.tick().until(stream.ready)
+    ctx.set(stream.valid, 0)
+
+
+def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[list[int], list[int], list[int]]:
+    """Run the jobs; return all scores, weights and output codes in the order in which they appear."""
+    core = create_core(config)
+    rng = np.random.default_rng(seed)
+    scores, weights, outputs = [], [], []
+
+    async def commands(ctx):
+        for job in jobs:
+            p = job.parameters
+            await send(ctx, core.parameter, {"head": job.index, "tau": p.tau, "scale_mantissa": p.scale_mantissa,
+                                             "scale_shift": p.scale_shift})
+        for job in jobs:
+            await send(ctx, core.job, {"head": job.index, "load_rows": job.keys, "fresh": 1, "query_rows": job.keys,
+                                       "causal": int(job.causal)})
+
+    def source(stream, name):
+        async def feed(ctx):
+            for job in jobs:
+                for beat in getattr(job, name).reshape(-1, config.bus_bytes).tolist():
+                    await send(ctx, stream, beat)
+        return feed
+
+    async def sink(ctx):
+        left = sum(job.keys for job in jobs) * config.head_dim // config.normalizer_lanes
+        patience = PATIENCE
+        while left:
+            ctx.set(core.o.ready, int(rng.random() < 0.7))
+            _, _, taken, payload = await ctx.tick().sample(core.o.valid & core.o.ready, core.o.payload)
+            patience = PATIENCE if taken else patience - 1
+            assert patience, f"no output for {PATIENCE} cycles, {left} beats missing"
+            if taken:
+                left -= 1
+                outputs.extend(payload.data[n] for n in range(config.normalizer_lanes))
+
+    async def taps(ctx):
+        if config.engine == "dense":
+            return
+        async for _, _, probe in ctx.tick().sample(core.probe):
+            if probe.score.valid:
+                scores.append(probe.score.score)
+            if probe.weight.valid:
+                weights.append(probe.weight.weight)
+
+    simulator = Simulator(core)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(commands, background=True)
+    for name in "qkv":
+        simulator.add_testbench(source(getattr(core, name), name), background=True)
+    simulator.add_testbench(taps, background=True)
+    simulator.add_testbench(sink)
+    simulator.run()
+    return scores, weights, outputs
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_core_equals_golden(name):
+    config, seed = CONFIGS[name], 20
+    rng = np.random.default_rng(seed)
+    jobs = [HeadJob(index, *head, config, rng) for index, head in enumerate(HEADS)]
+    scores, weights, outputs = simulate(config, jobs, seed)
+    if config.engine == "latte":
+        assert scores == [score for job in jobs for score in job.trace.score[job.trace.keep].tolist()]
+        assert weights == [weight for job in jobs for weight in job.trace.weight[job.trace.keep].tolist()]
+    assert outputs == [code for job in jobs for code in job.trace.output.ravel().tolist()]

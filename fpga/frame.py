@@ -39,7 +39,7 @@ class FrameReceiver(wiring.Component):
     enable : In(1)
         Listen. After it was low, everything up to the next END is ignored.
     data, valid : In
-        Received bytes; never stalled.
+        Received bytes, at least two cycles apart; never stalled.
     type, sequence, length : Out
         Of the last frame, until the next one begins.
     frame : Out(1)
@@ -80,8 +80,10 @@ class FrameReceiver(wiring.Component):
             m.d.sync += place.eq(place + 1)
         with m.If(take & (place < 0)):
             m.d.sync += header.eq(Cat(header[8:], byte))
+        # Registered: there is time between the bytes.
+        good = Signal()
+        m.d.sync += good.eq(crc.match_detected & (place == self.length + CRC_BYTES) & (place != too_far) & ~escaped)
         with m.If(end):
-            good = crc.match_detected & (place == self.length + CRC_BYTES) & (place != too_far) & ~escaped
             m.d.comb += [self.frame.eq(~hunting & good & self.enable),
                          self.discarded.eq(~hunting & ~good & (place != -HEADER_BYTES))]
             m.d.sync += [place.eq(-HEADER_BYTES), hunting.eq(0)]

@@ -140,7 +140,9 @@ class HostLink(wiring.Component):
         taken, item_ends = self._offers(m, receiver.type, item, gathered, handing)
         beat_bytes = byte_size(item_shape(Request.READ_OUTPUT, config))
         trailer = Signal(trailer_layout())
-        fits = stored <= self.payload_bytes - beat_bytes - byte_size(trailer_layout())
+        # Comparisons are registered: the state machine has cycles to spare, the clock has not.
+        exhausted, fits = Signal(), Signal()
+        m.d.sync += exhausted.eq(fetched == receiver.length)
         m.d.comb += [sender.type.eq(answer), sender.sequence.eq(sequence), trailer.job_last.eq(job_last),
                      trailer.status.eq(self.status)]
         m.d.sync += [self.reset.eq(0), self.clear.eq(0)]
@@ -163,7 +165,7 @@ class HostLink(wiring.Component):
                 m.d.sync += [
                     sequence.eq(receiver.sequence), answer.eq(receiver.type | RESPONSE), stored.eq(0), fetched.eq(0),
                     gathered.eq(0), accepted.eq(0), waited.eq(0), job_last.eq(0), word_index.eq(0),
-                    last_word.eq(identity_words - 1),
+                    last_word.eq(identity_words - 1), fits.eq(1),
                 ]
                 with m.If((receiver.type != Request.HELLO) & ~self.session):
                     fail(Failure.NO_SESSION)
@@ -191,7 +193,7 @@ class HostLink(wiring.Component):
             # Writes: gather the bytes of an item, hand it over.
             with m.State("FETCH"):
                 m.d.sync += wait.eq(wait + 1)
-                with m.If(fetched == receiver.length):
+                with m.If(exhausted & (wait != 0)):
                     m.d.sync += [item.eq(accepted), to_store.eq(2), wait.eq(0)]
                     m.next = "STORE"
                     with m.If(gathered != 0):
@@ -231,7 +233,8 @@ class HostLink(wiring.Component):
             for state in ("STORE", "STORE LAST"):
                 with m.State(state):
                     m.d.comb += store.eq(1)
-                    m.d.sync += [item.eq(item[8:]), stored.eq(stored + 1), to_store.eq(to_store - 1)]
+                    m.d.sync += [item.eq(item[8:]), stored.eq(stored + 1), to_store.eq(to_store - 1),
+                                 fits.eq(stored < self.payload_bytes - beat_bytes - byte_size(trailer_layout()))]
                     with m.If(to_store == 1):
                         m.next = "REPEAT"
                         if state == "STORE":

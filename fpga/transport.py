@@ -12,8 +12,11 @@ from latte.fpga.protocol import (
     Failure,
     Frame,
     Request,
+    byte_size,
     encode_frame,
+    identity_layout,
     parse_frame,
+    report_layout,
     unescape,
 )
 from latte.golden.errors import LatteError
@@ -22,6 +25,8 @@ __all__ = ["LinkStatistics", "Port", "Transport"]
 
 _BITS_PER_BYTE = 10
 _SEQUENCES = 256
+_SHORT_ANSWER = max(byte_size(identity_layout()), byte_size(report_layout()))
+"""Longest payload of any answer but that of READ_OUTPUT."""
 
 
 class Port(Protocol):
@@ -130,7 +135,8 @@ class Transport:
 
     def _answer(self, request: Request, sent: int) -> Frame | None:
         """Return the answer to the present request, None if time is over or the line talks nonsense."""
-        most = 2 * (self.payload_bytes + HEADER_BYTES + CRC_BYTES) + 2
+        payload = self.payload_bytes if request is Request.READ_OUTPUT else _SHORT_ANSWER
+        most = 2 * (payload + HEADER_BYTES + CRC_BYTES) + 2  # every byte escaped
         self.port.timeout = self._margin + (sent + most) * _BITS_PER_BYTE / self._baud
         budget = 4 * most
         while budget > 0:

@@ -2,17 +2,21 @@
 
 import collections
 import contextlib
+import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from latte.fpga.faulty_port import FAULTS, FaultyPort
 from latte.fpga.host import Board, JobRefused
+from latte.fpga.host_commands import run_command
 from latte.fpga.simulated_port import SIMULATED_BAUD, build_board, simulated_port
+from latte.fpga.verify import verify_heads
 from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
-from latte.golden.vectors import embedded_vectors
+from latte.golden.vectors import embedded_vectors, save_vectors
 from latte.sim.program import Job, Program
 
 CONFIG = preset("tiny", heads=4, normalizer_lanes=2)
@@ -23,7 +27,7 @@ MARGIN = 0.003
 
 @pytest.fixture(scope="module")
 def model(build_folder):
-    return build_board(CONFIG, payload_bytes=256, build_folder=build_folder)
+    return build_board(CONFIG, build_folder=build_folder)
 
 
 @pytest.fixture
@@ -159,3 +163,38 @@ def test_real_head(open_port):
     output = board.run(job)
     [(_, trace)] = program.expected()
     np.testing.assert_array_equal(output, trace.output)
+
+
+def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path, capsys):
+    """``latte run --port sim``: the table, the result file and the exit code of a board that is right."""
+    vectors = next(iter(embedded_vectors())).select([0, 4])
+    rows = {name: getattr(vectors, name)[:, :12] for name in "qkv"}
+    save_vectors(tmp_path / "short.npz", dataclasses.replace(vectors, **rows))
+    (tmp_path / "sim").symlink_to(build_folder / "sim")
+    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--normalizer-lanes", "2",
+                 "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        run_command.main(arguments, standalone_mode=False)
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert "2 of 2 heads agree in every output bit" in printed and "0 sent again" in printed
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["pass"] and [entry["name"] for entry in record["results"]] == vectors.names()
+    assert record["link"]["requests"] > 0 and record["link"]["discarded"] == 0
+
+
+def test_verification_names_a_wrong_board(open_port):
+    """A board that is told other thresholds than the golden model does not pass."""
+    vectors = next(iter(embedded_vectors())).select([0])
+    vectors = dataclasses.replace(vectors, **{name: getattr(vectors, name)[:, :8] for name in "qkv"})
+
+    class Wrong(Board):
+        """Sets every threshold to 1 on its way to the board."""
+
+        def load_parameters(self, parameters):
+            """Load falsified parameters."""
+            super().load_parameters({head: dataclasses.replace(entry, tau=1) for head, entry in parameters.items()})
+
+    [head] = verify_heads(Wrong(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN), vectors)
+    assert not head.passed
+    assert head.problems[0].startswith("output: ") and "survivors: expected" in head.problems[1]

@@ -69,13 +69,14 @@ def _uart(rx: str, tx: str, conn: tuple[str, int], **attrs: str) -> Resource:
                     Subsignal("tx", Pins(tx, dir="o", conn=conn)), Attrs(**attrs))
 
 
-# 256 keys: the two banks of 1024 keys take 2 Mbit, a 25F has 1.
-_SMALL_256 = {"max_seq_len": 256}
+# What 56 block RAMs and 28 multipliers hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1; two multipliers are
+# the softmax's, three the normaliser's, and one is left over.
+_SMALL_25F = {"max_seq_len": 256, "compensation_lanes": 22, "value_lanes": 22, "normalizer_lanes": 2, "bus_bytes": 2}
 BOARDS = {board.name: board for board in (
-    Board("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", "small", 120e6, _SMALL_256),
+    Board("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", "small", 120e6, _SMALL_25F),
     Board("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", "small", 100e6),
     Board("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", "small", 120e6,
-          _SMALL_256, resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
+          _SMALL_25F, resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
     Board("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", "tiny", 12e6),
     Board("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", "tiny", 27e6),
 )}

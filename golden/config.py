@@ -87,8 +87,8 @@ class AttentionConfig:
     query_lanes: int = 2
     key_lanes: int = 1
     dim_lanes: int = 64
-    compensation_lanes: int = 22
-    value_lanes: int = 22
+    compensation_lanes: int = 32
+    value_lanes: int = 32
     normalizer_lanes: int = 2
     bus_bytes: int = 2
     kv_banks: int = 2
@@ -210,6 +210,14 @@ class AttentionConfig:
             raise LatteError(f"unknown configuration field {unknown[0]!r}")
         return dataclasses.replace(self, **changes)
 
+    def for_head_dim(self, head_dim: int) -> "AttentionConfig":
+        """Return the same arithmetic for another `head_dim`, with the least parallelism.
+
+        For models whose heads a preset's lanes do not divide; bits do not depend on the lanes.
+        """
+        return self.replace(head_dim=head_dim, dim_lanes=head_dim, compensation_lanes=2, value_lanes=2,
+                            normalizer_lanes=2, bus_bytes=2)
+
     def dense(self) -> "AttentionConfig":
         """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
         return self.replace(name=f"{self.name}-dense", engine="dense", split="balanced", value_lanes=self.head_dim,
@@ -226,9 +234,10 @@ PRESETS: dict[str, AttentionConfig] = {
         name="tiny", max_seq_len=64, heads=16, query_lanes=1, dim_lanes=8, compensation_lanes=2, value_lanes=2,
         normalizer_lanes=1, kv_banks=1, query_rows=16, survivor_fifo_depth=32, exp_frac_bits=8, reciprocal_bits=8,
         pe_structure="multiplier"),
-    # Two pairs a cycle, a third of a survivor a cycle: 15 % kept loads P·V and compensation to 89 %, in 22 multipliers.
-    "small": AttentionConfig(name="small"),
-    # Six pairs and one survivor a cycle.
+    # Two pairs and half a survivor a cycle: 15 % kept loads compensation and P·V to 60 %, which leaves room for rows
+    # that keep many keys.
+    "small": AttentionConfig(name="small", bus_bytes=8),
+    # Six pairs and one survivor a cycle: 15 % kept loads compensation and P·V to 90 %.
     "base": AttentionConfig(
         name="base", query_lanes=6, compensation_lanes=64, value_lanes=64, normalizer_lanes=8, bus_bytes=16),
 }

@@ -121,7 +121,7 @@ def wrap_model(model: Any, name: str, tokenizer: Any = None) -> Checkpoint:
     heads = model.config.num_attention_heads
     head_dim = getattr(model.config, "head_dim", None) or model.config.hidden_size // heads
     try:
-        preset("small").replace(head_dim=head_dim, dim_lanes=head_dim, compensation_lanes=2, value_lanes=2)
+        preset("small").for_head_dim(head_dim)
     except LatteError as error:
         raise LatteError(f"{name}: heads of {head_dim} elements do not fit the hardware: {error}") from None
     causal = model.config.model_type not in _IMAGE_MODELS

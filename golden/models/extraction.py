@@ -113,8 +113,7 @@ def extract_vectors(checkpoint: Checkpoint, batch: np.ndarray, config: Attention
         Share of visible pairs each head's ``tau`` keeps on this very input.
     """
     if checkpoint.head_dim != config.head_dim:
-        config = config.replace(head_dim=checkpoint.head_dim, dim_lanes=checkpoint.head_dim, compensation_lanes=2,
-                                value_lanes=2)
+        config = config.for_head_dim(checkpoint.head_dim)
     pairs = select_heads(heads, checkpoint.blocks, checkpoint.heads)
     taken = capture(checkpoint, batch, on_block)
     q, q_scale = quantize(np.stack([taken.q[block][0, head] for block, head in pairs]))

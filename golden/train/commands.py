@@ -54,8 +54,7 @@ def _pair(text: str) -> tuple[float, float] | None:
 
 
 def _config(checkpoint: Any, split: str) -> Any:
-    return preset("small", head_dim=checkpoint.head_dim, dim_lanes=checkpoint.head_dim, compensation_lanes=2,
-                  value_lanes=2, split=split)
+    return preset("small", split=split).for_head_dim(checkpoint.head_dim)
 
 
 def _check_output(path: pathlib.Path, suffix: str) -> None:

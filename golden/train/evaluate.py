@@ -89,8 +89,7 @@ def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
     """Measure items `start` to `stop`, as plain values: losses, hits, pairs per head, bit operations."""
     checkpoint = _loaded(job.model)
     data = _dataset(job.model, job.data, job.part, job.tokens, job.skip_unreadable)
-    config = preset("small", head_dim=checkpoint.head_dim, dim_lanes=checkpoint.head_dim, compensation_lanes=2,
-                    value_lanes=2, split=job.split)
+    config = preset("small", split=job.split).for_head_dim(checkpoint.head_dim)
     method = build_method(job.method, job.thresholds, checkpoint, config)
     inputs, labels = data.batch(np.arange(start, stop))
     with _one_thread(), torch.inference_mode():

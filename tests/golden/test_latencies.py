@@ -14,7 +14,7 @@ CONFIGS = [
     preset("tiny"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
     preset("small", pe_structure="multiplier", dim_lanes=16), preset("base", pe_structure="dsp", key_lanes=2),
     preset("small", head_dim=32, dim_lanes=32), preset("small", head_dim=80, dim_lanes=80),
-    preset("small", head_dim=6, dim_lanes=6, compensation_lanes=4, value_lanes=4)]
+    preset("small").for_head_dim(6)]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.name}-{config.pe_structure}")

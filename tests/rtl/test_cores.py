@@ -9,7 +9,8 @@ from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import AttentionConfig, preset
 from latte.rtl.cores import create_core
 
-SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, compensation_lanes=6, value_lanes=6)
+SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, compensation_lanes=6, value_lanes=6,
+               bus_bytes=2)
 CONFIGS = {
     "sliced values": SMALL,
     "three queries": SMALL.replace(compensation_lanes=16, value_lanes=16, normalizer_lanes=8, query_lanes=3,

@@ -6,7 +6,7 @@ LATTE := $(BIN)/latte
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help sim test lint clean
+.PHONY: help sim sweep test lint clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -21,6 +21,10 @@ $(VENV)/ready: pyproject.toml
 
 sim: $(VENV)/ready  ## Simulate all embedded heads in RTL and compare every bit (ARGS='--config base')
 	$(LATTE) sim $(ARGS)
+
+sweep: $(VENV)/ready  ## Explore builds with the cycle model; Pareto front (ARGS='--confirm 2')
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sweep]'
+	$(LATTE) sweep $(ARGS)
 
 test: $(VENV)/ready  ## Run all tests (ARGS='-k core')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

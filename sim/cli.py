@@ -13,6 +13,9 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "sim": ("latte.sim.commands", "simulate_command", "Simulate heads in RTL and compare every bit with the model."),
     "emit": ("latte.sim.commands", "emit_command", "Write a core as SystemVerilog or RTLIL."),
+    "size": ("latte.fpga.sizing_commands", "size_command", "Propose lanes for a device and a keep ratio."),
+    "sweep": ("latte.fpga.sizing_commands", "sweep_command", "Explore builds: throughput against area."),
+    "measure-blocks": ("latte.fpga.sizing_commands", "measure_blocks_command", "Synthesise blocks for size and sweep."),
     "run": ("latte.fpga.host_commands", "run_command", "Run heads on a board and compare every bit with the model."),
     "report": ("latte.fpga.report", "report_command", "Gather all results into one HTML page."),
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),

@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 LATTE := $(BIN)/latte
 WORKERS ?= 2
 ARGS ?=
+BOARD ?= ulx3s_25f
 
-.PHONY: help sim sweep test lint clean
+.PHONY: help sim sweep area timing bitstream test lint clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -16,11 +17,20 @@ $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "latte needs Python 3.11 or newer; choose one with: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fpga]'
 	touch $@
 
 sim: $(VENV)/ready  ## Simulate all embedded heads in RTL and compare every bit (ARGS='--config base')
 	$(LATTE) sim $(ARGS)
+
+area: $(VENV)/ready  ## Count the cells of each hardware block (ARGS='--target ice40 --sweep')
+	$(LATTE) area $(ARGS)
+
+timing: $(VENV)/ready  ## Place and route for an ECP5-25F: Fmax and critical path
+	$(LATTE) timing --max-seq-len 256 --compensation-lanes 22 --value-lanes 22 --bus-bytes 2 $(ARGS)
+
+bitstream: $(VENV)/ready  ## Build a board's bitstream (BOARD=ulx3s_25f)
+	$(LATTE) bitstream --board $(BOARD) $(ARGS)
 
 sweep: $(VENV)/ready  ## Explore builds with the cycle model; Pareto front (ARGS='--confirm 2')
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sweep]'

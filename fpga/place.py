@@ -81,8 +81,8 @@ def place(netlist: pathlib.Path, device: Device, folder: pathlib.Path, *, mhz: f
     """
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / f"report{seed}.json"
-    run_tool(device.tool, [*device.options, "--json", str(netlist.absolute()), "--seed", str(seed), "--freq", f"{mhz:g}",
-                           "--timing-allow-fail", "--report", report.name, *options], folder)
+    run_tool(device.tool, [*device.options, "--json", str(netlist.absolute()), "--seed", str(seed),
+                           "--freq", f"{mhz:g}", "--timing-allow-fail", "--report", report.name, *options], folder)
     return parse_report(report.read_text(), seed)
 
 

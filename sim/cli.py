@@ -13,6 +13,9 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "sim": ("latte.sim.commands", "simulate_command", "Simulate heads in RTL and compare every bit with the model."),
     "emit": ("latte.sim.commands", "emit_command", "Write a core as SystemVerilog or RTLIL."),
+    "area": ("latte.fpga.commands", "area_command", "Count the cells of each hardware block."),
+    "timing": ("latte.fpga.commands", "timing_command", "Place and route: Fmax and the critical path."),
+    "bitstream": ("latte.fpga.commands", "bitstream_command", "Build a board's bitstream."),
     "size": ("latte.fpga.sizing_commands", "size_command", "Propose lanes for a device and a keep ratio."),
     "sweep": ("latte.fpga.sizing_commands", "sweep_command", "Explore builds: throughput against area."),
     "measure-blocks": ("latte.fpga.sizing_commands", "measure_blocks_command", "Synthesise blocks for size and sweep."),

@@ -1,0 +1,51 @@
+"""Fmax of the core and of each block alone, placed and routed without pins."""
+
+import pathlib
+from collections.abc import Callable
+
+from latte.fpga.area import baseline_usages
+from latte.fpga.devices import Device, check_fits
+from latte.fpga.place import Placement, place
+from latte.fpga.synthesis import synthesise
+from latte.fpga.targets import TARGETS
+from latte.golden.config import AttentionConfig
+from latte.rtl.attention_core import AttentionCore
+from latte.rtl.compensation_unit import CompensationUnit
+from latte.rtl.normalizer import Normalizer
+from latte.rtl.score_estimator import ScoreEstimator
+from latte.rtl.softmax import Softmax
+from latte.rtl.value_accumulator import ValueAccumulator
+
+__all__ = ["BLOCKS", "measure_timing"]
+
+BLOCKS: dict[str, Callable[[AttentionConfig], object]] = {
+    "pe_array": ScoreEstimator,
+    "core": AttentionCore,
+    "compensation_unit": CompensationUnit,
+    "softmax": Softmax,
+    "value_accumulator": ValueAccumulator,
+    "normalizer": Normalizer,
+}
+"""Name of a run: what is placed alone."""
+
+
+def measure_timing(name: str, config: AttentionConfig, device: Device, folder: pathlib.Path, *, mhz: float,
+                   seeds: int, progress: Callable[[Placement], None] = lambda placement: None) -> list[Placement]:
+    """Place and route a block of `BLOCKS` with several seeds.
+
+    Raises
+    ------
+    LatteError
+        It does not fit the device.
+    """
+    folder = folder / name
+    blocks = synthesise(BLOCKS[name](config), TARGETS[device.target], folder, top=name)
+    usage = next(iter(blocks.values()))
+    what = f"{config.name!r} with max_seq_len = {config.max_seq_len}"
+    check_fits(usage, device, what, baseline_usages(device.target))
+    placements = []
+    for seed in range(1, seeds + 1):
+        placements.append(place(folder / f"{name}.json", device, folder, mhz=mhz, seed=seed,
+                                options=("--out-of-context", *device.package)))
+        progress(placements[-1])
+    return placements

@@ -59,11 +59,14 @@ def block_features(config: AttentionConfig) -> dict[str, tuple[float, ...]]:
     q, k, pairs, dims = config.query_lanes, config.key_lanes, config.pairs_per_cycle, config.dim_lanes
     compensation, values, outputs = config.compensation_lanes, config.value_lanes, config.normalizer_lanes
     bus = config.bus_bytes
+    # Partial sums of a value are registers up to eight slices, and a memory from there on.
+    sums = config.value_slices * values * config.acc_bits if config.value_slices <= 8 else 0
     estimator = (1, q, k, pairs) if config.pe_structure == "table" else (1, (q + k) * dims, pairs, pairs * dims)
     return {
         f"score_estimator/{config.pe_structure}": estimator,
         "estimate_buffer": (1, pairs, pairs * q), "row_scanner": (1, pairs), "threshold_filter": (1, pairs),
-        "survivor_queue": (1, pairs), "compensation_unit": (1, compensation), "value_accumulator": (1, values),
+        "survivor_queue": (1, pairs), "compensation_unit": (1, compensation),
+        "value_accumulator": (1, values, sums),
         "normalizer": (1, values, outputs), "query_buffer": (1, compensation, bus),
         "key_value_scratchpad": (1, k * dims, compensation, values, bus),
         "tile_sequencer": (1,), "job_sequencer": (1,), "head_registers": (1,), "score_queue": (1,), "softmax": (1,)}

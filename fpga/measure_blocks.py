@@ -81,6 +81,7 @@ def plan_samples(target: Target) -> Iterator[tuple[str, Block, AttentionConfig]]
     for lanes in (8, 16):
         yield "compensation_unit", CompensationUnit, base.replace(compensation_lanes=lanes)
         yield "value_accumulator", ValueAccumulator, base.replace(value_lanes=lanes)
+    yield "value_accumulator", ValueAccumulator, base.replace(value_lanes=4)
     for values, outputs in ((8, 1), (16, 1), (16, 4)):
         yield "normalizer", Normalizer, base.replace(value_lanes=values, normalizer_lanes=outputs)
     for compensation, bus in ((8, 2), (16, 2), (16, 8)):

@@ -132,7 +132,8 @@ def sample_heads(keys: int, keep: float, causal: bool, count: int = _HEADS) -> l
         q, k, v = (np.resize(rows[h], (keys, config.head_dim)) for rows in (vectors.q, vectors.k, vectors.v))
         estimates = estimate_scores(*(split_halves(saturate_qk(rows)[0], config.split)[0] for rows in (q, k)))
         gap = (row_maximum(estimates, visible)[:, None] - estimates)[visible]
-        tau = config.tau_keep_all if keep == 1 else int(np.quantile(gap, keep)) + 1
+        near = int(np.quantile(gap, keep))
+        tau = min((max(1, near), near + 1), key=lambda code: abs(np.mean(gap < code) - keep))
         heads.append(SampleHead(q, k, v, dataclasses.replace(vectors.parameters(h, config), tau=tau)))
     return heads
 

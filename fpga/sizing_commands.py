@@ -170,7 +170,7 @@ def _result(point: Point, on_front: bool, measured: tuple[int, int, float] | Non
 
 
 @click.command("measure-blocks")
-@click.option("--target", "targets", multiple=True, default=("ecp5", "ice40", "gowin"), show_default=True,
+@click.option("--target", "targets", multiple=True, default=("ecp5",), show_default=True,
               type=click.Choice(list(TARGETS)), help="Family; repeatable.")
 @_build_option
 def measure_blocks_command(targets: tuple[str, ...], build_folder: pathlib.Path) -> None:

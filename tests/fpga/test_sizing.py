@@ -52,7 +52,7 @@ def test_area_grows_with_lanes_and_memory():
 def test_sampled_heads_keep_what_was_asked(causal):
     for keep in (0.02, 0.15, 1.0):
         for work in sample_work(100, keep, causal, 2):
-            assert work.keep.sum() / work.visible == pytest.approx(keep, abs=0.02)
+            assert work.keep.sum() / work.visible == pytest.approx(keep, abs=0.03)
 
 
 def test_balanced_units_do_not_limit_the_estimator():

@@ -7,7 +7,7 @@ WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help sim sweep area timing bitstream test lint clean
+.PHONY: help sim sweep area timing bitstream figures report test lint clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -35,6 +35,12 @@ bitstream: $(VENV)/ready  ## Build a board's bitstream (BOARD=ulx3s_25f)
 sweep: $(VENV)/ready  ## Explore builds with the cycle model; Pareto front (ARGS='--confirm 2')
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sweep]'
 	$(LATTE) sweep $(ARGS)
+
+figures: $(VENV)/ready  ## Plot attention maps, and what latte eval measured
+	$(LATTE) figures $(ARGS)
+
+report: $(VENV)/ready  ## Gather all results into build/report.html
+	$(LATTE) report $(ARGS)
 
 test: $(VENV)/ready  ## Run all tests (ARGS='-k core')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

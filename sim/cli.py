@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("latte.golden.train.commands", "train", "Train thresholds per head by distillation."),
     "eval": ("latte.golden.train.commands", "evaluate_command", "Measure a whole model's accuracy and pruning."),
     "export": ("latte.golden.train.commands", "export", "Write a model's thresholds as a register image."),
+    "figures": ("latte.golden.train.figures_command", "figures", "Draw evaluations and attention maps."),
 }
 """Name: (module, click command in it, help line)."""
 

@@ -1,0 +1,335 @@
+"""cocotb bench of one block: offers items at its inputs, compares what comes out, under the stall matrix.
+
+The same module serves both sides: `run_block` in the test's process, and `offer_and_collect` in the simulator's.
+
+A port ``name`` is a stream, or a push: a value ``name`` beside a bit ``name_valid`` that is never refused. An item is
+an integer, a list, or a dict of fields, as the port's layout has it. Fields that an expected item leaves out, and list
+elements that are None, are not compared.
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import cocotb
+from amaranth.hdl import Const, Shape, ShapeLike
+from amaranth.lib import data, wiring
+
+from latte.sim.agents import Agent, BenchFailure, Ports, StreamDriver, StreamMonitor
+from latte.sim.bench import Bench
+from latte.sim.harness import PortBits
+from latte.sim.packing import locate
+from latte.sim.runner import BUILD_FOLDER, build_model
+from latte.sim.stalls import Stall, stall_pair
+
+__all__ = ["Expect", "Item", "Offer", "check_items", "decode", "encode", "run_block"]
+
+Item = int | Sequence[Any] | Mapping[str, Any]
+
+_QUIET_CYCLES = 100
+"""After the last expected item, in which nothing more may come."""
+_SHOWN = 5
+"""Mismatches listed per port."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """Items for an input.
+
+    Parameters
+    ----------
+    items
+    room
+        Output that a push heeds; None: pushed whenever the source does not stall.
+    lag
+        Cycles from the room that the producer looked at to the push: the pipeline that cannot be stopped.
+    """
+
+    items: Sequence[Item]
+    room: str | None = None
+    lag: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Expect:
+    """Items wanted from an output.
+
+    Parameters
+    ----------
+    items
+    room
+        Input by which the consumer of a push says that it has room.
+    margin
+        Items that may still come after room was withdrawn.
+    """
+
+    items: Sequence[Item]
+    room: str | None = None
+    margin: int = 0
+
+
+def run_block(component: wiring.Component, name: str, folder: pathlib.Path, inputs: Mapping[str, Offer],
+              outputs: Mapping[str, Expect], *, quiet: Sequence[str] = (), stall: str = "none", seed: int = 1,
+              patience: int = 2000, simulator: str = "verilator", build_folder: pathlib.Path = BUILD_FOLDER
+              ) -> list[str]:
+    """Run a block once and return one line per thing that is wrong, each with the seed.
+
+    Parameters
+    ----------
+    component
+        Not elaborated yet.
+    name
+        Of the compiled model.
+    folder
+        Emptied first; holds log and report.
+    inputs, outputs
+        By port. All of the inputs' items must be taken, and exactly the outputs' items must come.
+    quiet
+        Outputs that must never be set.
+    stall, seed
+        Entry of the stall matrix.
+    patience
+        Cycles without any transfer that count as a hang.
+    """
+    layouts = {port: _layout(component, port) for port in (*inputs, *outputs)}
+    model = build_model(component, name, simulator=simulator, build_folder=build_folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plan = {
+        "inputs": {port: {"payloads": [f"{encode(layouts[port], item):x}" for item in offer.items],
+                          "room": offer.room, "lag": offer.lag} for port, offer in inputs.items()},
+        "outputs": {port: {"count": len(expect.items), "room": expect.room, "margin": expect.margin}
+                    for port, expect in outputs.items()},
+        "quiet": list(quiet), "stall": stall, "seed": seed, "patience": patience}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    model.run("latte.sim.block_bench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    path = folder / "report.json"
+    where = f"{name}, stall {stall}, seed {seed}"
+    if not path.exists():
+        return [f"{where}: the simulator ended without a report; see {folder / 'sim.log'}"]
+    report = json.loads(path.read_text())
+    problems = [report["failure"]] if report["failure"] else []
+    for port, expect in outputs.items():
+        actual = [decode(layouts[port], int(payload, 16)) for payload in report["received"][port]]
+        problems += [f"{port}: {text}" for text in check_items(expect.items, actual)]
+    return [f"{where}: {text}" for text in problems]
+
+
+def encode(shape: ShapeLike, item: Item) -> int:
+    """Return the bits of an item."""
+    if isinstance(shape, data.Layout):
+        return shape.const(item).as_bits()
+    return int(item) & ((1 << Shape.cast(shape).width) - 1)
+
+
+def decode(shape: ShapeLike, payload: int) -> Item:
+    """Return the item that some bits are: the inverse of `encode`."""
+    if isinstance(shape, data.Layout):
+        fields = {}
+        for key, _ in shape:
+            offset, inner = locate(shape, key)
+            fields[key] = decode(inner, payload >> offset & ((1 << Shape.cast(inner).width) - 1))
+        return list(fields.values()) if isinstance(shape, data.ArrayLayout) else fields
+    return Const(payload, Shape.cast(shape)).value
+
+
+def check_items(expected: Sequence[Item], actual: Sequence[Item]) -> list[str]:
+    """Return what differs: the first mismatches, and the counts."""
+    lines = [f"item {index}: expected {want}, got {got}"
+             for index, (want, got) in enumerate(zip(expected, actual, strict=False)) if not _matches(want, got)]
+    if len(lines) > _SHOWN:
+        lines[_SHOWN:] = [f"{len(lines) - _SHOWN} more items differ"]
+    if len(expected) != len(actual):
+        lines.append(f"{len(expected)} items expected, {len(actual)} received")
+    return lines
+
+
+def _matches(want: Item | None, got: Item) -> bool:
+    if want is None:
+        return True
+    if isinstance(want, Mapping):
+        return all(_matches(value, got[field]) for field, value in want.items())
+    if isinstance(want, Sequence):
+        return len(want) == len(got) and all(map(_matches, want, got))
+    return int(want) == got
+
+
+def _layout(component: wiring.Component, port: str) -> ShapeLike:
+    member = component.signature.members[port]
+    return member.signature.members["payload"].shape if member.is_signature else member.shape
+
+
+class PushDriver:
+    """Source of valid-only values that heeds the consumer's room, a fixed number of cycles late.
+
+    Parameters
+    ----------
+    ports
+        (inputs, outputs) of the model.
+    name
+        The push.
+    payloads
+    room, lag
+        As in `Offer`.
+    stall
+        Cycles without a push.
+    """
+
+    def __init__(self, ports: Ports, name: str, payloads: Iterable[int], room: str | None, lag: int,
+                 stall: Stall | None) -> None:
+        inputs, outputs = ports
+        self.name = name
+        self.count = 0
+        self.finished = False
+        self._shift = inputs[name].offset
+        self._valid = 1 << inputs[f"{name}_valid"].offset
+        self._room = 1 << outputs[room].offset if room else None
+        self._payloads = iter(payloads)
+        self._pipeline: collections.deque[int | None] = collections.deque([None] * (lag - 1))
+        self._stall = stall
+
+    def step(self, observed: int, cycle: int) -> int:
+        """Begin an item if there is room, and push the one that was begun `lag` cycles before."""
+        item = None
+        if (self._room is None or observed & self._room) and not (self._stall is not None and self._stall()):
+            item = next(self._payloads, None)
+            self.finished = item is None and all(waiting is None for waiting in self._pipeline)
+        self._pipeline.append(item)
+        now = self._pipeline.popleft()
+        if now is None:
+            return 0
+        self.count += 1
+        return now << self._shift | self._valid
+
+    def describe(self) -> str:
+        """Return how many values were pushed."""
+        return f"{self.name}: {self.count} pushed"
+
+
+class PushMonitor:
+    """Watcher of valid-only values, which may say that it has no room for more.
+
+    Parameters
+    ----------
+    ports
+        (inputs, outputs) of the model.
+    name
+        The push.
+    received
+        Payloads are appended to it.
+    room, margin
+        As in `Expect`.
+    stall
+        Cycles without room.
+    """
+
+    def __init__(self, ports: Ports, name: str, received: list[int], room: str | None, margin: int,
+                 stall: Stall | None) -> None:
+        inputs, outputs = ports
+        self.name = name
+        self.count = 0
+        self._value: PortBits = outputs[name]
+        self._valid = 1 << outputs[f"{name}_valid"].offset
+        self._received = received
+        self._room = 1 << inputs[room].offset if room else 0
+        self._margin = margin
+        self._stall = stall
+        self._late = 0
+        self._driven = 0
+
+    def step(self, observed: int, cycle: int) -> int:
+        """Take a value that is there, and count those that came since room was withdrawn."""
+        if self._driven:
+            self._late = 0
+        if observed & self._valid:
+            self.count += 1
+            self._received.append(observed >> self._value.offset & self._value.mask)
+            self._late += not self._driven
+            if self._room and self._late > self._margin:
+                raise BenchFailure(f"{self.name}: {self._late} items without room, {self._margin} allowed "
+                                   f"(cycle {cycle})")
+        self._driven = 0 if self._stall is not None and self._stall() else self._room
+        return self._driven
+
+    def describe(self) -> str:
+        """Return how many values were seen."""
+        return f"{self.name}: {self.count} seen"
+
+
+class Never:
+    """Watcher of a bit that must not be set.
+
+    Parameters
+    ----------
+    ports
+        (inputs, outputs) of the model.
+    name
+        The bit.
+    """
+
+    count = 0
+
+    def __init__(self, ports: Ports, name: str) -> None:
+        self.name = name
+        self._bits = ports[1][name].mask << ports[1][name].offset
+
+    def step(self, observed: int, cycle: int) -> int:
+        """Look at the bit."""
+        if observed & self._bits:
+            raise BenchFailure(f"{self.name} was set (cycle {cycle})")
+        return 0
+
+    def describe(self) -> str:
+        """Return that all is well so far."""
+        return f"{self.name}: never set"
+
+
+@cocotb.test()
+async def offer_and_collect(dut: Any) -> None:
+    """Carry out the plan of ``$LATTE_RUN`` and write what came out beside it."""
+    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    plan = json.loads((folder / "plan.json").read_text())
+    bench = Bench(dut, plan["patience"])
+    received: dict[str, list[int]] = {port: [] for port in plan["outputs"]}
+    failure = None
+    try:
+        await bench.reset()
+        await _run(bench, plan, received)
+    except BenchFailure as error:
+        failure = str(error)
+    report = {"failure": failure, "cycles": bench.cycle,
+              "received": {port: [f"{payload:x}" for payload in payloads] for port, payloads in received.items()}}
+    partial = folder / "report.partial"
+    partial.write_text(json.dumps(report))
+    partial.replace(folder / "report.json")
+
+
+async def _run(bench: Bench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:
+    source, sink = stall_pair(plan["stall"], plan["seed"])
+    drivers = [_driver(bench.ports, port, offer, source.fork(port) if source else None)
+               for port, offer in plan["inputs"].items()]
+    agents: list[Agent] = [*drivers, *(Never(bench.ports, port) for port in plan["quiet"])]
+    for port, expect in plan["outputs"].items():
+        stall, payloads = sink.fork(port) if sink else None, received[port]
+        if f"{port}__valid" in bench.ports[1]:
+            agents.append(StreamMonitor(bench.ports, port, lambda payload, _, into=payloads: into.append(payload),
+                                        stall))
+        else:
+            agents.append(PushMonitor(bench.ports, port, payloads, expect["room"], expect["margin"], stall))
+    counts = {port: expect["count"] for port, expect in plan["outputs"].items()}
+    await bench.run(agents, lambda: all(driver.finished for driver in drivers)
+                    and all(len(received[port]) >= count for port, count in counts.items()))
+    end = bench.cycle + _QUIET_CYCLES
+    await bench.run(agents, lambda: bench.cycle >= end)
+
+
+def _driver(ports: Ports, port: str, offer: dict[str, Any], stall: Stall | None) -> StreamDriver | PushDriver:
+    payloads = (int(payload, 16) for payload in offer["payloads"])
+    if f"{port}__valid" in ports[0]:
+        return StreamDriver(ports, port, payloads, stall)
+    return PushDriver(ports, port, payloads, offer["room"], offer["lag"], stall)

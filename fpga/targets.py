@@ -106,7 +106,8 @@ _CMOS = Target(
     "cmos", "CMOS gates",
     "hierarchy -check -top {top}; proc; flatten; opt_expr; opt_clean; check; opt -nodffe -nosdff; fsm; opt; wreduce; "
     "peepopt; opt_clean; alumacc; share; opt; memory -nomap; opt_clean; opt -fast -full; techmap; opt -fast; "
-    "dfflegalize -cell $_DFF_P_ 01 -cell $_DFFE_PP_ 01; abc -g AND,NAND,OR,NOR,XOR,XNOR,MUX,AOI3,OAI3; opt -fast; memory_unpack",
+    "dfflegalize -cell $_DFF_P_ 01 -cell $_DFFE_PP_ 01; abc -g AND,NAND,OR,NOR,XOR,XNOR,MUX,AOI3,OAI3; opt -fast; "
+    "memory_unpack",
     (CellKind(r"\$_DFF.*_", "ff"),
      CellKind(r"\$_.*_", "gate")),
     "-tech cmos")

@@ -24,9 +24,9 @@ def print_heads(console: Console, heads: Sequence[HeadRun], *, title: str) -> No
             f"{100 * head.utilisation:.1f} %", f"{head.largest_error:.4f}",
             "[green]equal[/]" if head.passed else "[bold red]DIFFER[/]")
     console.print(table)
-    console.print("cycles: from the previous head's last output, or this head's first estimates if later; estimator: share "
-                  "of them that its pairs take (above 100 % if it began under its predecessor); largest error: steps "
-                  "of V", soft_wrap=True)
+    console.print("cycles: from the previous head's last output, or this head's first estimates if later; estimator: "
+                  "share of them that its pairs take (above 100 % if it began under its predecessor); largest error: "
+                  "steps of V", soft_wrap=True)
 
 
 def print_problems(console: Console, heads: Sequence[HeadRun], hint: str = "") -> None:

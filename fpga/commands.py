@@ -20,8 +20,8 @@ from latte.fpga.timing import BLOCKS, measure_timing
 from latte.fpga.tools import check_tools
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.results import write_results
 from latte.sim.options import config_options
-from latte.sim.results import write_results
 from latte.sim.runner import BUILD_FOLDER
 
 __all__ = ["area_command", "bitstream_command", "timing_command"]

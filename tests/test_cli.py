@@ -8,8 +8,10 @@ import zipfile
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from latte.golden.vectors import VectorSet, save_vectors
+from latte.sim.cli import COMMANDS, cli
 
 
 def latte(*arguments: object, folder: pathlib.Path, path: str | None = None) -> subprocess.CompletedProcess:
@@ -119,3 +121,9 @@ def test_sim_and_dump(arrays, tmp_path, build_folder):
         assert (dump["score"][~dump["keep"]] == 0).all()
     assert kinds == {"keep": (bool, (2, 9, 9)), "score": (np.int32, (2, 9, 9)), "out": (np.float32, (2, 9, 64)),
                      "cycles": (np.int64, (2,))}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    result = CliRunner().invoke(cli, [name, "--help"], catch_exceptions=False)
+    assert result.exit_code == 0 and "Usage:" in result.output

@@ -185,7 +185,7 @@ def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool) -> N
         public = folder / "public.vlt"
         public.write_text(_PUBLIC)
         sources.insert(0, public)
-        arguments = _VERILATOR_ARGS + (["--trace-fst"] if waves else [])
+        arguments = _VERILATOR_ARGS
     runner = _runner(simulator)
     try:
         runner.build(sources=sources, hdl_toplevel=_TOP, build_dir=folder.resolve(), build_args=arguments,

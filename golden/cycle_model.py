@@ -380,4 +380,4 @@ class _RowPipeline:
         hand_over = max(last + 2 + latencies.reciprocal, last + latencies.accumulator + slices, self.sent)
         self.sums_free = hand_over + 1
         self.sent = self.sums_free + config.head_dim // config.normalizer_lanes
-        self.output = self.sent + latencies.scaler + queue
+        self.output = self.sent - 1 + latencies.scaler + queue

@@ -47,7 +47,7 @@ class Latencies:
     accumulator
         From a row's last survivor in the value accumulator to its first sum in the normaliser.
     reciprocal, scaler
-        Of the normaliser; the scaler with the row memory before it.
+        Of the normaliser; the scaler with the row's memory or shifter before it.
     query_queue
         Whole rows that wait for the estimator.
     """
@@ -89,5 +89,5 @@ class Latencies:
             bank_drain=ram + 3, tile_buffers=3, estimate_read=ram + 1, filter_groups=ram + 8, row_queue_margin=6,
             row_queue_depth=64, cross_product=cross_product, score_margin=score_margin,
             score_queue=max(2 * score_margin, 1 << ceil_log2(config.max_seq_len + score_margin + 2)),
-            weight=ram + 7, accumulator=ram + 5, reciprocal=ram + 6, scaler=7,
+            weight=ram + 7, accumulator=ram + 5, reciprocal=ram + 6, scaler=8,
             query_queue=max(4, 1 << ceil_log2(2 * config.query_lanes)))

@@ -201,8 +201,8 @@ class DenseValueAccumulator(wiring.Component):
         weights = delay(m, item.weights, to_values, name="weights", reset_less=True)
         latency = to_values + 2 + depth
         valid = delay(m, step, latency, name="valid")
-        sum_first = delay(m, first, latency, name="sum_first", reset_less=True)
-        m.d.comb += self.word_valid.eq(delay(m, step & item.row_last, latency + 1, name="word_valid"))
+        emit = delay(m, step & item.row_last, latency, name="emit")
+        m.d.sync += self.word_valid.eq(emit)
         for d in range(config.head_dim):
             m.submodules[f"tree_{d}"] = tree = AdderTree(pairs, signed(config.weight_bits + 8))
             for n in range(pairs):
@@ -210,10 +210,13 @@ class DenseValueAccumulator(wiring.Component):
                 piped = Signal(signed(config.weight_bits + 8), name=f"piped_{d}_{n}", reset_less=True)
                 m.d.sync += [product.eq(weights[n] * self.values[n][d]), piped.eq(product)]
                 m.d.comb += tree.terms[n].eq(piped)
-            accumulator = Signal(signed(config.acc_bits), name=f"accumulator_{d}", reset_less=True)
+            accumulator = Signal(signed(config.acc_bits), name=f"accumulator_{d}")
+            total = Signal(signed(config.acc_bits), name=f"total_{d}")
+            m.d.comb += total.eq(accumulator + tree.sum)
             with m.If(valid):
-                m.d.sync += accumulator.eq(Mux(sum_first, 0, accumulator) + tree.sum)
-            m.d.comb += self.word[d].eq(accumulator)
+                m.d.sync += accumulator.eq(total)
+            with m.If(emit):
+                m.d.sync += [self.word[d].eq(total), accumulator.eq(0)]
         return m
 
 

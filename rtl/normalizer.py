@@ -14,7 +14,7 @@ from latte.golden.normalizer import (
 from latte.rtl.payloads import output_layout
 from latte.rtl.primitives import RAM_LATENCY, Ram, StreamQueue, delay, next_modulo
 
-__all__ = ["Normalizer", "Reciprocal", "RowMemory", "RowScaler"]
+__all__ = ["Normalizer", "Reciprocal", "RowMemory", "RowScaler", "RowShifter"]
 
 
 def exponent_shape(config: AttentionConfig) -> range:
@@ -148,52 +148,98 @@ class RowScaler(wiring.Component):
         return m
 
 
+def row_signature(config: AttentionConfig) -> dict:
+    """Return the members of what holds rows before the scaler, `RowMemory` or `RowShifter`.
+
+    ``write_en``, ``write_slice``, ``write_data``: a word of the arriving row; it stands until the next one.
+    ``hand_over``: the arrived row becomes the leaving one. ``step``: its next elements, from the first, are in
+    ``elements`` `ROW_LATENCY` cycles later.
+    """
+    element = signed(config.acc_bits)
+    return {"write_en": In(1), "write_slice": In(range(max(2, config.value_slices))),
+            "write_data": In(data.ArrayLayout(element, config.value_lanes)),
+            "hand_over": In(1), "step": In(1), "elements": Out(data.ArrayLayout(element, config.normalizer_lanes))}
+
+
+ROW_LATENCY = 2
+
+
 class RowMemory(wiring.Component):
-    """Two rows of `slices` words each: LUT RAM where they are wide and few, block RAM where they are many.
+    """Two rows of several words each: LUT RAM where they are wide and few, block RAM where they are many.
 
-    Latency: `LATENCY` cycles from the read address to its word. Nothing is read while it is written.
+    Latency: `ROW_LATENCY` cycles from a step to its elements. Nothing is read while it is written.
 
-    Members
-    -------
-    write_en, write_half, write_slice, write_data : In
-    read_half, read_slice : In
-    read_data : Out(word)
+    Members are those of `row_signature`.
     """
 
-    LATENCY = 1
     LUT_RAM_DEPTH = 16
 
-    def __init__(self, word, slices: int):
-        self.slices = slices
-        index = range(max(2, slices))
-        super().__init__({
-            "write_en": In(1), "write_half": In(1), "write_slice": In(index), "write_data": In(word),
-            "read_half": In(1), "read_slice": In(index), "read_data": Out(word)})
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__(row_signature(config))
 
     def elaborate(self, platform):
         m = Module()
-        write_address, read_address = Cat(self.write_slice, self.write_half), Cat(self.read_slice, self.read_half)
+        config = self.config
+        beats_per_word = config.value_lanes // config.normalizer_lanes
+        write_half, in_word = Signal(), Signal(range(max(2, beats_per_word)))
+        read_slice = Signal.like(self.write_slice)
+        with m.If(self.step):
+            m.d.sync += in_word.eq(next_modulo(in_word, beats_per_word))
+            with m.If(in_word == beats_per_word - 1):
+                m.d.sync += read_slice.eq(read_slice + 1)
+        with m.If(self.hand_over):
+            m.d.sync += [write_half.eq(~write_half), in_word.eq(0), read_slice.eq(0)]
+
+        write_address, read_address = Cat(self.write_slice, write_half), Cat(read_slice, ~write_half)
         depth = 1 << len(read_address)
         m.submodules.array = array = memory.Memory(shape=self.write_data.shape(), depth=depth, init=[])
         write = array.write_port()
         if depth <= self.LUT_RAM_DEPTH:
             # The element mux has its register behind the memory: one here would be the size of a word.
             read = array.read_port(domain="comb")
-            read_address = delay(m, read_address, self.LATENCY, name="read_address", reset_less=True)
+            read_address = delay(m, read_address, 1, name="read_address", reset_less=True)
         else:
             read = array.read_port()
         m.d.comb += [write.en.eq(self.write_en), write.addr.eq(write_address), write.data.eq(self.write_data),
-                     read.addr.eq(read_address), self.read_data.eq(read.data)]
+                     read.addr.eq(read_address)]
+        chunks = data.ArrayLayout(self.elements.shape(), beats_per_word)(read.data.as_value())
+        m.d.sync += self.elements.eq(chunks[delay(m, in_word, 1, name="chunk", reset_less=True)])
+        return m
+
+
+class RowShifter(wiring.Component):
+    """A row that comes as one word and leaves by shifting: one LUT per bit, where a memory would have to be as wide.
+
+    Latency: `ROW_LATENCY` cycles from a step to its elements.
+
+    Members are those of `row_signature`.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__(row_signature(config))
+
+    def elaborate(self, platform):
+        m = Module()
+        width = len(self.elements.as_value())
+        row = Signal(len(self.write_data.as_value()), reset_less=True)
+        shift = delay(m, self.step, 1, name="shift")
+        with m.If(self.hand_over):
+            m.d.sync += row.eq(self.write_data)
+        with m.Elif(shift):
+            m.d.sync += row.eq(row >> width)
+        m.d.sync += self.elements.eq(row[:width])
         return m
 
 
 class Normalizer(wiring.Component):
     """Divides each row by its sum of weights and sends it out, `normalizer_lanes` elements per beat::
 
-        word -------> RowMemory ----> element mux -> RowScaler -> queue -> o
-        weight_sum -> Reciprocal --------------------^
+        word -------> RowMemory or RowShifter -> RowScaler -> queue -> o
+        weight_sum -> Reciprocal ----------------^
 
-    One row arrives in one half of the memory while another leaves from the other.
+    One row arrives while another leaves.
 
     Latency: 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
     ``max(head_dim / normalizer_lanes, RAM_LATENCY + 7)`` cycles or a little more.
@@ -205,6 +251,7 @@ class Normalizer(wiring.Component):
     row_room : Out(1)
     sum_valid, weight_sum, job_last : In
     word_valid, word : In
+        A word stands until the next one is valid.
     o : Out(stream of output_layout)
     """
 
@@ -234,7 +281,7 @@ class Normalizer(wiring.Component):
         with m.If(self.sum_valid):
             m.d.sync += arriving.job_last.eq(self.job_last)
 
-        hand_over, write_half = Signal(), Signal()
+        hand_over = Signal()
         m.d.comb += [
             hand_over.eq((words == slices) & reciprocal_ready & ~leaving_valid),
             self.row_room.eq(~reserved),
@@ -244,42 +291,36 @@ class Normalizer(wiring.Component):
         with m.If(self.word_valid):
             m.d.sync += words.eq(words + 1)
         with m.If(hand_over):
-            m.d.sync += [leaving.eq(arriving), leaving_valid.eq(1), write_half.eq(~write_half), words.eq(0),
-                         reciprocal_ready.eq(0), reserved.eq(0)]
+            m.d.sync += [leaving.eq(arriving), leaving_valid.eq(1), words.eq(0), reciprocal_ready.eq(0),
+                         reserved.eq(0)]
 
-        m.submodules.rows = rows = RowMemory(self.word.shape(), slices)
-        m.d.comb += [rows.write_en.eq(self.word_valid), rows.write_half.eq(write_half), rows.write_slice.eq(words),
-                     rows.write_data.eq(self.word), rows.read_half.eq(~write_half)]
+        m.submodules.rows = rows = RowShifter(config) if slices == 1 else RowMemory(config)
+        m.d.comb += [rows.write_en.eq(self.word_valid), rows.write_slice.eq(words), rows.write_data.eq(self.word),
+                     rows.hand_over.eq(hand_over)]
         self._send(m, leaving_valid, rows, leaving)
         return m
 
     def _send(self, m, leaving_valid, rows, leaving):
         """Send the leaving row out, beat by beat, while the output queue has room."""
         config = self.config
-        lanes = config.normalizer_lanes
-        beats, beats_per_word = config.head_dim // lanes, config.value_lanes // lanes
+        beats = config.head_dim // config.normalizer_lanes
         m.submodules.scaler = scaler = RowScaler(config)
-        latency = scaler.latency + RowMemory.LATENCY + 1
+        latency = scaler.latency + ROW_LATENCY
         depth = 2 * (latency + 4)
         m.submodules.queue = queue = StreamQueue(output_layout(config), depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         room = Signal()
         m.d.sync += room.eq(queue.level < depth - latency - 2)
 
-        beat, in_word = Signal(range(max(2, beats))), Signal(range(max(2, beats_per_word)))
-        step, row_ends = Signal(), Signal()
-        m.d.comb += [step.eq(leaving_valid & room), row_ends.eq(beat == beats - 1)]
+        beat, step, row_ends = Signal(range(max(2, beats))), Signal(), Signal()
+        m.d.comb += [step.eq(leaving_valid & room), row_ends.eq(beat == beats - 1), rows.step.eq(step)]
         with m.If(step):
-            m.d.sync += [beat.eq(next_modulo(beat, beats)), in_word.eq(next_modulo(in_word, beats_per_word))]
-            with m.If(in_word == beats_per_word - 1):
-                m.d.sync += rows.read_slice.eq(rows.read_slice + 1)
+            m.d.sync += beat.eq(next_modulo(beat, beats))
             with m.If(row_ends):
-                m.d.sync += [leaving_valid.eq(0), in_word.eq(0), rows.read_slice.eq(0)]
+                m.d.sync += leaving_valid.eq(0)
 
-        chunks = data.ArrayLayout(scaler.numerator.shape(), beats_per_word)(rows.read_data.as_value())
-        chunk = delay(m, in_word, RowMemory.LATENCY, name="chunk", reset_less=True)
-        factor = delay(m, leaving, RowMemory.LATENCY, name="factor", reset_less=True)
-        m.d.sync += [scaler.numerator.eq(chunks[chunk]), scaler.mantissa.eq(factor.mantissa),
+        factor = delay(m, leaving, ROW_LATENCY, name="factor", reset_less=True)
+        m.d.comb += [scaler.numerator.eq(rows.elements), scaler.mantissa.eq(factor.mantissa),
                      scaler.exponent.eq(factor.exponent)]
         flags = Signal(data.StructLayout({"row_last": 1, "job_last": 1}))
         m.d.comb += [flags.row_last.eq(row_ends), flags.job_last.eq(row_ends & leaving.job_last)]

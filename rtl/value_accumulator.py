@@ -39,7 +39,7 @@ class ValueAccumulator(wiring.Component):
     sum_valid, weight_sum, job_last : Out
         A row's sum of weights.
     word_valid, word : Out
-        A row's weighted sums, `value_slices` words of `value_lanes` elements.
+        A row's weighted sums, `value_slices` words of `value_lanes` elements; a word stands until the next one.
     release, release_bank : Out(1)
         The last row of a job has read its last value from the given bank.
     """
@@ -86,43 +86,50 @@ class ValueAccumulator(wiring.Component):
         latency = 2 + RAM_LATENCY
         weight = delay(m, item.weight, latency, name="weight", reset_less=True)
         valid = delay(m, step, latency + 2, name="valid")
-        sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
         emit = delay(m, step & item.row_last, latency + 2, name="emit")
         m.d.sync += self.word_valid.eq(emit)
-        rings = self._rings(m, delay(m, part, latency + 2 - RAM_LATENCY, name="ring_slice", reset_less=True), valid)
+        if config.value_slices <= _MAX_RING:
+            previous, total = self._registers(m, valid, emit)
+        else:
+            ring_slice = delay(m, part, latency + 2 - RAM_LATENCY, name="ring_slice", reset_less=True)
+            sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
+            previous, total = self._memory(m, valid, sum_first, ring_slice)
         for n in range(config.value_lanes):
             value = Signal(signed(8), name=f"value_{n}", reset_less=True)
             product = Signal(signed(config.weight_bits + 8), name=f"product_{n}", reset_less=True)
             piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
             m.d.sync += [value.eq(self.values[n]), product.eq(weight * value), piped.eq(product)]
-            m.d.comb += rings.total[n].eq(Mux(sum_first, 0, rings.previous[n]) + piped)
-        m.d.comb += self.word.eq(rings.latest)
+            m.d.comb += total[n].eq(previous[n] + piped)
+        with m.If(emit):
+            m.d.sync += self.word.eq(total)
         return m
 
-    def _rings(self, m, read_slice, valid):
-        """Partial sums of each slice, `previous` of the one whose `total` is made now; `latest` is the last made.
+    def _registers(self, m, valid, emit):
+        """Return (`previous`, `total`) of the slice whose sums are made now; few slices go round in registers.
 
-        Few slices go round in registers, where nothing has to choose among them; many, in a memory.
+        Nothing has to choose among them. A row leaves zeros behind: a register's reset costs no logic, while a
+        choice between zero and the previous sum would cost as much as the adder.
         """
-        config = self.config
+        total = Signal(self.word.shape())
+        ring = [Signal(self.word.shape(), name=f"ring_{n}") for n in range(self.config.value_slices)]
+        with m.If(valid):
+            m.d.sync += [following.eq(previous) for previous, following in zip([total, *ring], ring, strict=False)]
+        with m.If(emit):
+            m.d.sync += ring[0].eq(0)
+        return ring[-1], total
+
+    def _memory(self, m, valid, sum_first, ring_slice):
+        """Return (`previous`, `total`) as `_registers` does; many slices are in a memory."""
         word = self.word.shape()
-        rings = Signal(data.StructLayout({"previous": word, "total": word, "latest": word}))
-        if config.value_slices <= _MAX_RING:
-            ring = [Signal(word, name=f"ring_{n}", reset_less=True) for n in range(config.value_slices)]
-            with m.If(valid):
-                m.d.sync += [following.eq(previous)
-                             for previous, following in zip([rings.total, *ring], ring, strict=False)]
-            m.d.comb += [rings.previous.eq(ring[-1]), rings.latest.eq(ring[0])]
-            return rings
-        m.submodules.ring = ring = Ram(word, config.value_slices)
-        latest = Signal(word, reset_less=True)
-        m.d.sync += latest.eq(rings.total)
+        total, latest, previous = Signal(word), Signal(word, reset_less=True), Signal(word)
+        m.submodules.ring = ring = Ram(word, self.config.value_slices)
+        m.d.sync += latest.eq(total)
         m.d.comb += [
-            rings.latest.eq(latest), rings.previous.eq(ring.read_data), ring.read_addr.eq(read_slice),
+            previous.eq(Mux(sum_first, 0, ring.read_data.as_value())), ring.read_addr.eq(ring_slice),
             ring.write_en.eq(delay(m, valid, 1, name="ring_write")), ring.write_data.eq(latest),
-            ring.write_addr.eq(delay(m, read_slice, RAM_LATENCY + 1, name="ring_write_slice", reset_less=True)),
+            ring.write_addr.eq(delay(m, ring_slice, RAM_LATENCY + 1, name="ring_write_slice", reset_less=True)),
         ]
-        return rings
+        return previous, total
 
     def _sum_weights(self, m, step, first):
         item = self.i.payload

@@ -7,7 +7,7 @@ from latte.golden.latencies import Latencies
 from latte.rtl import attention_core, estimate_buffer, primitives, softmax, threshold_filter, tile_sequencer
 from latte.rtl.compensation_unit import pipeline_scores
 from latte.rtl.cross_product import CrossProductDot
-from latte.rtl.normalizer import Reciprocal, RowMemory, RowScaler
+from latte.rtl.normalizer import ROW_LATENCY, Reciprocal, RowScaler
 from latte.rtl.score_estimator import ScoreEstimator
 
 CONFIGS = [
@@ -29,5 +29,5 @@ def test_latencies_are_those_of_the_blocks(config):
         cross_product=CrossProductDot.latency_of(config.compensation_lanes), score_margin=pipeline_scores(config),
         score_queue=scores.depth, weight=softmax.WeightPipeline(config).latency,
         accumulator=primitives.RAM_LATENCY + 5, reciprocal=Reciprocal(config).latency,
-        scaler=RowScaler(config).latency + RowMemory.LATENCY,
+        scaler=RowScaler(config).latency + ROW_LATENCY,
         query_queue=max(4, 1 << (2 * config.query_lanes - 1).bit_length()))

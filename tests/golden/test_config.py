@@ -54,7 +54,7 @@ def test_impossible_configurations_name_the_field(changes, words):
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(LatteError, match="tiny, small, base"):
+    with pytest.raises(LatteError, match="tiny, small, small_lm, base, base_lm"):
         preset("huge")
 
 

@@ -25,6 +25,7 @@ from latte.fpga.transport import LinkStatistics, Port, Transport
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.register_image import RegisterImage
 from latte.rtl.core_base import counters_layout, status_layout
 from latte.rtl.payloads import job_layout, parameter_layout
 from latte.sim.packing import PayloadReader, pack_struct
@@ -172,6 +173,19 @@ class Board:
         size = byte_size(layout)
         raw = b"".join(item.to_bytes(size, "little") for item in items)
         self._write_all(Request.WRITE_PARAMETER, raw)
+
+    def load_image(self, image: RegisterImage) -> None:
+        """Write the whole register file; job heads are then `RegisterImage.index` of (block, head).
+
+        The gains of the image stay on the host: the core has no registers for them yet.
+
+        Raises
+        ------
+        LatteError
+            The image is made for another configuration, or has more heads than the board.
+        """
+        image.check_fits(self.config)
+        self.load_parameters(image.parameters())
 
     def run(self, job: Job) -> np.ndarray:
         """Compute one job.

@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from latte.golden.config import AttentionConfig
-from latte.golden.errors import LatteError
 from latte.golden.results import write_results
-from latte.golden.vectors import embedded_vectors, load_vectors
 from latte.sim.head_table import head_result, print_heads, print_problems
 from latte.sim.options import config_options
 from latte.sim.runner import BUILD_FOLDER
+from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
 
 __all__ = ["run_command"]
 
@@ -28,15 +27,14 @@ SIMULATED = "sim"
 @click.option("--port", "port_name", required=True, metavar="NAME",
               help=f"Serial port, such as /dev/ttyUSB0; or {SIMULATED!r}: the board in simulation, UART included.")
 @click.option("--baud", default=1_000_000, show_default=True, type=click.IntRange(300), help="As the board was built.")
-@click.option("--vectors", "files", multiple=True, type=click.Path(path_type=pathlib.Path),
-              help="Vector file (.npz); repeatable. Default: the embedded ones.")
+@vector_options
 @click.option("--retries", default=8, show_default=True, type=click.IntRange(0),
               help="How often a request without answer is sent again.")
 @click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
               type=click.Path(path_type=pathlib.Path), help="Output folder.")
 @config_options
-def run_command(config: AttentionConfig, port_name: str, baud: int, files: tuple[pathlib.Path, ...], retries: int,
-                build_folder: pathlib.Path) -> None:
+def run_command(config: AttentionConfig, port_name: str, baud: int, files: tuple[pathlib.Path, ...],
+                registers: pathlib.Path | None, retries: int, build_folder: pathlib.Path) -> None:
     """Run heads on a board and compare every output bit with the golden model.
 
     The board must have been built for the same configuration. Prints a table, writes build/run.json, and exits with 0
@@ -46,16 +44,15 @@ def run_command(config: AttentionConfig, port_name: str, baud: int, files: tuple
     from latte.fpga.verify import verify_heads
 
     console = Console(width=None if Console().is_terminal else 120)
-    sets = [load_vectors(path) for path in files] if files else list(embedded_vectors())
-    if not sets:
-        raise LatteError("this installation has no embedded vectors; give some with --vectors FILE.npz")
-    for vectors in sets:
-        vectors.check_fits(config)
+    image = open_registers(registers, config)
+    sets = gather_vectors(files, image, config)
     heads = []
     columns = (TextColumn("running"), BarColumn(), MofNCompleteColumn(), TextColumn("heads"), TimeElapsedColumn())
     with _port(port_name, baud, config, build_folder, console) as (port, speed), \
             Board(port, config, speed, retries=retries) as board:
         started = time.monotonic()
+        if image is not None:
+            board.load_image(image)
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("", total=sum(len(vectors) for vectors in sets))
             for vectors in sets:
@@ -72,10 +69,12 @@ def run_command(config: AttentionConfig, port_name: str, baud: int, files: tuple
     console.print(f"line: {line.requests} requests, {line.retries} sent again, {line.bad_frames} damaged answers, "
                   f"{discarded} frames discarded by the board; {line.bytes_sent} bytes sent, {line.bytes_received} "
                   f"received in {seconds:.1f} s")
+    if image is not None:
+        console.print(registers_note(registers, image), soft_wrap=True)
     link = {"requests": line.requests, "retries": line.retries, "bad_frames": line.bad_frames, "discarded": discarded,
             "bytes_sent": line.bytes_sent, "bytes_received": line.bytes_received, "seconds": seconds}
     write_results(build_folder / "run.json", "run", config, [head_result(head) for head in heads], passed,
-                  port=port_name, baud=speed, link=link)
+                  port=port_name, baud=speed, link=link, registers=image and image.checksum)
     raise SystemExit(0 if passed else 1)
 
 

@@ -8,6 +8,7 @@ from latte.fpga.host import Board, JobRefused
 from latte.golden.attention import HeadTrace, attend
 from latte.golden.quantizer import softmax_scale
 from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
+from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
 from latte.sim.program import Job
 from latte.sim.simulate import HeadRun
@@ -17,6 +18,8 @@ __all__ = ["verify_heads"]
 
 def verify_heads(board: Board, vectors: VectorSet) -> Iterator[HeadRun]:
     """Yield the outcome of each head of `vectors`, which must fit the board's configuration.
+
+    Heads of `RegisteredVectors` use the image that `Board.load_image` wrote; others write their own entry.
 
     Output codes and the counted pairs and survivors are compared. Cycles are the board's own count, in which it also
     waits for the serial line.
@@ -29,9 +32,13 @@ def verify_heads(board: Board, vectors: VectorSet) -> Iterator[HeadRun]:
         head = {"name": name, "model": vectors.model, "block": int(vectors.block[h]), "head": int(vectors.head[h]),
                 "keys": vectors.keys}
         board.clear()
-        board.load_parameters({0: parameters})
+        register = 0
+        if isinstance(vectors, RegisteredVectors):
+            register = vectors.register(h)
+        else:
+            board.load_parameters({register: parameters})
         try:
-            output = board.run(Job(0, q, k, v, causal=vectors.causal))
+            output = board.run(Job(register, q, k, v, causal=vectors.causal))
         except JobRefused as error:
             yield HeadRun(**head, problems=[str(error)])
             continue

@@ -2,6 +2,9 @@
 
 JSON, so that a person can read it: one entry per head with the codes of the registers, the real scales a host needs to
 quantise and dequantise, the numeric fields of the configuration, and a CRC-32 of all codes.
+
+The gains are part of the image, but the RTL has no registers for them yet: it computes without the compensation of
+`latte.golden.pruned_mass`.
 """
 
 import dataclasses
@@ -9,15 +12,19 @@ import json
 import math
 import pathlib
 import zlib
+from typing import Any
 
 import numpy as np
 
 from latte.golden.attention import HeadParameters
-from latte.golden.config import AttentionConfig
+from latte.golden.config import AttentionConfig, preset
 from latte.golden.errors import LatteError
 from latte.golden.pruned_mass import NO_COMPENSATION, Gains
+from latte.golden.quantizer import QK_MAX, SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
+from latte.golden.vectors import VectorSet
 
-__all__ = ["FORMAT", "NUMERIC_FIELDS", "HeadRegisters", "RegisterImage", "load_register_image", "save_register_image"]
+__all__ = ["FORMAT", "NUMERIC_FIELDS", "HeadRegisters", "RegisterImage", "RegisteredVectors", "load_register_image",
+           "save_register_image"]
 
 FORMAT = "latte-registers-1"
 NUMERIC_FIELDS = ("head_dim", "split", "weight_bits", "exp_frac_bits", "reciprocal_bits", "fraction_bits")
@@ -97,15 +104,89 @@ class RegisterImage:
         """CRC-32 of all codes as little-endian 32-bit words."""
         return zlib.crc32(np.array([head.codes() for head in self.heads], "<u4").tobytes())
 
+    @property
+    def compensated(self) -> bool:
+        """Whether a head has gains, which the RTL does not apply yet."""
+        return any(entry.gains != NO_COMPENSATION for entry in self.heads)
+
+    def parameters(self) -> dict[int, HeadParameters]:
+        """Return the register file: every head's entry by its hardware index."""
+        return {index: entry.parameters for index, entry in enumerate(self.heads)}
+
+    def index(self, block: int, head: int) -> int:
+        """Return the hardware index of a head.
+
+        Raises
+        ------
+        LatteError
+            The image has none for it.
+        """
+        for index, entry in enumerate(self.heads):
+            if (entry.block, entry.head) == (block, head):
+                return index
+        raise LatteError(f"the register image of {self.model} has no head {head} of block {block}; export it from "
+                         "thresholds of the model that the vectors come from")
+
+    def describes(self, model: str) -> bool:
+        """Return whether vectors named `model` are of the image's model: its name, or its name and a suffix."""
+        return model == self.model or model.startswith(self.model + "-")
+
     def check_fits(self, config: AttentionConfig) -> None:
         """Raise `LatteError` if a build of `config` cannot use the image."""
         for name, value in self.numeric.items():
             if getattr(config, name) != value:
                 raise LatteError(f"the register image of {self.model} is made for {name} = {value}, but configuration "
-                                 f"{config.name!r} has {getattr(config, name)}; export it again with that value")
+                                 f"{config.name!r} has {getattr(config, name)}; export it again for that build")
         if len(self.heads) > config.heads:
             raise LatteError(f"the register image of {self.model} has {len(self.heads)} heads, but configuration "
                              f"{config.name!r} holds {config.heads}; build with --heads {len(self.heads)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RegisteredVectors(VectorSet):
+    """Vectors whose heads compute with the entries of a register image, in units of its static scales.
+
+    Parameters
+    ----------
+    image
+    """
+
+    image: RegisterImage
+
+    @classmethod
+    def of(cls, vectors: VectorSet, image: RegisterImage) -> "RegisteredVectors":
+        """Return `vectors` as a host that quantises with the image's scales would give them.
+
+        Elements beyond the range of a static scale saturate, as they do there.
+
+        Raises
+        ------
+        LatteError
+            The vectors are of another model, or of a head that the image lacks.
+        """
+        if not image.describes(vectors.model):
+            raise LatteError(f"the register image is of {image.model}, but the vectors are of {vectors.model}; give "
+                             "the image or the vectors of one model")
+        entries = [image.heads[image.index(int(block), int(head))]
+                   for block, head in zip(vectors.block, vectors.head, strict=True)]
+        changed = {}
+        for name, limit in (("q", QK_MAX), ("k", QK_MAX), ("v", V_MAX)):
+            scale = np.array([getattr(entry, f"{name}_scale") for entry in entries], np.float32)
+            ratio = getattr(vectors, f"{name}_scale").astype(np.float64) / scale
+            codes = np.rint(getattr(vectors, name) * ratio[:, None, None])
+            changed |= {name: np.clip(codes, -limit, limit).astype(np.int8), f"{name}_scale": scale}
+        step = changed["q_scale"].astype(np.float64) * changed["k_scale"] * 256 / math.sqrt(vectors.q.shape[2])
+        tau = np.array([entry.parameters.tau for entry in entries]) * step
+        fields = {field.name: getattr(vectors, field.name) for field in dataclasses.fields(VectorSet)}
+        return cls(**(fields | changed | {"tau": tau.astype(np.float32)}), image=image)
+
+    def parameters(self, index: int, config: AttentionConfig) -> HeadParameters:
+        """Return the image's entry of head `index`."""
+        return self.image.heads[self.register(index)].parameters
+
+    def register(self, index: int) -> int:
+        """Return the hardware index of head `index`."""
+        return self.image.index(int(self.block[index]), int(self.head[index]))
 
 
 _ENTRY = {"block": int, "head": int, "tau": int, "scale_mantissa": int, "scale_shift": int, "denominator_gain": int,
@@ -136,10 +217,13 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
         record = json.loads(path.read_text())
         if record["format"] != FORMAT:
             raise LatteError(f"{path}: format {record['format']!r} is not {FORMAT!r}; export the image again")
-        heads = tuple(_head(row) for row in record["heads"])
-        image = RegisterImage(str(record["model"]), {name: record["config"][name] for name in NUMERIC_FIELDS}, heads)
-        checksum = image.checksum
-        expected = record["crc32"]
+        numeric = {name: record["config"][name] for name in NUMERIC_FIELDS}
+        largest_tau = preset("small").for_head_dim(numeric["head_dim"]).tau_keep_all
+        heads = tuple(_head(row, largest_tau) for row in record["heads"])
+        image = RegisterImage(str(record["model"]), numeric, heads)
+        checksum, expected = image.checksum, record["crc32"]
+        if len({(entry.block, entry.head) for entry in heads}) < len(heads):
+            raise ValueError("a head has two entries")
     except LatteError:
         raise
     except OSError:
@@ -152,10 +236,18 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
     return image
 
 
-def _head(row: dict[str, object]) -> HeadRegisters:
+def _head(row: dict[str, Any], largest_tau: int) -> HeadRegisters:
     for name, kind in _ENTRY.items():
         if not isinstance(row[name], kind) or isinstance(row[name], bool):
             raise ValueError(f"{name} must be {kind.__name__}, not {row[name]!r}")
+    ranges = {"tau": (1, largest_tau), "scale_mantissa": (0, (1 << SCALE_MANTISSA_BITS) - 1),
+              "scale_shift": (0, SCALE_SHIFT_MAX)}
+    for name, (least, most) in ranges.items():
+        if not least <= row[name] <= most:
+            raise ValueError(f"{name} must lie between {least} and {most}, not {row[name]}")
+    for name in ("q_scale", "k_scale", "v_scale"):
+        if not (math.isfinite(row[name]) and row[name] > 0):
+            raise ValueError(f"{name} must be positive and finite, not {row[name]}")
     return HeadRegisters(
         row["block"], row["head"], HeadParameters(row["tau"], row["scale_mantissa"], row["scale_shift"]),
         Gains(row["denominator_gain"], row["mean_gain"]), row["q_scale"], row["k_scale"], row["v_scale"])

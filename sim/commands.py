@@ -11,19 +11,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
-from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
+from latte.golden.vectors import VectorSet
 from latte.sim.head_table import head_result, print_heads, print_problems
 from latte.sim.options import config_options
 from latte.sim.runner import BUILD_FOLDER, SIMULATORS, check_simulator
 from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
+from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
 
 __all__ = ["emit_command", "simulate_command"]
 
 
 @click.command("sim")
-@click.option("--vectors", "files", multiple=True, type=click.Path(path_type=pathlib.Path),
-              help="Vector file (.npz); repeatable. Default: the embedded ones.")
+@vector_options
 @click.option("--dump", type=click.Path(path_type=pathlib.Path),
               help="Write what the RTL produced for the one vector file (.npz).")
 @click.option("--sim", "simulator", default="verilator", show_default=True, metavar="NAME",
@@ -37,8 +37,8 @@ __all__ = ["emit_command", "simulate_command"]
 @click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
               type=click.Path(path_type=pathlib.Path), help="Output folder.")
 @config_options
-def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], dump: pathlib.Path | None,
-                     simulator: str, waves: bool, jobs: int, stall: str, seed: int,
+def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], registers: pathlib.Path | None,
+                     dump: pathlib.Path | None, simulator: str, waves: bool, jobs: int, stall: str, seed: int,
                      build_folder: pathlib.Path) -> None:
     """Simulate heads in RTL and compare every bit with the golden model.
 
@@ -46,7 +46,8 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], d
     with 0 only if every bit agrees and the output error is within the budget.
     """
     console = Console(width=None if Console().is_terminal else 120)
-    sets = _vector_sets(files, config)
+    image = open_registers(registers, config)
+    sets = gather_vectors(files, image, config)
     if dump is not None:
         _check_dump(dump, sets)
     check_simulator(simulator)
@@ -72,6 +73,8 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], d
     console.print(f"{sum(head.passed for head in heads)} of {total} heads agree in every bit and keep the error budget "
                   f"({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
                   f"{cycles} cycles in {time.monotonic() - compiled:.0f} s")
+    if image is not None:
+        console.print(registers_note(registers, image), soft_wrap=True)
     if waves:
         for report in reports:
             for wave in sorted(report.folder.glob("*.[fv][sc][td]")):
@@ -79,20 +82,8 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], d
     if dump is not None and all(head.output is not None for head in heads):
         write_dump(dump, sets[0], heads, config)
     write_results(build_folder / "sim.json", "sim", config, [head_result(head) for head in heads], passed,
-                  simulator=simulator, stall=stall, seed=seed)
+                  simulator=simulator, stall=stall, seed=seed, registers=image and image.checksum)
     raise SystemExit(0 if passed else 1)
-
-
-def _vector_sets(files: tuple[pathlib.Path, ...], config: AttentionConfig) -> list[VectorSet]:
-    sets = [load_vectors(path) for path in files] if files else list(embedded_vectors())
-    if not sets:
-        raise LatteError("this installation has no embedded vectors; give some with --vectors FILE.npz")
-    for i, vectors in enumerate(sets):
-        try:
-            vectors.check_fits(config)
-        except LatteError as error:
-            raise LatteError(f"{files[i]}: {error}" if files else f"embedded {vectors.model}: {error}") from None
-    return sets
 
 
 def _check_dump(dump: pathlib.Path, sets: list[VectorSet]) -> None:

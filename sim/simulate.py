@@ -12,6 +12,7 @@ from latte.golden.attention import attend, dequantize
 from latte.golden.config import AttentionConfig, ceil_div
 from latte.golden.quantizer import softmax_scale
 from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
+from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
 from latte.sim.core_run import CoreReport, run_core
 from latte.sim.program import Job, Program
@@ -102,7 +103,7 @@ def simulate(sets: list[VectorSet], model: Model, config: AttentionConfig, folde
     Parameters
     ----------
     sets
-        Each fits `config`.
+        Each fits `config`. `RegisteredVectors` are all of one register image, which is loaded as a whole.
     model
         From `latte.sim.core_run.build_core`.
     config
@@ -142,7 +143,10 @@ def _program(sets: list[VectorSet], shard: list[_HeadId], config: AttentionConfi
     parameters, jobs = {}, []
     for register, (s, h) in enumerate(shard):
         vectors = sets[s]
-        parameters[register] = vectors.parameters(h, config)
+        if isinstance(vectors, RegisteredVectors):
+            parameters, register = vectors.image.parameters(), vectors.register(h)
+        else:
+            parameters[register] = vectors.parameters(h, config)
         jobs.append(Job(register, vectors.q[h], vectors.k[h], vectors.v[h], causal=vectors.causal))
     return Program(config, parameters, jobs)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from latte.golden.config import preset
+from latte.golden.config import PRESETS, AttentionConfig, preset
 from latte.golden.errors import LatteError
 
 __all__ = ["calibrate", "evaluate_command", "export", "train"]
@@ -53,8 +53,8 @@ def _pair(text: str) -> tuple[float, float] | None:
     return denominator, mean
 
 
-def _config(checkpoint: Any, split: str) -> Any:
-    return preset("small", split=split).for_head_dim(checkpoint.head_dim)
+def _config(checkpoint: Any, split: str, build: str = "small") -> AttentionConfig:
+    return preset(build, split=split).for_head_dim(checkpoint.head_dim)
 
 
 def _check_output(path: pathlib.Path, suffix: str) -> None:
@@ -252,9 +252,11 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
 @click.command()
 @click.option("--model", required=True, help="Folder, hub name, .gguf file, or 'smollm2'.")
 @click.option("--thresholds", required=True, type=_PATH, help="With static scales, as latte calibrate writes them.")
+@click.option("--config", "build", type=click.Choice(list(PRESETS)), default="small", show_default=True,
+              help="Preset whose arithmetic the image is for.")
 @click.option("--split", type=click.Choice(["balanced", "slice"]), default="balanced", show_default=True)
 @click.option("--output", required=True, type=_PATH, help="Register image (.json).")
-def export(model: str, thresholds: pathlib.Path, split: str, output: pathlib.Path) -> None:
+def export(model: str, thresholds: pathlib.Path, build: str, split: str, output: pathlib.Path) -> None:
     """Write thresholds, gains and softmax scales as the hardware's registers hold them."""
     _check_output(output, ".json")
     from latte.golden.models.extras import require_models
@@ -270,7 +272,7 @@ def export(model: str, thresholds: pathlib.Path, split: str, output: pathlib.Pat
         raise LatteError(f"{thresholds}: no static scales, which registers need; add them with latte calibrate "
                          f"--thresholds {thresholds}")
     gains = None if learned.denominator_gain is None else (learned.denominator_gain, learned.mean_gain)
-    image = RegisterImage.encode(checkpoint.name, _config(checkpoint, split), learned.tau,
+    image = RegisterImage.encode(checkpoint.name, _config(checkpoint, split, build), learned.tau,
                                  (learned.q_scale, learned.k_scale, learned.v_scale), gains)
     save_register_image(output, image)
     click.echo(f"{output}: registers of {len(image.heads)} heads, CRC-32 {image.checksum:#010x}")

@@ -13,9 +13,10 @@ from latte.fpga.host import Board, JobRefused
 from latte.fpga.host_commands import run_command
 from latte.fpga.simulated_port import SIMULATED_BAUD, build_board, simulated_port
 from latte.fpga.verify import verify_heads
-from latte.golden.attention import HeadParameters
+from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.register_image import RegisteredVectors, RegisterImage, save_register_image
 from latte.golden.vectors import embedded_vectors, save_vectors
 from latte.sim.program import Job, Program
 
@@ -181,6 +182,40 @@ def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path,
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["pass"] and [entry["name"] for entry in record["results"]] == vectors.names()
     assert record["link"]["requests"] > 0 and record["link"]["discarded"] == 0
+
+
+def test_run_command_loads_a_register_image(model, build_folder, tmp_path, capsys):
+    """``latte run --registers``: the board holds the whole image, and each head uses its own entry."""
+    vectors = next(iter(embedded_vectors())).select([4, 1])
+    vectors = dataclasses.replace(vectors, **{name: getattr(vectors, name)[:, :12] for name in "qkv"},
+                                  block=np.array([1, 0], np.int32), head=np.array([1, 0], np.int32))
+    save_vectors(tmp_path / "short.npz", vectors)
+    scales = [np.full((2, 2), 1.1 * getattr(vectors, f"{name}_scale").max()) for name in "qkv"]
+    image = RegisterImage.encode(vectors.model, CONFIG, np.array([[0.5, 1], [1.5, 2]]), scales, None)
+    save_register_image(tmp_path / "image.json", image)
+    (tmp_path / "sim").symlink_to(build_folder / "sim")
+    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--normalizer-lanes", "2", "--registers",
+                 str(tmp_path / "image.json"), "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        run_command.main(arguments, standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert stop.value.code == 0 and "2 of 2 heads agree in every output bit" in printed
+    assert f"{image.checksum:#010x}" in printed
+    record = json.loads((tmp_path / "run.json").read_text())
+    kept = [int(attend(v.q[h], v.k[h], v.v[h], image.heads[entry].parameters, CONFIG, causal=v.causal).keep.sum())
+            for v in [RegisteredVectors.of(vectors, image)] for h, entry in enumerate((3, 0))]
+    assert [entry["kept"] for entry in record["results"]] == kept and record["registers"] == image.checksum
+
+
+def test_board_refuses_an_image_of_another_build(open_port):
+    """The driver checks numeric fields and the number of heads before it writes."""
+    board = Board(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN)
+    ones = np.ones((3, 2))
+    with pytest.raises(LatteError, match="--heads 6"):
+        board.load_image(RegisterImage.encode("m", CONFIG, ones, (ones,) * 3, None))
+    other = CONFIG.replace(split="slice")
+    with pytest.raises(LatteError, match="split"):
+        board.load_image(RegisterImage.encode("m", other, ones[:2], (ones[:2],) * 3, None))
 
 
 def test_verification_names_a_wrong_board(open_port):

@@ -1,0 +1,132 @@
+"""Register images in the simulation and on the board: what latte export writes decides the bits, or is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from latte.golden.attention import HeadParameters, attend
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.golden.pruned_mass import Gains
+from latte.golden.register_image import (
+    HeadRegisters,
+    RegisteredVectors,
+    RegisterImage,
+    load_register_image,
+    save_register_image,
+)
+from latte.golden.vectors import VectorSet, save_vectors
+from latte.sim.program import Program
+from tests.test_cli import latte, refused
+
+TINY = preset("tiny")
+
+
+@pytest.fixture
+def vectors():
+    """Return heads 2 and 0 of block 1 of a model of two heads more."""
+    rng = np.random.default_rng(4)
+    rows = {name: rng.integers(-100, 100, (2, 9, 64)).astype(np.int8) for name in "qkv"}
+    scales = {name: np.full(2, 0.02, np.float32) for name in ("q_scale", "k_scale", "v_scale")}
+    return VectorSet(**rows, **scales, tau=np.full(2, np.inf, np.float32), causal=False,
+                     block=np.ones(2, np.int32), head=np.array([2, 0], np.int32), model="made-up")
+
+
+@pytest.fixture
+def image():
+    """Return an image of 2 x 3 heads for preset tiny."""
+    shape = (2, 3)
+    scales = [np.full(shape, 0.02), np.full(shape, 0.025), np.full(shape, 0.03)]
+    return RegisterImage.encode("made-up", TINY, np.arange(1, 7).reshape(shape) / 2, scales,
+                                (np.full(shape, 1.0), np.full(shape, 0.5)))
+
+
+def test_entries_of_the_image_serve_in_units_of_its_scales(vectors, image):
+    registered = RegisteredVectors.of(vectors, image)
+    assert [registered.register(h) for h in range(2)] == [5, 3]
+    assert registered.parameters(0, TINY) == HeadParameters.encode(3.0, 0.02, 0.025, TINY)
+    np.testing.assert_array_equal(registered.q, vectors.q)
+    np.testing.assert_array_equal(registered.k, np.rint(vectors.k * 0.8))
+    np.testing.assert_allclose(registered.v * registered.v_scale[:, None, None],
+                               vectors.v * vectors.v_scale[:, None, None], atol=0.015001)
+    assert registered.tau[0] == pytest.approx(3.0, rel=0.2)
+    narrow = dataclasses.replace(vectors, q_scale=np.full(2, 0.04, np.float32))
+    assert RegisteredVectors.of(narrow, image).q.max() == 119
+    assert Program.of_vectors(registered, TINY).parameters[1] == image.heads[3].parameters
+
+
+def test_simulation_computes_with_the_image(vectors, image, tmp_path, build_folder):
+    save_vectors(tmp_path / "v.npz", vectors)
+    save_register_image(tmp_path / "image.json", image)
+    done = latte("sim", "--config", "tiny", "--vectors", "v.npz", "--registers", "image.json", "--dump", "out.npz",
+                 "--build", build_folder / "tests", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 2 heads agree" in done.stdout and "no compensation of pruned keys yet" in done.stdout
+    registered = RegisteredVectors.of(vectors, image)
+    with np.load(tmp_path / "out.npz") as dump:
+        for h in range(2):
+            trace = attend(registered.q[h], registered.k[h], registered.v[h], image.heads[(5, 3)[h]].parameters, TINY,
+                           causal=False)
+            assert 0 < trace.keep.sum() < trace.keep.size
+            np.testing.assert_array_equal(dump["keep"][h], trace.keep)
+
+
+def _damaged(record):
+    record["heads"][1]["tau"] += 1
+
+
+def _foreign(record):
+    record["format"] = "others-1"
+
+
+WRONG = {"checksum": _damaged, "format": _foreign, "q_scale": lambda record: record["heads"][0].update(q_scale=-1.0),
+         "scale_shift": lambda record: record["heads"][0].update(scale_shift=41),
+         "tau": lambda record: record["heads"][0].update(tau=0),
+         "two entries": lambda record: record["heads"][0].update(head=1),
+         "missing": lambda record: record["heads"][0].pop("tau")}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("command", [("sim",), ("run", "--port", "sim")], ids=("sim", "run"))
+def test_damaged_images(command, kind, vectors, image, tmp_path):
+    save_vectors(tmp_path / "v.npz", vectors)
+    save_register_image(tmp_path / "image.json", image)
+    record = json.loads((tmp_path / "image.json").read_text())
+    WRONG[kind](record)
+    (tmp_path / "image.json").write_text(json.dumps(record))
+    says = "'tau'" if kind == "missing" else kind
+    refused(*command, "--config", "tiny", "--vectors", "v.npz", "--registers", "image.json", folder=tmp_path, says=says)
+
+
+@pytest.mark.parametrize(("change", "options", "says"), [
+    ({}, ["--config", "small"], "exp_frac_bits"),
+    ({}, ["--config", "tiny", "--split", "slice"], "split"),
+    ({}, ["--config", "tiny", "--heads", "5"], "--heads 6"),
+    ({"model": "other"}, ["--config", "tiny"], "other"),
+    ({"head": np.array([2, 3], np.int32)}, ["--config", "tiny"], "no head 3 of block 1"),
+    ({"block": np.array([1, 2], np.int32)}, ["--config", "tiny"], "no head 0 of block 2"),
+])
+@pytest.mark.parametrize("command", [("sim",), ("run", "--port", "sim")], ids=("sim", "run"))
+def test_images_that_do_not_fit(command, change, options, says, vectors, image, tmp_path):
+    save_vectors(tmp_path / "v.npz", dataclasses.replace(vectors, **change))
+    save_register_image(tmp_path / "image.json", image)
+    refused(*command, "--vectors", "v.npz", "--registers", "image.json", *options, folder=tmp_path, says=says)
+
+
+def test_missing_image_and_model_without_embedded_vectors(image, tmp_path):
+    refused("sim", "--registers", "absent.json", folder=tmp_path, says="absent.json")
+    save_register_image(tmp_path / "image.json", image)
+    refused("sim", "--config", "tiny", "--registers", "image.json", folder=tmp_path,
+            says="no embedded vectors of made-up")
+
+
+def test_files_round_trip(image, tmp_path):
+    save_register_image(tmp_path / "image.json", image)
+    assert load_register_image(tmp_path / "image.json") == image
+    assert image.compensated and image.parameters()[4] == image.heads[4].parameters
+    plain = HeadRegisters(0, 0, image.heads[0].parameters, Gains(0, 0), 0.02, 0.02, 0.02)
+    assert not RegisterImage("made-up", image.numeric, (plain,)).compensated
+    with pytest.raises(LatteError, match="positive and finite"):
+        RegisterImage.encode("made-up", TINY, np.ones((1, 1)), (np.zeros((1, 1)),) * 3, None)

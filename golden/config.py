@@ -241,7 +241,7 @@ PRESETS: dict[str, AttentionConfig] = {
     "small_lm": AttentionConfig(name="small_lm", key_lanes=2, bus_bytes=8, survivor_fifo_depth=1024),
     # Six pairs and one survivor a cycle: 15 % kept loads compensation and P·V to 90 %.
     "base": AttentionConfig(
-        name="base", query_lanes=3, key_lanes=2, compensation_lanes=64, value_lanes=64, normalizer_lanes=4,
+        name="base", query_lanes=3, key_lanes=2, compensation_lanes=64, value_lanes=64, normalizer_lanes=8,
         bus_bytes=16, survivor_fifo_depth=1024),
     # Eight pairs to the same survivor: for 10 % kept.
     "base_lm": AttentionConfig(

@@ -9,8 +9,8 @@ from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.softmax import power_of_two
 
-__all__ = ["SHARE_FRAC_BITS", "Calibration", "denominator_exact", "denominator_exp_threshold", "denominator_offline",
-           "theta_codes", "theta_filter"]
+__all__ = ["SHARE_FRAC_BITS", "Calibration", "MassCalibration", "ThetaTables", "denominator_exact",
+           "denominator_exp_threshold", "denominator_offline", "theta_codes", "theta_filter"]
 
 SHARE_FRAC_BITS = 8
 
@@ -67,6 +67,77 @@ class Calibration:
         source = np.maximum.accumulate(seen, axis=1)
         source = np.where(source < 0, (self.count > 0).argmax(1)[:, None], source)
         return np.take_along_axis(theta, source, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ThetaTables:
+    """Everything calibrated for Top-Theta.
+
+    Parameters
+    ----------
+    theta : float64 [..., heads, lengths]
+        Thresholds on the scaled score; entry ``l - 1`` for rows of ``l`` visible keys.
+    share : float64 [..., heads]
+        What a pruned key weighs on average, over its weight at the threshold.
+    ratio : float64 [..., heads, lengths]
+        Pruned over surviving mass.
+    """
+
+    theta: np.ndarray
+    share: np.ndarray
+    ratio: np.ndarray
+
+    def share_codes(self) -> np.ndarray:
+        """Return `share` as `denominator_exp_threshold` takes it, int64."""
+        return np.floor(self.share * (1 << SHARE_FRAC_BITS) + 0.5).astype(np.int64)
+
+    def ratio_codes(self) -> np.ndarray:
+        """Return `ratio` as `denominator_offline` takes it, int64."""
+        return np.floor(self.ratio * (1 << SHARE_FRAC_BITS) + 0.5).astype(np.int64)
+
+
+class MassCalibration:
+    """Statistics of the mass that given thresholds prune.
+
+    Parameters
+    ----------
+    theta : float64 [heads, lengths]
+    """
+
+    def __init__(self, theta: np.ndarray) -> None:
+        self.theta = theta
+        self.ratios = np.zeros(theta.shape)
+        self.rows = np.zeros(theta.shape)
+        self.shares = np.zeros(len(theta))
+        self.count = np.zeros(len(theta))
+
+    def add(self, score: np.ndarray, visible: np.ndarray) -> None:
+        """Take in the scaled scores of some sequences.
+
+        Parameters
+        ----------
+        score : float [batch, heads, m, n]
+        visible : bool [m, n]
+        """
+        lengths = visible.sum(-1)
+        theta = self.theta[:, lengths - 1, None]
+        keep = theta_filter(score, visible, theta[..., 0])
+        pruned = visible & ~keep
+        # Relative to the row's largest score, so that no exponential overflows.
+        peak = np.where(visible, score, -np.inf).max(-1, keepdims=True)
+        weight = np.where(visible, np.exp(score - peak), 0)
+        pruned_mass, kept_mass = (weight * pruned).sum(-1), (weight * keep).sum(-1)
+        np.add.at(self.ratios, (slice(None), lengths - 1), (pruned_mass / kept_mass).sum(0))
+        np.add.at(self.rows, (slice(None), lengths - 1), float(len(score)))
+        at_threshold = np.exp(np.minimum(theta - peak, 0))[..., 0]
+        self.shares += (pruned_mass / at_threshold).sum((0, 2))
+        self.count += pruned.sum((0, 2, 3))
+
+    def tables(self) -> ThetaTables:
+        """Return the thresholds with share and ratio; a length that never occurred takes the next shorter one's."""
+        ratio = self.ratios / np.maximum(self.rows, 1)
+        seen = np.maximum.accumulate(np.where(self.rows > 0, np.arange(ratio.shape[1]), 0), axis=1)
+        return ThetaTables(self.theta, self.shares / np.maximum(self.count, 1), np.take_along_axis(ratio, seen, 1))
 
 
 def theta_codes(theta: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from latte.golden.pruned_mass import GAIN_FRAC_BITS, MASS_FRAC_BITS, UNIT_BITS, 
 from latte.golden.quantizer import QK_MAX
 from latte.golden.softmax import exp2_table
 
-__all__ = ["HeadCodes", "TensorTrace", "estimate_all", "finish", "score_all", "split_tensor", "threshold_keep"]
+__all__ = ["HeadCodes", "TensorTrace", "compensate", "estimate_all", "finish", "power_tensor", "score_all",
+           "split_tensor", "threshold_keep", "visible_mask"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,8 @@ class HeadCodes:
         As in `latte.golden.attention.HeadParameters`.
     denominator_gain, mean_gain
         As in `latte.golden.pruned_mass.Gains`; ``None`` runs without compensation.
+    estimate_shift
+        An estimate stands for a score of ``2**estimate_shift`` times as much: 8 with 4-bit halves.
     """
 
     tau: torch.Tensor
@@ -34,6 +37,7 @@ class HeadCodes:
     shift: torch.Tensor
     denominator_gain: torch.Tensor | None = None
     mean_gain: torch.Tensor | None = None
+    estimate_shift: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,7 @@ class TensorTrace:
     score_max, weight_sum : [batch, heads, m]
     weight : [batch, heads, m, n]
     accumulated, output : [batch, heads, m, d]
+        The output is ``None`` only between `finish` and `compensate`.
     row_mass, mass, unit : [batch, heads, m] or ``None``
     """
 
@@ -54,7 +59,7 @@ class TensorTrace:
     weight: torch.Tensor
     weight_sum: torch.Tensor
     accumulated: torch.Tensor
-    output: torch.Tensor
+    output: torch.Tensor | None
     row_mass: torch.Tensor | None = None
     mass: torch.Tensor | None = None
     unit: torch.Tensor | None = None
@@ -106,32 +111,51 @@ def finish(score: torch.Tensor, keep: torch.Tensor, v: torch.Tensor, codes: Head
     codes
         With gains, `estimate` and `row_max` are needed.
     """
-    batch, heads, m, n = score.shape
     score_max = torch.where(keep, score, -torch.inf).amax(-1)
     weight = _weights(score, score_max, keep, codes, config)
     weight_sum = weight.sum(-1).to(torch.int64)
     accumulated = (weight.double() @ v.double()).to(torch.int64)
     score_max = score_max.to(torch.int64)
+    trace = TensorTrace(keep, score_max, weight, weight_sum, accumulated, None)
     if codes.denominator_gain is None:
-        return TensorTrace(keep, score_max, weight, weight_sum, accumulated,
-                           _normalize(accumulated, weight_sum, config))
+        return dataclasses.replace(trace, output=_normalize(accumulated, weight_sum, config))
     row_mass = _row_mass(estimate, row_max, keep, codes, config)
     mass = _rescale(row_mass, row_max.to(torch.int64), score_max, codes, config)
+    return dataclasses.replace(compensate(trace, mass, v, codes, config, causal=causal), row_mass=row_mass)
+
+
+def compensate(trace: TensorTrace, mass: torch.Tensor, v: torch.Tensor, codes: HeadCodes, config: AttentionConfig, *,
+               causal: bool) -> TensorTrace:
+    """Return a trace with pruned mass given back to its denominator and, on mean(V), to its output.
+
+    Parameters
+    ----------
+    trace
+        Of the survivors; its output is not needed.
+    mass : int64 [batch, heads, m]
+        Relative to the largest surviving score, in weight steps.
+    v : float32 [batch, heads, n, d]
+    codes
+        With gains.
+    """
+    m, n = trace.keep.shape[-2:]
     keys = torch.arange(n - m + 1, n + 1, device=v.device) if causal else torch.full((m,), n, device=v.device)
     value_sum = v.to(torch.int64).cumsum(-2)[..., keys - 1, :]
     unit = _unit_weight(_gain(mass, codes.mean_gain), keys, config)
-    accumulated += (unit[..., None] * value_sum + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS
-    weight_sum += _gain(mass, codes.denominator_gain)
-    return TensorTrace(keep, score_max, weight, weight_sum, accumulated, _normalize(accumulated, weight_sum, config),
-                       row_mass, mass, unit)
+    accumulated = trace.accumulated + (
+        (unit[..., None] * value_sum + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)
+    weight_sum = trace.weight_sum + _gain(mass, codes.denominator_gain)
+    return dataclasses.replace(trace, weight_sum=weight_sum, accumulated=accumulated, mass=mass, unit=unit,
+                               output=_normalize(accumulated, weight_sum, config))
 
 
 def _table(config: AttentionConfig, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(exp2_table(config.weight_bits, config.exp_frac_bits)).to(device)
 
 
-def _power(delta: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor, config: AttentionConfig,
-           more_bits: int = 0) -> torch.Tensor:
+def power_tensor(delta: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tensor, config: AttentionConfig,
+                 more_bits: int = 0) -> torch.Tensor:
+    """Return weights as `latte.golden.softmax.power_of_two` does, int64, of `delta` below a row's largest score."""
     exponent = (delta * mantissa + ((1 << shift) >> 1)) >> shift
     octaves = (exponent >> config.exp_frac_bits).clamp_(max=config.weight_bits + 1 + more_bits)
     entry = _table(config, delta.device)[exponent & ((1 << config.exp_frac_bits) - 1)] << more_bits
@@ -147,7 +171,7 @@ def _weights(score: torch.Tensor, score_max: torch.Tensor, keep: torch.Tensor, c
     head = row // m
     mantissa, shift = (code.expand(batch, heads).flatten()[head] for code in (codes.mantissa, codes.shift))
     weight = torch.zeros(score.numel(), dtype=torch.float32, device=score.device)
-    weight[survivors] = _power(delta, mantissa, shift, config).float()
+    weight[survivors] = power_tensor(delta, mantissa, shift, config).float()
     return weight.view_as(score)
 
 
@@ -156,9 +180,15 @@ def _row_mass(estimate: torch.Tensor, row_max: torch.Tensor, keep: torch.Tensor,
     batch, heads, m, n = estimate.shape
     gap = row_max[..., None] - estimate
     largest = int(torch.where(gap.isinf(), 0, gap).amax()) + 1
-    steps = torch.arange(largest, device=gap.device) << 8
     mantissa, shift = (code.expand(batch, heads).reshape(-1, 1) for code in (codes.mantissa, codes.shift))
-    table = torch.nn.functional.pad(_power(steps, mantissa, shift, config, MASS_FRAC_BITS).to(torch.int32), (0, 1))
+    if largest > m * n:  # a fine estimate has more gaps than there are pairs: no table
+        pruned = (~keep & gap.isfinite()).view(batch * heads, m * n)
+        delta = gap.view(batch * heads, m * n).masked_fill(~pruned, 0).to(torch.int64) << codes.estimate_shift
+        weights = power_tensor(delta, mantissa, shift, config, MASS_FRAC_BITS) * pruned
+        return weights.view(batch, heads, m, n).sum(-1)
+    steps = torch.arange(largest, device=gap.device) << codes.estimate_shift
+    table = torch.nn.functional.pad(
+        power_tensor(steps, mantissa, shift, config, MASS_FRAC_BITS).to(torch.int32), (0, 1))
     index = gap.clamp_(max=largest).masked_fill_(keep, largest).to(torch.int32).view(batch * heads, m * n)
     index += torch.arange(0, table.numel(), largest + 1, device=gap.device, dtype=torch.int32)[:, None]
     weights = table.flatten().index_select(0, index.flatten())
@@ -168,7 +198,7 @@ def _row_mass(estimate: torch.Tensor, row_max: torch.Tensor, keep: torch.Tensor,
 def _rescale(row_mass: torch.Tensor, row_max: torch.Tensor, score_max: torch.Tensor, codes: HeadCodes,
              config: AttentionConfig) -> torch.Tensor:
     mantissa, shift = codes.mantissa[..., None], codes.shift[..., None]
-    exponent = ((score_max - 256 * row_max) * mantissa + ((1 << shift) >> 1)) >> shift
+    exponent = ((score_max - (row_max << codes.estimate_shift)) * mantissa + ((1 << shift) >> 1)) >> shift
     entry = _table(config, row_mass.device)[exponent & ((1 << config.exp_frac_bits) - 1)]
     octaves = (exponent >> config.exp_frac_bits).clamp(-config.sum_bits, config.sum_bits)
     drop = MASS_FRAC_BITS + config.weight_bits + octaves

@@ -75,11 +75,12 @@ def _check_share(name: str, value: float) -> None:
 @click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
 @click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
 @click.option("--thresholds", "start", type=_PATH, help="Keep these thresholds and gains; only add static scales.")
-@click.option("--quantile", default=1.0, show_default=True, help="Of the sequences' largest elements: static scales.")
+@click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
+              "elements. [default: least squared error]")
 @click.option("--output", required=True, type=_PATH, help="Thresholds with static scales (.npz).")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
               split: str, target: float, mode: str, gain: str, deviations: float, start: pathlib.Path | None,
-              quantile: float, output: pathlib.Path) -> None:
+              quantile: float | None, output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     _check_share("--target", target)
     _check_output(output, ".npz")
@@ -96,18 +97,19 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
     dataset = load_dataset(checkpoint, data, part=part, tokens=tokens or 1024, skip_unreadable=skip_unreadable)
     dataset = dataset.first(items or (4 if checkpoint.causal else 32))
     batch = 1 if checkpoint.causal else 8
+    config = _config(checkpoint, split)
     with _progress("calibrating") as update:
         if mode == "top-theta":
-            theta = top_theta_tables(checkpoint, dataset, 1 - target, deviations=deviations, batch=batch,
-                                     on_batch=lambda: update(advance=batch))
-            save_theta(output, theta, checkpoint.name)
-            click.echo(f"{output}: Top-Theta thresholds of {theta.shape[0]} x {theta.shape[1]} heads")
+            tables = top_theta_tables(checkpoint, dataset, 1 - target, deviations=deviations, batch=batch,
+                                      on_batch=lambda: update(advance=batch))
+            save_theta(output, tables, checkpoint.name)
+            click.echo(f"{output}: Top-Theta thresholds of {tables.theta.shape[0]} x {tables.theta.shape[1]} heads")
             return
-        thresholds = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
-                      starting_thresholds(checkpoint, dataset, target, _config(checkpoint, split), mode=mode,
-                                          gain=gains, batch=batch, on_batch=lambda: update(advance=batch)))
-        scales = static_scales(checkpoint, dataset, quantile=quantile, batch=batch,
+        scales = static_scales(checkpoint, dataset, config, quantile=quantile, batch=batch,
                                on_batch=lambda: update(advance=batch))
+        thresholds = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
+                      starting_thresholds(checkpoint, dataset, target, config, mode=mode, gain=gains, scales=scales,
+                                          batch=batch, on_batch=lambda: update(advance=batch)))
     save_thresholds(output, dataclasses.replace(thresholds, **scales), checkpoint.name,
                     {"command": "calibrate", "mode": mode, "target": target, "items": len(dataset), "split": split})
     click.echo(f"{output}: thresholds and static scales of {checkpoint.blocks} x {checkpoint.heads} heads, "
@@ -117,20 +119,22 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
 @click.command()
 @_model_options
 @click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
-@click.option("--steps", default=120, show_default=True)
+@click.option("--steps", default=240, show_default=True)
 @click.option("--batch", type=click.IntRange(1), help="Items of a step. [default: 16 images, 1 text window]")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss.")
 @click.option("--beta", default=50.0, show_default=True, help="Weight of the pruning loss.")
 @click.option("--kappa", default=1.0, show_default=True, help="Weight of the distillation loss.")
 @click.option("--gain", default="1,1", show_default=True, help="Gains to start from: denominator,mean or 'none'.")
-@click.option("--start", type=_PATH, help="Thresholds to start from. [default: one for all heads]")
+@click.option("--scales", type=click.Choice(["static", "dynamic"]), default="static", show_default=True,
+              help="Quantise with scales calibrated on the training data, as latte export needs them, or per sequence.")
+@click.option("--start", type=_PATH, help="Thresholds to start from, with their scales. [default: one for all heads]")
 @click.option("--restart", is_flag=True, help="Ignore the checkpoint of a run that was cut off.")
 @click.option("--device", default="auto", show_default=True, help="'auto' takes a GPU if there is one.")
 @click.option("--output", required=True, type=_PATH, help="Trained thresholds (.npz); curves and checkpoint beside it.")
 def train(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool, split: str,
           target: float, steps: int, batch: int | None, seed: int, alpha: float, beta: float, kappa: float, gain: str,
-          start: pathlib.Path | None, restart: bool, device: str, output: pathlib.Path) -> None:
+          scales: str, start: pathlib.Path | None, restart: bool, device: str, output: pathlib.Path) -> None:
     """Train one threshold and two gains per head; the model's weights stay as they are."""
     _check_share("--target", target)
     _check_output(output, ".npz")
@@ -141,7 +145,7 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     import torch
 
     from latte.golden.models.checkpoint import load_checkpoint
-    from latte.golden.train.calibrate import starting_thresholds
+    from latte.golden.train.calibrate import starting_thresholds, static_scales
     from latte.golden.train.data import load_dataset
     from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
     from latte.golden.train.trainer import Recipe, Trainer, fit_to_target
@@ -156,9 +160,14 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     passes, fitted = (1, 4) if checkpoint.causal else (8, 64)
     torch.manual_seed(seed)
     resumed = output.with_suffix(".checkpoint.npz")
-    with _progress("finding the starting thresholds") as update:
-        first = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
-                 starting_thresholds(checkpoint, dataset.first(fitted // 2), target, config, gain=gains, batch=passes))
+    with _progress("finding scales and starting thresholds") as update:
+        if start:
+            first = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+        else:
+            found = (static_scales(checkpoint, dataset.first(fitted), config, batch=passes)
+                     if scales == "static" else None)
+            first = starting_thresholds(checkpoint, dataset.first(fitted // 2), target, config, gain=gains,
+                                        scales=found, batch=passes)
         trainer = Trainer(checkpoint, dataset, first, recipe, config)
         if resumed.exists() and not restart:
             restore_trainer(resumed, trainer)
@@ -184,8 +193,9 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
 @click.command("eval")
 @_model_options
 @click.option("--method", "methods", multiple=True,
-              help="Beside float and dense, which are always measured: latte, latte-exact, latte-bits:2|3|4|8, "
-                   "top-k:KEEP, top-theta:FILE, energon:A2,A4, elsa:T, a3:M,MARGIN. Repeatable. [default: latte]")
+              help="Beside float and dense, which are always measured: latte, latte-slice, latte-exact, "
+                   "latte-bits:2|3|8, top-k:KEEP, top-theta[-exact|-exp|-offline]:FILE, energon:A2,A4, elsa:T, "
+                   "a3:M,MARGIN. Repeatable. [default: latte]")
 @click.option("--thresholds", type=_PATH, multiple=True, help="For the latte methods. Repeatable.")
 @click.option("--tau", type=float, help="One threshold for all heads, instead of a file.")
 @click.option("--gain", default="1,1", show_default=True, help="With --tau: denominator,mean or 'none'.")
@@ -230,7 +240,8 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
             runs += [(f"{method}[{name}]", method, entry) for name, entry in sets.items()]
         elif method not in ("float", "dense"):
             name, _, argument = method.partition(":")
-            runs.append((f"{name}:{pathlib.Path(argument).stem}" if name == "top-theta" else method, method, None))
+            runs.append((f"{name}:{pathlib.Path(argument).stem}" if name.startswith("top-theta") else method, method,
+                         None))
     common = {"model": model, "data": data, "part": part, "tokens": tokens or 1024, "items": items, "split": split,
               "skip_unreadable": skip_unreadable, "chunk": chunk or (1 if checkpoint.causal else 10)}
     measured: dict[str, dict[str, Any]] = {}

@@ -1,10 +1,6 @@
 """Every way to run a model's attention that is compared, by name, as a handler for the hook."""
 
 import dataclasses
-import math
-
-import numpy as np
-import torch
 
 from latte.golden.bit_operations import CROSS_BITOPS, DENSE_BITOPS, ESTIMATE_BITOPS, VALUE_BITOPS
 from latte.golden.config import AttentionConfig
@@ -14,63 +10,25 @@ from latte.golden.filters import (
     Dense,
     Elsa,
     Energon,
-    FilterInput,
     KeyFilter,
-    Latte,
-    LatteExactProduct,
     TopK,
     TopTheta,
 )
+from latte.golden.filters.base import EXACT_BITOPS
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.exact import HeadCodes, finish, score_all, split_tensor, visible_mask
-from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds, quantize_tensor, scale_codes
+from latte.golden.models.coarse import CoarseAttention
+from latte.golden.models.filtered import TOP_THETA_MODES, FilterAttention, TopThetaAttention
+from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds
 from latte.golden.models.hook import Handler, float_attention
 from latte.golden.pruned_mass import UNIT_BITS
-from latte.golden.quantizer import QK_MAX, V_MAX
 from latte.golden.train.state import load_theta
 
-__all__ = ["FilterAttention", "Measured", "build_method", "parse_filter"]
+__all__ = ["Measured", "build_method", "parse_filter"]
 
 VALUE_SUM_BITS = 18
-
-
-class FilterAttention:
-    """Attention handler with a golden `KeyFilter`, then the integer softmax and P·V of the accelerator.
-
-    Parameters
-    ----------
-    key_filter
-    config
-    counter
-        Receives pairs and, in `work`, the filter's bit operations.
-    """
-
-    def __init__(self, key_filter: KeyFilter, config: AttentionConfig, counter: PairCounter) -> None:
-        self.key_filter, self.config, self.counter = key_filter, config, counter
-        self.work = 0
-
-    def __call__(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
-        """Return the dequantised output [batch, heads, m, d]."""
-        (q_code, q_scale), (k_code, k_scale) = quantize_tensor(q, QK_MAX), quantize_tensor(k, QK_MAX)
-        v_code, v_scale = quantize_tensor(v, V_MAX)
-        step = q_scale * k_scale / math.sqrt(self.config.head_dim)
-        m, n = q.shape[-2], k.shape[-2]
-        visible = visible_mask(m, n, causal, q.device)
-        visible = np.ones((m, n), bool) if visible is None else visible.cpu().numpy()
-        keep, work = self.key_filter.select(FilterInput(
-            q_code.cpu().numpy().astype(np.int8), k_code.cpu().numpy().astype(np.int8), visible, step.cpu().numpy(),
-            block))
-        keep = torch.from_numpy(np.ascontiguousarray(keep)).to(q.device)
-        self.work += work
-        if self.key_filter.reuses_estimate:
-            score = score_all(split_tensor(q_code, self.config.split), split_tensor(k_code, self.config.split))
-        else:
-            score = q_code @ k_code.transpose(-1, -2)
-        mantissa, shift = scale_codes(step * math.log2(math.e), self.config)
-        trace = finish(score, keep, v_code, HeadCodes(torch.zeros_like(mantissa), mantissa, shift), self.config,
-                       causal=causal)
-        self.counter.observe(block, keep, score, step, causal)
-        return (trace.output.double() * (v_scale / (1 << self.config.fraction_bits))[..., None, None]).to(q.dtype)
+_ESTIMATE_BITS = {"latte-exact": 4, "latte-bits:2": 2, "latte-bits:3": 3, "latte-bits:8": 8}
+LATTE_METHODS = ("latte", "latte-slice", *_ESTIMATE_BITS)
+"""Methods that take thresholds."""
 
 
 @dataclasses.dataclass
@@ -96,23 +54,27 @@ class Measured:
             Query rows of all heads and blocks: each pays for one virtual survivor where there is compensation.
         """
         visible, kept = int(self.counter.visible.sum()), int(self.counter.kept.sum())
+        virtual = head_dim * UNIT_BITS * VALUE_SUM_BITS * rows
         if isinstance(self.handler, FilterAttention):
-            return self.handler.work + self.handler.key_filter.survivor_bitops() * head_dim * kept
-        work = head_dim * (ESTIMATE_BITOPS * visible + (CROSS_BITOPS + VALUE_BITOPS) * kept)
-        if self.handler.thresholds.denominator_gain is not None:
-            work += head_dim * UNIT_BITS * VALUE_SUM_BITS * rows
-        return work
+            work = self.handler.work + self.handler.key_filter.survivor_bitops() * head_dim * kept
+            return work + (virtual if isinstance(self.handler, TopThetaAttention) else 0)
+        estimate, survivor = ESTIMATE_BITOPS, CROSS_BITOPS + VALUE_BITOPS
+        if isinstance(self.handler, CoarseAttention):
+            estimate = self.handler.bits**2
+            # A 4-bit estimate with exact products is the paper's comparison: nothing is reused.
+            survivor = EXACT_BITOPS - (0 if self.handler.bits == 4 else estimate) + VALUE_BITOPS
+        compensated = self.handler.thresholds.denominator_gain is not None
+        return head_dim * (estimate * visible + survivor * kept) + (virtual if compensated else 0)
 
     def dense_bit_operations(self, head_dim: int) -> int:
         """Return what dense 8-bit attention would take on the visible pairs."""
         return DENSE_BITOPS * head_dim * int(self.counter.visible.sum())
 
 
-def parse_filter(text: str, thresholds: Thresholds | None, split: str) -> KeyFilter:
+def parse_filter(text: str) -> KeyFilter:
     """Return the filter of ``name`` or ``name:number[,number]``.
 
-    ``dense``, ``top-k:KEEP``, ``energon:ALPHA2,ALPHA4``, ``elsa:THRESHOLD``, ``a3:ITERATIONS,MARGIN``,
-    ``latte-exact`` and ``latte-bits:BITS`` (the last two with the thresholds given).
+    ``dense``, ``top-k:KEEP``, ``energon:ALPHA2,ALPHA4``, ``elsa:THRESHOLD`` and ``a3:ITERATIONS,MARGIN``.
 
     Raises
     ------
@@ -132,31 +94,44 @@ def parse_filter(text: str, thresholds: Thresholds | None, split: str) -> KeyFil
             return Elsa(values[0])
         if name == "a3" and len(values) == 2 and values[0] > 0:
             return A3(*values)
-        if name == "latte-exact" and not values and thresholds is not None:
-            return LatteExactProduct(thresholds.tau, split=split)
-        if name == "latte-bits" and len(values) == 1 and values[0] in (2, 3, 4, 8) and thresholds is not None:
-            return Latte(thresholds.tau, bits=int(values[0]), split=split)
     except ValueError:
         pass
-    raise LatteError(f"method {text!r} is not understood; methods are float, dense, latte, latte-exact, "
-                     "latte-bits:2|3|4|8 (these with thresholds), top-k:KEEP, energon:ALPHA2,ALPHA4, elsa:THRESHOLD, "
-                     "a3:ITERATIONS,MARGIN and top-theta:FILE")
+    raise LatteError(f"method {text!r} is not understood; methods are float, dense, {', '.join(LATTE_METHODS)} (these "
+                     "with thresholds), top-k:KEEP, energon:ALPHA2,ALPHA4, elsa:THRESHOLD, a3:ITERATIONS,MARGIN, "
+                     f"top-theta:FILE and {', '.join(f'top-theta-{mode}:FILE' for mode in TOP_THETA_MODES)}")
 
 
 def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoint, config: AttentionConfig) -> Measured:
     """Return the handler of a method's name.
 
-    ``float``, ``latte`` (the exact accelerator, with compensation if the thresholds have gains),
-    ``top-theta:FILE`` (tables from ``latte calibrate --mode top-theta``), or one of `parse_filter`.
+    Parameters
+    ----------
+    text
+        ``float``; one of `LATTE_METHODS`, compensated if the thresholds have gains: the exact accelerator, with the
+        sliced split, with exact products for its survivors (the paper's Figure 5), or with an estimate of other width;
+        ``top-theta:FILE`` (tables from ``latte calibrate --mode top-theta``, nothing restored) and
+        ``top-theta-exact``, ``-exp``, ``-offline`` (compensated); or one of `parse_filter`.
+
+    Raises
+    ------
+    LatteError
+        The name is not understood, or lacks its thresholds.
     """
     if text == "float":
         return Measured(lambda _, *operands: float_attention(*operands), None)
     counter = PairCounter(checkpoint.blocks, checkpoint.heads)
-    if text.startswith("top-theta:"):
-        theta = load_theta(text.partition(":")[2], checkpoint.name, checkpoint.blocks, checkpoint.heads)
-        return Measured(FilterAttention(TopTheta(theta), config, counter), counter)
-    if text == "latte":
-        if thresholds is None:
-            raise LatteError("method 'latte' needs thresholds: give --thresholds FILE or --tau NUMBER")
-        return Measured(HardwareAttention(thresholds, config, counter), counter)
-    return Measured(FilterAttention(parse_filter(text, thresholds, config.split), config, counter), counter)
+    name, _, path = text.partition(":")
+    if name.startswith("top-theta") and path and name.removeprefix("top-theta-") in ("top-theta", *TOP_THETA_MODES):
+        tables = load_theta(path, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+        handler = (FilterAttention(TopTheta(tables.theta), config, counter) if name == "top-theta" else
+                   TopThetaAttention(tables, name.removeprefix("top-theta-"), config, counter))
+        return Measured(handler, counter)
+    if text not in LATTE_METHODS:
+        return Measured(FilterAttention(parse_filter(text), config, counter), counter)
+    if thresholds is None:
+        raise LatteError(f"method {text!r} needs thresholds: give --thresholds FILE or --tau NUMBER")
+    if text in _ESTIMATE_BITS:
+        return Measured(CoarseAttention(thresholds, config, _ESTIMATE_BITS[text], counter), counter)
+    if text == "latte-slice":
+        config = config.replace(split="slice")
+    return Measured(HardwareAttention(thresholds, config, counter), counter)

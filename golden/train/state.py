@@ -1,5 +1,6 @@
 """Files of a threshold run: the thresholds a model ends with, and the state from which training resumes."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 from latte.golden.errors import LatteError
 from latte.golden.models.hardware import Thresholds
+from latte.golden.top_theta import ThetaTables
 from latte.golden.train.trainer import Trainer
 
 __all__ = ["load_theta", "load_thresholds", "restore_trainer", "save_theta", "save_thresholds", "save_trainer"]
@@ -72,13 +74,13 @@ def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: in
     return Thresholds(**{name: data[name] for name in _FIELDS if name in data})
 
 
-def save_theta(path: str | pathlib.Path, theta: np.ndarray, model: str) -> None:
-    """Write Top-Theta's tables, float64 [blocks, heads, lengths]."""
-    _write(pathlib.Path(path), {"kind": np.str_("top-theta"), "model": np.str_(model), "theta": theta})
+def save_theta(path: str | pathlib.Path, tables: ThetaTables, model: str) -> None:
+    """Write Top-Theta's tables of a model, [blocks, heads(, lengths)] each."""
+    _write(pathlib.Path(path), {"kind": np.str_("top-theta"), "model": np.str_(model), **dataclasses.asdict(tables)})
 
 
-def load_theta(path: str | pathlib.Path, model: str, blocks: int, heads: int) -> np.ndarray:
-    """Read Top-Theta's tables of a model.
+def load_theta(path: str | pathlib.Path, model: str, blocks: int, heads: int) -> ThetaTables:
+    """Read Top-Theta's tables.
 
     Raises
     ------
@@ -86,9 +88,12 @@ def load_theta(path: str | pathlib.Path, model: str, blocks: int, heads: int) ->
         The file cannot be read, or belongs to another model.
     """
     data = _read(path, "top-theta")
+    missing = [field.name for field in dataclasses.fields(ThetaTables) if field.name not in data]
+    if missing:
+        raise LatteError(f"{path}: the table {missing[0]!r} is missing; calibrate again with --mode top-theta")
     if str(data["model"]) != model or data["theta"].shape[:2] != (blocks, heads):
         raise LatteError(f"{path}: Top-Theta thresholds of {data['model']}, not of {model}")
-    return data["theta"]
+    return ThetaTables(*(data[field.name] for field in dataclasses.fields(ThetaTables)))
 
 
 def save_trainer(path: str | pathlib.Path, trainer: Trainer) -> None:
@@ -100,7 +105,7 @@ def save_trainer(path: str | pathlib.Path, trainer: Trainer) -> None:
     _write(pathlib.Path(path), arrays | {
         "kind": np.str_("checkpoint"), "model": np.str_(trainer.checkpoint.name),
         "run": np.str_(json.dumps(trainer.fingerprint())), "step": np.int64(trainer.step),
-        "history": np.str_(json.dumps(trainer.history))})
+        "average": np.float64(trainer.average), "history": np.str_(json.dumps(trainer.history))})
 
 
 def restore_trainer(path: str | pathlib.Path, trainer: Trainer) -> None:
@@ -131,4 +136,5 @@ def restore_trainer(path: str | pathlib.Path, trainer: Trainer) -> None:
             state["state"].setdefault(int(index), {})[name] = torch.from_numpy(data[key])
     trainer.optimizer.load_state_dict(state)
     trainer.step = int(data["step"])
+    trainer.average = float(data["average"])
     trainer.history = json.loads(str(data["history"]))

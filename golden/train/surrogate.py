@@ -6,14 +6,15 @@ gradients pass them straight through. Two roundings are left out: of the weights
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from latte.golden.config import AttentionConfig
-from latte.golden.models.exact import estimate_all, score_all, split_tensor
-from latte.golden.models.hardware import Thresholds, quantize_tensor
+from latte.golden.models.exact import split_tensor, visible_mask
+from latte.golden.models.hardware import Thresholds, quantize_tensor, row_chunks
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
 from latte.golden.quantizer import QK_MAX, V_MAX
 
@@ -21,6 +22,7 @@ __all__ = ["SoftAttention"]
 
 LARGEST_GAIN = GAIN_MAX / (1 << GAIN_FRAC_BITS)
 SMALLEST_TAU = 0.02
+_SCALES = ("q_scale", "k_scale", "v_scale")
 
 
 class SoftAttention(nn.Module):
@@ -29,7 +31,7 @@ class SoftAttention(nn.Module):
     Parameters
     ----------
     thresholds
-        Where training starts; gains of ``None`` stay 0 and are not trained.
+        Where training starts; gains of ``None`` stay 0 and are not trained. Static scales are used, and stay.
     config
         Split of the halves.
 
@@ -50,6 +52,7 @@ class SoftAttention(nn.Module):
         self.tau = nn.Parameter(torch.tensor(thresholds.tau, dtype=torch.float32))
         self.denominator_gain = nn.Parameter(torch.tensor(denominator, dtype=torch.float32), compensated)
         self.mean_share = nn.Parameter(torch.tensor(share, dtype=torch.float32), compensated)
+        self.scales = {name: getattr(thresholds, name) for name in _SCALES}
         self.config = config
         self.temperature = 0.3
         self._kept: list[torch.Tensor] = []
@@ -59,7 +62,8 @@ class SoftAttention(nn.Module):
         """Return the present values; without compensation both gains are ``None``."""
         tau, gain, share = (parameter.detach().double().cpu().numpy()
                             for parameter in (self.tau, self.denominator_gain, self.mean_share))
-        return Thresholds(tau, gain, gain * share) if self.denominator_gain.requires_grad else Thresholds(tau)
+        gains = (gain, gain * share) if self.denominator_gain.requires_grad else (None, None)
+        return Thresholds(tau, *gains, **self.scales)
 
     def take_pruned(self) -> torch.Tensor:
         """Return the soft share of pruned pairs since the last call, differentiable."""
@@ -76,37 +80,98 @@ class SoftAttention(nn.Module):
 
     def forward(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the output [batch, heads, m, d], differentiable in thresholds, gains and operands."""
-        unit = 1 / math.sqrt(q.shape[-1])
         with torch.no_grad():
-            q_code, q_scale = quantize_tensor(q, QK_MAX)
-            k_code, k_scale = quantize_tensor(k, QK_MAX)
-            v_code, v_scale = quantize_tensor(v, V_MAX)
-            q_halves, k_halves = split_tensor(q_code, self.config.split), split_tensor(k_code, self.config.split)
-            step = (q_scale * k_scale * unit).float()[..., None, None]
-            estimate = estimate_all(q_halves[0], k_halves[0], causal).mul_(256 * step)
-            gap = estimate.amax(-1, keepdim=True) - estimate
-            score_code = score_all(q_halves, k_halves).mul_(step)
-            visible = torch.isfinite(estimate)
-            base = torch.where(visible, torch.maximum(score_code, estimate), -torch.inf).amax(-1, keepdim=True)
-            v_error = v_code * v_scale.float()[..., None, None] - v
-        exact = (q @ k.transpose(-1, -2)) * unit
-        straight = exact - exact.detach()
-        soft = torch.sigmoid((self.tau[block][:, None, None] - gap) / self.temperature)
-        self._kept.append(soft.sum())
-        self._visible += int(visible.sum())
-        kept = soft * torch.exp((score_code - base).masked_fill_(~visible, -torch.inf) + straight)
+            scales = [None if self.scales[name] is None else
+                      torch.from_numpy(self.scales[name][block])[None].to(q.device) for name in _SCALES]
+            q_code, q_scale = quantize_tensor(q, QK_MAX, scales[0])
+            k_code, k_scale = quantize_tensor(k, QK_MAX, scales[1])
+            v_code, v_scale = quantize_tensor(v, V_MAX, scales[2])
+            step = (q_scale * k_scale / math.sqrt(q.shape[-1]))[..., None, None].to(q.dtype)
+            (q_high, q_low), (k_high, k_low) = (split_tensor(code.to(q.dtype), self.config.split)
+                                                for code in (q_code, k_code))
+            q_steps = torch.cat([16 * step * q_high, step * q_low], -1)
+            v_error = v_code * v_scale.to(q.dtype)[..., None, None] - v
         v = v + v_error
-        weighted, total = kept @ v, kept.sum(-1, keepdim=True)
-        if self.denominator_gain.requires_grad:
-            mass = ((1 - soft) * torch.exp(estimate - base + straight)).sum(-1, keepdim=True)
-            mass = mass * self.denominator_gain[block][:, None, None]
-            total = total + mass
-            weighted = weighted + mass * self.mean_share[block][:, None, None] * _visible_mean(v, q.shape[-2], causal)
-        return weighted / total
+        outputs = []
+        for rows, keys in row_chunks(q.shape[-2], k.shape[-2], causal):
+            codes = q_steps[..., rows, :], k_high[..., :keys, :], k_low[..., :keys, :]
+            output, kept = _SoftRows.apply(
+                q[..., rows, :], k[..., :keys, :], v[..., :keys, :], self.tau[block], self.denominator_gain[block],
+                self.mean_share[block], codes, self.temperature, causal)
+            outputs.append(output)
+            self._kept.append(kept)
+        m, n = q.shape[-2], k.shape[-2]
+        self._visible += q.shape[0] * q.shape[1] * (m * (n - m) + m * (m + 1) // 2 if causal else m * n)
+        return torch.cat(outputs, -2)
+
+
+class _SoftRows(torch.autograd.Function):
+    """Soft attention of some rows, with its gradient written out: half the passes over memory of the recorded one.
+
+    With the soft filter ``s = sigmoid((tau - gap) / temperature)``, ``p = s * exp(score)`` and
+    ``u = (1 - s) * exp(estimate)``, the output is ``(p @ v + g * share * M * mean) / (sum p + g * M)``, ``M = sum u``.
+    Scores and estimates have the gradient of ``q . k / sqrt(d)``; the distance to the threshold only that of ``tau``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tau: torch.Tensor, gain: torch.Tensor,
+                share: torch.Tensor, codes: tuple[torch.Tensor, ...], temperature: float, causal: bool
+                ) -> tuple[torch.Tensor, torch.Tensor]:
+        q_steps, k_high, k_low = codes
+        d = q.shape[-1]
+        estimate = (16 * q_steps[..., :d]) @ k_high.transpose(-1, -2)
+        score = q_steps @ torch.cat([16 * k_high + k_low, 16 * k_high], -1).transpose(-1, -2)
+        visible = visible_mask(q.shape[-2], k.shape[-2], causal, q.device)
+        if visible is not None:
+            estimate.masked_fill_(~visible, -torch.inf)
+            score.masked_fill_(~visible, -torch.inf)
+        peak = estimate.amax(-1, keepdim=True)
+        base = torch.maximum(peak, score.amax(-1, keepdim=True))
+        soft = (estimate - (peak - tau[:, None, None])).div_(temperature).sigmoid_()
+        kept = score.sub_(base).exp_().mul_(soft)
+        mass = estimate.sub_(base).exp_()
+        mass.addcmul_(mass, soft, value=-1)
+        mean = _visible_mean(v, q.shape[-2], causal)
+        gain, share = gain[:, None, None], share[:, None, None]
+        row_mass = mass.sum(-1, keepdim=True)
+        total = kept.sum(-1, keepdim=True) + gain * row_mass
+        output = (kept @ v + gain * share * row_mass * mean) / total
+        ctx.save_for_backward(q, k, v, gain, share, soft, kept, mass, row_mass, total, mean, output)
+        ctx.temperature, ctx.causal = temperature, causal
+        return output, soft.sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor, grad_kept: torch.Tensor) -> tuple[Any, ...]:
+        q, k, v, gain, share, soft, kept, mass, row_mass, total, mean, output = ctx.saved_tensors
+        grad = grad / total
+        of_total = -(grad * output).sum(-1, keepdim=True)
+        of_mean = (grad * mean).sum(-1, keepdim=True)
+        of_mass = share * of_mean + of_total
+        of_score = (grad @ v.transpose(-1, -2)).add_(of_total).mul_(kept)
+        masses = mass * (gain * of_mass)
+        both = of_score + masses
+        # With s' = s (1 - s) / temperature: kept' = kept (1 - s) / temperature, mass' = -mass s / temperature.
+        of_tau = (of_score.sum((0, 2, 3)) - (both * soft).sum((0, 2, 3))
+                  + grad_kept * (soft - soft * soft).sum((0, 2, 3))) / ctx.temperature
+        both.mul_(1 / math.sqrt(q.shape[-1]))
+        of_v = kept.transpose(-1, -2) @ grad + _spread_mean(grad * (gain * share * row_mass), v.shape[-2], ctx.causal)
+        return (both @ k, both.transpose(-1, -2) @ q, of_v, of_tau, (row_mass * of_mass).sum((0, 2, 3)),
+                (gain * row_mass * of_mean).sum((0, 2, 3)), None, None, None)
 
 
 def _visible_mean(v: torch.Tensor, m: int, causal: bool) -> torch.Tensor:
+    """Return the mean of the values that each of the last `m` rows sees, [batch, heads, m or 1, d]."""
     if not causal:
         return v.mean(-2, keepdim=True)
     n = v.shape[-2]
     return (v.cumsum(-2) / torch.arange(1, n + 1, device=v.device)[:, None])[..., n - m:, :]
+
+
+def _spread_mean(grad: torch.Tensor, n: int, causal: bool) -> torch.Tensor:
+    """Return the gradient of `n` values from that of the rows' means."""
+    if not causal:
+        return (grad.sum(-2, keepdim=True) / n).expand(*grad.shape[:-2], n, -1)
+    m = grad.shape[-2]
+    grad = grad / torch.arange(n - m + 1, n + 1, device=grad.device)[:, None]
+    later = grad.flip(-2).cumsum(-2).flip(-2)
+    return torch.cat([later[..., :1, :].expand(*grad.shape[:-2], n - m, -1), later], -2)

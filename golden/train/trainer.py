@@ -16,6 +16,10 @@ from latte.golden.train.data import Dataset
 from latte.golden.train.gaps import GapHistogram
 from latte.golden.train.surrogate import SoftAttention
 
+AVERAGING = 0.8
+"""Of the running average of the pruning ratio, per step: L_prune must not follow the noise of one batch."""
+TEACHER_GROUP = 16
+
 __all__ = ["Recipe", "Trainer", "batch_indices", "fit_to_target", "forward", "task_loss"]
 
 
@@ -42,7 +46,7 @@ class Recipe:
     """
 
     target: float
-    steps: int = 120
+    steps: int = 240
     batch: int = 16
     alpha: float = 0.1
     beta: float = 50.0
@@ -124,7 +128,9 @@ class Trainer:
         self.optimizer = torch.optim.Adam([group for group in groups if group["params"]], betas=(0.9, 0.95))
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.step = 0
+        self.average = recipe.target
         self.history: list[dict[str, float]] = []
+        self._teacher: dict[tuple[int, bool], torch.Tensor] = {}
 
     def fingerprint(self) -> dict[str, object]:
         """Return what must agree between a run and its continuation."""
@@ -137,16 +143,19 @@ class Trainer:
         self.attention.temperature = recipe.temperature * (recipe.last_temperature / recipe.temperature) ** share
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * (0.1 + 0.45 * (1 + np.cos(np.pi * share)))
-        inputs, labels = self.data.batch(batch_indices(self.step, recipe.seed, len(self.data), recipe.batch))
-        with torch.no_grad():
-            teacher = forward(self.checkpoint, lambda _, *operands: float_attention(*operands), inputs)
+        indices = batch_indices(self.step, recipe.seed, len(self.data), recipe.batch)
+        mirrored = not causal and bool(np.random.default_rng([recipe.seed, self.step, 1]).integers(2))
+        inputs, labels = self._batch(indices, mirrored)
+        teacher = self._teach(indices, mirrored)
         logits = forward(self.checkpoint, self.attention, inputs)
         pruned = self.attention.take_pruned()
+        self.average = AVERAGING * self.average + (1 - AVERAGING) * pruned.item()
         prediction = task_loss(logits, torch.from_numpy(labels).to(logits.device), causal)
         distillation = torch.nn.functional.kl_div(
             logits.log_softmax(-1).flatten(0, -2), teacher.log_softmax(-1).flatten(0, -2), reduction="batchmean",
             log_target=True)
-        prune = (pruned - recipe.target) ** 2
+        distance = self.average - recipe.target
+        prune = distance**2 + 2 * distance * (pruned - pruned.detach())
         loss = recipe.alpha * prediction + recipe.beta * prune + recipe.kappa * distillation
         self.optimizer.zero_grad()
         loss.backward()
@@ -157,3 +166,26 @@ class Trainer:
                  "distillation": distillation.item(), "pruned": pruned.item()}
         self.history.append(entry)
         return entry
+
+    def _batch(self, indices: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+        inputs, labels = self.data.batch(indices)
+        return inputs[..., ::-1] if mirrored else inputs, labels
+
+    @torch.no_grad()
+    def _teach(self, indices: np.ndarray, mirrored: bool) -> torch.Tensor:
+        """Return the float model's logits; an image classifier's few are kept for the next epoch.
+
+        They are computed for fixed groups of items, so that a resumed run gets the same bits.
+        """
+        def teacher(items: np.ndarray) -> torch.Tensor:
+            return forward(self.checkpoint, lambda _, *operands: float_attention(*operands),
+                           self._batch(items, mirrored)[0])
+
+        if self.checkpoint.causal:
+            return teacher(indices)
+        for group in sorted({int(index) // TEACHER_GROUP * TEACHER_GROUP for index in indices}):
+            if (group, mirrored) not in self._teacher:
+                items = np.arange(group, min(group + TEACHER_GROUP, len(self.data)))
+                self._teacher |= {(int(item), mirrored): logits
+                                  for item, logits in zip(items, teacher(items), strict=True)}
+        return torch.stack([self._teacher[int(index), mirrored] for index in indices])

@@ -41,9 +41,12 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
     again = tmp_path / "again.npz"
     succeed("train", *inputs, "--target", 0.6, "--steps", 3, "--batch", 4, "--output", again)
     np.testing.assert_array_equal(np.load(again)["tau"], np.load(trained)["tau"])
+    succeed("export", "--model", vit_folder, "--thresholds", trained, "--output", image)
+    dynamic = tmp_path / "dynamic.npz"
+    succeed("train", *inputs, "--target", 0.6, "--steps", 1, "--scales", "dynamic", "--output", dynamic)
     with pytest.raises(LatteError, match="no static scales"):
-        raise run("export", "--model", vit_folder, "--thresholds", trained, "--output", image).exception
-    succeed("calibrate", *inputs, "--thresholds", trained, "--output", complete)
+        raise run("export", "--model", vit_folder, "--thresholds", dynamic, "--output", image).exception
+    succeed("calibrate", *inputs, "--thresholds", trained, "--quantile", 1, "--output", complete)
     succeed("export", "--model", vit_folder, "--thresholds", complete, "--output", image)
     loaded, learned = load_register_image(image), load_thresholds(complete, "random-vit", 2, 2)
     config = preset("small")
@@ -71,11 +74,11 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
 def test_eval_writes_all_methods(inputs, tmp_path):
     theta = tmp_path / "theta.npz"
     succeed("calibrate", *inputs, "--mode", "top-theta", "--target", 0.7, "--output", theta)
-    methods = ["latte", "latte-exact", "latte-bits:3", "top-k:0.2", "energon:0.1,0.1", "elsa:0.2", "a3:0.5,3",
-               f"top-theta:{theta}"]
+    methods = ["latte", "latte-slice", "latte-exact", "latte-bits:3", "top-k:0.2", "energon:0.1,0.1", "elsa:0.2",
+               "a3:0.5,3", *(f"top-theta{mode}:{theta}" for mode in ("", "-exact", "-exp", "-offline"))]
     arguments = [item for method in methods for item in ("--method", method)]
     output = tmp_path / "eval.json"
-    text = succeed("evaluate_command", *inputs, "--tau", 1.5, *arguments, "--output", output)
+    text = succeed("evaluate_command", *inputs, "--tau", 1.5, "--gain", "none", *arguments, "--output", output)
     record = json.loads(output.read_text())
     values = {result["name"].removeprefix("random-vit."): result["value"] for result in record["results"]}
     assert record["pass"] and values["dense.pruned"] == 0 and values["float.top1_drop"] == 0

@@ -126,7 +126,7 @@ def test_fit_meets_the_target(setup, mode):
 def test_threshold_files(setup, tmp_path):
     checkpoint, data = setup
     thresholds = Thresholds.uniform(1.5, 2, 2, gain=(1.0, 0.5))
-    thresholds = dataclasses.replace(thresholds, **static_scales(checkpoint, data))
+    thresholds = dataclasses.replace(thresholds, **static_scales(checkpoint, data, CONFIG))
     path = tmp_path / "t.npz"
     save_thresholds(path, thresholds, checkpoint.name, {"seed": 1})
     loaded = load_thresholds(path, checkpoint.name, 2, 2)

@@ -1,0 +1,131 @@
+"""Top-Theta and other widths of the estimate inside a model, against the golden functions head by head."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from latte.golden.config import preset  # noqa: E402
+from latte.golden.filters import FilterInput, Latte  # noqa: E402
+from latte.golden.models.coarse import CoarseAttention  # noqa: E402
+from latte.golden.models.filtered import TOP_THETA_MODES, TopThetaAttention  # noqa: E402
+from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds, quantize_tensor  # noqa: E402
+from latte.golden.normalizer import normalize  # noqa: E402
+from latte.golden.pruned_mass import accumulate_virtual_survivor, unit_weight  # noqa: E402
+from latte.golden.quantizer import quantize, softmax_scale, softmax_scale_code  # noqa: E402
+from latte.golden.softmax import score_maximum, softmax_weights  # noqa: E402
+from latte.golden.threshold_filter import visible_keys  # noqa: E402
+from latte.golden.top_theta import (  # noqa: E402
+    MassCalibration,
+    ThetaTables,
+    denominator_exact,
+    denominator_exp_threshold,
+    denominator_offline,
+    theta_codes,
+    theta_filter,
+)
+
+CONFIG = preset("small")
+N = 21
+
+
+def operands(seed=1):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(2, 3, N, 64)).astype(np.float32) * scale for scale in (1, 1, 2)]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("mode", TOP_THETA_MODES)
+def test_top_theta_is_the_golden_one(mode, causal):
+    rng = np.random.default_rng(2)
+    tables = ThetaTables(rng.normal(0.5, 0.4, (1, 3, N)), rng.uniform(0.1, 0.9, (1, 3)), rng.uniform(0, 2, (1, 3, N)))
+    arrays = operands()
+    counter = PairCounter(1, 3)
+    output = TopThetaAttention(tables, mode, CONFIG, counter)(0, *map(torch.from_numpy, arrays), causal).numpy()
+    visible = visible_keys(N, N, causal)
+    lengths = visible.sum(-1)
+    kept = 0
+    for item, head in np.ndindex(2, 3):
+        (q, q_scale), (k, k_scale), (v, v_scale) = (quantize(x[item, head], limit) for x, limit in zip(
+            arrays, (119, 119, 127), strict=True))
+        score = q.astype(np.int64) @ k.astype(np.int64).T
+        scale_code = softmax_scale_code(softmax_scale(q_scale, k_scale, 64), CONFIG)
+        codes = theta_codes(tables.theta[0, head, lengths - 1], np.float64(q_scale) * np.float64(k_scale) / 8)
+        keep = theta_filter(score, visible, codes)
+        kept += keep.sum()
+        weight = softmax_weights(score, keep, scale_code, CONFIG)
+        weight_sum, score_max = weight.sum(1), score_maximum(score, keep)
+        pruned = visible & ~keep
+        if mode == "exact":
+            mass = denominator_exact(score, score_max, pruned, scale_code, CONFIG)
+        elif mode == "exp":
+            share = int(tables.share_codes()[0, head])
+            mass = denominator_exp_threshold(pruned.sum(1), codes, score_max, share, scale_code, CONFIG)
+        else:
+            mass = denominator_offline(weight_sum, tables.ratio_codes()[0, head, lengths - 1])
+        value_sum = visible.astype(np.int64) @ v.astype(np.int64)
+        total = accumulate_virtual_survivor(weight @ v.astype(np.int64), unit_weight(mass, lengths, CONFIG), value_sum)
+        expected = normalize(total, weight_sum + mass, CONFIG) * (float(v_scale) / 256)
+        np.testing.assert_array_equal(output[item, head], expected.astype(np.float32))
+    assert counter.kept.sum() == kept and 0.1 < kept / counter.visible.sum() < 0.9
+
+
+def test_mass_calibration_is_its_definition():
+    rng = np.random.default_rng(3)
+    score, theta = rng.normal(size=(2, 1, 6, 6)), rng.normal(0.3, 0.2, (1, 6))
+    visible = np.tri(6, dtype=bool)
+    calibration = MassCalibration(theta)
+    calibration.add(score[:1], visible)
+    calibration.add(score[1:], visible)
+    shares, ratios = [], np.zeros((2, 6))
+    for item, row in np.ndindex(2, 6):
+        s = score[item, 0, row, :row + 1]
+        keep = s > theta[0, row]
+        keep[s.argmax()] |= not keep.any()
+        shares += list(np.exp(s[~keep] - (theta[0, row] if s.max() > theta[0, row] else s.max())))
+        ratios[item, row] = np.exp(s[~keep]).sum() / np.exp(s[keep]).sum()
+    tables = calibration.tables()
+    np.testing.assert_allclose(tables.share, [np.mean(shares)])
+    np.testing.assert_allclose(tables.ratio, [ratios.mean(0)])
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("causal", [False, True])
+def test_other_widths_keep_what_their_golden_filter_keeps(bits, causal):
+    q, k, v = (torch.from_numpy(x) for x in operands(4))
+    tau = np.array([[0.7, 1.4, 3.0]])
+    handler = CoarseAttention(Thresholds(tau, np.ones((1, 3)), np.ones((1, 3))), CONFIG, bits)
+    codes, registers, _, _ = handler.operands(0, q, k, v)
+    trace, _, _ = handler.trace(codes, registers, causal)
+    (q_code, q_scale), (k_code, k_scale) = (quantize_tensor(x, 119) for x in (q, k))
+    keep, _ = Latte(tau, bits).select(FilterInput(q_code.numpy().astype(np.int8), k_code.numpy().astype(np.int8),
+                                                  visible_keys(N, N, causal), (q_scale * k_scale / 8).numpy()))
+    np.testing.assert_array_equal(trace.keep.numpy(), keep)
+    assert 0 < keep.sum() < keep.size
+    exact = torch.softmax((q @ k.transpose(-1, -2) / 8).masked_fill(~torch.from_numpy(visible_keys(N, N, causal)),
+                                                                    -torch.inf), -1) @ v
+    everything = CoarseAttention(Thresholds.uniform(1e9, 1, 3), CONFIG, bits)
+    assert (everything(0, q, k, v, causal) - exact).abs().max() < 0.1
+    if bits == 4:
+        plain = HardwareAttention(Thresholds(tau), CONFIG)
+        codes, registers, _, _ = plain.operands(0, q, k, v)
+        np.testing.assert_array_equal(trace.keep.numpy(), plain.trace(codes, registers, causal)[0].keep.numpy())
+
+
+def test_mass_without_a_table_is_the_same():
+    """A fine estimate takes the way without a table, a coarse one with it: equal for equal estimates."""
+    operand = [torch.from_numpy(x[:1, :, :3]) * 3 for x in operands(5)]
+    ones = np.ones((1, 3))
+    scales = dict.fromkeys(("q_scale", "k_scale", "v_scale"), 0.2 * ones)
+    results = []
+    for repeat in (1, 60):
+        handler = CoarseAttention(Thresholds(0.5 * ones, ones, ones, **scales), CONFIG, 4)
+        codes, registers, _, _ = handler.operands(0, *(x.repeat(1, 1, repeat, 1) for x in operand))
+        trace, estimate, _ = handler.trace(codes, registers, False)
+        gaps = int((estimate.amax(-1, keepdim=True) - estimate).max()) + 1
+        results.append((gaps, estimate.shape[-1] * estimate.shape[-2], trace.row_mass[..., :3]))
+    (few, pairs, mass), (same, more, times) = results
+    assert few == same and pairs < few < more
+    np.testing.assert_array_equal(60 * mass.numpy(), times.numpy())
+    assert mass.sum() > 0

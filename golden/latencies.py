@@ -82,7 +82,7 @@ class Latencies:
         else:
             dot_product = ceil_log2(config.dim_lanes) + 2
             query_load = config.dim_slices
-        cross_product = ceil_log2(2 * config.compensation_lanes) + 2
+        cross_product = ceil_log2(2 * config.compensation_lanes) + (4 if config.split == "balanced" else 2)
         score_margin = ram + cross_product + 5
         return cls(
             ram=ram, stream_queue=3, estimator=2 + dot_product + (config.dim_slices > 1), query_load=query_load,

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.cross_product import CrossProductDot
+from latte.rtl.cross_product import create_cross_product
 from latte.rtl.operand_split import element_layout
 from latte.rtl.payloads import key_shape, score_layout, slot_shape, survivor_layout
 from latte.rtl.primitives import RAM_LATENCY, delay, next_modulo
@@ -15,7 +15,7 @@ __all__ = ["CompensationUnit", "pipeline_scores"]
 
 def pipeline_scores(config: AttentionConfig) -> int:
     """Return the number of scores that may still come out after `room` was withdrawn."""
-    return 1 + RAM_LATENCY + CrossProductDot.latency_of(config.compensation_lanes) + 4
+    return 1 + RAM_LATENCY + create_cross_product(config).latency + 4
 
 
 class CompensationUnit(wiring.Component):
@@ -78,7 +78,7 @@ class CompensationUnit(wiring.Component):
         # The ring is read one cycle after the address register; only then may the row be overwritten.
         m.d.comb += self.retire.eq(delay(m, self.i.ready & survivor.row_last, 2, name="retire"))
 
-        m.submodules.cross = cross = CrossProductDot(config.compensation_lanes, config.split)
+        m.submodules.cross = cross = create_cross_product(config)
         m.d.comb += [cross.query.eq(self.query), cross.keys.eq(self.keys)]
         latency = 1 + RAM_LATENCY + cross.latency
         valid = delay(m, step, latency, name="valid")

@@ -21,7 +21,7 @@ from latte.golden.threshold_filter import row_maximum, visible_keys
 from latte.golden.vectors import embedded_vectors
 
 __all__ = ["FILL", "Proposal", "SampleHead", "balanced_config", "check_workload", "device_names", "find_sized_device",
-           "propose", "sample_heads", "sample_work", "total_area"]
+           "propose", "sample_heads", "sample_work", "tau_of_keep", "total_area"]
 
 FILL = 0.85
 """Share of a device's LUTs that a build may take and still be routed."""
@@ -126,16 +126,30 @@ def sample_heads(keys: int, keep: float, causal: bool, count: int = _HEADS) -> l
     """
     config = preset("small")
     vectors = next(v for v in embedded_vectors() if v.causal == causal)
-    visible = visible_keys(keys, keys, causal)
     heads = []
     for h in np.linspace(0, len(vectors) - 1, count).astype(int):
         q, k, v = (np.resize(rows[h], (keys, config.head_dim)) for rows in (vectors.q, vectors.k, vectors.v))
-        estimates = estimate_scores(*(split_halves(saturate_qk(rows)[0], config.split)[0] for rows in (q, k)))
-        gap = (row_maximum(estimates, visible)[:, None] - estimates)[visible]
-        near = int(np.quantile(gap, keep))
-        tau = min((max(1, near), near + 1), key=lambda code: abs(np.mean(gap < code) - keep))
+        tau = tau_of_keep(q, k, keep, config, causal=causal)
         heads.append(SampleHead(q, k, v, dataclasses.replace(vectors.parameters(h, config), tau=tau)))
     return heads
+
+
+def tau_of_keep(q: np.ndarray, k: np.ndarray, keep: float, config: AttentionConfig, *, causal: bool) -> int:
+    """Return the register value of `tau` at which the share of a head's visible pairs that survive is nearest `keep`.
+
+    Parameters
+    ----------
+    q : int8 [m, d]
+    k : int8 [n, d]
+    keep
+    config
+    causal
+    """
+    estimates = estimate_scores(*(split_halves(saturate_qk(rows)[0], config.split)[0] for rows in (q, k)))
+    visible = visible_keys(len(q), len(k), causal)
+    gap = (row_maximum(estimates, visible)[:, None] - estimates)[visible]
+    near = int(np.quantile(gap, keep))
+    return min((max(1, near), near + 1), key=lambda code: abs(np.mean(gap < code) - keep))
 
 
 @functools.cache

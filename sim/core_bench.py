@@ -102,7 +102,7 @@ class CoreBench:
             await bench.run(agents, lambda: bench.cycle >= stop)
             return
         outputs = splitters["output"].segments
-        self._previous_end = bench.cycle
+        self._previous_end = started = bench.cycle
         for done, (index, trace) in enumerate(self.program.expected()):
             await bench.run(agents, lambda done=done: len(outputs) > done)
             missing = [name for name in self._taps if len(splitters[name].segments) <= done]
@@ -111,6 +111,7 @@ class CoreBench:
             record = JobRecord(**{name: splitters[name].segments[done] for name in (*self._taps, "output")})
             self._judge(index, record, trace)
             record.clear()
+        self.report["elapsed"] = self._previous_end - started
         await bench.run(agents, lambda: all(driver.finished for driver in drivers))
         quiet = bench.cycle + _QUIET_CYCLES
         await bench.run(agents, lambda: bench.cycle >= quiet)

@@ -31,6 +31,8 @@ class CoreReport:
         Sticky bits that are set at the end.
     cycles : int
         Clock cycles simulated.
+    elapsed : int
+        Clock cycles from the first job's offer to the last output, loading included.
     seconds : float
         Time they took.
     folder
@@ -42,6 +44,7 @@ class CoreReport:
     counters: dict[str, int]
     status: list[str]
     cycles: int
+    elapsed: int
     seconds: float
     folder: pathlib.Path
 
@@ -97,7 +100,7 @@ def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str
     if not path.exists():
         log = (folder / "sim.log").read_text(errors="replace").strip() if (folder / "sim.log").exists() else ""
         failure = f"the simulator ended without a report: {log.splitlines()[-1] if log else 'no output'}"
-        return CoreReport({}, failure, {}, [], 0, 0.0, folder)
+        return CoreReport({}, failure, {}, [], 0, 0, 0.0, folder)
     report = json.loads(path.read_text())
     return CoreReport({job["index"]: job for job in report["jobs"]}, report["failure"], report.get("counters", {}),
-                      report.get("status", []), report["cycles"], report["seconds"], folder)
+                      report.get("status", []), report["cycles"], report.get("elapsed", 0), report["seconds"], folder)

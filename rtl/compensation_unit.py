@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.cross_product import create_cross_product
+from latte.rtl.cross_product import create_cross_product, cross_product_latency
 from latte.rtl.operand_split import element_layout
 from latte.rtl.payloads import key_shape, score_layout, slot_shape, survivor_layout
 from latte.rtl.primitives import RAM_LATENCY, delay, next_modulo
@@ -15,7 +15,7 @@ __all__ = ["CompensationUnit", "pipeline_scores"]
 
 def pipeline_scores(config: AttentionConfig) -> int:
     """Return the number of scores that may still come out after `room` was withdrawn."""
-    return 1 + RAM_LATENCY + create_cross_product(config).latency + 4
+    return 1 + RAM_LATENCY + cross_product_latency(config) + 4
 
 
 class CompensationUnit(wiring.Component):

@@ -19,7 +19,7 @@ from latte.golden.config import AttentionConfig, ceil_log2
 from latte.rtl.dot_product import BITS, AdderTree, PairEntry, PairTableDot, register
 from latte.rtl.operand_split import element_layout
 
-__all__ = ["BitPlaneCrossDot", "PairedCrossDot", "create_cross_product"]
+__all__ = ["BitPlaneCrossDot", "PairedCrossDot", "create_cross_product", "cross_product_latency"]
 
 
 class _CrossDot(wiring.Component):
@@ -42,6 +42,7 @@ class _CrossDot(wiring.Component):
     def __init__(self, lanes: int, split: str):
         self.lanes = lanes
         self.split = split
+        self.latency = self.latency_of(lanes)
         elements = data.ArrayLayout(element_layout(split), lanes)
         super().__init__({"query": In(elements), "keys": In(elements),
                           "sum": Out(signed(2 * BITS + 1 + ceil_log2(2 * lanes)))})
@@ -65,12 +66,15 @@ class PairedCrossDot(_CrossDot):
         if split != "balanced":
             raise ValueError(f"split {split!r} has unsigned low halves; BitPlaneCrossDot takes them")
         super().__init__(lanes, split)
-        self.dot = PairTableDot(2 * lanes)
-        self.latency = 1 + self.dot.latency
+
+    @staticmethod
+    def latency_of(lanes: int) -> int:
+        """Return the latency of a slice of `lanes` dimensions."""
+        return ceil_log2(lanes) + 5
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dot = dot = self.dot
+        m.submodules.dot = dot = PairTableDot(2 * self.lanes)
         m.submodules.offset = offset = AdderTree(self.lanes, signed(BITS))
         for n, (query, key) in enumerate(zip(self.query, self.keys, strict=True)):
             entry = Signal(PairEntry, name=f"entry_{n}", reset_less=True)
@@ -98,7 +102,11 @@ class BitPlaneCrossDot(_CrossDot):
 
     def __init__(self, lanes: int, split: str):
         super().__init__(lanes, split)
-        self.latency = ceil_log2(2 * lanes) + 2
+
+    @staticmethod
+    def latency_of(lanes: int) -> int:
+        """Return the latency of a slice of `lanes` dimensions."""
+        return ceil_log2(2 * lanes) + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -119,6 +127,14 @@ class BitPlaneCrossDot(_CrossDot):
 
 def create_cross_product(config: AttentionConfig) -> PairedCrossDot | BitPlaneCrossDot:
     """Return the smallest structure that can hold a configuration's split."""
-    structure = PairedCrossDot if config.split == "balanced" else BitPlaneCrossDot
-    return structure(config.compensation_lanes, config.split)
+    return _structure(config)(config.compensation_lanes, config.split)
+
+
+def cross_product_latency(config: AttentionConfig) -> int:
+    """Return the latency of what `create_cross_product` returns."""
+    return _structure(config).latency_of(config.compensation_lanes)
+
+
+def _structure(config: AttentionConfig) -> type[PairedCrossDot] | type[BitPlaneCrossDot]:
+    return PairedCrossDot if config.split == "balanced" else BitPlaneCrossDot
 

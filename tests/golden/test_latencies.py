@@ -6,7 +6,7 @@ from latte.golden.config import preset
 from latte.golden.latencies import Latencies
 from latte.rtl import attention_core, estimate_buffer, primitives, softmax, threshold_filter, tile_sequencer
 from latte.rtl.compensation_unit import pipeline_scores
-from latte.rtl.cross_product import create_cross_product
+from latte.rtl.cross_product import cross_product_latency
 from latte.rtl.normalizer import ROW_LATENCY, Reciprocal, RowScaler
 from latte.rtl.score_estimator import ScoreEstimator
 
@@ -26,7 +26,7 @@ def test_latencies_are_those_of_the_blocks(config):
         bank_drain=tile_sequencer.BANK_DRAIN, tile_buffers=estimate_buffer.TILE_BUFFERS,
         estimate_read=estimate_buffer.READ_LATENCY, filter_groups=threshold_filter.PIPELINE_GROUPS,
         row_queue_margin=attention_core.ROW_QUEUE_MARGIN, row_queue_depth=softmax.ROW_QUEUE_DEPTH,
-        cross_product=create_cross_product(config).latency, score_margin=pipeline_scores(config),
+        cross_product=cross_product_latency(config), score_margin=pipeline_scores(config),
         score_queue=scores.depth, weight=softmax.WeightPipeline(config).latency,
         accumulator=primitives.RAM_LATENCY + 5, reciprocal=Reciprocal(config).latency,
         scaler=RowScaler(config).latency + ROW_LATENCY,

@@ -7,7 +7,7 @@ WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help sim sweep area timing bitstream figures report test lint clean
+.PHONY: help sim bench sweep area timing bitstream figures report test lint clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -31,6 +31,10 @@ timing: $(VENV)/ready  ## Place and route for an ECP5-25F: Fmax and critical pat
 
 bitstream: $(VENV)/ready  ## Build a board's bitstream (BOARD=ulx3s_25f)
 	$(LATTE) bitstream --board $(BOARD) $(ARGS)
+
+bench: $(VENV)/ready  ## LATTE and its dense baseline side by side: cycles, area, work, time (ARGS='--config base')
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(LATTE) bench $(ARGS)
 
 sweep: $(VENV)/ready  ## Explore builds with the cycle model; Pareto front (ARGS='--confirm 2')
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sweep]'

@@ -16,6 +16,7 @@ COMMANDS = {
     "area": ("latte.fpga.commands", "area_command", "Count the cells of each hardware block."),
     "timing": ("latte.fpga.commands", "timing_command", "Place and route: Fmax and the critical path."),
     "bitstream": ("latte.fpga.commands", "bitstream_command", "Build a board's bitstream."),
+    "bench": ("latte.fpga.benchmark.commands", "bench_command", "Measure LATTE and its dense baseline side by side."),
     "size": ("latte.fpga.sizing_commands", "size_command", "Propose lanes for a device and a keep ratio."),
     "sweep": ("latte.fpga.sizing_commands", "sweep_command", "Explore builds: throughput against area."),
     "measure-blocks": ("latte.fpga.sizing_commands", "measure_blocks_command", "Synthesise blocks for size and sweep."),

@@ -1,0 +1,120 @@
+"""Area of engines and units from Yosys, a multiplier's worth in LUTs, and what grows with the lanes."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.fpga.area import total
+from latte.fpga.synthesis import Usage, parse_statistics, synthesise_rtlil
+from latte.fpga.targets import Target
+from latte.golden.config import AttentionConfig
+from latte.rtl.compensation_unit import CompensationUnit
+from latte.rtl.cores import create_core
+from latte.rtl.emit import emit_rtlil
+from latte.rtl.score_estimator import ScoreEstimator
+from latte.rtl.value_accumulator import ValueAccumulator
+
+__all__ = ["ROLES", "EngineArea", "WeightProduct", "engine_area", "lut4_per_multiplier", "unit_areas"]
+
+ROLES = {
+    "scores": ("score_estimator", "score_array"), "compensation": ("compensation_unit",),
+    "P·V": ("value_accumulator",), "softmax": ("softmax", "score_queue", "weight_queue"),
+    "division": ("normalizer",),
+    "memories": ("key_value_scratchpad", "key_plane", "value_plane", "key_value_loader", "query_buffer",
+                 "estimate_buffer", "survivor_queue"),
+}
+"""Blocks by what they do; the others are control."""
+UNIT_LANES = {"estimator": (1, 2, 4, 8), "compensation": (16, 32, 64), "P·V": (16, 32, 64)}
+
+
+class WeightProduct(wiring.Component):
+    """One product of P·V between registers: what a hard multiplier stands for.
+
+    Latency: 2 cycles.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({"weight": In(config.weight_bits), "value": In(signed(8)),
+                          "product": Out(signed(config.weight_bits + 8))})
+
+    def elaborate(self, platform):
+        """Build the product."""
+        m = Module()
+        weight, value = Signal.like(self.weight, reset_less=True), Signal.like(self.value, reset_less=True)
+        m.d.sync += [weight.eq(self.weight), value.eq(self.value), self.product.eq(weight * value)]
+        return m
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineArea:
+    """Synthesised blocks of one engine.
+
+    Parameters
+    ----------
+    blocks : dict of str to Usage
+    lut4_per_multiplier
+        Exchange rate of a hard multiplier.
+    """
+
+    blocks: dict[str, Usage]
+    lut4_per_multiplier: float
+
+    @property
+    def usage(self) -> Usage:
+        """Of all blocks."""
+        return total(self.blocks)
+
+    @property
+    def lut4(self) -> float:
+        """LUT4 equivalents, multipliers included."""
+        return self._lut4(self.usage)
+
+    def by_role(self) -> dict[str, float]:
+        """Return the LUT4 equivalents, multipliers included, of each of `ROLES` and of control."""
+        roles = {role: sum(self._lut4(self.blocks[name]) for name in names if name in self.blocks)
+                 for role, names in ROLES.items()}
+        return roles | {"control": self.lut4 - sum(roles.values())}
+
+    def _lut4(self, usage: Usage) -> float:
+        return usage.lut4_equivalents + self.lut4_per_multiplier * usage.dsp
+
+
+def engine_area(config: AttentionConfig, target: Target, rate: float, folder: pathlib.Path) -> EngineArea:
+    """Synthesise a core, block by block; `rate` is that of `lut4_per_multiplier`."""
+    return EngineArea(_synthesise_once(create_core(config), target, folder, keep_blocks=True), rate)
+
+
+def lut4_per_multiplier(config: AttentionConfig, target: Target, folder: pathlib.Path) -> float:
+    """Return the LUT4 equivalents that a product of P·V takes where no hard multiplier is used."""
+    soft = dataclasses.replace(target, synthesis=target.synthesis.replace("synth_ecp5", "synth_ecp5 -nodsp"))
+    return total(_synthesise_once(WeightProduct(config), soft, folder)).lut4_equivalents
+
+
+def unit_areas(config: AttentionConfig, target: Target, folder: pathlib.Path,
+               ) -> dict[str, list[tuple[int, Usage]]]:
+    """Return the areas of the three arithmetic units at several lane counts (query lanes; dimensions)."""
+    changes: dict[str, tuple[Callable[[AttentionConfig], wiring.Component], Callable[[int], dict[str, int]]]] = {
+        "estimator": (ScoreEstimator, lambda lanes: {"query_lanes": lanes, "key_lanes": 1}),
+        "compensation": (CompensationUnit, lambda lanes: {"compensation_lanes": lanes}),
+        "P·V": (ValueAccumulator, lambda lanes: {"value_lanes": lanes})}
+    return {unit: [(lanes, total(_synthesise_once(block(config.replace(**change(lanes))), target, folder)))
+                   for lanes in UNIT_LANES[unit]] for unit, (block, change) in changes.items()}
+
+
+def _synthesise_once(component: wiring.Component, target: Target, folder: pathlib.Path, *,
+                     keep_blocks: bool = False) -> dict[str, Usage]:
+    """Do what `latte.fpga.synthesis.synthesise` does, or read what it left of the same design."""
+    top = "core"
+    text = emit_rtlil(component, top)
+    digest = hashlib.sha256(repr((text, target, keep_blocks)).encode()).hexdigest()[:12]
+    folder = folder / f"{type(component).__name__}-{digest}"
+    statistics = folder / "statistics.json"
+    if statistics.exists():
+        return parse_statistics(statistics.read_text(), top, target)
+    return synthesise_rtlil(text, target, folder, top=top, keep_blocks=keep_blocks)

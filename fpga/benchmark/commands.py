@@ -1,0 +1,225 @@
+"""``latte bench``."""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from latte.fpga.benchmark.cpu import CpuTime, measure_cpu
+from latte.fpga.benchmark.figures import draw
+from latte.fpga.benchmark.measure import Plan, measure
+from latte.fpga.benchmark.results import (
+    Bar,
+    PresetResult,
+    differences,
+    model_seconds,
+    preset_figures,
+    read_baseline,
+    write_baseline,
+)
+from latte.fpga.benchmark.workloads import PAPER_KEEP, keep_name
+from latte.fpga.targets import find_target
+from latte.fpga.tools import check_tools
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.golden.results import write_results
+from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
+from latte.sim.runner import BUILD_FOLDER, check_simulator
+
+__all__ = ["bench_command"]
+
+_LEAST_UTILISATION, _MOST_OVER_BOUND, _LEAST_ADVANTAGE, _MODEL_TOLERANCE = 0.95, 1.05, 3.5, 0.01
+_SIZED_VECTORS = ("deit-tiny", "smollm2-135m-keep10")
+_SIZED_PRESETS = ("small", "base")
+_ADVANTAGE_PRESETS = ("base",)
+_TARGET = "ecp5"
+_SHOWN_DIFFERENCES = 25
+
+
+@click.command("bench")
+@click.option("--config", "names", multiple=True, default=_SIZED_PRESETS, show_default=True, metavar="PRESET",
+              help="Preset to measure; repeatable.")
+@click.option("--vectors", "files", multiple=True, type=click.Path(path_type=pathlib.Path),
+              help="Vector file (.npz) to run besides the embedded ones; repeatable.")
+@click.option("--clock-mhz", type=click.FloatRange(min=0, min_open=True),
+              help="Clock of the times. Default: the preset's Fmax in timing.json, else 100 MHz.")
+@click.option("--cpu/--no-cpu", default=True, show_default=True, help="Time the same attention on this processor.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
+              help="Simulations and syntheses at a time.")
+@click.option("--save-baseline", is_flag=True, help="Make this run the one that later runs are compared with.")
+@click.option("--build", "folder", default=BUILD_FOLDER, show_default=True, type=click.Path(path_type=pathlib.Path),
+              help="Output folder.")
+def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock_mhz: float | None, cpu: bool,
+                  jobs: int, save_baseline: bool, folder: pathlib.Path) -> None:
+    """Measure LATTE and its dense baseline side by side: cycles in RTL, area from Yosys, work, time.
+
+    Writes build/bench.json and plots in build/bench. Exits with 0 only if every bit agrees with the golden model, the
+    hardware counts the golden model's work, the cycle model is within 1 %, and the presets reach what they are sized
+    for. About 15 minutes on two cores; models and syntheses are kept for the next time.
+    """
+    configs = [preset(name) for name in dict.fromkeys(names)]
+    sets = [*embedded_vectors(), *(load_vectors(path) for path in files)]
+    _check_names(sets)
+    for config in configs:
+        for vectors in sets:
+            vectors.check_fits(config)
+    check_simulator("verilator")
+    check_tools("yosys")
+    console = Console(width=None if Console().is_terminal else 140)
+    times: dict[str, CpuTime] = {}
+    if cpu:
+        with console.status("timing this processor ..."):
+            times = {vectors.model: measure_cpu(vectors) for vectors in sets}
+    plans = [Plan(config, sets) for config in configs]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("measuring", total=sum(plan.steps for plan in plans))
+        results = measure(plans, find_target(_TARGET), folder, jobs=jobs,
+                          progress=lambda step: bar.update(task, advance=1, description=step))
+
+    figures: list[dict[str, Any]] = []
+    bars: list[Bar] = []
+    for result in results:
+        clock, source = _clock(clock_mhz, result.config.name, folder)
+        _print_preset(console, result)
+        own = preset_figures(result) + _time_figures(console, result, sets, times, clock, source)
+        figures += own
+        bars += _bars(result, {figure["name"]: figure["value"] for figure in own})
+    pictures = draw(results, folder / "bench")
+    console.print(f"plots: {', '.join(str(path) for path in pictures if path.suffix == '.png')}", soft_wrap=True)
+    _print_differences(console, figures)
+    for bar_ in bars:
+        console.print(str(bar_), style=None if bar_.met else "bold red", soft_wrap=True, highlight=False)
+    passed = all(bar_.met for bar_ in bars)
+    write_results(folder / "bench.json", "bench", configs[0], figures, passed,
+                  presets={config.name: config.to_dict() for config in configs},
+                  lut4_per_multiplier=results[0].latte_area.lut4_per_multiplier, cpu_count=os.cpu_count())
+    if save_baseline:
+        write_baseline(figures)
+    raise SystemExit(0 if passed else 1)
+
+
+def _check_names(sets: Sequence[VectorSet]) -> None:
+    models = [vectors.model for vectors in sets]
+    twice = next((model for model in models if models.count(model) > 1), None)
+    if twice is not None:
+        raise LatteError(f"two vector sets are named {twice!r}; figures go by that name: give the file another 'model'")
+
+
+def _clock(clock_mhz: float | None, name: str, folder: pathlib.Path) -> tuple[float, str]:
+    """Return (MHz, where it is from)."""
+    if clock_mhz is not None:
+        return clock_mhz, "as asked for"
+    timing = folder / "timing.json"
+    if timing.exists():
+        for result in json.loads(timing.read_text())["results"]:
+            if result["name"] == f"{name}.{_TARGET}.fmax":
+                return result["value"], "of timing.json"
+    return 100.0, "assumed"
+
+
+def _print_preset(console: Console, result: PresetResult) -> None:
+    name = result.config.name
+    table = Table("workload", "engine", "kept %", "cycles", "x bound", "estimator %", "P·V %", "keys", "queries",
+                  "filter", "model error %", "bit operations", title=f"{name}: RTL, bit-exact")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for engine, runs in (("latte", result.latte), ("deep queues", result.deep), ("dense", result.dense)):
+        for run in runs.values():
+            stalls = run.stalls
+            table.add_row(
+                run.workload, engine, f"{100 * run.kept:.2f}", str(run.cycles), f"{run.cycles_over_bound:.3f}",
+                f"{100 * run.utilisation['estimator']:.1f}", f"{100 * run.utilisation['value']:.1f}",
+                *(f"{100 * stalls[cause]:.1f}" for cause in ("stall_key_load", "stall_query_load", "stall_filter")),
+                "" if run.model_error is None else f"{100 * run.model_error:+.3f}",
+                "equal" if run.counted_bit_operations == run.golden_bit_operations else "DIFFER")
+    console.print(table)
+    console.print("cycles: first job's offer to last output, loading included; bound: visible pairs / lanes; keys, "
+                  "queries, filter: share of cycles in which the estimator waited for them", soft_wrap=True)
+
+    latte, dense = result.latte_area, result.dense_area
+    table = Table("block group", "latte", "dense", title=f"{name}: area on ECP5, LUT4 equivalents, a multiplier "
+                                                         f"counts as {latte.lut4_per_multiplier:g}")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for role, value in latte.by_role().items():
+        table.add_row(role, f"{value:.0f}", f"{dense.by_role()[role]:.0f}")
+    table.add_row("all", f"{latte.lut4:.0f}", f"{dense.lut4:.0f}", end_section=True)
+    for kind in ("lut4_equivalents", "dsp", "ff", "bram"):
+        table.add_row(kind, str(getattr(latte.usage, kind)), str(getattr(dense.usage, kind)))
+    console.print(table)
+    comparison = result.comparison(keep_name(PAPER_KEEP))
+    losses = comparison.losses()
+    console.print(
+        f"{name}: throughput per area {comparison.throughput_per_area:.3f} x dense at "
+        f"{100 * comparison.latte.kept:.2f} % kept. Bit operations allow {losses.bit_operations:.2f}; at the units' "
+        f"real prices {losses.real_prices:.2f}; with their idle cycles {losses.whole_units:.2f}; with memories, "
+        f"softmax, division and control {losses.whole_core:.2f}; with measured cycles {losses.measured:.2f}",
+        soft_wrap=True)
+    for title, run in (("model order", result.latte["mixed"]), ("light and heavy in turn",
+                       result.latte["mixed-alternating"]), ("model order, deep queues", result.deep["mixed"]),
+                       ("in turn, deep queues", result.deep["mixed-alternating"])):
+        console.print(f"{name}: heads that keep 2 to 60 %, {title}: {run.cycles / run.work_bound:.3f} x the limit of "
+                      "all multipliers", soft_wrap=True)
+
+
+def _time_figures(console: Console, result: PresetResult, sets: Sequence[VectorSet], times: dict[str, CpuTime],
+                  clock: float, source: str) -> list[dict[str, Any]]:
+    """Return whole-model times and the processor's, as figures."""
+    name = result.config.name
+    figures = [{"name": f"{name}.clock", "unit": "MHz", "value": clock, "source": source}]
+    for what, seconds in model_seconds(result, clock * 1e6).items():
+        figures.append({"name": f"{name}.{what}", "unit": "s", "value": seconds})
+        console.print(f"{name}: {what.replace('_', ' ')} {1000 * seconds:.3f} ms at {clock:g} MHz ({source})")
+    for vectors in sets:
+        if vectors.model not in times:
+            continue
+        cpu, seconds = times[vectors.model], result.latte[vectors.model].cycles / (clock * 1e6)
+        for kind, value in (("float", cpu.float_seconds), ("int8", cpu.int8_seconds)):
+            figures.append({"name": f"{name}.{vectors.model}.speedup_over_cpu_{kind}", "unit": "ratio",
+                            "value": value / seconds, "cpu_seconds": value, "threads": cpu.threads})
+        console.print(f"{name}: {vectors.model}, {len(vectors)} heads: {1000 * seconds:.2f} ms; this processor "
+                      f"({cpu.threads} threads, ONNX Runtime, dense): float {1000 * cpu.float_seconds:.2f} ms "
+                      f"({cpu.float_seconds / seconds:.2f} x), int8 {1000 * cpu.int8_seconds:.2f} ms "
+                      f"({cpu.int8_seconds / seconds:.2f} x)", soft_wrap=True)
+    return figures
+
+
+def _bars(result: PresetResult, values: dict[str, float]) -> list[Bar]:
+    name = result.config.name
+    bars = []
+    if name in _SIZED_PRESETS:
+        for vectors in _SIZED_VECTORS:
+            for figure, limit, least in (("estimator_utilisation", _LEAST_UTILISATION, True),
+                                         ("cycles_over_bound", _MOST_OVER_BOUND, False)):
+                key = f"{name}.{vectors}.{figure}"
+                bars.append(Bar(key, values[key], limit, least))
+    if name in _ADVANTAGE_PRESETS:
+        key = f"{name}.{keep_name(PAPER_KEEP)}.throughput_per_area_vs_dense"
+        bars.append(Bar(key, values[key], _LEAST_ADVANTAGE, True))
+    runs = [*result.latte.values(), *result.deep.values()]
+    bars.append(Bar(f"{name}: largest error of the cycle model", max(abs(run.model_error or 0) for run in runs),
+                    _MODEL_TOLERANCE, False))
+    miscounted = sum(run.counted_bit_operations != run.golden_bit_operations
+                     for run in (*runs, *result.dense.values()))
+    bars.append(Bar(f"{name}: runs whose counted bit operations differ from the golden count", miscounted, 0, False))
+    return bars
+
+
+def _print_differences(console: Console, figures: list[dict[str, Any]]) -> None:
+    baseline = read_baseline()
+    changed = differences(figures, baseline)
+    known = sum(figure["name"] in baseline for figure in figures)
+    console.print(f"baseline: {known} of {len(figures)} figures known, {len(changed)} differ by more than 0.1 %")
+    table = Table("figure", "baseline", "now", "change")
+    for name, before, now in changed[:_SHOWN_DIFFERENCES]:
+        table.add_row(name, f"{before:.6g}", f"{now:.6g}", f"{100 * (now / before - 1):+.2f} %" if before else "")
+    if changed:
+        console.print(table)
+    if len(changed) > _SHOWN_DIFFERENCES:
+        console.print(f"... and {len(changed) - _SHOWN_DIFFERENCES} more")

@@ -1,0 +1,111 @@
+"""The benchmark's measurements: every engine synthesised and simulated, spread over the machine's cores."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from latte.fpga.benchmark import workloads
+from latte.fpga.benchmark.areas import EngineArea, engine_area, lut4_per_multiplier, unit_areas
+from latte.fpga.benchmark.engine import run_engine
+from latte.fpga.benchmark.results import PresetResult, Runs
+from latte.fpga.benchmark.workloads import Workload
+from latte.fpga.synthesis import Usage
+from latte.fpga.targets import Target
+from latte.golden.config import AttentionConfig
+from latte.golden.vectors import VectorSet
+from latte.sim.core_run import build_core
+
+__all__ = ["Plan", "measure"]
+
+DEEP_QUEUES = {"survivor_fifo_depth": 4096, "query_rows": 1024}
+"""What carries work from a heavy head to a light one."""
+_QUERY_GROUP = 3
+"""Query heads per key/value head of SmolLM2-135M."""
+
+class Plan:
+    """What is run on which engine of a preset.
+
+    Parameters
+    ----------
+    config
+    sets : sequence of VectorSet
+        Real heads; the first that is not causal also serves for unequal heads, the first causal one for decoding.
+    """
+
+    def __init__(self, config: AttentionConfig, sets: Sequence[VectorSet]) -> None:
+        self.config = config
+        real = [workloads.embedded(vectors, config) for vectors in sets]
+        at_paper_keep = workloads.kept_share(workloads.PAPER_KEEP)
+        vision = next(vectors for vectors in sets if not vectors.causal)
+        language = next(vectors for vectors in sets if vectors.causal)
+        mixed = [workloads.mixed_heads(vision, config, alternate=alternate) for alternate in (False, True)]
+        lengths = [keys for keys in workloads.LENGTHS if keys <= config.max_seq_len]
+        self.engines: dict[str, tuple[AttentionConfig, list[Workload]]] = {
+            "dense": (config.dense(), [*real, at_paper_keep]),
+            "latte": (config, [*real, *(workloads.kept_share(keep) for keep in workloads.KEEP_RATIOS),
+                               *(workloads.of_length(keys) for keys in lengths),
+                               workloads.decode_steps(language, config, _QUERY_GROUP), *mixed]),
+            "deep": (config.replace(name=f"{config.name}-deep", **DEEP_QUEUES), mixed)}
+
+    @property
+    def steps(self) -> int:
+        """Steps that `measure` reports for this preset: compilations, runs and syntheses."""
+        return sum(1 + len(items) for _, items in self.engines.values()) + 3
+
+
+def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, jobs: int,
+            progress: Callable[[str], None] = lambda step: None) -> list[PresetResult]:
+    """Carry out plans.
+
+    Parameters
+    ----------
+    plans
+    target
+        Family whose areas count.
+    folder
+        The build folder: compiled models and syntheses in it are used again.
+    jobs
+        Simulations and syntheses at a time.
+    progress
+        Called with the name of each finished step.
+
+    Raises
+    ------
+    LatteError
+        The RTL differs from the golden model in any bit, or a tool is missing.
+    """
+    area_folder = folder / "bench" / "area"
+    rate = lut4_per_multiplier(plans[0].config, target, area_folder)
+
+    def done(step: str, result):
+        progress(step)
+        return result
+
+    def run(config: AttentionConfig, items: list[Workload]) -> Runs:
+        model = done(f"compiled {config.name}", build_core(config, build_folder=folder))
+        return {item.name: done(f"{config.name}: {item.name}",
+                                run_engine(item, config, model, folder / "bench" / "runs" / config.name / item.name))
+                for item in items}
+
+    def area(config: AttentionConfig) -> EngineArea:
+        return done(f"area of {config.name}", engine_area(config, target, rate, area_folder))
+
+    def units(config: AttentionConfig) -> dict[str, list[tuple[int, Usage]]]:
+        return done(f"units of {config.name}", unit_areas(config, target, area_folder))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        pending: list[tuple[Plan, dict[str, Future]]] = []
+        # The longest first: the dense engine is the largest.
+        for plan in sorted(plans, key=lambda plan: -plan.config.pairs_per_cycle):
+            config = plan.config
+            pending.append((plan, {
+                "dense_area": pool.submit(area, config.dense()), "dense": pool.submit(run, *plan.engines["dense"]),
+                "latte": pool.submit(run, *plan.engines["latte"]), "latte_area": pool.submit(area, config),
+                "deep": pool.submit(run, *plan.engines["deep"]), "units": pool.submit(units, config)}))
+        try:
+            results = {plan.config.name: PresetResult(plan.config, **{name: part.result() for name, part in
+                                                                      parts.items()}) for plan, parts in pending}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [results[plan.config.name] for plan in plans]

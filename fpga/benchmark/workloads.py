@@ -1,0 +1,135 @@
+"""What the engines are run on: the embedded heads, chosen keep ratios, lengths, decode steps, unequal heads."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from latte.fpga.sizing import sample_heads, tau_of_keep
+from latte.golden.attention import HeadParameters
+from latte.golden.bit_operations import PairCount
+from latte.golden.config import AttentionConfig
+from latte.golden.cycle_model import HeadWork, kept_keys
+from latte.golden.vectors import VectorSet
+from latte.sim.program import Job, Program
+
+__all__ = ["KEEP_RATIOS", "LENGTHS", "MIXED_KEEP", "PAPER_KEEP", "Workload", "decode_steps", "embedded", "keep_name",
+           "kept_share", "mixed_heads", "of_length"]
+
+PAPER_KEEP = 0.1484
+"""Share of keys kept by the paper's vision models: 85.16 % are pruned."""
+KEEP_RATIOS = (0.02, 0.05, 0.1, PAPER_KEEP, 0.2, 0.3, 0.5, 0.7, 1.0)
+LENGTHS = (64, 128, 256, 512, 1024)
+MIXED_KEEP = (0.02, 0.6)
+"""Keep ratios of the lightest and the heaviest head of a model with trained thresholds."""
+_LENGTH_KEEP = 0.15
+_VISION_KEYS = 197
+_KEEP_HEADS, _LENGTH_HEADS = 12, 3
+_DECODE_GROUPS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """A work list for any build of one arithmetic.
+
+    Parameters
+    ----------
+    name
+    jobs
+        None is refused, and each has queries.
+    parameters : dict of int to HeadParameters
+        Register file entries.
+    """
+
+    name: str
+    jobs: Sequence[Job]
+    parameters: dict[int, HeadParameters]
+
+    def program(self, config: AttentionConfig) -> Program:
+        """Return what a core of `config` runs."""
+        return Program(config, self.parameters, list(self.jobs))
+
+    def head_work(self, config: AttentionConfig) -> list[HeadWork]:
+        """Return what the cycle model needs of each job."""
+        keys = np.zeros((0, config.head_dim), np.int8)
+        work = []
+        for job in self.jobs:
+            keys = job.k if job.fresh else np.concatenate([keys, job.k])
+            keep = kept_keys(job.q, keys, self.parameters[job.head].tau, config, causal=job.causal)
+            work.append(HeadWork(keep, job.causal, len(job.k), job.fresh))
+        return work
+
+    def pairs(self, config: AttentionConfig) -> PairCount:
+        """Return the golden model's count of (query, key) pairs of all jobs."""
+        work = self.head_work(config)
+        return PairCount(sum(head.keep.shape[0] for head in work), max(head.keep.shape[1] for head in work),
+                         sum(head.visible for head in work), sum(int(head.keep.sum()) for head in work))
+
+
+def embedded(vectors: VectorSet, config: AttentionConfig) -> Workload:
+    """Return all heads of a vector set, one after the other, with their own thresholds."""
+    program = Program.of_vectors(vectors, config)
+    return Workload(vectors.model, program.jobs, program.parameters)
+
+
+def keep_name(keep: float) -> str:
+    """Return the name of the workload of a keep ratio: ``keep14.84``."""
+    return f"keep{100 * keep:g}"
+
+
+def kept_share(keep: float) -> Workload:
+    """Return real vision heads whose thresholds keep the given share of the pairs."""
+    return _sample(keep_name(keep), _VISION_KEYS, keep, _KEEP_HEADS)
+
+
+def of_length(keys: int) -> Workload:
+    """Return real heads of `keys` rows at 15 % kept."""
+    return _sample(f"n{keys}", keys, _LENGTH_KEEP, _LENGTH_HEADS)
+
+
+def _sample(name: str, keys: int, keep: float, count: int) -> Workload:
+    heads = sample_heads(keys, keep, False, count)
+    return Workload(name, [Job(i, head.q, head.k, head.v) for i, head in enumerate(heads)],
+                    {i: head.parameters for i, head in enumerate(heads)})
+
+
+def decode_steps(vectors: VectorSet, config: AttentionConfig, queries: int) -> Workload:
+    """Return one decoded token of a causal model, for some heads: load the cache, then one query of each query head.
+
+    Parameters
+    ----------
+    vectors
+        Causal heads; their first and last rows become the cache.
+    config
+    queries
+        Query heads that share keys and values (grouped-query attention).
+    """
+    jobs, parameters = [], {}
+    empty = np.zeros((0, config.head_dim), np.int8)
+    for h in np.linspace(0, len(vectors) - 1, _DECODE_GROUPS).astype(int).tolist():
+        parameters[h] = vectors.parameters(h, config)
+        jobs.append(Job(h, vectors.q[h][-1:], vectors.k[h], vectors.v[h], causal=True))
+        jobs += [Job(h, vectors.q[h][-1 - n:-n], empty, empty, fresh=False, causal=True) for n in range(1, queries)]
+    return Workload("decode", jobs, parameters)
+
+
+def mixed_heads(vectors: VectorSet, config: AttentionConfig, *, alternate: bool) -> Workload:
+    """Return the heads of `vectors` with keep ratios from one end of `MIXED_KEEP` to the other, evenly in logarithm.
+
+    As trained thresholds leave them: in the model's order, without a pattern (`alternate` False), or with light and
+    heavy heads taking turns, which lets the queues carry work from one to the other.
+    """
+    ratios = np.geomspace(*MIXED_KEEP, len(vectors))
+    order = np.random.default_rng(1).permutation(len(vectors))  # ratio of each place in the model's order
+    heads = list(range(len(vectors)))
+    if alternate:
+        by_weight = sorted(heads, key=lambda h: order[h])
+        light, heavy = by_weight[:len(heads) // 2], by_weight[len(heads) // 2:][::-1]
+        heads = [h for pair in itertools.zip_longest(heavy, light) for h in pair if h is not None]
+    parameters = {}
+    for h in heads:
+        tau = tau_of_keep(vectors.q[h], vectors.k[h], ratios[order[h]], config, causal=vectors.causal)
+        parameters[h] = dataclasses.replace(vectors.parameters(h, config), tau=tau)
+    jobs = [Job(h, vectors.q[h], vectors.k[h], vectors.v[h], causal=vectors.causal) for h in heads]
+    return Workload(f"mixed{'-alternating' if alternate else ''}", jobs, parameters)

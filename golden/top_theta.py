@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,18 +26,25 @@ class Calibration:
         Share of visible keys to keep: ``k = ceil(keep * length)``.
     heads, lengths
         Of the tables; row lengths are 1 to `lengths`.
+    count, total, squares : float64 [heads, lengths]
+        Sums so far, over rows; ``None`` for none.
     """
 
     keep: float
     heads: int
     lengths: int
+    count: np.ndarray | None = None
+    total: np.ndarray | None = None
+    squares: np.ndarray | None = None
+
+    SUMS: ClassVar = ("count", "total", "squares")
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise LatteError(f"the share of keys to keep must be above 0 and at most 1, not {self.keep}")
-        self.count = np.zeros((self.heads, self.lengths), np.int64)
-        self.total = np.zeros((self.heads, self.lengths))
-        self.squares = np.zeros((self.heads, self.lengths))
+        for name in self.SUMS:
+            if getattr(self, name) is None:
+                setattr(self, name, np.zeros((self.heads, self.lengths)))
 
     def add(self, score: np.ndarray, visible: np.ndarray) -> None:
         """Take in the scaled scores of some sequences.
@@ -96,20 +104,31 @@ class ThetaTables:
         return np.floor(self.ratio * (1 << SHARE_FRAC_BITS) + 0.5).astype(np.int64)
 
 
+@dataclasses.dataclass
 class MassCalibration:
     """Statistics of the mass that given thresholds prune.
 
     Parameters
     ----------
     theta : float64 [heads, lengths]
+    ratios, rows : float64 [heads, lengths]
+        Sums so far of pruned over surviving mass, and of rows; ``None`` for none.
+    shares, pruned : float64 [heads]
+        Sums so far of pruned keys' weights over the weight at the threshold, and of pruned keys.
     """
 
-    def __init__(self, theta: np.ndarray) -> None:
-        self.theta = theta
-        self.ratios = np.zeros(theta.shape)
-        self.rows = np.zeros(theta.shape)
-        self.shares = np.zeros(len(theta))
-        self.count = np.zeros(len(theta))
+    theta: np.ndarray
+    ratios: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    shares: np.ndarray | None = None
+    pruned: np.ndarray | None = None
+
+    SUMS: ClassVar = ("ratios", "rows", "shares", "pruned")
+
+    def __post_init__(self) -> None:
+        for name in self.SUMS:
+            if getattr(self, name) is None:
+                setattr(self, name, np.zeros(self.theta.shape if name in ("ratios", "rows") else len(self.theta)))
 
     def add(self, score: np.ndarray, visible: np.ndarray) -> None:
         """Take in the scaled scores of some sequences.
@@ -131,13 +150,13 @@ class MassCalibration:
         np.add.at(self.rows, (slice(None), lengths - 1), float(len(score)))
         at_threshold = np.exp(np.minimum(theta - peak, 0))[..., 0]
         self.shares += (pruned_mass / at_threshold).sum((0, 2))
-        self.count += pruned.sum((0, 2, 3))
+        self.pruned += pruned.sum((0, 2, 3))
 
     def tables(self) -> ThetaTables:
         """Return the thresholds with share and ratio; a length that never occurred takes the next shorter one's."""
         ratio = self.ratios / np.maximum(self.rows, 1)
         seen = np.maximum.accumulate(np.where(self.rows > 0, np.arange(ratio.shape[1]), 0), axis=1)
-        return ThetaTables(self.theta, self.shares / np.maximum(self.count, 1), np.take_along_axis(ratio, seen, 1))
+        return ThetaTables(self.theta, self.shares / np.maximum(self.pruned, 1), np.take_along_axis(ratio, seen, 1))
 
 
 def theta_codes(theta: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -45,10 +45,13 @@ class KeyFilter(abc.ABC):
         For tables.
     reuses_estimate : bool
         Survivors' scores are the estimate plus cross products; otherwise the exact 8-bit product.
+    by_row : bool
+        A row's survivors and the work counted do not depend on the other rows, nor on keys that none of them sees.
     """
 
     name: str
     reuses_estimate = False
+    by_row = False
 
     @abc.abstractmethod
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:

@@ -24,6 +24,7 @@ class Energon(KeyFilter):
 
     alpha: tuple[float, float]
     name = "energon"
+    by_row = True
 
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:
         """Filter in two rounds; each round's products are counted in full."""

@@ -14,6 +14,7 @@ class Dense(KeyFilter):
     """Dense 8-bit attention: every visible key survives."""
 
     name = "dense"
+    by_row = True
 
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:
         """Keep every visible key, at no cost."""

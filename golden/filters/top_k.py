@@ -22,6 +22,7 @@ class TopK(KeyFilter):
 
     keep: float
     name = "top-k"
+    by_row = True
 
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:
         """Sort each row; the comparisons are not counted, only the products."""

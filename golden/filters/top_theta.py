@@ -22,6 +22,7 @@ class TopTheta(KeyFilter):
 
     theta: np.ndarray
     name = "top-theta"
+    by_row = True
 
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:
         """Keep scores strictly above the threshold of the row's length."""

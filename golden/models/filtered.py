@@ -17,7 +17,7 @@ from latte.golden.models.exact import (
     split_tensor,
     visible_mask,
 )
-from latte.golden.models.hardware import PairCounter, quantize_tensor, scale_codes
+from latte.golden.models.hardware import PairCounter, quantize_tensor, row_chunks, scale_codes
 from latte.golden.pruned_mass import GAIN_FRAC_BITS
 from latte.golden.quantizer import QK_MAX, V_MAX
 from latte.golden.top_theta import SHARE_FRAC_BITS, ThetaTables, theta_codes
@@ -54,23 +54,32 @@ class FilterAttention:
         v_code, v_scale = quantize_tensor(v, V_MAX)
         step = q_scale * k_scale / math.sqrt(self.config.head_dim)
         m, n = q.shape[-2], k.shape[-2]
-        visible = visible_mask(m, n, causal, q.device)
-        visible = np.ones((m, n), bool) if visible is None else visible.cpu().numpy()
-        keep, work = self.key_filter.select(FilterInput(
-            q_code.cpu().numpy().astype(np.int8), k_code.cpu().numpy().astype(np.int8), visible, step.cpu().numpy(),
-            block))
+        outputs = []
+        for rows, keys in row_chunks(m, n, causal and self.key_filter.by_row):
+            operands = q_code[..., rows, :], k_code[..., :keys, :], v_code[..., :keys, :]
+            outputs.append(self._rows(block, operands, step, causal))
+        output_step = (v_scale / (1 << self.config.fraction_bits))[..., None, None]
+        return (torch.cat(outputs, -2).double() * output_step).to(q.dtype)
+
+    def _rows(self, block: int, operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor], step: torch.Tensor,
+              causal: bool) -> torch.Tensor:
+        q, k, v = operands
+        mask = visible_mask(q.shape[-2], k.shape[-2], causal, q.device)
+        visible = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device) if mask is None else mask
+        q_array, k_array = (x.cpu().numpy().astype(np.int8) for x in (q, k))
+        keep, work = self.key_filter.select(
+            FilterInput(q_array, k_array, visible.cpu().numpy(), step.cpu().numpy(), block))
         keep = torch.from_numpy(np.ascontiguousarray(keep)).to(q.device)
         self.work += work
         if self.key_filter.reuses_estimate:
-            score = score_all(split_tensor(q_code, self.config.split), split_tensor(k_code, self.config.split))
+            score = score_all(split_tensor(q, self.config.split), split_tensor(k, self.config.split))
         else:
-            score = q_code @ k_code.transpose(-1, -2)
+            score = q @ k.transpose(-1, -2)
         mantissa, shift = scale_codes(step * math.log2(math.e), self.config)
         codes = HeadCodes(torch.zeros_like(mantissa), mantissa, shift)
-        trace = finish(score, keep, v_code, codes, self.config, causal=causal)
-        trace = self.restore(trace, score, v_code, codes, torch.from_numpy(visible).to(q.device), step, block)
+        trace = finish(score, keep, v, codes, self.config, causal=causal)
         self.counter.observe(block, keep, score, step, causal)
-        return (trace.output.double() * (v_scale / (1 << self.config.fraction_bits))[..., None, None]).to(q.dtype)
+        return self.restore(trace, score, v, codes, visible, step, block).output
 
     def restore(self, trace: TensorTrace, score: torch.Tensor, v: torch.Tensor, codes: HeadCodes,
                 visible: torch.Tensor, step: torch.Tensor, block: int) -> TensorTrace:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,10 +11,12 @@ import click
 
 from latte.golden.config import PRESETS, AttentionConfig, preset
 from latte.golden.errors import LatteError
+from latte.golden.results import write_results, write_text
 
 __all__ = ["calibrate", "evaluate_command", "export", "train"]
 
 _PATH = click.Path(path_type=pathlib.Path)
+_CACHE = pathlib.Path("build/chunks")
 
 
 def _model_options(command: Callable) -> Callable:
@@ -26,6 +29,18 @@ def _model_options(command: Callable) -> Callable:
         click.option("--items", type=click.IntRange(1), help="Use only the first images or windows."),
         click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be decoded."),
         click.option("--split", type=click.Choice(["balanced", "slice"]), default="balanced", show_default=True),
+    ]):
+        command = option(command)
+    return command
+
+
+def _worker_options(command: Callable) -> Callable:
+    for option in reversed([
+        click.option("--workers", type=click.IntRange(1), help="Local Dask processes, 1 for none. [default: one per "
+                     "core]"),
+        click.option("--scheduler", help="Address of a Dask cluster that sees the same files, such as tcp://host:8786."),
+        click.option("--cache", type=_PATH, default=_CACHE, show_default=True,
+                     help="Folder that keeps finished chunks: what was cut off continues there."),
     ]):
         command = option(command)
     return command
@@ -77,10 +92,12 @@ def _check_share(name: str, value: float) -> None:
 @click.option("--thresholds", "start", type=_PATH, help="Keep these thresholds and gains; only add static scales.")
 @click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
               "elements. [default: least squared error]")
+@_worker_options
 @click.option("--output", required=True, type=_PATH, help="Thresholds with static scales (.npz).")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
               split: str, target: float, mode: str, gain: str, deviations: float, start: pathlib.Path | None,
-              quantile: float | None, output: pathlib.Path) -> None:
+              quantile: float | None, workers: int | None, scheduler: str | None, cache: pathlib.Path,
+              output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     _check_share("--target", target)
     _check_output(output, ".npz")
@@ -88,30 +105,29 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
     from latte.golden.models.extras import require_models
 
     require_models()
-    from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.train.calibrate import starting_thresholds, static_scales, top_theta_tables
-    from latte.golden.train.data import load_dataset
+    from latte.golden.train.passes import SourcePasses
+    from latte.golden.train.source import Source
     from latte.golden.train.state import load_thresholds, save_theta, save_thresholds
+    from latte.golden.train.workers import Workers
 
-    checkpoint = load_checkpoint(model)
-    dataset = load_dataset(checkpoint, data, part=part, tokens=tokens or 1024, skip_unreadable=skip_unreadable)
-    dataset = dataset.first(items or (4 if checkpoint.causal else 32))
-    batch = 1 if checkpoint.causal else 8
-    config = _config(checkpoint, split)
-    with _progress("calibrating") as update:
+    with Workers(workers, scheduler) as pool, _progress("calibrating") as update:
+        source = Source(model, data, part, tokens or 1024, None, skip_unreadable)
+        checkpoint, config = source.checkpoint(), _config(source.checkpoint(), split)
+        source = dataclasses.replace(source, items=items or (4 if checkpoint.causal else 32))
+        passes = SourcePasses(source, 1 if checkpoint.causal else 8, pool, cache,
+                              lambda done, total: update(completed=done, total=total))
         if mode == "top-theta":
-            tables = top_theta_tables(checkpoint, dataset, 1 - target, deviations=deviations, batch=batch,
-                                      on_batch=lambda: update(advance=batch))
+            tables = top_theta_tables(passes, 1 - target, deviations)
             save_theta(output, tables, checkpoint.name)
             click.echo(f"{output}: Top-Theta thresholds of {tables.theta.shape[0]} x {tables.theta.shape[1]} heads")
             return
-        scales = static_scales(checkpoint, dataset, config, quantile=quantile, batch=batch,
-                               on_batch=lambda: update(advance=batch))
+        scales = static_scales(passes, config, quantile)
         thresholds = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
-                      starting_thresholds(checkpoint, dataset, target, config, mode=mode, gain=gains, scales=scales,
-                                          batch=batch, on_batch=lambda: update(advance=batch)))
+                      starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=scales))
     save_thresholds(output, dataclasses.replace(thresholds, **scales), checkpoint.name,
-                    {"command": "calibrate", "mode": mode, "target": target, "items": len(dataset), "split": split})
+                    {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
+                     "split": split})
     click.echo(f"{output}: thresholds and static scales of {checkpoint.blocks} x {checkpoint.heads} heads, "
                f"mean tau {thresholds.tau.mean():.3f}")
 
@@ -119,7 +135,7 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
 @click.command()
 @_model_options
 @click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
-@click.option("--steps", default=240, show_default=True)
+@click.option("--steps", default=120, show_default=True)
 @click.option("--batch", type=click.IntRange(1), help="Items of a step. [default: 16 images, 1 text window]")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss.")
@@ -145,10 +161,13 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     import torch
 
     from latte.golden.models.checkpoint import load_checkpoint
-    from latte.golden.train.calibrate import starting_thresholds, static_scales
+    from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales
     from latte.golden.train.data import load_dataset
+    from latte.golden.train.figures import training_curves
+    from latte.golden.train.passes import LocalPasses
+    from latte.golden.train.report import history_csv
     from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
-    from latte.golden.train.trainer import Recipe, Trainer, fit_to_target
+    from latte.golden.train.trainer import Recipe, Trainer
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -157,17 +176,16 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     dataset = dataset.first(items)
     config = _config(checkpoint, split)
     recipe = Recipe(target, steps, batch or (1 if checkpoint.causal else 16), alpha, beta, kappa, seed=seed)
-    passes, fitted = (1, 4) if checkpoint.causal else (8, 64)
+    passes = LocalPasses(checkpoint, dataset.first(4 if checkpoint.causal else 64), 1 if checkpoint.causal else 8)
+    began = time.monotonic()
     torch.manual_seed(seed)
     resumed = output.with_suffix(".checkpoint.npz")
     with _progress("finding scales and starting thresholds") as update:
         if start:
             first = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads)
         else:
-            found = (static_scales(checkpoint, dataset.first(fitted), config, batch=passes)
-                     if scales == "static" else None)
-            first = starting_thresholds(checkpoint, dataset.first(fitted // 2), target, config, gain=gains,
-                                        scales=found, batch=passes)
+            found = static_scales(passes, config) if scales == "static" else None
+            first = starting_thresholds(passes, target, config, gain=gains, scales=found)
         trainer = Trainer(checkpoint, dataset, first, recipe, config)
         if resumed.exists() and not restart:
             restore_trainer(resumed, trainer)
@@ -179,15 +197,14 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
             if trainer.step % 10 == 0 or trainer.step == steps:
                 save_trainer(resumed, trainer)
         update(description="fitting the hard filter", total=None)
-        thresholds = fit_to_target(checkpoint, dataset, trainer.attention.thresholds(), target, config, items=fitted,
-                                   batch=passes)
+        thresholds = fit_to_target(passes, trainer.attention.thresholds(), target, config)
     save_thresholds(output, thresholds, checkpoint.name,
-                    {"command": "train", **dataclasses.asdict(recipe), "items": len(dataset), "split": split})
-    from latte.golden.train.figures import training_curves
-
+                    {"command": "train", **dataclasses.asdict(recipe), "items": len(dataset), "split": split,
+                     "seconds": round(time.monotonic() - began)})
+    write_text(output.with_suffix(".csv"), history_csv(trainer.history))
     training_curves(trainer.history, target, output.with_suffix(".png"))
     click.echo(f"{output}: trained on {len(dataset)} items for {steps} steps, last distillation loss "
-               f"{trainer.history[-1]['distillation']:.4f}; curves in {output.with_suffix('.png')}")
+               f"{trainer.history[-1]['distillation']:.4f}; curves in {output.with_suffix('.png')} and .csv")
 
 
 @click.command("eval")
@@ -201,13 +218,12 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
 @click.option("--gain", default="1,1", show_default=True, help="With --tau: denominator,mean or 'none'.")
 @click.option("--dynamic", is_flag=True, help="Ignore the static scales of threshold files.")
 @click.option("--chunk", type=click.IntRange(1), help="Items of a task. [default: 10 images, 1 text window]")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Local Dask processes.")
-@click.option("--scheduler", help="Address of a Dask cluster.")
+@_worker_options
 @click.option("--output", default="build/eval.json", show_default=True, type=_PATH, help="Result file; .csv beside it.")
 def evaluate_command(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
                      split: str, methods: tuple[str, ...], thresholds: tuple[pathlib.Path, ...], tau: float | None,
-                     gain: str, dynamic: bool, chunk: int | None, workers: int, scheduler: str | None,
-                     output: pathlib.Path) -> None:
+                     gain: str, dynamic: bool, chunk: int | None, workers: int | None, scheduler: str | None,
+                     cache: pathlib.Path, output: pathlib.Path) -> None:
     """Measure accuracy and work of whole models on hardware arithmetic."""
     if output.suffix != ".json":
         raise LatteError(f"{output}: --output must be a .json file")
@@ -217,45 +233,45 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
     from latte.golden.models.extras import require_models
 
     require_models()
-    from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.models.hardware import Thresholds
-    from latte.golden.results import write_results, write_text
     from latte.golden.train.evaluate import Job, evaluate
-    from latte.golden.train.methods import build_method
+    from latte.golden.train.methods import LATTE_METHODS, build_method
     from latte.golden.train.report import COLUMNS, as_csv, print_table, result_rows
+    from latte.golden.train.source import Source
     from latte.golden.train.state import load_thresholds
+    from latte.golden.train.workers import Workers
 
-    checkpoint = load_checkpoint(model)
-    sets: dict[str, Any] = {path.stem: load_thresholds(path, checkpoint.name, checkpoint.blocks, checkpoint.heads)
-                            for path in thresholds}
-    if tau is not None:
-        sets[f"tau{tau:g}"] = Thresholds.uniform(tau, checkpoint.blocks, checkpoint.heads, gain=gains)
-    if dynamic:
-        sets = {name: dataclasses.replace(entry, q_scale=None, k_scale=None, v_scale=None)
-                for name, entry in sets.items()}
-    runs: list[tuple[str, str, Any]] = [("float", "float", None), ("dense", "dense", None)]
-    for method in methods or ("latte",):
-        build_method(method, next(iter(sets.values()), None), checkpoint, _config(checkpoint, split))
-        if method.startswith("latte"):
-            runs += [(f"{method}[{name}]", method, entry) for name, entry in sets.items()]
-        elif method not in ("float", "dense"):
-            name, _, argument = method.partition(":")
-            runs.append((f"{name}:{pathlib.Path(argument).stem}" if name.startswith("top-theta") else method, method,
-                         None))
-    common = {"model": model, "data": data, "part": part, "tokens": tokens or 1024, "items": items, "split": split,
-              "skip_unreadable": skip_unreadable, "chunk": chunk or (1 if checkpoint.causal else 10)}
-    measured: dict[str, dict[str, Any]] = {}
-    for label, method, entry in runs:
-        with _progress(method) as update:
-            measured[label] = evaluate(
-                Job(method=method, thresholds=entry, **common), workers=workers, scheduler=scheduler,
-                cache=output.parent / "eval_chunks",
-                progress=lambda done, total, update=update: update(completed=done, total=total))
+    with Workers(workers, scheduler) as pool:
+        source = Source(model, data, part, tokens or 1024, items, skip_unreadable)
+        checkpoint = source.checkpoint()
+        sets: dict[str, Any] = {path.stem: load_thresholds(path, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+                                for path in thresholds}
+        if tau is not None:
+            sets[f"tau{tau:g}"] = Thresholds.uniform(tau, checkpoint.blocks, checkpoint.heads, gain=gains)
+        if dynamic:
+            sets = {name: dataclasses.replace(entry, q_scale=None, k_scale=None, v_scale=None)
+                    for name, entry in sets.items()}
+        runs: list[tuple[str, str, Any]] = [("float", "float", None), ("dense", "dense", None)]
+        for method in methods or ("latte",):
+            build_method(method, next(iter(sets.values()), None), checkpoint, _config(checkpoint, split))
+            if method in LATTE_METHODS:
+                runs += [(f"{method}[{name}]", method, entry) for name, entry in sets.items()]
+            elif method not in ("float", "dense"):
+                name, _, argument = method.partition(":")
+                runs.append((f"{name}:{pathlib.Path(argument).stem}" if name.startswith("top-theta") else method,
+                             method, None))
+        chunk = chunk or (1 if checkpoint.causal else 10)
+        measured: dict[str, dict[str, Any]] = {}
+        for label, method, entry in runs:
+            with _progress(method) as update:
+                measured[label] = evaluate(
+                    Job(source, method, entry, split, chunk), workers=pool, cache=cache,
+                    progress=lambda done, total, update=update: update(completed=done, total=total))
     rows = result_rows(measured, causal=checkpoint.causal)
     write_text(output.with_suffix(".csv"), as_csv(rows))
     results = [{"name": f"{checkpoint.name}.{row['method']}.{column}", "unit": unit, "value": row[column]}
                for row in rows for column, unit in COLUMNS.items() if column in row]
-    write_results(output, "eval", _config(checkpoint, split), results, True, inputs=common)
+    write_results(output, "eval", _config(checkpoint, split), results, True, inputs=dataclasses.asdict(source))
     print_table(f"{checkpoint.name}, {rows[0]['items']} items", rows, causal=checkpoint.causal)
     click.echo(f"written to {output} and {output.with_suffix('.csv')}; pruned and bit operations count visible pairs")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["COLUMNS", "as_csv", "print_table", "result_rows"]
+__all__ = ["COLUMNS", "as_csv", "history_csv", "print_table", "result_rows"]
 
 COLUMNS = {"items": "count", "loss": "nat", "top1": "percent", "top1_drop": "points", "ppl": "perplexity",
            "ppl_increase": "points", "pruned": "ratio", "pruned_macro": "ratio", "bitops_saved": "ratio",
@@ -36,6 +36,15 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(text, ["method", *COLUMNS], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    return text.getvalue()
+
+
+def history_csv(history: Iterable[Mapping[str, float]]) -> str:
+    """Return a training run's losses and soft pruning ratio by step, as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["step", "loss", "prediction", "distillation", "pruned"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: round(value, 6) for name, value in entry.items()} for entry in history)
     return text.getvalue()
 
 

@@ -1,7 +1,6 @@
 """Threshold training (LATTE section III-B): frozen backbone, one threshold and two gains per head, three-part loss."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,18 +8,17 @@ import torch
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.extraction import model_inputs
-from latte.golden.models.hardware import HardwareAttention, Thresholds
-from latte.golden.models.hook import float_attention, replaced_attention
+from latte.golden.models.hardware import Thresholds
+from latte.golden.models.hook import float_attention
 from latte.golden.train.data import Dataset
-from latte.golden.train.gaps import GapHistogram
+from latte.golden.train.passes import forward
 from latte.golden.train.surrogate import SoftAttention
 
 AVERAGING = 0.8
 """Of the running average of the pruning ratio, per step: L_prune must not follow the noise of one batch."""
 TEACHER_GROUP = 16
 
-__all__ = ["Recipe", "Trainer", "batch_indices", "fit_to_target", "forward", "task_loss"]
+__all__ = ["Recipe", "Trainer", "batch_indices", "task_loss"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Recipe:
         Weights of L_pred (cross entropy), L_prune (squared distance of the soft pruning ratio to the target) and L_KD
         (Kullback-Leibler divergence from the float model). A large `beta` lets the noise of a batch's ratio, common to
         all heads, drown what tells them apart; with a small one the ratio settles a little below the target, which
-        `fit_to_target` then meets with one common factor.
+        `latte.golden.train.calibrate.fit_to_target` then meets with one common factor.
     tau_rate, gain_rate
         Adam step sizes, falling to a tenth along a cosine.
     temperature, last_temperature
@@ -46,7 +44,7 @@ class Recipe:
     """
 
     target: float
-    steps: int = 240
+    steps: int = 120
     batch: int = 16
     alpha: float = 0.1
     beta: float = 50.0
@@ -80,29 +78,6 @@ def task_loss(logits: torch.Tensor, labels: torch.Tensor, causal: bool) -> torch
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
-def forward(checkpoint: Checkpoint, handler: Callable, inputs: np.ndarray) -> torch.Tensor:
-    """Return the logits of a pass with every attention run by `handler`."""
-    with replaced_attention(checkpoint.model, handler):
-        return checkpoint.model(**model_inputs(checkpoint, inputs)).logits
-
-
-def fit_to_target(checkpoint: Checkpoint, data: Dataset, thresholds: Thresholds, target: float,
-                  config: AttentionConfig, *, items: int = 64, batch: int = 8, rounds: int = 2) -> Thresholds:
-    """Scale all thresholds by one factor so that the hard integer filter prunes `target` on the first items.
-
-    A factor moves the activations of later blocks a little, hence more than one round.
-    """
-    data = data.first(items)
-    for _ in range(rounds):
-        histogram = GapHistogram(*thresholds.tau.shape)
-        handler = HardwareAttention(thresholds, config, histogram)
-        with torch.inference_mode():
-            for start in range(0, len(data), batch):
-                forward(checkpoint, handler, data.batch(np.arange(start, min(start + batch, len(data))))[0])
-        thresholds = dataclasses.replace(thresholds, tau=thresholds.tau * histogram.factor(thresholds.tau, target))
-    return thresholds
-
-
 class Trainer:
     """A run in progress, whose state can be saved and restored at any step.
 
@@ -134,7 +109,8 @@ class Trainer:
 
     def fingerprint(self) -> dict[str, object]:
         """Return what must agree between a run and its continuation."""
-        return dataclasses.asdict(self.recipe) | {"items": len(self.data), "split": self.config.split}
+        scales = "dynamic" if self.attention.scales["q_scale"] is None else "static"
+        return dataclasses.asdict(self.recipe) | {"items": len(self.data), "split": self.config.split, "scales": scales}
 
     def advance(self) -> dict[str, float]:
         """Take one step, and return its losses and soft pruning ratio."""

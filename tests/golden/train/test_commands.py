@@ -1,6 +1,7 @@
 """The commands from calibration to the register image, Dask against serial, restarts, and bad input."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -16,7 +17,16 @@ from latte.golden.errors import LatteError
 from latte.golden.register_image import load_register_image
 from latte.golden.train import commands
 from latte.golden.train.evaluate import Job, evaluate
+from latte.golden.train.source import Source
 from latte.golden.train.state import load_thresholds
+from latte.golden.train.workers import Workers
+
+
+@pytest.fixture(autouse=True)
+def fresh_folder(tmp_path, monkeypatch):
+    """Work in an empty folder, in this process unless a test says otherwise: workers take seconds to start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
 
 def run(command, *arguments):
@@ -93,15 +103,47 @@ def test_eval_writes_all_methods(inputs, tmp_path):
 
 def test_dask_equals_serial_and_restart_equals_both(vit_folder, image_folder, tmp_path):
     pytest.importorskip("distributed")
-    job = Job(str(vit_folder), str(image_folder), "top-k:0.3", chunk=5)
+    job = Job(Source(str(vit_folder), str(image_folder)), "top-k:0.3", chunk=5)
     serial = evaluate(job, cache=tmp_path)
-    assert evaluate(job, workers=2) == serial
+    with Workers(2) as workers:
+        assert evaluate(job, workers=workers) == serial
     folder = tmp_path / job.fingerprint()
     assert sorted(path.name for path in folder.iterdir()) == ["0-5.json", "10-12.json", "5-10.json"]
     (folder / "5-10.json").unlink()
     assert evaluate(job, cache=tmp_path) == serial
-    with pytest.raises(LatteError, match="cannot be reached"):
-        evaluate(job, scheduler="tcp://127.0.0.1:9")
+
+
+def test_calibration_is_the_same_on_a_cluster_and_after_a_restart(inputs, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    alone = tmp_path / "alone"
+    modes = {"head": ["--mode", "head"], "theta": ["--mode", "top-theta"]}
+    for name, mode in modes.items():
+        succeed("calibrate", *inputs, *mode, "--target", 0.7, "--workers", 1, "--cache", alone, "--output",
+                tmp_path / f"{name}.npz")
+    chunks = sorted(path for path in alone.rglob("*.npz"))
+    assert len(chunks) == 2 * 7  # of the 12 images, in passes: scales (2), gaps, fit (2); Top-Theta (2)
+    kept = chunks[0].stat().st_mtime_ns
+    chunks[-1].unlink()
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        for name, mode in modes.items():
+            for cache, place in ((tmp_path / "cluster", ["--scheduler", cluster.scheduler_address]),
+                                 (alone, ["--workers", 1])):
+                succeed("calibrate", *inputs, *mode, "--target", 0.7, *place, "--cache", cache, "--output",
+                        tmp_path / "again.npz")
+                with np.load(tmp_path / f"{name}.npz") as first, np.load(tmp_path / "again.npz") as again:
+                    assert set(first.files) == set(again.files)
+                    for array in first.files:
+                        np.testing.assert_array_equal(first[array], again[array])
+    assert chunks[-1].exists() and chunks[0].stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("command", ["evaluate_command", "calibrate"])
+def test_unreachable_scheduler(command, inputs, tmp_path):
+    pytest.importorskip("distributed")
+    output = tmp_path / ("out.json" if command == "evaluate_command" else "out.npz")
+    result = run(command, *inputs, "--scheduler", "tcp://127.0.0.1:9", "--cache", tmp_path / "c", "--output", output)
+    assert isinstance(result.exception, LatteError) and "cannot be reached" in str(result.exception)
+    assert not output.exists() and not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize(("command", "arguments", "words"), [
@@ -112,12 +154,11 @@ def test_dask_equals_serial_and_restart_equals_both(vit_folder, image_folder, tm
     ("evaluate_command", ["--method", "latte", "--output", "a.json"], "needs thresholds"),
     ("evaluate_command", ["--data", "missing", "--tau", "1", "--output", "a.json"], "no such image"),
 ])
-def test_bad_input_is_one_sentence(inputs, command, arguments, words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_bad_input_is_one_sentence(inputs, command, arguments, words, tmp_path):
     result = run(command, *inputs, *([] if "--output" in arguments else ["--output", "a.npz"]), *arguments)
     assert isinstance(result.exception, LatteError), result.output
     assert words in str(result.exception)
-    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_unreadable_images_are_counted_and_named(vit_folder, image_folder, tmp_path):

@@ -14,11 +14,13 @@ from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.models.checkpoint import load_checkpoint
 from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds
-from latte.golden.train.calibrate import starting_thresholds, static_scales
+from latte.golden.models.hook import float_attention
+from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales
 from latte.golden.train.data import load_dataset
+from latte.golden.train.passes import LocalPasses, forward
 from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
 from latte.golden.train.surrogate import SoftAttention
-from latte.golden.train.trainer import Recipe, Trainer, batch_indices, fit_to_target, forward
+from latte.golden.train.trainer import Recipe, Trainer, batch_indices
 
 CONFIG = preset("small")
 
@@ -106,6 +108,34 @@ def test_resumed_run_equals_the_uninterrupted_one(setup, tmp_path):
         restore_trainer(tmp_path / "run.npz", other)
 
 
+def test_static_scales_are_the_largest_elements_or_leave_less_error(setup):
+    checkpoint, data = setup
+    operands = []
+
+    def record(block, q, k, v, causal):
+        operands.append((q, k, v))
+        return float_attention(q, k, v, causal)
+
+    with torch.inference_mode():
+        forward(checkpoint, record, data.batch(np.arange(12))[0])
+    passes = LocalPasses(checkpoint, data, 5)
+    largest, best = static_scales(passes, CONFIG, 1.0), static_scales(passes, CONFIG)
+    for block, (q, k, v) in enumerate(operands):
+        for name, x, limit in (("q_scale", q, 119), ("k_scale", k, 119), ("v_scale", v, 127)):
+            np.testing.assert_allclose(largest[name][block], x.abs().amax((0, 2, 3)) / limit, rtol=1e-5)
+
+            def error(scale, x=x, limit=limit, name=name):
+                step = torch.from_numpy(scale)[:, None, None]
+                codes = (x / step).round().clamp(-limit, limit)
+                high = codes if name == "v_scale" else 16 * ((codes + 8) / 16).floor()
+                return sum((part * step - x).square().sum((0, 2, 3)).numpy()
+                           for part in ([codes] if name == "v_scale" else [codes, high]))
+
+            assert (error(best[name][block]) <= error(largest[name][block]) * (1 + 1e-6)).all()
+            assert (error(best[name][block]) < error(0.3 * best[name][block])).all()
+    assert (best["q_scale"] < largest["q_scale"]).any()
+
+
 def test_every_item_once_per_epoch():
     seen = np.concatenate([batch_indices(step, 3, 12, 4) for step in range(3)])
     assert sorted(seen) == list(range(12))
@@ -115,8 +145,9 @@ def test_every_item_once_per_epoch():
 @pytest.mark.parametrize("mode", ["global", "head"])
 def test_fit_meets_the_target(setup, mode):
     checkpoint, data = setup
-    thresholds = starting_thresholds(checkpoint, data, 0.7, CONFIG, mode=mode)
-    thresholds = fit_to_target(checkpoint, data, thresholds, 0.7, CONFIG, rounds=3)
+    passes = LocalPasses(checkpoint, data)
+    thresholds = starting_thresholds(passes, 0.7, CONFIG, mode=mode)
+    thresholds = fit_to_target(passes, thresholds, 0.7, CONFIG, rounds=3)
     counter = PairCounter(2, 2)
     with torch.inference_mode():
         forward(checkpoint, HardwareAttention(thresholds, CONFIG, counter), data.batch(np.arange(12))[0])
@@ -126,7 +157,7 @@ def test_fit_meets_the_target(setup, mode):
 def test_threshold_files(setup, tmp_path):
     checkpoint, data = setup
     thresholds = Thresholds.uniform(1.5, 2, 2, gain=(1.0, 0.5))
-    thresholds = dataclasses.replace(thresholds, **static_scales(checkpoint, data, CONFIG))
+    thresholds = dataclasses.replace(thresholds, **static_scales(LocalPasses(checkpoint, data), CONFIG))
     path = tmp_path / "t.npz"
     save_thresholds(path, thresholds, checkpoint.name, {"seed": 1})
     loaded = load_thresholds(path, checkpoint.name, 2, 2)

@@ -46,6 +46,11 @@ def _worker_options(command: Callable) -> Callable:
     return command
 
 
+_scales_option = click.option(
+    "--scales", type=click.Choice(["static", "dynamic"]), default="static", show_default=True,
+    help="Quantise with scales calibrated on this data, as latte export needs them, or anew for each sequence.")
+
+
 @contextlib.contextmanager
 def _progress(text: str) -> Iterator[Callable[..., None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -90,13 +95,14 @@ def _check_share(name: str, value: float) -> None:
 @click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
 @click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
 @click.option("--thresholds", "start", type=_PATH, help="Keep these thresholds and gains; only add static scales.")
+@_scales_option
 @click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
               "elements. [default: least squared error]")
 @_worker_options
-@click.option("--output", required=True, type=_PATH, help="Thresholds with static scales (.npz).")
+@click.option("--output", required=True, type=_PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
               split: str, target: float, mode: str, gain: str, deviations: float, start: pathlib.Path | None,
-              quantile: float | None, workers: int | None, scheduler: str | None, cache: pathlib.Path,
+              scales: str, quantile: float | None, workers: int | None, scheduler: str | None, cache: pathlib.Path,
               output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     _check_share("--target", target)
@@ -122,13 +128,13 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
             save_theta(output, tables, checkpoint.name)
             click.echo(f"{output}: Top-Theta thresholds of {tables.theta.shape[0]} x {tables.theta.shape[1]} heads")
             return
-        scales = static_scales(passes, config, quantile)
+        found = static_scales(passes, config, quantile) if scales == "static" else None
         thresholds = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
-                      starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=scales))
-    save_thresholds(output, dataclasses.replace(thresholds, **scales), checkpoint.name,
+                      starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found))
+    save_thresholds(output, dataclasses.replace(thresholds, **(found or {})), checkpoint.name,
                     {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
                      "split": split})
-    click.echo(f"{output}: thresholds and static scales of {checkpoint.blocks} x {checkpoint.heads} heads, "
+    click.echo(f"{output}: thresholds, {scales} scales, of {checkpoint.blocks} x {checkpoint.heads} heads, "
                f"mean tau {thresholds.tau.mean():.3f}")
 
 
@@ -142,8 +148,7 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
 @click.option("--beta", default=50.0, show_default=True, help="Weight of the pruning loss.")
 @click.option("--kappa", default=1.0, show_default=True, help="Weight of the distillation loss.")
 @click.option("--gain", default="1,1", show_default=True, help="Gains to start from: denominator,mean or 'none'.")
-@click.option("--scales", type=click.Choice(["static", "dynamic"]), default="static", show_default=True,
-              help="Quantise with scales calibrated on the training data, as latte export needs them, or per sequence.")
+@_scales_option
 @click.option("--start", type=_PATH, help="Thresholds to start from, with their scales. [default: one for all heads]")
 @click.option("--restart", is_flag=True, help="Ignore the checkpoint of a run that was cut off.")
 @click.option("--device", default="auto", show_default=True, help="'auto' takes a GPU if there is one.")

@@ -15,7 +15,8 @@ from latte.golden.config import AttentionConfig, ceil_div, ceil_log2
 from latte.golden.errors import LatteError
 from latte.golden.latencies import Latencies
 
-__all__ = ["MEASURED", "RESOURCES", "Area", "block_features", "block_memories", "estimate_area", "find_samples"]
+__all__ = ["MEASURED", "RESOURCES", "Area", "block_features", "block_memories", "estimate_area",
+           "find_multiplier_price", "find_samples"]
 
 MEASURED = pathlib.Path(__file__).parent / "block_area.json"
 RESOURCES = ("lut4_equivalents", "ff", "dsp")
@@ -59,6 +60,8 @@ def block_features(config: AttentionConfig) -> dict[str, tuple[float, ...]]:
     q, k, pairs, dims = config.query_lanes, config.key_lanes, config.pairs_per_cycle, config.dim_lanes
     compensation, values, outputs = config.compensation_lanes, config.value_lanes, config.normalizer_lanes
     bus = config.bus_bytes
+    # A row that comes in slices waits in a memory, a whole one in a shift register.
+    rows = (0, config.head_dim * config.acc_bits) if config.value_slices == 1 else (values * config.acc_bits, 0)
     # Partial sums of a value are registers up to eight slices, and a memory from there on.
     sums = config.value_slices * values * config.acc_bits if config.value_slices <= 8 else 0
     estimator = (1, q, k, pairs) if config.pe_structure == "table" else (1, (q + k) * dims, pairs, pairs * dims)
@@ -67,7 +70,7 @@ def block_features(config: AttentionConfig) -> dict[str, tuple[float, ...]]:
         "estimate_buffer": (1, pairs, pairs * q), "row_scanner": (1, pairs), "threshold_filter": (1, pairs),
         "survivor_queue": (1, pairs), "compensation_unit": (1, compensation),
         "value_accumulator": (1, values, sums),
-        "normalizer": (1, values, outputs), "query_buffer": (1, compensation, bus),
+        "normalizer": (1, outputs, *rows), "query_buffer": (1, compensation, bus),
         "key_value_scratchpad": (1, k * dims, compensation, values, bus),
         "tile_sequencer": (1,), "job_sequencer": (1,), "head_registers": (1,), "score_queue": (1,), "softmax": (1,)}
 
@@ -108,7 +111,7 @@ def block_rams(words: int, bits: int, target: str) -> int:
 
 
 @functools.cache
-def _samples() -> dict[str, dict[str, list[dict]]]:
+def _measured() -> dict[str, dict]:
     return json.loads(MEASURED.read_text())["targets"] if MEASURED.exists() else {}
 
 
@@ -120,11 +123,26 @@ def find_samples(target: str) -> dict[str, list[dict]]:
     LatteError
         Nothing was measured for that target.
     """
-    samples = _samples()
-    if target not in samples:
-        raise LatteError(f"no block areas were measured for {target!r}, only for {', '.join(samples) or 'no target'}; "
+    return _find(target)["blocks"]
+
+
+def find_multiplier_price(target: str) -> float:
+    """Return the LUT4 a hard multiplier of a family is exchanged at, as `latte.fpga.multiplier` measured it.
+
+    Raises
+    ------
+    LatteError
+        Nothing was measured for that target.
+    """
+    return _find(target)["lut4_per_multiplier"]
+
+
+def _find(target: str) -> dict:
+    measured = _measured()
+    if target not in measured:
+        raise LatteError(f"no block areas were measured for {target!r}, only for {', '.join(measured) or 'no target'}; "
                          f"measure them with: latte measure-blocks --target {target}")
-    return samples[target]
+    return measured[target]
 
 
 @functools.cache

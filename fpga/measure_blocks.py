@@ -8,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from latte.fpga.block_area import RESOURCES, block_features
+from latte.fpga.multiplier import lut4_per_multiplier
 from latte.fpga.synthesis import synthesise
 from latte.fpga.targets import Target
 from latte.golden.config import AttentionConfig, preset
@@ -46,8 +47,14 @@ class Samples(wiring.Component):
         return m
 
 
-def measure_blocks(target: Target, folder: pathlib.Path) -> dict[str, list[dict]]:
-    """Synthesise all samples for a target; return, for each block, its samples: features and resources."""
+def measure_blocks(target: Target, folder: pathlib.Path) -> dict[str, object]:
+    """Synthesise all samples for a target.
+
+    Returns
+    -------
+    dict
+        ``blocks``: for each block, its samples with features and resources; ``lut4_per_multiplier``.
+    """
     plan = {f"sample_{n}": sample for n, sample in enumerate(plan_samples(target))}
     usage = synthesise(Samples({name: block(config) for name, (_, block, config) in plan.items()}), target, folder,
                        top="samples", keep_blocks=True)
@@ -56,7 +63,8 @@ def measure_blocks(target: Target, folder: pathlib.Path) -> dict[str, list[dict]
         features = block_features(config)[block_name]
         resources = {resource: getattr(usage[name], resource) for resource in (*RESOURCES, "bram")}
         measured.setdefault(block_name, []).append({"features": list(features)} | resources)
-    return measured
+    return {"lut4_per_multiplier": lut4_per_multiplier(preset("small"), target, folder / "product"),
+            "blocks": measured}
 
 
 def plan_samples(target: Target) -> Iterator[tuple[str, Block, AttentionConfig]]:
@@ -82,7 +90,7 @@ def plan_samples(target: Target) -> Iterator[tuple[str, Block, AttentionConfig]]
         yield "compensation_unit", CompensationUnit, base.replace(compensation_lanes=lanes)
         yield "value_accumulator", ValueAccumulator, base.replace(value_lanes=lanes)
     yield "value_accumulator", ValueAccumulator, base.replace(value_lanes=4)
-    for values, outputs in ((8, 1), (16, 1), (16, 4)):
+    for values, outputs in ((8, 1), (16, 1), (16, 4), (64, 4)):
         yield "normalizer", Normalizer, base.replace(value_lanes=values, normalizer_lanes=outputs)
     for compensation, bus in ((8, 2), (16, 2), (16, 8)):
         yield "query_buffer", QueryBuffer, base.replace(compensation_lanes=compensation, bus_bytes=bus)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from latte.fpga.block_area import MEASURED
+from latte.fpga.block_area import MEASURED, find_multiplier_price
 from latte.fpga.devices import Device
 from latte.fpga.sizing import (
     FILL,
@@ -19,7 +19,7 @@ from latte.fpga.sizing import (
     propose,
     sample_work,
 )
-from latte.fpga.sweep import LUT4_PER_MULTIPLIER, Point, pareto_front, plot_front, sweep, sweep_configs
+from latte.fpga.sweep import Point, pareto_front, plot_front, sweep, sweep_configs
 from latte.fpga.targets import TARGETS, find_target
 from latte.golden.results import write_results, write_text
 from latte.sim.runner import BUILD_FOLDER
@@ -124,14 +124,14 @@ def sweep_command(keep: float, keys: int, causal: bool, target_name: str, most_p
                       f"{point.heads_per_mega_cycle:.2f}", f"{point.cycles / point.bound:.3f}",
                       f"{1000 * point.heads_per_mega_cycle / point.area:.2f}")
     console.print(table)
-    console.print(f"one multiplier counts as {LUT4_PER_MULTIPLIER} LUT4; {len(points)} builds; "
+    console.print(f"one multiplier counts as {find_multiplier_price(target_name):g} LUT4; {len(points)} builds; "
                   f"{' and '.join(str(path) for path in pictures)}")
     measured = _confirm(console, _best(front, confirm), (keys, keep, causal), build_folder)
     passed = all(abs(error) <= _MODEL_TOLERANCE for _, _, error in measured.values())
     on_front = {point.config.name for point in front}
     results = [_result(point, point.config.name in on_front, measured.get(point.config.name)) for point in points]
     write_results(build_folder / "sweep.json", "sweep", points[0].config, results, passed, keep=keep, keys=keys,
-                  causal=causal, area_target=target_name, lut4_per_multiplier=LUT4_PER_MULTIPLIER)
+                  causal=causal, area_target=target_name, lut4_per_multiplier=find_multiplier_price(target_name))
     raise SystemExit(0 if passed else 1)
 
 

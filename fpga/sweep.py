@@ -6,18 +6,13 @@ import logging
 import pathlib
 from collections.abc import Callable, Sequence
 
-from latte.fpga.block_area import estimate_area
+from latte.fpga.block_area import estimate_area, find_multiplier_price
 from latte.fpga.sizing import balanced_config, sample_work, total_area
 from latte.golden.config import AttentionConfig
 from latte.golden.cycle_model import HeadWork, predict_cycles
 from latte.golden.errors import LatteError
 
-__all__ = ["LUT4_PER_MULTIPLIER", "Point", "evaluate", "pareto_front", "plot_front", "sweep", "sweep_configs"]
-
-LUT4_PER_MULTIPLIER = 280
-"""LUT4 a hard multiplier is exchanged at: what an 18-bit one replaces here, a 12 x 8 bit product in LUTs (an 8 x 8 one
-takes 184 on the ECP5)."""
-
+__all__ = ["Point", "evaluate", "pareto_front", "plot_front", "sweep", "sweep_configs"]
 
 @dataclasses.dataclass(frozen=True)
 class Point:
@@ -32,7 +27,7 @@ class Point:
         Cycles in which the estimator alone could do the pairs.
     lut4, ff, dsp, bram
     area
-        LUT4 equivalents, multipliers exchanged at `LUT4_PER_MULTIPLIER`.
+        LUT4 equivalents, multipliers exchanged at `find_multiplier_price`.
     heads_per_mega_cycle
     """
 
@@ -71,7 +66,7 @@ def evaluate(config: AttentionConfig, heads: Sequence[HeadWork], target: str) ->
     cycles = predict_cycles(heads, config).total
     bound = sum(head.visible for head in heads) * config.dim_slices / config.pairs_per_cycle
     return Point(config, cycles, bound, area.lut4, area.ff, area.dsp, area.bram,
-                 area.lut4_with_multipliers(LUT4_PER_MULTIPLIER), 1e6 * len(heads) / cycles)
+                 area.lut4_with_multipliers(find_multiplier_price(target)), 1e6 * len(heads) / cycles)
 
 
 def _evaluate_for(config: AttentionConfig, workload: tuple[int, float, bool], target: str) -> Point:
@@ -145,8 +140,8 @@ def plot_front(points: Sequence[Point], front: Sequence[Point], title: str, stem
         axes.annotate(f"{point.config.query_lanes}x{point.config.key_lanes}"
                       + (f"/{point.config.dim_slices}" if point.config.dim_slices > 1 else ""),
                       (point.area, point.heads_per_mega_cycle), xytext=(4, -10), textcoords="offset points", fontsize=7)
-    axes.set(xscale="log", yscale="log", title=title, xlabel="area (LUT4 equivalents, "
-             f"one multiplier = {LUT4_PER_MULTIPLIER})", ylabel="heads per million cycles")
+    axes.set(xscale="log", yscale="log", title=title, xlabel="area (LUT4 equivalents, multipliers included)",
+             ylabel="heads per million cycles")
     axes.grid(which="both", alpha=0.25)
     axes.legend()
     paths = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]

@@ -9,6 +9,7 @@ import numpy as np
 
 from latte.golden.attention import HeadParameters, HeadTrace, attend
 from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
 from latte.golden.quantizer import saturate_qk
 from latte.golden.vectors import VectorSet
 
@@ -60,9 +61,17 @@ class Program:
     def of_vectors(cls, vectors: VectorSet, config: AttentionConfig) -> "Program":
         """Return a program that computes the heads of `vectors` one after the other.
 
-        Head ``i`` uses register ``i``: at most `config.heads` heads.
+        Head ``i`` uses register ``i``.
+
+        Raises
+        ------
+        LatteError
+            There are more heads than registers, or one does not fit.
         """
         vectors.check_fits(config)
+        if len(vectors) > config.heads:
+            raise LatteError(f"{vectors.model}: {len(vectors)} heads, but the register file of {config.name!r} holds "
+                             f"{config.heads}; choose more with --heads, or fewer heads")
         parameters = {i: vectors.parameters(i, config) for i in range(len(vectors))}
         jobs = [Job(i, vectors.q[i], vectors.k[i], vectors.v[i], causal=vectors.causal) for i in range(len(vectors))]
         return cls(config, parameters, jobs)

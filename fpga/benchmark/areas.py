@@ -1,13 +1,11 @@
-"""Area of engines and units from Yosys, a multiplier's worth in LUTs, and what grows with the lanes."""
+"""Area of engines and units from Yosys, and what grows with the lanes."""
 
 import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable
 
-from amaranth import Module, Signal, signed
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from latte.fpga.area import total
 from latte.fpga.synthesis import Usage, parse_statistics, synthesise_rtlil
@@ -19,7 +17,7 @@ from latte.rtl.emit import emit_rtlil
 from latte.rtl.score_estimator import ScoreEstimator
 from latte.rtl.value_accumulator import ValueAccumulator
 
-__all__ = ["ROLES", "EngineArea", "WeightProduct", "engine_area", "lut4_per_multiplier", "unit_areas"]
+__all__ = ["ROLES", "EngineArea", "engine_area", "unit_areas"]
 
 ROLES = {
     "scores": ("score_estimator", "score_array"), "compensation": ("compensation_unit",),
@@ -30,25 +28,6 @@ ROLES = {
 }
 """Blocks by what they do; the others are control."""
 UNIT_LANES = {"estimator": (1, 2, 4, 8), "compensation": (16, 32, 64), "P·V": (16, 32, 64)}
-
-
-class WeightProduct(wiring.Component):
-    """One product of P·V between registers: what a hard multiplier stands for.
-
-    Latency: 2 cycles.
-    """
-
-    def __init__(self, config: AttentionConfig):
-        self.config = config
-        super().__init__({"weight": In(config.weight_bits), "value": In(signed(8)),
-                          "product": Out(signed(config.weight_bits + 8))})
-
-    def elaborate(self, platform):
-        """Build the product."""
-        m = Module()
-        weight, value = Signal.like(self.weight, reset_less=True), Signal.like(self.value, reset_less=True)
-        m.d.sync += [weight.eq(self.weight), value.eq(self.value), self.product.eq(weight * value)]
-        return m
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +65,8 @@ class EngineArea:
 
 
 def engine_area(config: AttentionConfig, target: Target, rate: float, folder: pathlib.Path) -> EngineArea:
-    """Synthesise a core, block by block; `rate` is that of `lut4_per_multiplier`."""
+    """Synthesise a core, block by block; `rate` is that of `latte.fpga.multiplier`."""
     return EngineArea(_synthesise_once(create_core(config), target, folder, keep_blocks=True), rate)
-
-
-def lut4_per_multiplier(config: AttentionConfig, target: Target, folder: pathlib.Path) -> float:
-    """Return the LUT4 equivalents that a product of P·V takes where no hard multiplier is used."""
-    soft = dataclasses.replace(target, synthesis=target.synthesis.replace("synth_ecp5", "synth_ecp5 -nodsp"))
-    return total(_synthesise_once(WeightProduct(config), soft, folder)).lut4_equivalents
 
 
 def unit_areas(config: AttentionConfig, target: Target, folder: pathlib.Path,

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from latte.fpga.benchmark import workloads
-from latte.fpga.benchmark.areas import EngineArea, engine_area, lut4_per_multiplier, unit_areas
+from latte.fpga.benchmark.areas import EngineArea, engine_area, unit_areas
 from latte.fpga.benchmark.engine import run_engine
 from latte.fpga.benchmark.results import PresetResult, Runs
 from latte.fpga.benchmark.workloads import Workload
+from latte.fpga.multiplier import lut4_per_multiplier
 from latte.fpga.synthesis import Usage
 from latte.fpga.targets import Target
 from latte.golden.config import AttentionConfig
@@ -75,7 +76,7 @@ def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, jobs
         The RTL differs from the golden model in any bit, or a tool is missing.
     """
     area_folder = folder / "bench" / "area"
-    rate = lut4_per_multiplier(plans[0].config, target, area_folder)
+    rate = lut4_per_multiplier(plans[0].config, target, area_folder / "product")
 
     def done(step: str, result):
         progress(step)

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from latte.fpga.benchmark import workloads
-from latte.fpga.benchmark.areas import engine_area, lut4_per_multiplier
+from latte.fpga.benchmark.areas import engine_area
 from latte.fpga.benchmark.engine import run_engine
+from latte.fpga.multiplier import lut4_per_multiplier
 from latte.fpga.targets import find_target
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
@@ -44,7 +45,7 @@ def test_a_wrong_core_is_not_measured(tmp_path, build_folder):
 
 def test_areas_come_from_the_tool_and_are_kept(tmp_path):
     config = preset("tiny")
-    rate = lut4_per_multiplier(config, find_target("ecp5"), tmp_path)
+    rate = lut4_per_multiplier(config, find_target("ecp5"), tmp_path / "product")
     assert 150 < rate < 400
     first = engine_area(config, find_target("ecp5"), rate, tmp_path)
     assert sum(first.by_role().values()) == pytest.approx(first.lut4)

@@ -22,7 +22,8 @@ def vector_file(tmp_path):
 
 
 @pytest.mark.parametrize("options, words", [
-    (["--config", "huge"], "unknown configuration 'huge'"), (["--vectors", "none.npz"], "none.npz: no such vector file")])
+    (["--config", "huge"], "unknown configuration 'huge'"),
+    (["--vectors", "none.npz"], "none.npz: no such vector file")])
 def test_unknown_names(options, words, tmp_path):
     refused(options, words, tmp_path)
 

@@ -128,9 +128,9 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
             save_theta(output, tables, checkpoint.name)
             click.echo(f"{output}: Top-Theta thresholds of {tables.theta.shape[0]} x {tables.theta.shape[1]} heads")
             return
+        given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
         found = static_scales(passes, config, quantile) if scales == "static" else None
-        thresholds = (load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else
-                      starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found))
+        thresholds = given or starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found)
     save_thresholds(output, dataclasses.replace(thresholds, **(found or {})), checkpoint.name,
                     {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
                      "split": split})
@@ -212,6 +212,21 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
                f"{trainer.history[-1]['distillation']:.4f}; curves in {output.with_suffix('.png')} and .csv")
 
 
+def _sources(source: Any, lengths: str | None) -> list[Any]:
+    """Return the source with each of the window lengths, over the same text."""
+    if lengths is None:
+        return [source]
+    try:
+        tokens = [int(length) for length in lengths.split(",")]
+    except ValueError:
+        raise LatteError(f"--lengths {lengths!r} must be numbers of tokens, such as 1024,4096") from None
+    if not source.checkpoint().causal or min(tokens) < 2 or any(max(tokens) % length for length in tokens):
+        raise LatteError(f"--lengths {lengths!r} are for a language model, at least 2 each, and divide the longest")
+    longest = dataclasses.replace(source, tokens=max(tokens))
+    items = len(longest.dataset())
+    return [dataclasses.replace(source, tokens=length, items=items * max(tokens) // length) for length in tokens]
+
+
 @click.command("eval")
 @_model_options
 @click.option("--method", "methods", multiple=True,
@@ -222,13 +237,15 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
 @click.option("--tau", type=float, help="One threshold for all heads, instead of a file.")
 @click.option("--gain", default="1,1", show_default=True, help="With --tau: denominator,mean or 'none'.")
 @click.option("--dynamic", is_flag=True, help="Ignore the static scales of threshold files.")
+@click.option("--lengths", help="Window lengths instead of --tokens, such as 1024,4096: each measures the same text, "
+              "--items windows of the longest.")
 @click.option("--chunk", type=click.IntRange(1), help="Items of a task. [default: 10 images, 1 text window]")
 @_worker_options
 @click.option("--output", default="build/eval.json", show_default=True, type=_PATH, help="Result file; .csv beside it.")
 def evaluate_command(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
                      split: str, methods: tuple[str, ...], thresholds: tuple[pathlib.Path, ...], tau: float | None,
-                     gain: str, dynamic: bool, chunk: int | None, workers: int | None, scheduler: str | None,
-                     cache: pathlib.Path, output: pathlib.Path) -> None:
+                     gain: str, dynamic: bool, lengths: str | None, chunk: int | None, workers: int | None,
+                     scheduler: str | None, cache: pathlib.Path, output: pathlib.Path) -> None:
     """Measure accuracy and work of whole models on hardware arithmetic."""
     if output.suffix != ".json":
         raise LatteError(f"{output}: --output must be a .json file")
@@ -266,13 +283,15 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
                 runs.append((f"{name}:{pathlib.Path(argument).stem}" if name.startswith("top-theta") else method,
                              method, None))
         chunk = chunk or (1 if checkpoint.causal else 10)
-        measured: dict[str, dict[str, Any]] = {}
-        for label, method, entry in runs:
-            with _progress(method) as update:
-                measured[label] = evaluate(
-                    Job(source, method, entry, split, chunk), workers=pool, cache=cache,
-                    progress=lambda done, total, update=update: update(completed=done, total=total))
-    rows = result_rows(measured, causal=checkpoint.causal)
+        rows: list[dict[str, Any]] = []
+        for part_source in _sources(source, lengths):
+            measured: dict[str, dict[str, Any]] = {}
+            for label, method, entry in runs:
+                with _progress(method) as update:
+                    measured[label] = evaluate(
+                        Job(part_source, method, entry, split, chunk), workers=pool, cache=cache,
+                        progress=lambda done, total, update=update: update(completed=done, total=total))
+            rows += result_rows(measured, causal=checkpoint.causal, suffix=f"@{part_source.tokens}" if lengths else "")
     write_text(output.with_suffix(".csv"), as_csv(rows))
     results = [{"name": f"{checkpoint.name}.{row['method']}.{column}", "unit": unit, "value": row[column]}
                for row in rows for column, unit in COLUMNS.items() if column in row]

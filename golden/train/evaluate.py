@@ -95,7 +95,7 @@ def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | 
 
     Returns
     -------
-    As `summarise` returns.
+    As `summarise` returns; of a language model also ``tokens``.
     """
     total = len(job.source.dataset())
     ranges = [(start, min(start + job.chunk, total)) for start in range(0, total, job.chunk)]
@@ -118,7 +118,8 @@ def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | 
             partial.write_text(json.dumps(result))
             partial.replace(path)
         progress(sum(entry is not None for entry in results), len(ranges))
-    return summarise(results, job.source.checkpoint())
+    summary = summarise(results, job.source.checkpoint())
+    return summary | ({"tokens": job.source.tokens} if job.source.checkpoint().causal else {})
 
 
 def summarise(results: list[dict[str, Any]], checkpoint: Checkpoint) -> dict[str, Any]:

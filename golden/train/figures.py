@@ -1,6 +1,7 @@
 """Plots of training runs and comparisons, as PNG and SVG."""
 
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,13 +9,14 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
 
 from latte.golden.attention import attend
 from latte.golden.config import AttentionConfig
 from latte.golden.vectors import VectorSet
 
-__all__ = ["attention_maps", "comparison", "training_curves"]
+__all__ = ["attention_maps", "comparison", "family", "lengths", "training_curves"]
 
 
 def _save(figure: Any, path: pathlib.Path) -> None:
@@ -26,7 +28,7 @@ def _save(figure: Any, path: pathlib.Path) -> None:
     plt.close(figure)
 
 
-def training_curves(history: list[Mapping[str, float]], target: float, path: pathlib.Path) -> None:
+def training_curves(history: list[Mapping[str, float]], target: float | None, path: pathlib.Path) -> None:
     """Plot distillation, task loss and soft pruning ratio over steps."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3))
     steps = [entry["step"] for entry in history]
@@ -34,8 +36,18 @@ def training_curves(history: list[Mapping[str, float]], target: float, path: pat
                                  ("distillation loss (nat)", "task loss (nat)", "soft pruning ratio"), strict=True):
         axis.plot(steps, [entry[name] for entry in history], linewidth=1)
         axis.set(title=title, xlabel="step")
-    axes[2].axhline(target, linestyle="--", color="grey", linewidth=1)
+    if target is not None:
+        axes[2].axhline(target, linestyle="--", color="grey", linewidth=1)
     _save(figure, path)
+
+
+def family(method: str) -> str:
+    """Return what a method's points share: its name, or of LATTE's methods the thresholds' name without the target."""
+    name, _, thresholds = method.removesuffix("]").partition("[")
+    kind = re.sub(r"_?\d+$", "", re.sub(r"\d+\.\d+$", "", thresholds))
+    if not thresholds:
+        return name.split(":")[0].split("@")[0]
+    return f"{name} {kind}" if kind else name
 
 
 def comparison(rows: Iterable[Mapping[str, Any]], work: str, quality: str, labels: tuple[str, str, str],
@@ -45,24 +57,55 @@ def comparison(rows: Iterable[Mapping[str, Any]], work: str, quality: str, label
     Parameters
     ----------
     rows
-        Rows of an eval table; methods of one family (the part before ``:`` or ``[``) are joined by a line.
+        Rows of an eval table; methods of one `family` are joined by a line, those without work are horizontal lines.
     work, quality
         Columns of the x and the y axis.
     labels
         Of the x axis, of the y axis, and the title.
     """
     families: dict[str, list[tuple[float, float]]] = {}
+    references: dict[str, float] = {}
     for row in rows:
-        if row.get(work) not in (None, "") and row.get(quality) not in (None, ""):
-            family = row["method"].split(":")[0].split("[")[0]
-            families.setdefault(family, []).append((float(row[work]), float(row[quality])))
-    figure, axis = plt.subplots(figsize=(6, 4))
-    for family, points in families.items():
+        if row.get(quality) in (None, ""):
+            continue
+        if row["method"] in ("float", "dense"):
+            references[row["method"]] = float(row[quality])
+        elif row.get(work) not in (None, ""):
+            families.setdefault(family(row["method"]), []).append((float(row[work]), float(row[quality])))
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    for style, (name, value) in zip(("-", "--"), references.items(), strict=False):
+        axis.axhline(value, color="0.5", linewidth=0.8, linestyle=style, label=name)
+    for index, (name, points) in enumerate(sorted(families.items())):
         points.sort()
-        axis.plot(*zip(*points, strict=True), marker="o", linewidth=1, markersize=4, label=family)
+        axis.plot(*zip(*points, strict=True), marker="osv^D*Px"[index % 8], linewidth=1, markersize=5, label=name)
     axis.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
+    if quality == "ppl":
+        axis.set_yscale("log")
     axis.legend(fontsize=7)
-    axis.grid(alpha=0.3)
+    axis.grid(alpha=0.3, which="both")
+    _save(figure, path)
+
+
+def lengths(rows: Iterable[Mapping[str, Any]], path: pathlib.Path) -> None:
+    """Plot perplexity and pruned share against the length of the windows, a line per method."""
+    methods: dict[str, list[tuple[int, float, float | None]]] = {}
+    for row in rows:
+        pruned = float(row["pruned"]) if row.get("pruned") not in (None, "") else None
+        methods.setdefault(row["method"].split("@")[0], []).append((int(row["tokens"]), float(row["ppl"]), pruned))
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    for name, points in methods.items():
+        points.sort()
+        axes[0].plot([point[0] for point in points], [point[1] for point in points], marker="o", label=name)
+        shares = [(tokens, pruned) for tokens, _, pruned in points if pruned]
+        if shares:
+            axes[1].plot(*zip(*shares, strict=True), marker="o", label=name)
+    for axis, label in zip(axes, ("perplexity", "pruned share of visible pairs"), strict=True):
+        axis.set(xlabel="tokens of a window", ylabel=label, xscale="log")
+        axis.set_xticks(sorted({point[0] for points in methods.values() for point in points}))
+        axis.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
     _save(figure, path)
 
 

@@ -11,17 +11,27 @@ from rich.table import Table
 
 __all__ = ["COLUMNS", "as_csv", "history_csv", "print_table", "result_rows"]
 
-COLUMNS = {"items": "count", "loss": "nat", "top1": "percent", "top1_drop": "points", "ppl": "perplexity",
-           "ppl_increase": "points", "pruned": "ratio", "pruned_macro": "ratio", "bitops_saved": "ratio",
-           "bitops_saved_n2": "ratio"}
+COLUMNS = {"items": "count", "tokens": "count", "loss": "nat", "top1": "percent", "top1_drop": "points",
+           "ppl": "perplexity", "ppl_increase": "points", "pruned": "ratio", "pruned_macro": "ratio",
+           "bitops_saved": "ratio", "bitops_saved_n2": "ratio"}
 """Measured columns and their units."""
 
 
-def result_rows(measured: Mapping[str, Mapping[str, Any]], *, causal: bool) -> list[dict[str, Any]]:
-    """Return a row per method, with points of top-1 lost to ``float`` or of perplexity above ``dense``."""
+def result_rows(measured: Mapping[str, Mapping[str, Any]], *, causal: bool, suffix: str = ""
+                ) -> list[dict[str, Any]]:
+    """Return a row per method, with points of top-1 lost to ``float`` or of perplexity above ``dense``.
+
+    Parameters
+    ----------
+    measured
+        Summaries by method, ``float`` and ``dense`` among them.
+    causal
+    suffix
+        Of the methods' names in the rows.
+    """
     rows = []
     for label, summary in measured.items():
-        row = {"method": label, **summary}
+        row = {"method": label + suffix, **summary}
         if causal:
             row["ppl_increase"] = summary["ppl"] - measured["dense"]["ppl"]
         else:

@@ -1,0 +1,38 @@
+"""``latte figures``: every kind of table becomes plots; needs neither torch nor a model."""
+
+import pytest
+from click.testing import CliRunner
+
+from latte.golden.train.figures import family
+from latte.golden.train.figures_command import SHIPPED, figures
+
+
+def test_figures(tmp_path):
+    table, history, lengths = (tmp_path / f"{name}.csv" for name in ("eval", "training", "lengths"))
+    table.write_text("method,items,loss,top1,pruned,bitops_saved\nfloat,9,1.0,80,,\ndense,9,1.0,80,0,0\n"
+                     "latte[a_85],9,1.1,79,0.8,0.7\nlatte[a_90],9,1.2,78,0.9,0.8\nelsa:0.1,9,2,50,0.5,0.4\n")
+    history.write_text("step,loss,prediction,distillation,pruned\n1,2,1,0.5,0.7\n2,1,1,0.4,0.8\n")
+    lengths.write_text("method,items,tokens,loss,ppl,pruned\nfloat@64,4,64,3,20,\nlatte[a]@64,4,64,3,21,0.8\n"
+                       "float@128,2,128,3,19,\nlatte[a]@128,2,128,3,20,0.9\n")
+    options = [item for path in (table, history, lengths) for item in ("--results", str(path))]
+    result = CliRunner().invoke(figures, [*options, "--output", str(tmp_path / "figures")])
+    assert result.exit_code == 0, result.exception
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"eval_pruned.png", "eval_bitops_saved.svg", "training.png", "lengths.svg", "lengths.csv", "eval.json",
+            "attention_maps_deit-tiny.png"} <= names
+    assert "latte a" in (tmp_path / "figures" / "eval_pruned.svg").read_text()
+    result = CliRunner().invoke(figures, ["--output", str(tmp_path / "shipped")])
+    assert result.exit_code == 0, result.exception
+    assert {path.name for path in SHIPPED.glob("*.csv")} <= {path.name for path in (tmp_path / "shipped").iterdir()}
+    for text, words in (("a,b\n1,2\n", "not a table"), ("method,loss\nfloat,many\n", "is not a number")):
+        table.write_text(text)
+        assert words in str(CliRunner().invoke(figures, ["--results", str(table)]).exception)
+
+
+@pytest.mark.parametrize(("method", "name"), [
+    ("latte[deit_tiny_85]", "latte deit_tiny"), ("latte[tau2.5]", "latte tau"), ("elsa:0.1", "elsa"),
+    ("top-theta-exact:theta_85", "top-theta-exact"), ("float@4096", "float"),
+    ("latte-bits:3[tau2]", "latte-bits:3 tau"),
+])
+def test_points_of_one_family_share_a_line(method, name):
+    assert family(method) == name

@@ -23,10 +23,11 @@ COMMANDS = {
     "run": ("latte.fpga.host_commands", "run_command", "Run heads on a board and compare every bit with the model."),
     "report": ("latte.fpga.report", "report_command", "Gather all results into one HTML page."),
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),
-    "calibrate": ("latte.golden.train.commands", "calibrate", "Choose thresholds per head from calibration data."),
-    "train": ("latte.golden.train.commands", "train", "Train thresholds per head by distillation."),
-    "eval": ("latte.golden.train.commands", "evaluate_command", "Measure a whole model's accuracy and pruning."),
-    "export": ("latte.golden.train.commands", "export", "Write a model's thresholds as a register image."),
+    "calibrate": ("latte.golden.train.calibrate_command", "calibrate",
+                  "Choose scales and thresholds from calibration data."),
+    "train": ("latte.golden.train.train_command", "train", "Train thresholds per head by distillation."),
+    "eval": ("latte.golden.train.evaluate_command", "evaluate_command", "Measure a whole model: accuracy and pruning."),
+    "export": ("latte.golden.train.export_command", "export", "Write a model's thresholds as a register image."),
     "figures": ("latte.golden.train.figures_command", "figures", "Draw evaluations and attention maps."),
 }
 """Name: (module, click command in it, help line)."""

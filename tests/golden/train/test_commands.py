@@ -15,11 +15,11 @@ from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.register_image import load_register_image
-from latte.golden.train import commands
 from latte.golden.train.evaluate import Job, evaluate
 from latte.golden.train.source import Source
 from latte.golden.train.state import load_thresholds
 from latte.golden.train.workers import Workers
+from latte.sim.cli import cli
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def fresh_folder(tmp_path, monkeypatch):
 
 
 def run(command, *arguments):
-    return CliRunner().invoke(getattr(commands, command), [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [str(argument) for argument in (command, *arguments)])
 
 
 def succeed(command, *arguments):
@@ -87,7 +87,7 @@ def test_gpt2_runs_through_the_same_commands(causal_folder, tmp_path):
     inputs = ["--model", causal_folder, "--data", text, "--tokens", 32]
     succeed("train", *inputs, "--target", 0.6, "--steps", 2, "--output", tmp_path / "t.npz")
     succeed("calibrate", *inputs, "--mode", "top-theta", "--target", 0.6, "--output", tmp_path / "theta.npz")
-    succeed("evaluate_command", *inputs, "--thresholds", tmp_path / "t.npz", "--method", "latte", "--method",
+    succeed("eval", *inputs, "--thresholds", tmp_path / "t.npz", "--method", "latte", "--method",
             f"top-theta-offline:{tmp_path / 'theta.npz'}", "--output", tmp_path / "eval.json")
     values = {result["name"]: result["value"] for result in json.loads((tmp_path / "eval.json").read_text())["results"]}
     assert values["random-gpt2.dense.ppl_increase"] == 0 and values["random-gpt2.float.items"] == 12 * 40 // 32
@@ -104,7 +104,7 @@ def test_eval_writes_all_methods(inputs, tmp_path):
                "a3:0.5,3", *(f"top-theta{mode}:{theta}" for mode in ("", "-exact", "-exp", "-offline"))]
     arguments = [item for method in methods for item in ("--method", method)]
     output = tmp_path / "eval.json"
-    text = succeed("evaluate_command", *inputs, "--tau", 1.5, "--gain", "none", *arguments, "--output", output)
+    text = succeed("eval", *inputs, "--tau", 1.5, "--gain", "none", *arguments, "--output", output)
     record = json.loads(output.read_text())
     values = {result["name"].removeprefix("random-vit."): result["value"] for result in record["results"]}
     assert record["pass"] and values["dense.pruned"] == 0 and values["float.top1_drop"] == 0
@@ -153,10 +153,10 @@ def test_calibration_is_the_same_on_a_cluster_and_after_a_restart(inputs, tmp_pa
     assert chunks[-1].exists() and chunks[0].stat().st_mtime_ns == kept
 
 
-@pytest.mark.parametrize("command", ["evaluate_command", "calibrate"])
+@pytest.mark.parametrize("command", ["eval", "calibrate"])
 def test_unreachable_scheduler(command, inputs, tmp_path):
     pytest.importorskip("distributed")
-    output = tmp_path / ("out.json" if command == "evaluate_command" else "out.npz")
+    output = tmp_path / ("out.json" if command == "eval" else "out.npz")
     result = run(command, *inputs, "--scheduler", "tcp://127.0.0.1:9", "--cache", tmp_path / "c", "--output", output)
     assert isinstance(result.exception, LatteError) and "cannot be reached" in str(result.exception)
     assert not output.exists() and not (tmp_path / "c").exists()
@@ -166,9 +166,9 @@ def test_unreachable_scheduler(command, inputs, tmp_path):
     ("train", ["--target", "1"], "between 0 and 1"),
     ("calibrate", ["--target", "0"], "between 0 and 1"),
     ("train", ["--gain", "1,2"], "mean <= denominator"),
-    ("evaluate_command", ["--method", "magic", "--output", "a.json"], "not understood"),
-    ("evaluate_command", ["--method", "latte", "--output", "a.json"], "needs thresholds"),
-    ("evaluate_command", ["--data", "missing", "--tau", "1", "--output", "a.json"], "no such image"),
+    ("eval", ["--method", "magic", "--output", "a.json"], "not understood"),
+    ("eval", ["--method", "latte", "--output", "a.json"], "needs thresholds"),
+    ("eval", ["--data", "missing", "--tau", "1", "--output", "a.json"], "no such image"),
 ])
 def test_bad_input_is_one_sentence(inputs, command, arguments, words, tmp_path):
     result = run(command, *inputs, *([] if "--output" in arguments else ["--output", "a.npz"]), *arguments)
@@ -182,26 +182,26 @@ def test_unreadable_images_are_counted_and_named(vit_folder, image_folder, tmp_p
     shutil.copytree(image_folder, folder)
     (folder / "0003_broken.png").write_bytes(b"no image")
     arguments = ["--model", vit_folder, "--data", folder, "--tau", 2, "--output", tmp_path / "eval.json"]
-    result = run("evaluate_command", *arguments)
+    result = run("eval", *arguments)
     assert "1 of" in str(result.exception) and "0003_broken.png" in str(result.exception)
     assert not (tmp_path / "eval.json").exists()
-    succeed("evaluate_command", *arguments, "--skip-unreadable")
+    succeed("eval", *arguments, "--skip-unreadable")
     unlabelled = tmp_path / "unlabelled"
     unlabelled.mkdir()
     shutil.copy(folder / "0000_0.png", unlabelled / "cat.png")
     arguments[3] = unlabelled
-    assert "cat.png" in str(run("evaluate_command", *arguments).exception)
+    assert "cat.png" in str(run("eval", *arguments).exception)
 
 
 def test_lengths_measure_the_same_text(causal_folder, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("a few words to be cut in windows " * 60)
-    succeed("evaluate_command", "--model", causal_folder, "--data", text, "--tau", 2, "--lengths", "16,32",
+    succeed("eval", "--model", causal_folder, "--data", text, "--tau", 2, "--lengths", "16,32",
             "--items", 2, "--output", tmp_path / "eval.json")
     rows = (tmp_path / "eval.csv").read_text().splitlines()
     assert [row.split(",")[:3] for row in rows[1:]] == [
         [name + f"@{tokens}", str(64 // tokens), str(tokens)]
         for tokens in (16, 32) for name in ("float", "dense", "latte[tau2]")]
     for lengths, words in (("16,x", "numbers of tokens"), ("16,24", "divide the longest")):
-        result = run("evaluate_command", "--model", causal_folder, "--data", text, "--tau", 2, "--lengths", lengths)
+        result = run("eval", "--model", causal_folder, "--data", text, "--tau", 2, "--lengths", lengths)
         assert words in str(result.exception)

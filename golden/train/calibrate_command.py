@@ -1,0 +1,71 @@
+"""``latte calibrate``: static scales and untrained thresholds from calibration data."""
+
+import dataclasses
+import pathlib
+
+import click
+
+from latte.golden.train.options import (
+    PATH,
+    check_output,
+    check_share,
+    model_config,
+    model_options,
+    parse_gain,
+    progress,
+    scales_option,
+    worker_options,
+)
+
+__all__ = ["calibrate"]
+
+
+@click.command()
+@model_options
+@click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
+@click.option("--mode", type=click.Choice(["global", "head", "top-theta"]), default="global", show_default=True,
+              help="One threshold for all heads; fixed head-wise; or Top-Theta's absolute thresholds.")
+@click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
+@click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
+@click.option("--thresholds", "start", type=PATH, help="Keep these thresholds and gains; only add static scales.")
+@scales_option
+@click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
+              "elements. [default: least squared error]")
+@worker_options
+@click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
+def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
+              split: str, target: float, mode: str, gain: str, deviations: float, start: pathlib.Path | None,
+              scales: str, quantile: float | None, workers: int | None, scheduler: str | None, cache: pathlib.Path,
+              output: pathlib.Path) -> None:
+    """Find static scales and untrained thresholds on calibration data."""
+    check_share("--target", target)
+    check_output(output, ".npz")
+    gains = parse_gain(gain)
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    from latte.golden.train.calibrate import starting_thresholds, static_scales, top_theta_tables
+    from latte.golden.train.passes import SourcePasses
+    from latte.golden.train.source import Source
+    from latte.golden.train.state import load_thresholds, save_theta, save_thresholds
+    from latte.golden.train.workers import Workers
+
+    with Workers(workers, scheduler) as pool, progress("calibrating") as update:
+        source = Source(model, data, part, tokens or 1024, None, skip_unreadable)
+        checkpoint, config = source.checkpoint(), model_config(source.checkpoint(), split)
+        source = dataclasses.replace(source, items=items or (4 if checkpoint.causal else 32))
+        passes = SourcePasses(source, 1 if checkpoint.causal else 8, pool, cache,
+                              lambda done, total: update(completed=done, total=total))
+        if mode == "top-theta":
+            tables = top_theta_tables(passes, 1 - target, deviations)
+            save_theta(output, tables, checkpoint.name)
+            click.echo(f"{output}: Top-Theta thresholds of {tables.theta.shape[0]} x {tables.theta.shape[1]} heads")
+            return
+        given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
+        found = static_scales(passes, config, quantile) if scales == "static" else None
+        thresholds = given or starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found)
+    save_thresholds(output, dataclasses.replace(thresholds, **(found or {})), checkpoint.name,
+                    {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
+                     "split": split})
+    click.echo(f"{output}: thresholds, {scales} scales, of {checkpoint.blocks} x {checkpoint.heads} heads, "
+               f"mean tau {thresholds.tau.mean():.3f}")

@@ -1,0 +1,95 @@
+"""``latte train``: thresholds and gains learned per head."""
+
+import dataclasses
+import pathlib
+import time
+
+import click
+
+from latte.golden.results import write_text
+from latte.golden.train.options import (
+    PATH,
+    check_output,
+    check_share,
+    model_config,
+    model_options,
+    parse_gain,
+    progress,
+    scales_option,
+)
+
+__all__ = ["train"]
+
+
+@click.command()
+@model_options
+@click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
+@click.option("--steps", default=120, show_default=True)
+@click.option("--batch", type=click.IntRange(1), help="Items of a step. [default: 16 images, 1 text window]")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss.")
+@click.option("--beta", default=50.0, show_default=True, help="Weight of the pruning loss.")
+@click.option("--kappa", default=1.0, show_default=True, help="Weight of the distillation loss.")
+@click.option("--gain", default="1,1", show_default=True, help="Gains to start from: denominator,mean or 'none'.")
+@scales_option
+@click.option("--start", type=PATH, help="Thresholds to start from, with their scales. [default: one for all heads]")
+@click.option("--restart", is_flag=True, help="Ignore the checkpoint of a run that was cut off.")
+@click.option("--device", default="auto", show_default=True, help="'auto' takes a GPU if there is one.")
+@click.option("--output", required=True, type=PATH, help="Trained thresholds (.npz); curves and checkpoint beside it.")
+def train(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool, split: str,
+          target: float, steps: int, batch: int | None, seed: int, alpha: float, beta: float, kappa: float, gain: str,
+          scales: str, start: pathlib.Path | None, restart: bool, device: str, output: pathlib.Path) -> None:
+    """Train one threshold and two gains per head; the model's weights stay as they are."""
+    check_share("--target", target)
+    check_output(output, ".npz")
+    gains = parse_gain(gain)
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    import torch
+
+    from latte.golden.models.checkpoint import load_checkpoint
+    from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales
+    from latte.golden.train.data import load_dataset
+    from latte.golden.train.figures import training_curves
+    from latte.golden.train.passes import LocalPasses
+    from latte.golden.train.report import history_csv
+    from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
+    from latte.golden.train.trainer import Recipe, Trainer
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    checkpoint = load_checkpoint(model, device)
+    dataset = load_dataset(checkpoint, data, part=part, tokens=tokens or 512, skip_unreadable=skip_unreadable)
+    dataset = dataset.first(items)
+    config = model_config(checkpoint, split)
+    recipe = Recipe(target, steps, batch or (1 if checkpoint.causal else 16), alpha, beta, kappa, seed=seed)
+    passes = LocalPasses(checkpoint, dataset.first(4 if checkpoint.causal else 64), 1 if checkpoint.causal else 8)
+    began = time.monotonic()
+    torch.manual_seed(seed)
+    resumed = output.with_suffix(".checkpoint.npz")
+    with progress("finding scales and starting thresholds") as update:
+        if start:
+            first = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+        else:
+            found = static_scales(passes, config) if scales == "static" else None
+            first = starting_thresholds(passes, target, config, gain=gains, scales=found)
+        trainer = Trainer(checkpoint, dataset, first, recipe, config)
+        if resumed.exists() and not restart:
+            restore_trainer(resumed, trainer)
+        update(description="training", total=steps, completed=trainer.step)
+        while trainer.step < steps:
+            entry = trainer.advance()
+            update(completed=trainer.step, description=f"training: distillation {entry['distillation']:.4f}, "
+                                                       f"pruned {entry['pruned']:.2%}")
+            if trainer.step % 10 == 0 or trainer.step == steps:
+                save_trainer(resumed, trainer)
+        update(description="fitting the hard filter", total=None)
+        thresholds = fit_to_target(passes, trainer.attention.thresholds(), target, config)
+    save_thresholds(output, thresholds, checkpoint.name,
+                    {"command": "train", **dataclasses.asdict(recipe), "items": len(dataset), "split": split,
+                     "seconds": round(time.monotonic() - began)})
+    write_text(output.with_suffix(".csv"), history_csv(trainer.history))
+    training_curves(trainer.history, target, output.with_suffix(".png"))
+    click.echo(f"{output}: trained on {len(dataset)} items for {steps} steps, last distillation loss "
+               f"{trainer.history[-1]['distillation']:.4f}; curves in {output.with_suffix('.png')} and .csv")

@@ -29,6 +29,7 @@ from latte.rtl.primitives import RAM_LATENCY, Ram
 __all__ = ["HostLink", "connect_core"]
 
 _WORD_BITS, _WORD_BYTES = 32, 4
+_GROUP_WORDS = 8
 _DISCARDED_BITS = 16
 
 
@@ -135,28 +136,38 @@ class HostLink(wiring.Component):
         gathered, wait = Signal(range(self._item_bytes())), Signal(range(RAM_LATENCY + 1))
         accepted, waited = Signal(16), Signal(range(self.patience))
         job_last = Signal()
+        is_new, failed, reads, tells = (Signal(name=name) for name in ("is_new", "failed", "reads", "tells"))
         word, identity_words = self._word(m, discarded, word_index)
         handing = Signal()
         taken, item_ends = self._offers(m, receiver.type, item, gathered, handing)
         beat_bytes = byte_size(item_shape(Request.READ_OUTPUT, config))
         trailer = Signal(trailer_layout())
         # Comparisons are registered: the state machine has cycles to spare, the clock has not.
-        exhausted, fits = Signal(), Signal()
-        m.d.sync += exhausted.eq(fetched == receiver.length)
+        exhausted, fits, more_words = Signal(), Signal(), Signal()
+        m.d.sync += [
+            exhausted.eq(fetched == receiver.length), more_words.eq(word_index <= last_word),
+            is_new.eq((receiver.type == Request.HELLO) | ~self.session | (receiver.sequence != sequence)),
+            reads.eq(receiver.type == Request.READ_OUTPUT),
+            tells.eq((receiver.type == Request.HELLO) | (receiver.type == Request.REPORT)),
+        ]
         m.d.comb += [sender.type.eq(answer), sender.sequence.eq(sequence), trailer.job_last.eq(job_last),
                      trailer.status.eq(self.status)]
         m.d.sync += [self.reset.eq(0), self.clear.eq(0)]
 
         def fail(failure):
-            m.d.sync += [answer.eq(ERROR), item.eq(failure), to_store.eq(1)]
+            m.d.sync += [answer.eq(ERROR), failed.eq(1), item.eq(failure), to_store.eq(1)]
             m.next = "STORE"
 
         with m.FSM() as fsm:
             m.d.comb += [receiver.enable.eq(fsm.ongoing("RECEIVE")), self.busy.eq(~fsm.ongoing("RECEIVE")),
                          sending.eq(fsm.ongoing("SEND"))]
             with m.State("RECEIVE"), m.If(receiver.frame):
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
                 m.next = "REPEAT"
-                with m.If((receiver.type == Request.HELLO) | ~self.session | (receiver.sequence != sequence)):
+                with m.If(is_new):
                     m.next = "BEGIN"
             with m.State("REPEAT"):
                 m.d.comb += sender.start.eq(1)
@@ -165,7 +176,7 @@ class HostLink(wiring.Component):
                 m.d.sync += [
                     sequence.eq(receiver.sequence), answer.eq(receiver.type | RESPONSE), stored.eq(0), fetched.eq(0),
                     gathered.eq(0), accepted.eq(0), waited.eq(0), job_last.eq(0), word_index.eq(0),
-                    last_word.eq(identity_words - 1), fits.eq(1),
+                    last_word.eq(identity_words - 1), fits.eq(1), failed.eq(0),
                 ]
                 with m.If((receiver.type != Request.HELLO) & ~self.session):
                     fail(Failure.NO_SESSION)
@@ -216,6 +227,8 @@ class HostLink(wiring.Component):
 
             # Reads: load an item, store its bytes.
             with m.State("SELECT WORD"):
+                m.next = "PASS WORD"
+            with m.State("PASS WORD"):
                 m.next = "LOAD WORD"
             with m.State("LOAD WORD"):
                 m.d.sync += [item.eq(word), to_store.eq(_WORD_BYTES), word_index.eq(word_index + 1)]
@@ -238,16 +251,15 @@ class HostLink(wiring.Component):
                     with m.If(to_store == 1):
                         m.next = "REPEAT"
                         if state == "STORE":
-                            with m.If(answer == Request.READ_OUTPUT | RESPONSE):
+                            with m.If(~failed & reads):
                                 m.next = "TAKE OUTPUT"
-                            with m.Elif(((answer == Request.HELLO | RESPONSE) | (answer == Request.REPORT | RESPONSE))
-                                        & (word_index <= last_word)):
+                            with m.Elif(~failed & tells & more_words):
                                 m.next = "SELECT WORD"
             with m.State("SEND"), m.If(sender.done):
                 m.next = "RECEIVE"
 
     def _word(self, m, discarded, index):
-        """Return (register holding word `index`, number of words of the identity); the report's words follow."""
+        """Return (word `index` two cycles later, number of words of the identity); the report's words follow."""
         fields = identity(self.config, self.payload_bytes)
         constant = identity_layout().const(fields).as_bits()
         words = [C((constant >> offset) & (1 << _WORD_BITS) - 1, _WORD_BITS) for offset in _words(identity_layout())]
@@ -255,8 +267,13 @@ class HostLink(wiring.Component):
         m.d.comb += [report.status.eq(self.status.as_value()), report.discarded.eq(discarded)]
         m.d.comb += [report[name].eq(self.counters[name]) for name, _ in counters_layout()]
         values = [report.as_value()[offset:offset + _WORD_BITS] for offset in _words(report_layout())]
+        # In two steps: eight to one, then the rest.
+        all_words, step = [*words, *values], exact_log2(_GROUP_WORDS)
+        groups = [Signal(_WORD_BITS, name=f"group_{n}") for n in range(0, len(all_words), _GROUP_WORDS)]
         word = Signal(_WORD_BITS)
-        m.d.sync += word.eq(Array([*words, *values])[index])
+        m.d.sync += [group.eq(Array(all_words[first:first + _GROUP_WORDS])[index[:step]])
+                     for group, first in zip(groups, range(0, len(all_words), _GROUP_WORDS), strict=True)]
+        m.d.sync += word.eq(Array(groups)[index[step:]])
         return word, len(words)
 
     def _offers(self, m, request, item, gathered, handing):
@@ -265,10 +282,14 @@ class HostLink(wiring.Component):
         for code, name in STREAMS.items():
             port, shape = getattr(self, name), item_shape(code, self.config)
             size, width = byte_size(shape), Shape.cast(shape).width
+            # Known long before it matters, so it is registered.
+            selected = Signal(name=f"{name}_selected")
+            m.d.sync += selected.eq(request == code)
             with m.If(port.ready | self.reset):
                 m.d.sync += port.valid.eq(0)
-            with m.If(request == code):
-                m.d.comb += [item_ends.eq(gathered == size - 1), taken.eq(~port.valid)]
+            with m.If(selected):
+                m.d.sync += item_ends.eq(gathered == size - 1)
+                m.d.comb += taken.eq(~port.valid)
                 with m.If(handing & ~port.valid):
                     # The bytes came in at the top.
                     m.d.sync += [port.valid.eq(1), Value.cast(port.payload).eq(item[len(item) - 8 * size:][:width])]

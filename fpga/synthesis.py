@@ -103,8 +103,9 @@ def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: st
     (folder / f"{top}.il").write_text(_INDEX_IN_NAME.sub(r".\1", text))
     # Direct submodules only: what is below them is flattened.
     keep = f"setattr -mod -set keep_hierarchy 1 {top}.* {top}.*.* %d\n" if keep_blocks else ""
-    # A `Ram` leaves open what is read while it is written; logic that makes it the old word would be in the way.
-    free = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:MEMID=*array_* %i\n"
+    # Neither a `Ram` nor a queue has a use for a word that is read while it is written; logic that makes it the old
+    # word would be in the way.
+    free = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:MEMID=*array_* r:MEMID=*storage* %u %i\n"
     run_yosys_script(f"read_rtlil {top}.il\nhierarchy -top {top}\n{keep}{free}"
                      f"{target.synthesis.format(top=top).replace('; ', chr(10))}\n"
                      f"delete t:$scopeinfo\nwrite_json {top}.json\n", folder)

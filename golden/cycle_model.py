@@ -113,7 +113,7 @@ class _Sequencer:
 
     def load(self, rows: int, fresh: bool) -> tuple[int, int]:
         """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
-        command = self.idle + 3
+        command = self.idle + 4
         if fresh:
             self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
             command = max(command, self.bank_free[self.bank]) + 1
@@ -134,11 +134,13 @@ class _Queries:
     def __init__(self, config: AttentionConfig, latencies: Latencies) -> None:
         self.beats = config.head_dim // config.bus_bytes
         self.whole_rows = config.dim_slices == 1
-        self.depth = latencies.query_queue
-        self.ring = config.query_rows
+        # A row of a single beat has begun before the next knows of it.
+        late = int(self.beats == 1)
+        self.depth = latencies.query_queue - late if self.whole_rows else 1
+        self.ring = config.query_rows - late
+        self.latencies = latencies
         self.end = -1
         self.taken: list[int] = []
-        self.popped: list[int] = []
         self.retired: list[int] = []
 
     def command(self, seen: int) -> None:
@@ -150,17 +152,13 @@ class _Queries:
         row = len(self.taken)
         start = self.end + 1
         if row >= self.ring:
-            start = max(start, self.retired[row - self.ring] + 3)
-        if not self.whole_rows:
-            start = max(start, self.taken[-1] + 1 if row else 0)
-            self.end = start + self.beats - 1
-            return self.end + 2
-        # The last row is counted one cycle after its successor may have begun.
-        if row >= self.depth and self.popped[row - self.depth] >= start:
-            start = max(start + 1, self.popped[row - self.depth + 1] + 1)
+            start = max(start, self.retired[row - self.ring] + 4)
+        if row >= self.depth:
+            start = max(start, self.taken[row - self.depth] + 2)
         self.end = start + self.beats - 1
-        self.popped.append(max(self.end + 3, self.taken[-1] if row else 0))
-        return self.popped[-1] + 1
+        if not self.whole_rows:
+            return self.end + 3
+        return max(self.end + 2 + self.latencies.stream_queue, self.taken[-1] + 2 if row else 0)
 
 
 class _Pipeline:
@@ -240,7 +238,7 @@ class _Pipeline:
             self.stalls["query_load"] += waited - waited_for_filter - waited_for_keys
         finished.append(self.tile_accepted + beats)
         self.beats["estimator"] += beats
-        return finished[-1] + latencies.ram + latencies.estimator + 5
+        return finished[-1] + latencies.ram + latencies.estimator + 6
 
     def prediction(self) -> Prediction:
         """Return what was found."""

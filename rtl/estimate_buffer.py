@@ -1,6 +1,6 @@
 """Row buffer between estimator and filter: rotating tile buffers, and the maximum of each row."""
 
-from amaranth import Array, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,9 +17,13 @@ READ_LATENCY = RAM_LATENCY + 1
 
 
 def scan_layout(config: AttentionConfig) -> data.StructLayout:
-    """One tile ready to be scanned: its description, its row maxima, and where its estimates start."""
+    """One tile ready to be scanned: its description, its row maxima, and where its estimates start.
+
+    ``single``: its first row is a single group.
+    """
     return data.StructLayout({
-        "tile": tile_layout(config), "row_max": data.ArrayLayout(signed(config.row_bits), config.query_lanes),
+        "tile": tile_layout(config), "single": 1,
+        "row_max": data.ArrayLayout(signed(config.row_bits), config.query_lanes),
         "base": range(TILE_BUFFERS * buffer_size(config))})
 
 
@@ -41,7 +45,7 @@ class EstimateBuffer(wiring.Component):
 
     Beside it, the running maximum of each row over the keys it may see (LATTE Eq. 6).
 
-    Latency: a tile is offered to the filter 3 cycles after its last beat; `READ_LATENCY` for a read.
+    Latency: a tile is offered to the filter 6 cycles after its last beat; `READ_LATENCY` for a read.
     Throughput: one beat written and one group read per cycle.
 
     Members
@@ -49,7 +53,7 @@ class EstimateBuffer(wiring.Component):
     tile : In(stream of tile_layout)
         Announces the beats of the next tile; ready while a tile buffer is free.
     est_valid, est : In
-        A beat of estimates, in the order of the announced tiles.
+        A beat of estimates, in the order of the announced tiles, at least 3 cycles after the announcement.
     scan : Out(stream of scan_layout)
         Complete tiles. Accepting one frees its buffer: by then the last read has been issued.
     read_index : In
@@ -73,7 +77,7 @@ class EstimateBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tiles, write_tile = self._descriptions(m)
-        last = self._write(m, tiles[write_tile])
+        last = self._write(m, tiles, write_tile)
         row_max = self._row_maxima(m, tiles[write_tile], write_tile, last)
         self._offer(m, tiles, row_max)
         self._read(m)
@@ -93,20 +97,26 @@ class EstimateBuffer(wiring.Component):
                     m.d.sync += tiles[n].eq(self.tile.payload)
         return tiles, Signal(range(TILE_BUFFERS), name="write_tile")
 
-    def _write(self, m, tile):
+    def _write(self, m, tiles, write_tile):
         """Rotate each beat into the memories; return whether this beat is its tile's last."""
         config = self.config
         rows, lanes, size = config.query_lanes, config.key_lanes, buffer_size(config)
+        # The beat's first key, and the first behind it.
         self.key = key = Signal(range(config.max_seq_len + lanes + 1))
+        end = Signal(range(config.max_seq_len + 2 * lanes + 1), init=lanes)
         base = Signal(range(TILE_BUFFERS * size + 1))
         group = Signal(range(size + rows))
         phase = Signal(range(max(2, rows)))
         # The row that each memory takes next: rotates by one memory per beat.
         row_of = [Signal(range(max(2, rows)), init=n, name=f"row_of_{n}") for n in range(rows)]
-        last = Signal()
-        m.d.comb += last.eq(self.est_valid & (key + lanes >= tile.last_keys))
+        # Whether the next beat to come would be a tile's last is known before, of each tile.
+        last, next_end = Signal(), Signal.like(end)
+        reached = Signal(TILE_BUFFERS)
+        m.d.comb += [last.eq(self.est_valid & reached.bit_select(write_tile, 1)),
+                     next_end.eq(Mux(last, lanes, end + lanes))]
+        m.d.sync += reached.eq(Cat(Mux(self.est_valid, next_end, end) >= tile.last_keys for tile in tiles))
         with m.If(self.est_valid):
-            m.d.sync += [key.eq(key + lanes), phase.eq(next_modulo(phase, rows))]
+            m.d.sync += [key.eq(end), end.eq(next_end), phase.eq(next_modulo(phase, rows))]
             m.d.sync += [row_of[n].eq(row_of[n - 1]) for n in range(rows)]
             with m.If(phase == rows - 1):
                 m.d.sync += group.eq(group + rows)
@@ -134,8 +144,8 @@ class EstimateBuffer(wiring.Component):
         config = self.config
         first = delay(m, self.key == 0, 2, name="first")
         beat_valid = delay(m, self.est_valid, 2, name="max_valid")
-        tile_last = delay(m, last, 2, name="tile_last")
-        buffer = delay(m, write_tile, 2, name="max_buffer")
+        tile_last = delay(m, last, 3, name="tile_last")
+        buffer = delay(m, write_tile, 3, name="max_buffer")
         results = Array(Signal(data.ArrayLayout(signed(config.row_bits), config.query_lanes), name=f"row_max_{n}")
                         for n in range(TILE_BUFFERS))
         lowest = -(1 << (config.row_bits - 1))
@@ -143,18 +153,18 @@ class EstimateBuffer(wiring.Component):
             seen = []
             for c in range(config.key_lanes):
                 candidate = Signal(signed(config.row_bits), name=f"candidate_{r}_{c}", reset_less=True)
-                visible = self.key + c < tile.first_keys + Mux(tile.causal, r, 0)
-                m.d.sync += candidate.eq(Mux(visible, self.est[r][c], lowest))
-                seen.append(candidate)
+                visible = Signal(name=f"visible_{r}_{c}", reset_less=True)
+                m.d.sync += [candidate.eq(self.est[r][c]),
+                             visible.eq(self.key + c < tile.first_keys + Mux(tile.causal, r, 0))]
+                seen.append(Mux(visible, candidate, lowest))
             beat_max = Signal(signed(config.row_bits), name=f"beat_max_{r}", reset_less=True)
             m.d.sync += beat_max.eq(_maximum(seen))
             running = Signal(signed(config.row_bits), name=f"running_max_{r}", reset_less=True)
-            larger = Mux(first | (beat_max > running), beat_max, running)
-            with m.If(beat_valid):
-                m.d.sync += running.eq(larger)
+            with m.If(beat_valid & (first | (beat_max > running))):
+                m.d.sync += running.eq(beat_max)
             for n in range(TILE_BUFFERS):
                 with m.If(tile_last & (buffer == n)):
-                    m.d.sync += results[n][r].eq(larger)
+                    m.d.sync += results[n][r].eq(running)
         with m.If(last):
             m.d.sync += write_tile.eq(next_modulo(write_tile, TILE_BUFFERS))
         self.published = delay(m, tile_last, 1, name="published")
@@ -168,12 +178,15 @@ class EstimateBuffer(wiring.Component):
         base = Signal(range(TILE_BUFFERS * size))
         load = Signal()
         m.d.comb += load.eq((complete != 0) & (~self.scan.valid | self.scan.ready))
+        single = Cat(tile.first_keys <= self.config.pairs_per_cycle for tile in tiles)
+        single = delay(m, single, 1, name="single", reset_less=True)
         m.d.sync += complete.eq(complete + self.published - load)
         with m.If(self.scan.ready):
             m.d.sync += self.scan.valid.eq(0)
         with m.If(load):
             m.d.sync += [
                 self.scan.valid.eq(1), self.scan.payload.tile.eq(tiles[scan_tile]),
+                self.scan.payload.single.eq(single.bit_select(scan_tile, 1)),
                 self.scan.payload.row_max.eq(row_max[scan_tile]), self.scan.payload.base.eq(base),
                 scan_tile.eq(next_modulo(scan_tile, TILE_BUFFERS)),
                 base.eq(Mux(scan_tile == TILE_BUFFERS - 1, 0, base + size)),

@@ -1,6 +1,6 @@
 """Head-wise register file: threshold and softmax scale of every (block, head)."""
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,13 +9,17 @@ from latte.rtl.payloads import COUNT_BITS, head_entry_layout, parameter_layout
 
 __all__ = ["HeadRegisters"]
 
+_GROUP_BITS = 4
+"""Flags are looked up in groups of 16 first."""
+
 
 class HeadRegisters(wiring.Component):
     """Holds one `HeadParameters` entry per head, and remembers which were written since reset.
 
     A threshold written as 0 is held as 1, the smallest that keeps the row's maximum.
 
-    Latency: `entry` and `known` follow `head` by one cycle. A write is visible to a look-up in the next cycle.
+    Latency: `entry` follows `head` by one cycle, `known` by two while `head` stands still. A write is visible to a
+    look-up in the next cycle.
 
     Members
     -------
@@ -56,7 +60,14 @@ class HeadRegisters(wiring.Component):
         # A threshold of 0 would leave a row without survivors.
         with m.If(parameter.tau == 0):
             m.d.comb += write.data.tau.eq(1)
-        with m.If(write.en):
-            m.d.sync += written.bit_select(parameter.head, 1).eq(1)
-        m.d.sync += self.known.eq((self.head < heads) & written.bit_select(self.head, 1))
+        # One flag per head takes two cycles to set, and two to find.
+        new, new_head = Signal(), Signal(range(max(2, heads)), reset_less=True)
+        m.d.sync += [new.eq(write.en), new_head.eq(parameter.head)]
+        with m.If(new):
+            m.d.sync += written.bit_select(new_head, 1).eq(1)
+        groups = [written[first:first + (1 << _GROUP_BITS)] for first in range(0, heads, 1 << _GROUP_BITS)]
+        found, exists = Signal(len(groups)), Signal()
+        m.d.sync += [found.eq(Cat(group.bit_select(self.head[:_GROUP_BITS], 1) for group in groups)),
+                     exists.eq(self.head < heads)]
+        m.d.comb += self.known.eq(exists & found.bit_select(self.head[_GROUP_BITS:], 1))
         return m

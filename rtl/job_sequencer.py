@@ -25,7 +25,7 @@ class JobSequencer(wiring.Component):
     -------
     job : In(stream of job_layout)
     head, entry, known
-        Look-up in `HeadRegisters`, one cycle latency.
+        Look-up in `HeadRegisters`: the entry one cycle later, whether it is known two cycles later.
     kv_load, query_load : Out(stream)
         Commands to the loaders.
     loaded : In(1)
@@ -61,6 +61,7 @@ class JobSequencer(wiring.Component):
         bank = Signal()
         keys = Signal(COUNT_BITS)
         total = Signal(COUNT_BITS + 1)
+        excessive, none = Signal(), Signal()
         drop = Signal()
         next_bank = Signal()
         # A job in flight holds at least one row of the pipeline, whose rows are bounded by the query ring.
@@ -70,7 +71,6 @@ class JobSequencer(wiring.Component):
         m.d.comb += [
             self.head.eq(job.head),
             next_bank.eq(~bank if config.kv_banks == 2 else 0),
-            total.eq(Mux(job.fresh, 0, keys) + job.load_rows),
             self.kv_load.payload.start.eq(Mux(job.fresh, 0, keys)),
             self.kv_load.payload.rows.eq(job.load_rows),
             self.kv_load.payload.bank.eq(Mux(job.fresh, next_bank, bank)),
@@ -92,16 +92,22 @@ class JobSequencer(wiring.Component):
                 with m.If(self.job.valid):
                     m.next = "LOOK UP"
             with m.State("LOOK UP"):
+                m.d.sync += total.eq(Mux(job.fresh, 0, keys) + job.load_rows)
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.sync += [
+                    entry.eq(self.entry), none.eq(total == 0),
+                    excessive.eq((total > config.max_seq_len) | (job.causal & (job.query_rows > total))),
+                ]
                 m.next = "CHECK"
             with m.State("CHECK"):
-                too_long = (total > config.max_seq_len) | (job.causal & (job.query_rows > total))
-                m.d.sync += [entry.eq(self.entry), drop.eq(1)]
+                m.d.sync += drop.eq(1)
                 m.next = "COMMAND QUERIES"
                 with m.If((job.query_rows != 0) & ~self.known):
                     m.d.comb += self.head_invalid.eq(1)
-                with m.Elif(total == 0):
+                with m.Elif(none):
                     m.d.comb += self.no_keys.eq(1)
-                with m.Elif(too_long):
+                with m.Elif(excessive):
                     m.d.comb += self.too_long.eq(1)
                 with m.Else():
                     m.d.sync += drop.eq(0)

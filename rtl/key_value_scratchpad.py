@@ -38,25 +38,26 @@ class RowLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rows, beat, drop = Signal(COUNT_BITS), Signal(range(max(2, self.beats))), Signal()
+        # Counts down to -1: the sign tells that no rows are left, without a comparison.
+        rows, beat, drop = Signal(signed(COUNT_BITS + 1)), Signal(range(max(2, self.beats))), Signal()
         m.d.comb += [self.started.eq(self.command.valid & self.command.ready), self.beat_valid.eq(
             self.i.valid & self.i.ready & ~drop)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.command.ready.eq(1)
-                m.d.sync += [rows.eq(self.command.payload.rows), drop.eq(self.command.payload.drop)]
+                m.d.sync += [rows.eq(self.command.payload.rows - 1), drop.eq(self.command.payload.drop)]
                 with m.If(self.command.valid):
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += self.i.ready.eq(rows != 0)
-                with m.If(rows == 0):
+                m.d.comb += self.i.ready.eq(rows >= 0)
+                with m.If(rows < 0):
                     m.next = "FLUSH"
                 with m.Elif(self.i.valid):
                     m.d.sync += beat.eq(next_modulo(beat, self.beats))
                     with m.If(beat == self.beats - 1):
                         m.d.sync += rows.eq(rows - 1)
             with m.State("FLUSH"):
-                # The packer's last word is written in this cycle at the latest.
+                # The last beat came two cycles ago: its word is written in this cycle.
                 m.d.comb += self.finished.eq(1)
                 m.next = "IDLE"
         return m
@@ -72,11 +73,11 @@ class KeyValueLoader(wiring.Component):
         The command's keys and values are all in place.
     k, v : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        A key element above 119 arrived in this cycle and was limited.
+        A key element above 119 arrived one cycle ago and was limited.
     restart, restart_bank : Out(1)
         The planes start over in the given bank.
     key_valid, key_elements, value_valid, value_elements : Out
-        Beats for the planes; key elements are split.
+        Beats for the planes, one cycle after they were taken; key elements are split.
     """
 
     def __init__(self, config: AttentionConfig):
@@ -110,9 +111,11 @@ class KeyValueLoader(wiring.Component):
             m.d.comb += [loader.command.payload.eq(self.load.payload),
                          loader.command.valid.eq(self.load.valid & both_ready)]
 
+        # Registered: the way from the host's side of the ports ends here.
         m.submodules.split = split = SplitBeat(self.config)
-        m.d.comb += [
-            split.beat.eq(self.k.payload), split.valid.eq(keys.beat_valid), self.saturated.eq(split.saturated),
+        m.d.comb += [split.beat.eq(self.k.payload), split.valid.eq(keys.beat_valid)]
+        m.d.sync += [
+            self.saturated.eq(split.saturated),
             self.key_valid.eq(keys.beat_valid), self.key_elements.eq(split.elements),
             self.value_valid.eq(values.beat_valid), self.value_elements.eq(self.v.payload),
         ]

@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RAM_LATENCY", "Ram", "StreamQueue", "delay", "next_modulo", "times"]
+__all__ = ["RAM_LATENCY", "Ram", "StreamQueue", "add_modulo", "delay", "next_modulo", "times"]
 
 RAM_LATENCY = 2
 """Cycles from `Ram.read_addr` to `Ram.read_data`: the array, and the register that keeps logic off its slow output."""
@@ -34,6 +34,14 @@ def times(value: Value, factor: int) -> Value:
 def next_modulo(value: Signal, modulus: int) -> Value:
     """Return the successor of `value` in ``0 .. modulus - 1``."""
     return Mux(value == modulus - 1, 0, value + 1)
+
+
+def add_modulo(value: Value, addend: Value, modulus: int) -> Value:
+    """Return ``value + addend`` in ``0 .. modulus - 1``, for two numbers of which the first is there already."""
+    total = value + addend
+    if modulus & (modulus - 1) == 0:
+        return total[:modulus.bit_length() - 1]
+    return Mux(total >= modulus, total - modulus, total)
 
 
 def part_sizes(depth: int) -> list[int]:
@@ -105,7 +113,16 @@ class StreamQueue(wiring.Component):
 
     Producers that cannot be stopped at once look at `level` and leave room for what is under way.
 
-    Latency: 3 cycles from an empty queue. Throughput: one per cycle.
+    Latency: 3 cycles from an empty queue. Throughput: one per cycle, or one in two cycles.
+
+    Parameters
+    ----------
+    shape
+        Of the payload.
+    depth
+        Entries.
+    every_other
+        Give one item in two cycles at most: then what enables a wide register does not come from the consumer.
 
     Members
     -------
@@ -115,9 +132,10 @@ class StreamQueue(wiring.Component):
         Entries held, not counting the one at the output.
     """
 
-    def __init__(self, shape, depth: int):
+    def __init__(self, shape, depth: int, *, every_other: bool = False):
         self.shape = shape
         self.depth = depth
+        self.every_other = every_other
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
                           "level": Out(range(depth + 1))})
 
@@ -126,16 +144,18 @@ class StreamQueue(wiring.Component):
         width = len(Value.cast(self.i.payload))
         m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
         held = Signal(width, reset_less=True)
-        advance = ~self.o.valid | self.o.ready
+        valid = Signal()
+        taken = valid & self.o.ready
+        advance = ~valid if self.every_other else ~valid | self.o.ready
         m.d.comb += [
             queue.w_data.eq(self.i.payload), queue.w_en.eq(self.i.valid), self.i.ready.eq(queue.w_rdy),
             queue.r_en.eq(advance), self.level.eq(queue.level),
-            self.o.payload.eq(held),
+            self.o.payload.eq(held), self.o.valid.eq(valid),
         ]
-        valid = Signal()
-        m.d.comb += self.o.valid.eq(valid)
         with m.If(advance):
             m.d.sync += valid.eq(queue.r_rdy)
+        with m.Elif(taken):
+            m.d.sync += valid.eq(0)
         with m.If(advance & queue.r_rdy):
             m.d.sync += held.eq(queue.r_data)
         return m

@@ -16,8 +16,8 @@ __all__ = ["QueryBuffer"]
 class QueryBuffer(wiring.Component):
     """Ring buffer of query rows::
 
-        q -> saturate -> split -+-> high halves: whole rows, a short queue -> o (tile sequencer)
-                                +-> both halves: ring of query_rows rows   -> compensation unit
+        q -> saturate, split -+-> high halves: whole rows, a short queue -> o (tile sequencer)
+                              +-> both halves: ring of query_rows rows   -> compensation unit
 
     The dense baseline has no compensation unit; its estimator takes both halves.
 
@@ -31,7 +31,7 @@ class QueryBuffer(wiring.Component):
     load : In(stream of query_load_layout)
     q : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        An element above 119 arrived in this cycle and was limited.
+        An element above 119 arrived one cycle ago and was limited.
     o : Out(stream of head_dim 4-bit high halves)
     compensation_slot, compensation_slice : In
         Address of both halves of one row, one slice of dimensions; `compensation_data` : Out.
@@ -55,45 +55,53 @@ class QueryBuffer(wiring.Component):
         m = Module()
         config = self.config
         beats = config.head_dim // config.bus_bytes
-        rows, drop = Signal(COUNT_BITS), Signal()
-        beat = Signal(range(max(2, beats)))
-        held = Signal(range(config.query_rows + 1))
-        room = Signal()
-        row_starts, row_ends = beat == 0, beat == beats - 1
-        accepted = Signal()
-        kept = Signal()
+        # Counts down to -1: the sign tells that no rows are left, without a comparison.
+        rows, drop = Signal(signed(COUNT_BITS + 1), init=-1), Signal()
+        beat, row_starts = Signal(range(max(2, beats))), Signal(init=1)
+        row_ends = beat == beats - 1
+        accepted, kept, begins, room = Signal(), Signal(), Signal(), Signal()
 
         m.d.comb += [
-            self.load.ready.eq(rows == 0),
-            self.q.ready.eq((rows != 0) & (drop | room | ~row_starts)),
+            self.load.ready.eq(rows < 0),
+            self.q.ready.eq((rows >= 0) & (drop | room | ~row_starts)),
             accepted.eq(self.q.valid & self.q.ready),
-            kept.eq(accepted & ~drop),
+            kept.eq(accepted & ~drop), begins.eq(kept & row_starts),
         ]
         with m.If(self.load.valid & self.load.ready):
-            m.d.sync += [rows.eq(self.load.payload.rows), drop.eq(self.load.payload.drop)]
+            m.d.sync += [rows.eq(self.load.payload.rows - 1), drop.eq(self.load.payload.drop)]
         with m.If(accepted):
-            m.d.sync += beat.eq(next_modulo(beat, beats))
+            m.d.sync += [beat.eq(next_modulo(beat, beats)), row_starts.eq(row_ends)]
             with m.If(row_ends):
                 m.d.sync += rows.eq(rows - 1)
-        m.d.sync += held.eq(held + (kept & row_starts) - self.retire)
 
+        # The split beat is registered: the way from the host's side of the port ends here.
         m.submodules.split = split = SplitBeat(config)
-        m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(kept), self.saturated.eq(split.saturated)]
+        elements = Signal.like(split.elements, reset_less=True)
+        arrived = Signal()
+        m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(kept)]
+        m.d.sync += [elements.eq(split.elements), arrived.eq(kept), self.saturated.eq(split.saturated)]
 
         m.submodules.row_packer = row_packer = WordPacker(query_element(config), config.bus_bytes,
                                                           config.head_dim, config.head_dim)
-        m.d.comb += row_packer.beat_valid.eq(kept)
-        m.d.comb += [row_packer.beat[n].eq(split.elements[n].high if config.engine == "latte" else split.elements[n])
+        m.d.comb += row_packer.beat_valid.eq(arrived)
+        m.d.comb += [row_packer.beat[n].eq(elements[n].high if config.engine == "latte" else elements[n])
                      for n in range(config.bus_bytes)]
-        waiting = self._estimator_rows(m, row_packer)
-        m.d.comb += room.eq((held < config.query_rows) & ~waiting)
+        depth = self._estimator_rows(m, row_packer)
+        # Rows that wait for the estimator, and rows that the compensation unit may still need. `room` is a register: a
+        # row of a single beat has begun before it knows of the one before.
+        late = int(beats == 1)
+        waiting, held = Signal(range(depth + 2)), Signal(range(config.query_rows + 1))
+        m.d.sync += [
+            waiting.eq(waiting + begins - (self.o.valid & self.o.ready)), held.eq(held + begins - self.retire),
+            room.eq((waiting < depth - late) & (held < config.query_rows - late)),
+        ]
 
         if config.engine == "latte":
-            self._compensation_ring(m, kept, split)
+            self._compensation_ring(m, arrived, elements)
         return m
 
     def _estimator_rows(self, m, packer):
-        """Queue whole rows for the estimator, two tiles ahead; return whether another row must wait.
+        """Queue whole rows for the estimator, two tiles ahead; return how many rows there may be from port to `o`.
 
         A time-multiplexed estimator is too slow to need more than the packer's own register.
         """
@@ -105,15 +113,14 @@ class QueryBuffer(wiring.Component):
             with m.Elif(self.o.ready):
                 m.d.sync += full.eq(0)
             m.d.comb += [self.o.valid.eq(full), self.o.payload.eq(packer.word)]
-            return full | packer.word_valid
+            return 1
         depth = max(4, 1 << ceil_log2(2 * config.query_lanes))
-        m.submodules.rows = queue = StreamQueue(self.o.payload.shape(), depth)
+        m.submodules.rows = queue = StreamQueue(self.o.payload.shape(), depth, every_other=True)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
-        # One more row may be between the input port and the queue.
-        return queue.level >= depth - 1
+        return depth
 
-    def _compensation_ring(self, m, kept, split):
+    def _compensation_ring(self, m, arrived, elements):
         """Keep both halves of each row for the compensation unit."""
         config = self.config
         slices = config.compensation_slices
@@ -125,7 +132,7 @@ class QueryBuffer(wiring.Component):
         with m.If(packer.word_valid):
             m.d.sync += address.eq(next_modulo(address, config.query_rows * slices))
         m.d.comb += [
-            packer.beat_valid.eq(kept), packer.beat.eq(split.elements),
+            packer.beat_valid.eq(arrived), packer.beat.eq(elements),
             ring.write_en.eq(packer.word_valid), ring.write_addr.eq(address), ring.write_data.eq(packer.word),
             ring.read_addr.eq(times(self.compensation_slot, slices) + self.compensation_slice),
             self.compensation_data.eq(ring.read_data),

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig
 from latte.rtl.estimate_buffer import READ_LATENCY, TILE_BUFFERS, buffer_size, scan_layout
 from latte.rtl.payloads import key_shape, row_layout, slot_shape
-from latte.rtl.primitives import delay, next_modulo
+from latte.rtl.primitives import add_modulo, delay, next_modulo
 
 __all__ = ["RowScanner", "scanned_layout"]
 
@@ -67,27 +67,34 @@ class RowScanner(wiring.Component):
         pairs, lanes = config.pairs_per_cycle, config.query_lanes
         scan, tile = self.scan.payload, self.scan.payload.tile
         row = Signal(range(max(2, lanes)))
+        # The group's first key, and the first behind it.
         key = Signal(range(config.max_seq_len + pairs + 1))
+        end = Signal(range(config.max_seq_len + 2 * pairs + 1), init=pairs)
         offset = Signal(range(buffer_size(config) + lanes))
         step, row_ends, tile_ends = Signal(), Signal(), Signal()
-        keys = Signal(range(config.max_seq_len + lanes + 1))
+        # Keys that the row sees, and whether this group is its last, are registers behind a tile's first group.
+        tile_starts = Signal(init=1)
+        keys, held_keys = (Signal(range(config.max_seq_len + lanes + 1), name=name) for name in ("keys", "held_keys"))
+        held_row_ends = Signal()
         slot = Signal(slot_shape(config))
         m.d.comb += [
             step.eq(self.scan.valid & self.room),
             self.stalled.eq(self.scan.valid & ~self.room),
-            keys.eq(tile.first_keys + Mux(tile.causal, row, 0)),
-            row_ends.eq(key + pairs >= keys),
+            keys.eq(Mux(tile_starts, tile.first_keys, held_keys)),
+            row_ends.eq(Mux(tile_starts, scan.single, held_row_ends)),
             tile_ends.eq(row_ends & (row == tile.rows - 1)),
             self.scan.ready.eq(step & tile_ends),
             self.read_index.eq(scan.base + offset + row),
             self.read_row.eq(row),
-            slot.eq(Mux(tile.slot + row >= config.query_rows, tile.slot + row - config.query_rows,
-                        tile.slot + row)),
+            slot.eq(add_modulo(tile.slot, row, config.query_rows)),
         ]
         with m.If(step):
-            m.d.sync += [key.eq(key + pairs), offset.eq(offset + lanes)]
+            m.d.sync += [key.eq(end), end.eq(end + pairs), offset.eq(offset + lanes), tile_starts.eq(tile_ends),
+                         held_keys.eq(keys), held_row_ends.eq(end + pairs >= keys)]
             with m.If(row_ends):
-                m.d.sync += [key.eq(0), offset.eq(0), row.eq(next_modulo(row, lanes))]
+                m.d.sync += [key.eq(0), end.eq(pairs), offset.eq(0), row.eq(next_modulo(row, lanes)),
+                             held_keys.eq(keys + tile.causal),
+                             held_row_ends.eq(Mux(tile.causal, keys < pairs, keys <= pairs))]
             with m.If(tile_ends):
                 m.d.sync += row.eq(0)
 

@@ -186,7 +186,7 @@ class QueryMemory(wiring.Component):
                          words.eq(self.q.payload.hi.as_value()), busy.eq(1)]
         depth = 2 << ceil_log2(self.slices)
         for r in range(self.rows):
-            m.submodules[f"row{r}"] = mem = memory.Memory(shape=self.word, depth=depth, init=[])
+            m.submodules[f"array_{r}"] = mem = memory.Memory(shape=self.word, depth=depth, init=[])
             write, read = mem.write_port(), mem.read_port()
             m.d.comb += [
                 write.addr.eq(Cat(step, bank)),

@@ -53,15 +53,18 @@ class ScoreQueue(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o), scores.o)
         wiring.connect(m, wiring.flipped(self.row_max), maxima.o)
         running, first = Signal(signed(self.config.score_bits), reset_less=True), Signal(init=1)
-        larger = Mux(first | (self.i.score > running), self.i.score, running)
         m.d.comb += [scores.i.valid.eq(self.i_valid), scores.i.payload.eq(self.i),
                      self.overflow.eq((self.i_valid & ~scores.i.ready) | (maxima.i.valid & ~maxima.i.ready))]
         m.d.sync += [
             self.room.eq((scores.level < self.depth - self.margin) & (maxima.level < ROW_QUEUE_DEPTH - self.margin)),
-            maxima.i.valid.eq(self.i_valid & self.i.row_last), maxima.i.payload.eq(larger),
+            maxima.i.valid.eq(self.i_valid & self.i.row_last),
         ]
+        # A row's maximum stands until the next row's first score replaces it.
+        m.d.comb += maxima.i.payload.eq(running)
         with m.If(self.i_valid):
-            m.d.sync += [running.eq(larger), first.eq(self.i.row_last)]
+            m.d.sync += first.eq(self.i.row_last)
+        with m.If(self.i_valid & (first | (self.i.score > running))):
+            m.d.sync += running.eq(self.i.score)
         return m
 
 

@@ -1,12 +1,12 @@
 """Cuts jobs in tiles of query rows, and walks the keys of each tile past the estimator."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.rtl.payloads import COUNT_BITS, compute_layout, key_shape, query_element, tile_layout
-from latte.rtl.primitives import RAM_LATENCY, delay, next_modulo
+from latte.rtl.primitives import RAM_LATENCY, add_modulo, delay, next_modulo
 from latte.rtl.score_estimator import row_layout
 
 __all__ = ["TileSequencer"]
@@ -73,8 +73,13 @@ class TileSequencer(wiring.Component):
         bank = Signal()
         tile = stream.Signature(tile_layout(config)).create()
         tile_bank = Signal()
-        rows_in_tile = Signal(range(lanes + 1))
-        m.d.comb += rows_in_tile.eq(Mux(rows_left < lanes, rows_left, lanes))
+        # What follows from the counters is registered while the tile's rows are loaded.
+        rows_in_tile, last_tile = Signal(range(lanes + 1)), Signal()
+        last_keys, next_slot = Signal.like(visible), Signal.like(slot)
+        m.d.sync += [
+            last_keys.eq(Mux(job.causal, visible + rows_in_tile - 1, visible)),
+            next_slot.eq(add_modulo(slot, rows_in_tile, config.query_rows)),
+        ]
         self.bank_busy = Signal(2)
 
         m.d.comb += [
@@ -95,7 +100,8 @@ class TileSequencer(wiring.Component):
                 with m.If(self.compute.valid):
                     m.next = "WAIT FOR BANK"
             with m.State("WAIT FOR BANK"):
-                m.d.sync += row.eq(0)
+                m.d.sync += [row.eq(0), rows_in_tile.eq(Mux(rows_left < lanes, rows_left, lanes)),
+                             last_tile.eq(rows_left <= lanes)]
                 with m.If(~self.bank_busy.bit_select(bank, 1)):
                     m.d.comb += self.bank_taken.bit_select(bank, 1).eq(1)
                     m.next = "ROWS"
@@ -112,16 +118,14 @@ class TileSequencer(wiring.Component):
                         tile.valid.eq(1), tile_bank.eq(bank), bank.eq(~bank),
                         tile.payload.entry.eq(job.entry), tile.payload.rows.eq(rows_in_tile),
                         tile.payload.first_keys.eq(visible),
-                        tile.payload.last_keys.eq(Mux(job.causal, visible + rows_in_tile - 1, visible)),
+                        tile.payload.last_keys.eq(last_keys),
                         tile.payload.causal.eq(job.causal), tile.payload.bank.eq(job.bank),
-                        tile.payload.slot.eq(slot), tile.payload.job_last.eq(rows_left <= lanes),
-                        rows_left.eq(rows_left - rows_in_tile),
-                        slot.eq(Mux(slot + rows_in_tile >= config.query_rows, slot + rows_in_tile
-                                    - config.query_rows, slot + rows_in_tile)),
+                        tile.payload.slot.eq(slot), tile.payload.job_last.eq(last_tile),
+                        rows_left.eq(rows_left - rows_in_tile), slot.eq(next_slot),
                     ]
                     with m.If(job.causal):
                         m.d.sync += visible.eq(visible + lanes)
-                    with m.If(rows_left <= lanes):
+                    with m.If(last_tile):
                         m.next = "JOB"
                     with m.Else():
                         m.next = "WAIT FOR BANK"
@@ -132,11 +136,13 @@ class TileSequencer(wiring.Component):
         config = self.config
         lane_bits = ceil_log2(config.key_lanes)
         active, query_bank, key_bank = Signal(), Signal(), Signal()
-        group, last_group = Signal(key_shape(config)), Signal(key_shape(config))
+        group = Signal(key_shape(config))
+        # Groups behind this one, less one: its sign tells the last.
+        behind = Signal(signed(len(group) + 1))
         part = Signal(range(max(2, config.dim_slices)))
         finishing = Signal()
         m.d.comb += [
-            finishing.eq(active & (group == last_group) & (part == config.dim_slices - 1)),
+            finishing.eq(active & (behind < 0) & (part == config.dim_slices - 1)),
             self.key_valid.eq(active), self.key_bank.eq(key_bank), self.key_group.eq(group),
             self.key_slice.eq(part),
             self.tile.payload.eq(loaded.payload),
@@ -148,13 +154,14 @@ class TileSequencer(wiring.Component):
         with m.If(active):
             m.d.sync += part.eq(next_modulo(part, config.dim_slices))
             with m.If(part == config.dim_slices - 1):
-                m.d.sync += group.eq(group + 1)
+                m.d.sync += [group.eq(group + 1), behind.eq(behind - 1)]
         with m.If(finishing):
             m.d.sync += active.eq(0)
         with m.If(self.tile.valid & self.tile.ready):
             m.d.sync += [
                 active.eq(1), group.eq(0), part.eq(0), query_bank.eq(loaded_bank),
-                key_bank.eq(loaded.payload.bank), last_group.eq((loaded.payload.last_keys - 1) >> lane_bits),
+                key_bank.eq(loaded.payload.bank),
+                behind.eq((loaded.payload.last_keys - (1 + config.key_lanes)) >> lane_bits),
             ]
 
         # A query bank is free again once its last beat has passed the estimator's own registers.

@@ -1,6 +1,6 @@
 """Width converter between an input stream's beats and the words of a memory."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -47,25 +47,24 @@ class WordPacker(wiring.Component):
         m = Module()
         beats_per_word = self.word_lanes // self.beat_lanes
         beats_per_row = self.row_lanes // self.beat_lanes
-        in_word, in_row = Signal(range(max(2, beats_per_word))), Signal(range(max(2, beats_per_row)))
+        # One bit per place in the word: what enables a place is as short as it can be.
+        here = Signal(beats_per_word, init=1)
+        in_row = Signal(range(max(2, beats_per_row)))
         row_ends = in_row == beats_per_row - 1
-        word_ends = (in_word == beats_per_word - 1) | row_ends
+        word_ends = here[-1] | row_ends
         word = Signal(data.ArrayLayout(data.ArrayLayout(self.element, self.beat_lanes), beats_per_word),
                       reset_less=True)
         m.d.comb += self.word.eq(word)
         m.d.sync += self.word_valid.eq(self.beat_valid & word_ends)
         with m.If(self.beat_valid):
-            m.d.sync += [
-                in_row.eq(next_modulo(in_row, beats_per_row)),
-                in_word.eq(in_word + 1),
-                self.row_last.eq(row_ends),
-            ]
-            with m.If(word_ends):
-                m.d.sync += in_word.eq(0)
-            # A word's first beat clears the places behind it: a short last word of a row ends in zeros.
-            for place in range(beats_per_word):
-                with m.If(in_word == place):
-                    m.d.sync += word[place].eq(self.beat)
-                with m.Elif(in_word == 0):
+            m.d.sync += [in_row.eq(next_modulo(in_row, beats_per_row)), here.eq(Mux(word_ends, 1, here << 1)),
+                         self.row_last.eq(row_ends)]
+        # A word's first beat clears the places that a row's short last word leaves empty.
+        filled = beats_per_row % beats_per_word or beats_per_word
+        for place in range(beats_per_word):
+            with m.If(self.beat_valid & here[place]):
+                m.d.sync += word[place].eq(self.beat)
+            if place >= filled:
+                with m.Elif(self.beat_valid & here[0]):
                     m.d.sync += word[place].eq(0)
         return m

@@ -29,7 +29,7 @@ from latte.rtl.payloads import (
     tile_layout,
     weight_layout,
 )
-from latte.rtl.primitives import Ram, StreamQueue
+from latte.rtl.primitives import Ram, StreamQueue, delay
 from latte.rtl.row_scanner import RowScanner, scanned_layout
 from latte.rtl.softmax import ScoreQueue, Softmax
 from latte.rtl.survivor_queue import SurvivorQueue
@@ -197,7 +197,7 @@ class ScannedTiles(wiring.Component):
         wiring.connect(m, buffer.scan, scanner.scan)
         announced, begun = Signal(range(TILE_BUFFERS + 1)), self.tile.valid & self.tile.ready
         ended = self.beat.valid & self.beat.ready & self.beat.payload.tile_last
-        m.d.sync += announced.eq(announced + begun - ended)
+        m.d.sync += announced.eq(announced + delay(m, begun, 2, name="begun") - ended)
         m.d.comb += [
             self.beat.ready.eq(announced != 0), buffer.est_valid.eq(self.beat.valid & self.beat.ready),
             buffer.est.eq(self.beat.payload.est), buffer.read_index.eq(scanner.read_index),

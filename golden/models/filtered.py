@@ -1,5 +1,6 @@
 """Any golden filter inside a model: its survivors, then the integer softmax and P·V of the accelerator."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -22,10 +23,37 @@ from latte.golden.pruned_mass import GAIN_FRAC_BITS
 from latte.golden.quantizer import QK_MAX, V_MAX
 from latte.golden.top_theta import SHARE_FRAC_BITS, ThetaTables, theta_codes
 
-__all__ = ["TOP_THETA_MODES", "FilterAttention", "TopThetaAttention"]
+__all__ = ["TOP_THETA_MODES", "FilterAttention", "FilteredRows", "TopThetaAttention"]
 
 TOP_THETA_MODES = ("exact", "exp", "offline")
 """Ways of Top-Theta to restore the denominator: exact exponentials, exponential of the threshold, calibrated ratio."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FilteredRows:
+    """Some rows of a block after the filter, the softmax and P·V.
+
+    Parameters
+    ----------
+    block, causal
+    trace
+        Of the survivors.
+    score, v : float32 [batch, heads, m, n], [batch, heads, n, d]
+        Integer-valued.
+    codes
+    visible : bool [m, n]
+    step : float64 [batch, heads]
+        Scaled score of one integer step.
+    """
+
+    block: int
+    causal: bool
+    trace: TensorTrace
+    score: torch.Tensor
+    v: torch.Tensor
+    codes: HeadCodes
+    visible: torch.Tensor
+    step: torch.Tensor
 
 
 class FilterAttention:
@@ -79,12 +107,11 @@ class FilterAttention:
         codes = HeadCodes(torch.zeros_like(mantissa), mantissa, shift)
         trace = finish(score, keep, v, codes, self.config, causal=causal)
         self.counter.observe(block, keep, score, step, causal)
-        return self.restore(trace, score, v, codes, visible, step, block).output
+        return self.restore(FilteredRows(block, causal, trace, score, v, codes, visible, step)).output
 
-    def restore(self, trace: TensorTrace, score: torch.Tensor, v: torch.Tensor, codes: HeadCodes,
-                visible: torch.Tensor, step: torch.Tensor, block: int) -> TensorTrace:
+    def restore(self, rows: FilteredRows) -> TensorTrace:
         """Return the trace with what pruned keys give back: here nothing."""
-        return trace
+        return rows.trace
 
 
 class TopThetaAttention(FilterAttention):
@@ -105,36 +132,32 @@ class TopThetaAttention(FilterAttention):
         super().__init__(TopTheta(tables.theta), config, counter)
         self.tables, self.mode = tables, mode
 
-    def restore(self, trace: TensorTrace, score: torch.Tensor, v: torch.Tensor, codes: HeadCodes,
-                visible: torch.Tensor, step: torch.Tensor, block: int) -> TensorTrace:
+    def restore(self, rows: FilteredRows) -> TensorTrace:
         """Return the trace with the mode's mass in the denominator and, on mean(V), in the output."""
-        mass = getattr(self, f"_{self.mode}")(trace, score, codes, visible, step, block)
-        one = torch.full_like(codes.mantissa, 1 << GAIN_FRAC_BITS)
-        gains = HeadCodes(codes.tau, codes.mantissa, codes.shift, one, one)
-        causal = not bool(visible.all())
-        return compensate(trace, mass, v, gains, self.config, causal=causal)
+        mass = {"exact": self._exact, "exp": self._exp, "offline": self._offline}[self.mode](rows)
+        one = torch.full_like(rows.codes.mantissa, 1 << GAIN_FRAC_BITS)
+        gains = dataclasses.replace(rows.codes, denominator_gain=one, mean_gain=one)
+        return compensate(rows.trace, mass, rows.v, gains, self.config, causal=rows.causal)
 
     def _lengths(self, visible: torch.Tensor) -> np.ndarray:
         return np.minimum(visible.sum(-1).cpu().numpy(), self.tables.theta.shape[-1]) - 1
 
-    def _exact(self, trace: TensorTrace, score: torch.Tensor, codes: HeadCodes, visible: torch.Tensor,
-               step: torch.Tensor, block: int) -> torch.Tensor:
-        pruned = visible & ~trace.keep
-        delta = (trace.score_max[..., None] - score.to(torch.int64)).masked_fill_(~pruned, 0)
-        weight = power_tensor(delta, codes.mantissa[..., None, None], codes.shift[..., None, None], self.config)
-        return weight.masked_fill_(~pruned, 0).sum(-1)
+    def _exact(self, rows: FilteredRows) -> torch.Tensor:
+        pruned = rows.visible & ~rows.trace.keep
+        delta = (rows.trace.score_max[..., None] - rows.score.to(torch.int64)).masked_fill_(~pruned, 0)
+        mantissa, shift = (code[..., None, None] for code in (rows.codes.mantissa, rows.codes.shift))
+        return power_tensor(delta, mantissa, shift, self.config).masked_fill_(~pruned, 0).sum(-1)
 
-    def _exp(self, trace: TensorTrace, score: torch.Tensor, codes: HeadCodes, visible: torch.Tensor,
-             step: torch.Tensor, block: int) -> torch.Tensor:
-        theta = torch.from_numpy(theta_codes(self.tables.theta[block][:, self._lengths(visible)],
-                                             step.cpu().numpy()[..., None])).to(score.device)
-        weight = power_tensor((trace.score_max - theta).clamp(min=0), codes.mantissa[..., None],
-                              codes.shift[..., None], self.config)
-        count = (visible & ~trace.keep).sum(-1)
-        share = torch.from_numpy(self.tables.share_codes()[block])[:, None].to(score.device)
+    def _exp(self, rows: FilteredRows) -> torch.Tensor:
+        theta = theta_codes(self.tables.theta[rows.block][:, self._lengths(rows.visible)],
+                            rows.step.cpu().numpy()[..., None])
+        delta = (rows.trace.score_max - torch.from_numpy(theta).to(rows.v.device)).clamp(min=0)
+        weight = power_tensor(delta, rows.codes.mantissa[..., None], rows.codes.shift[..., None], self.config)
+        count = (rows.visible & ~rows.trace.keep).sum(-1)
+        share = torch.from_numpy(self.tables.share_codes()[rows.block])[:, None].to(rows.v.device)
         return (count * weight * share + (1 << (SHARE_FRAC_BITS - 1))) >> SHARE_FRAC_BITS
 
-    def _offline(self, trace: TensorTrace, score: torch.Tensor, codes: HeadCodes, visible: torch.Tensor,
-                 step: torch.Tensor, block: int) -> torch.Tensor:
-        ratio = torch.from_numpy(self.tables.ratio_codes()[block][:, self._lengths(visible)]).to(score.device)
-        return (trace.weight_sum * ratio + (1 << (SHARE_FRAC_BITS - 1))) >> SHARE_FRAC_BITS
+    def _offline(self, rows: FilteredRows) -> torch.Tensor:
+        ratio = torch.from_numpy(self.tables.ratio_codes()[rows.block][:, self._lengths(rows.visible)])
+        mass = rows.trace.weight_sum * ratio.to(rows.v.device)
+        return (mass + (1 << (SHARE_FRAC_BITS - 1))) >> SHARE_FRAC_BITS

@@ -14,10 +14,11 @@ from latte.golden.train.data import Dataset
 from latte.golden.train.passes import forward
 from latte.golden.train.surrogate import SoftAttention
 
-__all__ = ["Recipe", "Trainer", "augment", "batch_indices", "task_loss"]
+__all__ = ["Recipe", "Trainer", "batch_indices", "task_loss"]
 
 AVERAGING = 0.8
 """Of the running average of the pruning ratio, per step: L_prune must not follow the noise of one batch."""
+TEACHER_GROUP = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +37,6 @@ class Recipe:
         `latte.golden.train.calibrate.fit_to_target` then meets with one common factor.
     tau_rate, gain_rate
         Adam step sizes, falling to a tenth along a cosine.
-    smallest_crop
-        Area of the smallest random crop that stands for an image, as a share of it: a few hundred images alone are
-        learned by heart, and distillation needs no label that fits the crop.
     temperature, last_temperature
         Of the soft filter, falling geometrically.
     seed
@@ -53,7 +51,6 @@ class Recipe:
     kappa: float = 1.0
     tau_rate: float = 0.08
     gain_rate: float = 0.04
-    smallest_crop: float = 0.35
     temperature: float = 0.3
     last_temperature: float = 0.1
     seed: int = 1
@@ -72,27 +69,6 @@ def batch_indices(step: int, seed: int, items: int, batch: int) -> np.ndarray:
     order = np.random.default_rng([seed, step // per_epoch]).permutation(items)
     start = step % per_epoch * batch
     return order[start:start + batch]
-
-
-def augment(images: np.ndarray, rng: np.random.Generator, smallest: float) -> np.ndarray:
-    """Return a random square crop of each image at its full size, mirrored half of the time.
-
-    Parameters
-    ----------
-    images : float32 [batch, 3, size, size]
-    rng
-    smallest
-        Area of the smallest crop, as a share of the image.
-    """
-    size = images.shape[-1]
-    crops = []
-    for image in images:
-        side = round(size * rng.uniform(smallest, 1) ** 0.5)
-        top, left = rng.integers(0, size - side + 1, 2)
-        crop = image[:, top:top + side, left:left + side][..., ::-1 if rng.integers(2) else 1]
-        crops.append(torch.nn.functional.interpolate(
-            torch.from_numpy(crop.copy())[None], size, mode="bilinear", antialias=True, align_corners=False))
-    return torch.cat(crops).numpy()
 
 
 def task_loss(logits: torch.Tensor, labels: torch.Tensor, causal: bool) -> torch.Tensor:
@@ -129,6 +105,7 @@ class Trainer:
         self.step = 0
         self.average = recipe.target
         self.history: list[dict[str, float]] = []
+        self._teacher: dict[tuple[int, bool], torch.Tensor] = {}
 
     def fingerprint(self) -> dict[str, object]:
         """Return what must agree between a run and its continuation."""
@@ -142,11 +119,10 @@ class Trainer:
         self.attention.temperature = recipe.temperature * (recipe.last_temperature / recipe.temperature) ** share
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * (0.1 + 0.45 * (1 + np.cos(np.pi * share)))
-        inputs, labels = self.data.batch(batch_indices(self.step, recipe.seed, len(self.data), recipe.batch))
-        if not causal:
-            inputs = augment(inputs, np.random.default_rng([recipe.seed, self.step, 1]), recipe.smallest_crop)
-        with torch.no_grad():
-            teacher = forward(self.checkpoint, lambda _, *operands: float_attention(*operands), inputs)
+        indices = batch_indices(self.step, recipe.seed, len(self.data), recipe.batch)
+        mirrored = not causal and bool(np.random.default_rng([recipe.seed, self.step, 1]).integers(2))
+        inputs, labels = self._batch(indices, mirrored)
+        teacher = self._teach(indices, mirrored)
         logits = forward(self.checkpoint, self.attention, inputs)
         pruned = self.attention.take_pruned()
         self.average = AVERAGING * self.average + (1 - AVERAGING) * pruned.item()
@@ -166,3 +142,26 @@ class Trainer:
                  "distillation": distillation.item(), "pruned": pruned.item()}
         self.history.append(entry)
         return entry
+
+    def _batch(self, indices: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+        inputs, labels = self.data.batch(indices)
+        return inputs[..., ::-1] if mirrored else inputs, labels
+
+    @torch.no_grad()
+    def _teach(self, indices: np.ndarray, mirrored: bool) -> torch.Tensor:
+        """Return the float model's logits; an image classifier's few are kept for the next epoch.
+
+        They are computed for fixed groups of items, so that a resumed run gets the same bits.
+        """
+        def teacher(items: np.ndarray) -> torch.Tensor:
+            return forward(self.checkpoint, lambda _, *operands: float_attention(*operands),
+                           self._batch(items, mirrored)[0])
+
+        if self.checkpoint.causal:
+            return teacher(indices)
+        for group in sorted({int(index) // TEACHER_GROUP * TEACHER_GROUP for index in indices}):
+            if (group, mirrored) not in self._teacher:
+                items = np.arange(group, min(group + TEACHER_GROUP, len(self.data)))
+                self._teacher |= {(int(item), mirrored): logits
+                                  for item, logits in zip(items, teacher(items), strict=True)}
+        return torch.stack([self._teacher[int(index), mirrored] for index in indices])

@@ -20,7 +20,7 @@ from latte.golden.train.data import load_dataset
 from latte.golden.train.passes import LocalPasses, forward
 from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
 from latte.golden.train.surrogate import SoftAttention
-from latte.golden.train.trainer import Recipe, Trainer, augment, batch_indices
+from latte.golden.train.trainer import Recipe, Trainer, batch_indices
 
 CONFIG = preset("small")
 
@@ -134,22 +134,6 @@ def test_static_scales_are_the_largest_elements_or_leave_less_error(setup):
             assert (error(best[name][block]) <= error(largest[name][block]) * (1 + 1e-6)).all()
             assert (error(best[name][block]) < error(0.3 * best[name][block])).all()
     assert (best["q_scale"] < largest["q_scale"]).any()
-
-
-def test_augmented_images_are_crops_of_their_own():
-    images = np.linspace(0, 1, 32, dtype=np.float32) + np.array([0, 10], np.float32).reshape(2, 1, 1, 1)
-    images = np.broadcast_to(images, (2, 3, 32, 32)).copy()
-    mirrored = 0
-    for seed in range(20):
-        first, again = (augment(images, np.random.default_rng(seed), 0.25) for _ in range(2))
-        np.testing.assert_array_equal(first, again)
-        for index, image in enumerate(first):
-            rows = image[:, :, 0] if image[0, 0, 0] < image[0, 0, -1] else image[:, :, -1]
-            slope = np.diff(image[0, 0])
-            mirrored += slope.mean() < 0
-            assert 0.4 < abs(slope[4:-4]).mean() * 31 <= 1.001  # no crop below half the side, none enlarged
-            assert 10 * index - 1e-4 <= rows.min() and rows.max() <= 10 * index + 1.0001
-    assert 10 < mirrored < 30
 
 
 def test_every_item_once_per_epoch():

@@ -8,10 +8,11 @@ from typing import Any
 from latte.fpga.synthesis import Usage, synthesise
 from latte.fpga.targets import Target
 from latte.golden.config import PRESETS, AttentionConfig
+from latte.golden.errors import LatteError
 from latte.rtl.attention_core import AttentionCore
 
 __all__ = ["BASELINE", "PE_ARRAY", "baseline_usages", "is_preset", "measure_area", "per_mac", "read_baseline",
-           "results", "total"]
+           "results", "total", "update_baseline"]
 
 BASELINE = pathlib.Path(__file__).parent / "baselines" / "area.json"
 PE_ARRAY = "score_estimator"
@@ -62,6 +63,23 @@ def is_preset(config: AttentionConfig) -> bool:
 def read_baseline() -> dict[str, float]:
     """Return the committed figures by name."""
     return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+
+
+def update_baseline(config: AttentionConfig, target: Target, figures: list[dict[str, Any]]) -> None:
+    """Put the figures of a preset and target in the place of those that the baseline has.
+
+    Raises
+    ------
+    LatteError
+        The configuration is no preset as it stands.
+    """
+    if not is_preset(config):
+        raise LatteError("a baseline is kept of the presets as they stand; leave out the options that change one")
+    prefix = f"{config.name}.{target.name}."
+    kept = {name: value for name, value in read_baseline().items() if not name.startswith(prefix)}
+    kept |= {figure["name"]: figure["value"] for figure in figures}
+    BASELINE.parent.mkdir(exist_ok=True)
+    BASELINE.write_text(json.dumps(dict(sorted(kept.items())), indent=0) + "\n")
 
 
 def baseline_usages(target: str) -> dict[str, Usage]:

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from latte.fpga.area import is_preset, measure_area, per_mac, read_baseline, results, total
+from latte.fpga.area import is_preset, measure_area, per_mac, read_baseline, results, total, update_baseline
 from latte.fpga.area_plot import plot_sweep
 from latte.fpga.bitstream import build_bitstream
 from latte.fpga.boards import BOARDS, Board, find_board
@@ -43,9 +43,11 @@ def _console() -> Console:
 @click.option("--target", "target_names", multiple=True, default=["ecp5"], show_default=True, metavar="NAME",
               help=f"Family, repeatable: {', '.join(TARGETS)}.")
 @click.option("--sweep", is_flag=True, help="Draw area against query lanes as well.")
+@click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/area.json.")
 @_build_option
 @config_options
-def area_command(config: AttentionConfig, target_names: tuple[str, ...], sweep: bool, folder: pathlib.Path) -> None:
+def area_command(config: AttentionConfig, target_names: tuple[str, ...], sweep: bool, rebase: bool,
+                 folder: pathlib.Path) -> None:
     """Count the cells of each hardware block, as Yosys maps them, and compare them with the committed baseline."""
     console = _console()
     targets = [find_target(name) for name in target_names]
@@ -58,6 +60,8 @@ def area_command(config: AttentionConfig, target_names: tuple[str, ...], sweep: 
         figures += new
         _print_area(console, config, target, blocks)
         _print_difference(console, new, baseline)
+        if rebase:
+            update_baseline(config, target, new)
     if sweep:
         figures += _sweep(console, config, targets, folder)
     write_results(folder / "area.json", "area", config, figures, True)

@@ -113,7 +113,8 @@ def prove_equal(before: pathlib.Path, after: pathlib.Path, top: str, folder: pat
     for name, netlist in (("gold", before), ("gate", after)):
         _strip(netlist, top, folder / f"{name}.json")
         # Without initial values: the proof begins in any state.
-        script += (f"read_verilog -overwrite +/ecp5/cells_sim.v\ndelete DP16KD\nread_verilog -overwrite blocks.v\nread_json {name}.json\n"
+        script += ("read_verilog -overwrite +/ecp5/cells_sim.v\ndelete DP16KD\n"
+                   f"read_verilog -overwrite blocks.v\nread_json {name}.json\n"
                    f"hierarchy -top {top}\nproc\nflatten\nopt_clean\nsetattr -unset init w:*\nexpose -evert t:*_ARRAY\n"
                    f"rename {top} {name}\ndesign -stash {name}\n")
     held = "".join(f" -set-at {_CYCLES // 2} in_{name} 1'1" for name in enables)

@@ -59,3 +59,18 @@ def test_results_have_the_names_of_the_notes():
     figures = {figure["name"]: figure["value"] for figure in area.results(config, TARGETS["ecp5"], blocks)}
     assert figures["small.ecp5.lut4_per_mac"] == round(2000 / (config.pairs_per_cycle * config.dim_lanes), 3)
     assert (figures["small.ecp5.lut4"], figures["small.ecp5.dsp"], figures["small.ecp5.softmax.dsp"]) == (1000, 2, 2)
+
+
+def test_a_new_baseline_replaces_only_its_own_preset_and_target(tmp_path, monkeypatch):
+    monkeypatch.setattr(area, "BASELINE", tmp_path / "baselines" / "area.json")
+    config, blocks = preset("small"), {area.PE_ARRAY: Usage(lut=10, carry=1, lut4_equivalents=12)}
+    for target in ("ecp5", "ice40"):
+        area.update_baseline(config, TARGETS[target], area.results(config, TARGETS[target], blocks))
+    blocks = {area.PE_ARRAY: Usage(lut=8, lut4_equivalents=8)}
+    area.update_baseline(config, TARGETS["ecp5"], area.results(config, TARGETS["ecp5"], blocks))
+    baseline = area.read_baseline()
+    assert (baseline["small.ecp5.lut4"], baseline["small.ice40.lut4"]) == (8, 10)
+    assert "small.ecp5.carry" not in baseline
+    assert area.baseline_usages("ecp5") == {"small": Usage(lut=8, lut4_equivalents=8)}
+    with pytest.raises(LatteError, match="a baseline is kept of the presets"):
+        area.update_baseline(config.replace(max_seq_len=9), TARGETS["ecp5"], [])

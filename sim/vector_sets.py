@@ -67,7 +67,7 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
     return gathered
 
 
-def registers_note(path: pathlib.Path, image: RegisterImage) -> str:
+def registers_note(path: pathlib.Path | None, image: RegisterImage) -> str:
     """Return what a person should know about a run with a register image."""
     note = (f"registers of {len(image.heads)} heads from {path} (CRC-32 {image.checksum:#010x}); vectors requantised "
             "to its scales")

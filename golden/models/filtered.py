@@ -95,9 +95,9 @@ class FilterAttention:
         mask = visible_mask(q.shape[-2], k.shape[-2], causal, q.device)
         visible = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device) if mask is None else mask
         q_array, k_array = (x.cpu().numpy().astype(np.int8) for x in (q, k))
-        keep, work = self.key_filter.select(
+        survivors, work = self.key_filter.select(
             FilterInput(q_array, k_array, visible.cpu().numpy(), step.cpu().numpy(), block))
-        keep = torch.from_numpy(np.ascontiguousarray(keep)).to(q.device)
+        keep = torch.from_numpy(np.ascontiguousarray(survivors)).to(q.device)
         self.work += work
         if self.key_filter.reuses_estimate:
             score = score_all(split_tensor(q, self.config.split), split_tensor(k, self.config.split))

@@ -39,7 +39,9 @@ class Collector(Protocol):
 class Passes(Protocol):
     """A model and its data, over which collectors pass."""
 
-    checkpoint: Checkpoint
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model."""
 
     def run(self, collector: Collector) -> Arrays:
         """Return the collector's statistics over all data."""

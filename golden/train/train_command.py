@@ -24,12 +24,15 @@ __all__ = ["train"]
 @click.command()
 @model_options
 @click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
-@click.option("--steps", default=120, show_default=True)
+@click.option("--steps", default=120, show_default=True, type=click.IntRange(1))
 @click.option("--batch", type=click.IntRange(1), help="Items of a step. [default: 16 images, 1 text window]")
-@click.option("--seed", default=1, show_default=True)
-@click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss.")
-@click.option("--beta", default=50.0, show_default=True, help="Weight of the pruning loss.")
-@click.option("--kappa", default=1.0, show_default=True, help="Weight of the distillation loss.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--alpha", default=0.1, show_default=True, type=click.FloatRange(0),
+              help="Weight of the task's loss.")
+@click.option("--beta", default=50.0, show_default=True, type=click.FloatRange(0),
+              help="Weight of the pruning loss.")
+@click.option("--kappa", default=1.0, show_default=True, type=click.FloatRange(0),
+              help="Weight of the distillation loss.")
 @click.option("--gain", default="1,1", show_default=True, help="Gains to start from: denominator,mean or 'none'.")
 @scales_option
 @click.option("--start", type=PATH, help="Thresholds to start from, with their scales. [default: one for all heads]")

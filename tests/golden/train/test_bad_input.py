@@ -106,6 +106,12 @@ def test_targets(command, target, refused, vit_folder, image_folder):
     refused("between 0 and 1", *of(command, vit_folder, image_folder), "--target", target)
 
 
+@pytest.mark.parametrize(("option", "value"), [("--seed", -1), ("--steps", 0), ("--beta", -1), ("--batch", 0),
+                                                ("--items", 0), ("--tokens", "many")])
+def test_numbers_out_of_range(option, value, refused, vit_folder, image_folder):
+    refused(option, *of("train", vit_folder, image_folder), option, value)
+
+
 def test_thresholds_of_another_model(refused, folder, vit_folder, image_folder):
     save_thresholds(folder / "other.npz", Thresholds.uniform(1, 2, 2), "other", {})
     for command, option in (("train", "--start"), ("calibrate", "--thresholds"), ("eval", "--thresholds")):

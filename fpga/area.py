@@ -9,20 +9,20 @@ from latte.fpga.synthesis import Usage, synthesise
 from latte.fpga.targets import Target
 from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.errors import LatteError
-from latte.rtl.attention_core import AttentionCore
+from latte.rtl.cores import create_core
 
-__all__ = ["BASELINE", "PE_ARRAY", "baseline_usages", "is_preset", "measure_area", "per_mac", "read_baseline",
+__all__ = ["BASELINE", "DENSE_PE_ARRAY", "PE_ARRAY", "baseline_usages", "is_preset", "measure_area", "per_mac", "read_baseline",
            "results", "total", "update_baseline"]
 
 BASELINE = pathlib.Path(__file__).parent / "baselines" / "area.json"
-PE_ARRAY = "score_estimator"
+PE_ARRAY, DENSE_PE_ARRAY = "score_estimator", "score_array"
 _UNITS = {"lut": "count", "carry": "count", "lutram": "count", "ff": "count", "dsp": "count", "bram": "count",
           "bram_bits": "bit", "lut4_equivalents": "count", "gate": "count", "transistors": "count"}
 
 
 def measure_area(config: AttentionConfig, target: Target, folder: pathlib.Path) -> dict[str, Usage]:
     """Synthesise the core with its blocks kept apart; return the usage of each."""
-    return synthesise(AttentionCore(config), target, folder, keep_blocks=True)
+    return synthesise(create_core(config), target, folder, keep_blocks=True)
 
 
 def total(blocks: dict[str, Usage]) -> Usage:
@@ -35,8 +35,9 @@ def per_mac(config: AttentionConfig, blocks: dict[str, Usage]) -> float:
 
     For gates, transistors.
     """
-    array = blocks[PE_ARRAY]
-    return (array.lut4_equivalents or array.transistors) / (config.pairs_per_cycle * config.dim_lanes)
+    name, products = (PE_ARRAY, 1) if config.engine == "latte" else (DENSE_PE_ARRAY, 4)
+    array = blocks[name]
+    return (array.lut4_equivalents or array.transistors) / (products * config.pairs_per_cycle * config.dim_lanes)
 
 
 def results(config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -> list[dict[str, Any]]:

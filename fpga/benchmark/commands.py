@@ -21,7 +21,7 @@ from latte.fpga.benchmark.results import (
     model_seconds,
     preset_figures,
     read_baseline,
-    write_baseline,
+    update_baseline,
 )
 from latte.fpga.benchmark.workloads import PAPER_KEEP, keep_name
 from latte.fpga.targets import find_target
@@ -52,11 +52,11 @@ _SHOWN_DIFFERENCES = 25
 @click.option("--cpu/--no-cpu", default=True, show_default=True, help="Time the same attention on this processor.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
               help="Simulations and syntheses at a time.")
-@click.option("--save-baseline", is_flag=True, help="Make this run the one that later runs are compared with.")
+@click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/bench.json.")
 @click.option("--build", "folder", default=BUILD_FOLDER, show_default=True, type=click.Path(path_type=pathlib.Path),
               help="Output folder.")
 def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock_mhz: float | None, cpu: bool,
-                  jobs: int, save_baseline: bool, folder: pathlib.Path) -> None:
+                  jobs: int, rebase: bool, folder: pathlib.Path) -> None:
     """Measure LATTE and its dense baseline side by side: cycles in RTL, area from Yosys, work, time.
 
     Writes build/bench.json and plots in build/bench. Exits with 0 only if every bit agrees with the golden model, the
@@ -100,8 +100,8 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
     write_results(folder / "bench.json", "bench", configs[0], figures, passed,
                   presets={config.name: config.to_dict() for config in configs},
                   lut4_per_multiplier=results[0].latte_area.lut4_per_multiplier, cpu_count=os.cpu_count())
-    if save_baseline:
-        write_baseline(figures)
+    if rebase:
+        update_baseline(figures)
     raise SystemExit(0 if passed else 1)
 
 

@@ -16,7 +16,7 @@ from latte.golden.bit_operations import CROSS_BITOPS, DENSE_BITOPS, ESTIMATE_BIT
 from latte.golden.config import AttentionConfig
 
 __all__ = ["BASELINE", "Bar", "Comparison", "Losses", "PresetResult", "differences", "fitted_exponent",
-           "model_seconds", "pair_costs", "preset_figures", "read_baseline", "run_figures", "write_baseline"]
+           "model_seconds", "pair_costs", "preset_figures", "read_baseline", "run_figures", "update_baseline"]
 
 BASELINE = pathlib.Path(__file__).parent.parent / "baselines" / "bench.json"
 Figure = dict[str, Any]
@@ -242,8 +242,8 @@ def read_baseline() -> dict[str, float]:
     return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
 
 
-def write_baseline(figures: Sequence[Figure]) -> None:
-    """Commit figures as what later runs are compared with; those of presets that were not run stay.
+def update_baseline(figures: Sequence[Figure]) -> None:
+    """Put figures in the place of those that the baseline has; those of presets that were not run stay.
 
     What depends on the machine, the times of its processor, is left out.
     """

@@ -61,6 +61,11 @@ def test_results_have_the_names_of_the_notes():
     assert (figures["small.ecp5.lut4"], figures["small.ecp5.dsp"], figures["small.ecp5.softmax.dsp"]) == (1000, 2, 2)
 
 
+def test_the_dense_array_makes_four_products_per_pair():
+    config = preset("base").dense()
+    assert area.per_mac(config, {area.DENSE_PE_ARRAY: Usage(lut4_equivalents=4 * 6 * 64 * 25)}) == 25
+
+
 def test_a_new_baseline_replaces_only_its_own_preset_and_target(tmp_path, monkeypatch):
     monkeypatch.setattr(area, "BASELINE", tmp_path / "baselines" / "area.json")
     config, blocks = preset("small"), {area.PE_ARRAY: Usage(lut=10, carry=1, lut4_equivalents=12)}

@@ -73,8 +73,8 @@ def test_differences_to_the_baseline():
 
 def test_a_baseline_keeps_the_figures_of_other_presets(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "BASELINE", tmp_path / "baselines" / "bench.json")
-    results.write_baseline([{"name": "small.x", "value": 1.0}, {"name": "small.speedup_over_cpu_float", "value": 9}])
-    results.write_baseline([{"name": "base.x", "value": 2.0}])
+    results.update_baseline([{"name": "small.x", "value": 1.0}, {"name": "small.speedup_over_cpu_float", "value": 9}])
+    results.update_baseline([{"name": "base.x", "value": 2.0}])
     assert json.loads(results.BASELINE.read_text()) == results.read_baseline() == {"base.x": 2.0, "small.x": 1.0}
 
 

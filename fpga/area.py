@@ -11,8 +11,8 @@ from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.errors import LatteError
 from latte.rtl.cores import create_core
 
-__all__ = ["BASELINE", "DENSE_PE_ARRAY", "PE_ARRAY", "baseline_usages", "is_preset", "measure_area", "per_mac", "read_baseline",
-           "results", "total", "update_baseline"]
+__all__ = ["BASELINE", "DENSE_PE_ARRAY", "PE_ARRAY", "baseline_usages", "is_preset", "measure_area", "per_mac",
+           "read_baseline", "results", "total", "update_baseline"]
 
 BASELINE = pathlib.Path(__file__).parent / "baselines" / "area.json"
 PE_ARRAY, DENSE_PE_ARRAY = "score_estimator", "score_array"

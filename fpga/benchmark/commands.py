@@ -127,7 +127,8 @@ def _clock(clock_mhz: float | None, name: str, folder: pathlib.Path) -> tuple[fl
 def _print_preset(console: Console, result: PresetResult) -> None:
     name = result.config.name
     table = Table("workload", "engine", "kept %", "cycles", "x bound", "estimator %", "P·V %", "keys", "queries",
-                  "filter", "model error %", "bit operations", title=f"{name}: RTL, bit-exact")
+                  "filter", "model error %", "bit ops", title=f"{name}: RTL, bit-exact")
+    table.columns[0].no_wrap = True
     for column in table.columns[2:]:
         column.justify = "right"
     for engine, runs in (("latte", result.latte), ("deep queues", result.deep), ("dense", result.dense)):
@@ -144,8 +145,7 @@ def _print_preset(console: Console, result: PresetResult) -> None:
                   "queries, filter: share of cycles in which the estimator waited for them", soft_wrap=True)
 
     latte, dense = result.latte_area, result.dense_area
-    table = Table("block group", "latte", "dense", title=f"{name}: area on ECP5, LUT4 equivalents, a multiplier "
-                                                         f"counts as {latte.lut4_per_multiplier:g}")
+    table = Table("block group", "latte", "dense", title=f"{name}: area")
     table.columns[1].justify = table.columns[2].justify = "right"
     for role, value in latte.by_role().items():
         table.add_row(role, f"{value:.0f}", f"{dense.by_role()[role]:.0f}")
@@ -153,6 +153,8 @@ def _print_preset(console: Console, result: PresetResult) -> None:
     for kind in ("lut4_equivalents", "dsp", "ff", "bram"):
         table.add_row(kind, str(getattr(latte.usage, kind)), str(getattr(dense.usage, kind)))
     console.print(table)
+    console.print(f"area: LUT4 equivalents on ECP5; a multiplier counts as {latte.lut4_per_multiplier:g}, which its "
+                  "product takes in LUTs", soft_wrap=True)
     comparison = result.comparison(keep_name(PAPER_KEEP))
     losses = comparison.losses()
     console.print(

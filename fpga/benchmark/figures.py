@@ -48,7 +48,7 @@ def _advantage(results: Sequence[PresetResult]) -> Figure:
 
 
 def _cycles(results: Sequence[PresetResult]) -> Figure:
-    figure = Figure(figsize=(8, 1.2 + 0.35 * sum(len(result.dense) for result in results)), layout="constrained")
+    figure = Figure(figsize=(8, 1.7 + 0.35 * sum(len(result.dense) for result in results)), layout="constrained")
     axes = figure.subplots()
     runs = [(result.config.name, result.latte[name]) for result in results for name in result.dense]
     names = [f"{preset}: {run.workload}" for preset, run in runs]
@@ -61,7 +61,7 @@ def _cycles(results: Sequence[PresetResult]) -> Figure:
     axes.barh(names, 1 - left, left=left, label="first load and last rows", color="0.85")
     axes.set(xlim=(0.8, 1), xlabel="share of all cycles")
     axes.invert_yaxis()
-    axes.legend(loc="lower left", fontsize=8)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     return figure
 
 

@@ -5,6 +5,7 @@ import pathlib
 
 import click
 
+from latte.golden.errors import LatteError
 from latte.golden.train.options import (
     PATH,
     check_output,
@@ -28,6 +29,7 @@ __all__ = ["calibrate"]
 @click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
 @click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
 @click.option("--thresholds", "start", type=PATH, help="Keep these thresholds and gains; only add static scales.")
+@click.option("--fit", is_flag=True, help="Scale --thresholds by one factor that meets the target on this data.")
 @scales_option
 @click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
               "elements. [default: least squared error]")
@@ -35,16 +37,18 @@ __all__ = ["calibrate"]
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
               split: str, target: float, mode: str, gain: str, deviations: float, start: pathlib.Path | None,
-              scales: str, quantile: float | None, workers: int | None, scheduler: str | None, cache: pathlib.Path,
-              output: pathlib.Path) -> None:
+              fit: bool, scales: str, quantile: float | None, workers: int | None, scheduler: str | None,
+              cache: pathlib.Path, output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     check_share("--target", target)
     check_output(output, ".npz")
     gains = parse_gain(gain)
+    if fit and start is None:
+        raise LatteError("--fit needs thresholds to scale: give --thresholds FILE")
     from latte.golden.models.extras import require_models
 
     require_models()
-    from latte.golden.train.calibrate import starting_thresholds, static_scales, top_theta_tables
+    from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales, top_theta_tables
     from latte.golden.train.passes import SourcePasses
     from latte.golden.train.source import Source
     from latte.golden.train.state import load_thresholds, save_theta, save_thresholds
@@ -63,8 +67,13 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
             return
         given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
         found = static_scales(passes, config, quantile) if scales == "static" else None
-        thresholds = given or starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found)
-    save_thresholds(output, dataclasses.replace(thresholds, **(found or {})), checkpoint.name,
+        if given is None:
+            thresholds = starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found)
+        else:
+            thresholds = dataclasses.replace(given, **(found or {}))
+        if fit:
+            thresholds = fit_to_target(passes, thresholds, target, config)
+    save_thresholds(output, thresholds, checkpoint.name,
                     {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
                      "split": split})
     click.echo(f"{output}: thresholds, {scales} scales, of {checkpoint.blocks} x {checkpoint.heads} heads, "

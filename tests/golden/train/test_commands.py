@@ -1,5 +1,6 @@
 """The commands from calibration to the register image, Dask against serial, restarts, and bad input."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,10 +15,11 @@ pytest.importorskip("transformers")
 from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.models.hardware import Thresholds
 from latte.golden.register_image import load_register_image
 from latte.golden.train.evaluate import Job, evaluate
 from latte.golden.train.source import Source
-from latte.golden.train.state import load_thresholds
+from latte.golden.train.state import load_thresholds, save_thresholds
 from latte.golden.train.workers import Workers
 from latte.sim.cli import cli
 
@@ -79,6 +81,21 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
     image.write_text(image.read_text()[:200])
     with pytest.raises(LatteError, match="not a register image"):
         load_register_image(image)
+
+
+def test_fit_meets_the_target_and_keeps_the_proportions(inputs, tmp_path):
+    given = dataclasses.replace(Thresholds.uniform(1, 2, 2, gain=(1, 0.5)), tau=np.array([[1.0, 2.0], [0.5, 1.5]]))
+    save_thresholds(tmp_path / "given.npz", given, "random-vit", {})
+    succeed("calibrate", *inputs, "--thresholds", tmp_path / "given.npz", "--fit", "--target", 0.6, "--output",
+            tmp_path / "fitted.npz")
+    fitted = load_thresholds(tmp_path / "fitted.npz", "random-vit", 2, 2)
+    assert np.ptp(fitted.tau / given.tau) < 1e-9 and fitted.tau[0, 0] != 1
+    np.testing.assert_array_equal(fitted.mean_gain, given.mean_gain)
+    succeed("eval", *inputs, "--thresholds", tmp_path / "fitted.npz", "--output", tmp_path / "eval.json")
+    [pruned] = [result["value"] for result in json.loads((tmp_path / "eval.json").read_text())["results"]
+                if result["name"] == "random-vit.latte[fitted].pruned"]
+    assert pruned == pytest.approx(0.6, abs=0.03)
+    assert "--fit needs" in str(run("calibrate", *inputs, "--fit", "--output", tmp_path / "x.npz").exception)
 
 
 def test_gpt2_runs_through_the_same_commands(causal_folder, tmp_path):

@@ -105,8 +105,9 @@ class HostLink(wiring.Component):
         ]
         wiring.connect(m, sender.o, uart_transmitter.i)
 
-        discarded = Signal(_DISCARDED_BITS)
-        with m.If(receiver.discarded & ~discarded.all()):
+        discarded, bad_frame = Signal(_DISCARDED_BITS), Signal()
+        m.d.sync += bad_frame.eq(receiver.discarded)
+        with m.If(bad_frame & ~discarded.all()):
             m.d.sync += discarded.eq(discarded + 1)
 
         # The memory: requests in the low half, answers in the high half.

@@ -75,7 +75,7 @@ class KeyValueLoader(wiring.Component):
     saturated : Out(1)
         A key element above 119 arrived one cycle ago and was limited.
     restart, restart_bank : Out(1)
-        The planes start over in the given bank.
+        The planes start over in the given bank: one cycle after a command, before its first beat can be here.
     key_valid, key_elements, value_valid, value_elements : Out
         Beats for the planes, one cycle after they were taken; key elements are split.
     """
@@ -100,8 +100,8 @@ class KeyValueLoader(wiring.Component):
 
         # Both loaders take a command together; it is carried out when both have finished.
         both_ready = keys.command.ready & values.command.ready
-        m.d.comb += [self.load.ready.eq(both_ready),
-                     self.restart.eq(keys.started & (self.load.payload.start == 0)),
+        m.d.comb += self.load.ready.eq(both_ready)
+        m.d.sync += [self.restart.eq(keys.started & (self.load.payload.start == 0)),
                      self.restart_bank.eq(self.load.payload.bank)]
         finished = Signal(2)
         both = finished | Cat(keys.finished, values.finished)

@@ -44,7 +44,7 @@ class Reciprocal(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.latency = 6 + RAM_LATENCY
+        self.latency = 8 + RAM_LATENCY
         super().__init__({"weight_sum": In(config.sum_bits), "mantissa": Out(RECIPROCAL_FRAC_BITS),
                           "exponent": Out(exponent_shape(config))})
 
@@ -84,12 +84,15 @@ class Reciprocal(wiring.Component):
         m.submodules.table = table = Ram(entry, 1 << index_bits, [
             {"base": int(b), "slope": int(s)} for b, s in zip(base, slope, strict=True)])
         m.d.comb += table.read_addr.eq(index)
-        remainder = delay(m, remainder, RAM_LATENCY, name="remainder", reset_less=True)
+        # One register is the memory's own, the next one the multiplier's.
+        remainder = delay(m, remainder, RAM_LATENCY + 1, name="remainder", reset_less=True)
+        factor = delay(m, table.read_data.slope, 1, name="factor", reset_less=True)
         step = Signal(range(int(slope.max()) << INTERPOLATION_BITS), reset_less=True)
-        base = delay(m, table.read_data.base, 1, name="base", reset_less=True)
+        rounded = Signal(range(int(slope.max()) + 1), reset_less=True)
+        base = delay(m, table.read_data.base, 3, name="base", reset_less=True)
         m.d.sync += [
-            step.eq(table.read_data.slope * remainder),
-            self.mantissa.eq(base - ((step + (1 << (INTERPOLATION_BITS - 1))) >> INTERPOLATION_BITS)),
+            step.eq(factor * remainder), rounded.eq((step + (1 << (INTERPOLATION_BITS - 1))) >> INTERPOLATION_BITS),
+            self.mantissa.eq(base - rounded),
         ]
         m.d.comb += self.exponent.eq(delay(m, exponent, self.latency - 1, name="exponent", reset_less=True))
         return m
@@ -242,7 +245,7 @@ class Normalizer(wiring.Component):
     One row arrives while another leaves.
 
     Latency: 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
-    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 7)`` cycles or a little more.
+    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 9)`` cycles or a little more.
 
     Members
     -------

@@ -79,7 +79,8 @@ class OperandPlane(wiring.Component):
                 with m.If(lane == self.row_lanes - 1):
                     m.d.sync += base.eq(base + self.slices)
 
-        read_addr = times(self.group, self.slices) + self.slice + Mux(self.bank, size, 0)
+        # Two short sums side by side, then one.
+        read_addr = times(self.group, self.slices) + (self.slice + Mux(self.bank, size, 0))
         for n in range(self.row_lanes):
             ram = m.submodules[f"memory_{n}"] = Ram(self.word, depth)
             m.d.comb += [

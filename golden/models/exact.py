@@ -140,7 +140,8 @@ def compensate(trace: TensorTrace, mass: torch.Tensor, v: torch.Tensor, codes: H
     """
     m, n = trace.keep.shape[-2:]
     keys = torch.arange(n - m + 1, n + 1, device=v.device) if causal else torch.full((m,), n, device=v.device)
-    value_sum = v.to(torch.int64).cumsum(-2)[..., keys - 1, :]
+    # Sums of int8 values are exact in float32.
+    value_sum = (v.cumsum(-2)[..., n - m:, :] if causal else v.sum(-2, keepdim=True)).to(torch.int64)
     unit = _unit_weight(_gain(mass, codes.mean_gain), keys, config)
     accumulated = trace.accumulated + (
         (unit[..., None] * value_sum + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)

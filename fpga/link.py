@@ -144,9 +144,9 @@ class HostLink(wiring.Component):
         beat_bytes = byte_size(item_shape(Request.READ_OUTPUT, config))
         trailer = Signal(trailer_layout())
         # Comparisons are registered: the state machine has cycles to spare, the clock has not.
-        exhausted, fits, more_words = Signal(), Signal(), Signal()
+        exhausted, fits, more_words, expired = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
-            exhausted.eq(fetched == receiver.length), more_words.eq(word_index <= last_word),
+            expired.eq(waited.all()), exhausted.eq(fetched == receiver.length), more_words.eq(word_index <= last_word),
             is_new.eq((receiver.type == Request.HELLO) | ~self.session | (receiver.sequence != sequence)),
             reads.eq(receiver.type == Request.READ_OUTPUT),
             tells.eq((receiver.type == Request.HELLO) | (receiver.type == Request.REPORT)),
@@ -222,7 +222,7 @@ class HostLink(wiring.Component):
                 with m.If(taken):
                     m.d.sync += accepted.eq(accepted + 1)
                     m.next = "FETCH"
-                with m.Elif(waited.all()):
+                with m.Elif(expired):
                     m.d.sync += [item.eq(accepted), to_store.eq(2)]
                     m.next = "STORE"
 
@@ -235,13 +235,13 @@ class HostLink(wiring.Component):
                 m.d.sync += [item.eq(word), to_store.eq(_WORD_BYTES), word_index.eq(word_index + 1)]
                 m.next = "STORE"
             with m.State("TAKE OUTPUT"):
-                m.d.sync += waited.eq(waited + 1)
+                # What is on offer is loaded in any case: whether it counts is known late.
+                m.d.sync += [waited.eq(waited + 1), item.eq(self.o.payload.data)]
                 m.d.comb += self.o.ready.eq(fits & ~job_last)
                 with m.If(self.o.valid & self.o.ready):
-                    m.d.sync += [item.eq(self.o.payload.data), job_last.eq(self.o.payload.job_last), waited.eq(0),
-                                 to_store.eq(beat_bytes)]
+                    m.d.sync += [job_last.eq(self.o.payload.job_last), waited.eq(0), to_store.eq(beat_bytes)]
                     m.next = "STORE"
-                with m.Elif(~self.o.ready | waited.all()):
+                with m.Elif(~self.o.ready | expired):
                     m.d.sync += [item.eq(trailer), to_store.eq(byte_size(trailer_layout()))]
                     m.next = "STORE LAST"
             for state in ("STORE", "STORE LAST"):

@@ -78,7 +78,7 @@ class EstimateBuffer(wiring.Component):
         m = Module()
         tiles, write_tile = self._descriptions(m)
         last = self._write(m, tiles, write_tile)
-        row_max = self._row_maxima(m, tiles[write_tile], write_tile, last)
+        row_max = self._row_maxima(m, tiles, write_tile, last)
         self._offer(m, tiles, row_max)
         self._read(m)
         return m
@@ -114,7 +114,9 @@ class EstimateBuffer(wiring.Component):
         reached = Signal(TILE_BUFFERS)
         m.d.comb += [last.eq(self.est_valid & reached.bit_select(write_tile, 1)),
                      next_end.eq(Mux(last, lanes, end + lanes))]
-        m.d.sync += reached.eq(Cat(Mux(self.est_valid, next_end, end) >= tile.last_keys for tile in tiles))
+        for n, tile in enumerate(tiles):
+            restarted, advanced, held = (keys >= tile.last_keys for keys in (lanes, end + lanes, end))
+            m.d.sync += reached[n].eq(Mux(last, restarted, Mux(self.est_valid, advanced, held)))
         with m.If(self.est_valid):
             m.d.sync += [key.eq(end), end.eq(next_end), phase.eq(next_modulo(phase, rows))]
             m.d.sync += [row_of[n].eq(row_of[n - 1]) for n in range(rows)]
@@ -139,7 +141,7 @@ class EstimateBuffer(wiring.Component):
                 self.memories.append(ram)
         return last
 
-    def _row_maxima(self, m, tile, write_tile, last):
+    def _row_maxima(self, m, tiles, write_tile, last):
         """Follow the largest visible estimate of each row; keep the results per tile buffer."""
         config = self.config
         first = delay(m, self.key == 0, 2, name="first")
@@ -151,11 +153,13 @@ class EstimateBuffer(wiring.Component):
         lowest = -(1 << (config.row_bits - 1))
         for r in range(config.query_lanes):
             seen = []
+            # How many keys the row sees is known soon after the announcement.
+            keys = Array(delay(m, tile.first_keys + Mux(tile.causal, r, 0), 1, name=f"keys_{r}_{n}", reset_less=True)
+                         for n, tile in enumerate(tiles))[write_tile]
             for c in range(config.key_lanes):
                 candidate = Signal(signed(config.row_bits), name=f"candidate_{r}_{c}", reset_less=True)
                 visible = Signal(name=f"visible_{r}_{c}", reset_less=True)
-                m.d.sync += [candidate.eq(self.est[r][c]),
-                             visible.eq(self.key + c < tile.first_keys + Mux(tile.causal, r, 0))]
+                m.d.sync += [candidate.eq(self.est[r][c]), visible.eq(self.key + c < keys)]
                 seen.append(Mux(visible, candidate, lowest))
             beat_max = Signal(signed(config.row_bits), name=f"beat_max_{r}", reset_less=True)
             m.d.sync += beat_max.eq(_maximum(seen))

@@ -1,6 +1,6 @@
 """Normaliser: one reciprocal per row, one product per output element."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -164,7 +164,7 @@ def row_signature(config: AttentionConfig) -> dict:
             "hand_over": In(1), "step": In(1), "elements": Out(data.ArrayLayout(element, config.normalizer_lanes))}
 
 
-ROW_LATENCY = 2
+ROW_LATENCY = 3
 
 
 class RowMemory(wiring.Component):
@@ -206,8 +206,14 @@ class RowMemory(wiring.Component):
             read = array.read_port()
         m.d.comb += [write.en.eq(self.write_en), write.addr.eq(write_address), write.data.eq(self.write_data),
                      read.addr.eq(read_address)]
-        chunks = data.ArrayLayout(self.elements.shape(), beats_per_word)(read.data.as_value())
-        m.d.sync += self.elements.eq(chunks[delay(m, in_word, 1, name="chunk", reset_less=True)])
+        # The elements are chosen in two steps: one of four, then the rest.
+        width = len(self.elements.as_value())
+        chunks = [read.data.as_value()[first:first + width] for first in range(0, beats_per_word * width, width)]
+        chunk = delay(m, in_word, 1, name="chunk", reset_less=True)
+        group = delay(m, chunk[2:], 1, name="group", reset_less=True)
+        chosen = [Signal(width, name=f"chosen_{first}", reset_less=True) for first in range(0, beats_per_word, 4)]
+        m.d.sync += [target.eq(Array(chunks[4 * n:4 * n + 4])[chunk[:2]]) for n, target in enumerate(chosen)]
+        m.d.sync += self.elements.eq(Array(chosen)[group])
         return m
 
 
@@ -232,7 +238,7 @@ class RowShifter(wiring.Component):
             m.d.sync += row.eq(self.write_data)
         with m.Elif(shift):
             m.d.sync += row.eq(row >> width)
-        m.d.sync += self.elements.eq(row[:width])
+        m.d.comb += self.elements.eq(delay(m, row[:width], ROW_LATENCY - 1, name="elements", reset_less=True))
         return m
 
 

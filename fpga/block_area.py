@@ -21,7 +21,7 @@ __all__ = ["MEASURED", "RESOURCES", "Area", "block_features", "block_memories", 
 MEASURED = pathlib.Path(__file__).parent / "block_area.json"
 RESOURCES = ("lut4_equivalents", "ff", "dsp")
 """What is fitted per block."""
-LEAST_BRAM_BITS = 2048
+LEAST_BRAM_BITS = 1024
 """Memories up to this size become LUT RAM or registers, and are part of the fitted LUTs."""
 BRAM_SHAPES = {
     "ecp5": ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),

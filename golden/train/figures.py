@@ -79,7 +79,7 @@ def comparison(rows: Iterable[Mapping[str, Any]], work: str, quality: str, label
         points.sort()
         axis.plot(*zip(*points, strict=True), marker="osv^D*Px"[index % 8], linewidth=1, markersize=5, label=name)
     axis.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
-    if quality == "ppl":
+    if quality != "top1":
         axis.set_yscale("log")
     axis.legend(fontsize=7)
     axis.grid(alpha=0.3, which="both")

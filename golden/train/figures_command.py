@@ -17,7 +17,7 @@ SHIPPED = pathlib.Path(__file__).parent / "results"
 
 _EVAL, _TRAIN = {"method", "loss"}, {"step", "distillation"}
 _NUMBERS = _TRAIN | {"loss", "ppl", "top1", "pruned", "bitops_saved", "tokens", "prediction"}
-_QUALITIES = {"ppl": "perplexity", "top1": "top-1 (%)"}
+_QUALITIES = {"ppl": "perplexity", "top1": "top-1 (%)", "loss": "cross entropy (nat)"}
 _WORK = {"pruned": "pruned share of visible pairs", "bitops_saved": "bit operations saved"}
 
 
@@ -65,9 +65,12 @@ def _plot(stem: str, entries: list[dict[str, str]], output: pathlib.Path) -> lis
         return [output / stem]
     quality = "ppl" if entries[0].get("ppl") else "top1"
     title = f"{stem}, {entries[0].get('items', '?')} {'windows' if quality == 'ppl' else 'images'}"
-    for work, label in _WORK.items():
-        comparison(entries, work, quality, (label, _QUALITIES[quality], title), output / f"{stem}_{work}")
-    return [output / f"{stem}_{work}" for work in _WORK]
+    plots = {output / f"{stem}_{work}": (work, quality) for work in _WORK}
+    if quality == "top1":  # a few hundred images resolve the loss better than top-1
+        plots[output / f"{stem}_loss"] = ("pruned", "loss")
+    for path, (work, value) in plots.items():
+        comparison(entries, work, value, (_WORK[work], _QUALITIES[value], title), path)
+    return list(plots)
 
 
 def _read(path: pathlib.Path) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """``latte figures``: every kind of table becomes plots; needs neither torch nor a model."""
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -18,8 +19,8 @@ def test_figures(tmp_path):
     result = CliRunner().invoke(figures, [*options, "--output", str(tmp_path / "figures")])
     assert result.exit_code == 0, result.exception
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert {"eval_pruned.png", "eval_bitops_saved.svg", "training.png", "lengths.svg", "lengths.csv", "eval.json",
-            "attention_maps_deit-tiny.png"} <= names
+    assert {"eval_pruned.png", "eval_bitops_saved.svg", "eval_loss.png", "training.png", "lengths.svg",
+            "lengths.csv", "eval.json", "attention_maps_deit-tiny.png"} <= names
     assert "latte a" in (tmp_path / "figures" / "eval_pruned.svg").read_text()
     result = CliRunner().invoke(figures, ["--output", str(tmp_path / "shipped")])
     assert result.exit_code == 0, result.exception
@@ -36,3 +37,16 @@ def test_figures(tmp_path):
 ])
 def test_points_of_one_family_share_a_line(method, name):
     assert family(method) == name
+
+
+@pytest.mark.parametrize(("model", "shape"), [("deit_tiny", (12, 3)), ("smollm2_135m", (30, 9))])
+def test_shipped_thresholds_fit_the_registers(model, shape):
+    paths = sorted((SHIPPED.parent / "thresholds" / model).glob("*.npz"))
+    assert paths
+    for path in paths:
+        with np.load(path, allow_pickle=False) as data:
+            tau, denominator, mean = (data[name] for name in ("tau", "denominator_gain", "mean_gain"))
+            assert tau.shape == denominator.shape == mean.shape == shape, path
+            assert np.isfinite(tau).all() and (tau > 0).all() and (mean >= 0).all()
+            assert (mean <= denominator).all() and (denominator < 4).all()
+            assert str(data["model"]).replace("-", "_") == model

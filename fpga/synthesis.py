@@ -106,7 +106,7 @@ def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: st
     # Neither a `Ram` nor a queue has a use for a word that is read while it is written; logic that makes it the old
     # word would be in the way.
     free = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:MEMID=*array_* r:MEMID=*storage* %u %i\n"
-    run_yosys_script(f"read_rtlil {top}.il\nhierarchy -top {top}\n{keep}{free}"
+    run_yosys_script(f"read_rtlil {top}.il\nhierarchy -top {top}\n{keep}{free}{target.preparation}"
                      f"{target.synthesis.format(top=top).replace('; ', chr(10))}\n"
                      f"delete t:$scopeinfo\nwrite_json {top}.json\n", folder)
     netlist = folder / f"{top}.json"

@@ -43,6 +43,8 @@ class Target:
         Cells that count, the first match decides; others (constants, pads) do not.
     statistics
         Options of Yosys' ``stat``.
+    preparation
+        Yosys commands before those of `synthesis`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Target:
     synthesis: str
     cells: tuple[CellKind, ...]
     statistics: str = ""
+    preparation: str = ""
 
     def kind_of(self, cell: str) -> CellKind | None:
         """Return what a cell type counts as; None for nothing."""
@@ -66,6 +69,14 @@ _ECP5 = Target(
         CellKind("MULT18X18D", "dsp"),
         CellKind("DP16KD|PDPW16KD", "bram", bits=18432)))
 
+# Of two registers in a row behind a multiplier, Yosys 0.70 takes both into the SB_MAC16 and leaves the second outside
+# as well: two drivers, of which the one that is left holds zeros. If the first is to be kept, only one goes in.
+_KEEP_REGISTER_PAIRS = """
+select -set first t:$mul %co1:+[Y] %co2 t:$dff %i
+select -set second @first %co1:+[Q] %co2 t:$dff %i @first %d
+setattr -set keep 1 @second %ci1:+[D] w:* %i
+"""
+
 _ICE40 = Target(
     "ice40", "Lattice iCE40 UP", "synth_ice40 -device u -dsp -abc9 -top {top}", (
         CellKind("SB_LUT4", "lut", 1),
@@ -73,7 +84,8 @@ _ICE40 = Target(
         CellKind("SB_DFF.*", "ff"),
         CellKind("SB_MAC16", "dsp"),
         CellKind("SB_RAM40_4K.*", "bram", bits=4096),
-        CellKind("SB_SPRAM256KA", "bram", bits=262144)))
+        CellKind("SB_SPRAM256KA", "bram", bits=262144)),
+    preparation=_KEEP_REGISTER_PAIRS)
 
 _XILINX7 = Target(
     "xilinx7", "AMD 7 series", "synth_xilinx -family xc7 -abc9 -nowidelut -noiopad -noclkbuf -top {top}", (

@@ -43,6 +43,14 @@ def test_registers_around_a_multiplier_are_absorbed(tmp_path):
         assert cell["parameters"][f"REG_{register}_CLK"] == "CLK0"
 
 
+def test_second_register_behind_a_multiplier_is_driven_on_ice40(tmp_path):
+    (usage,) = synthesise(Multiplier(), TARGETS["ice40"], tmp_path, top="dut").values()
+    assert (usage.dsp, usage.ff) == (1, 20)
+    module = json.loads((tmp_path / "dut.json").read_text())["modules"]["dut"]
+    constants = [bit for bit in module["ports"]["product"]["bits"] if isinstance(bit, str)]
+    assert not constants
+
+
 def test_register_behind_a_memory_is_absorbed(tmp_path):
     (usage,) = synthesise(Ram(36, 512), TARGETS["ecp5"], tmp_path, top="dut").values()
     assert (usage.bram, usage.lutram) == (1, 0)

@@ -81,6 +81,8 @@ def comparison(rows: Iterable[Mapping[str, Any]], work: str, quality: str, label
     axis.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
     if quality != "top1":
         axis.set_yscale("log")
+        for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            which(mpl.ticker.StrMethodFormatter("{x:g}"))
     axis.legend(fontsize=7)
     axis.grid(alpha=0.3, which="both")
     _save(figure, path)

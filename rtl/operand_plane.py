@@ -68,23 +68,23 @@ class OperandPlane(wiring.Component):
         m.submodules.packer = packer = WordPacker(self.element, self.beat_lanes, self.word_lanes, self.head_dim)
         m.d.comb += [packer.beat_valid.eq(self.beat_valid), packer.beat.eq(self.beat)]
 
-        base, part = Signal(range(depth + self.slices)), Signal(range(max(2, self.slices)))
-        lane = Signal(range(max(2, self.row_lanes)))
+        address, lane = Signal(range(depth + 1)), Signal(range(max(2, self.row_lanes)))
         with m.If(self.restart):
-            m.d.sync += [base.eq(Mux(self.restart_bank, size, 0)), part.eq(0), lane.eq(0)]
+            m.d.sync += [address.eq(Mux(self.restart_bank, size, 0)), lane.eq(0)]
         with m.Elif(packer.word_valid):
-            m.d.sync += part.eq(next_modulo(part, self.slices))
+            m.d.sync += address.eq(address + 1)
             with m.If(packer.row_last):
                 m.d.sync += lane.eq(next_modulo(lane, self.row_lanes))
-                with m.If(lane == self.row_lanes - 1):
-                    m.d.sync += base.eq(base + self.slices)
+                # The rows side by side have the same addresses.
+                with m.If(lane != self.row_lanes - 1):
+                    m.d.sync += address.eq(address - (self.slices - 1))
 
         # Two short sums side by side, then one.
         read_addr = times(self.group, self.slices) + (self.slice + Mux(self.bank, size, 0))
         for n in range(self.row_lanes):
             ram = m.submodules[f"memory_{n}"] = Ram(self.word, depth)
             m.d.comb += [
-                ram.write_en.eq(packer.word_valid & (lane == n)), ram.write_addr.eq(base + part),
+                ram.write_en.eq(packer.word_valid & (lane == n)), ram.write_addr.eq(address),
                 ram.write_data.eq(packer.word), ram.read_addr.eq(read_addr), self.data[n].eq(ram.read_data),
             ]
         return m

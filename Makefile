@@ -49,9 +49,8 @@ report: $(VENV)/ready  ## Gather all results into build/report.html
 test: $(VENV)/ready  ## Run all tests (ARGS='-k core')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: $(VENV)/ready  ## Check style and types
+lint: $(VENV)/ready  ## Check style
 	$(BIN)/ruff check golden rtl sim fpga tests
-	$(BIN)/mypy
 
 clean:  ## Remove all output
 	rm -rf build

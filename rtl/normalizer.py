@@ -44,7 +44,7 @@ class Reciprocal(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.latency = 8 + RAM_LATENCY
+        self.latency = 7 + RAM_LATENCY
         super().__init__({"weight_sum": In(config.sum_bits), "mantissa": Out(RECIPROCAL_FRAC_BITS),
                           "exponent": Out(exponent_shape(config))})
 
@@ -88,12 +88,10 @@ class Reciprocal(wiring.Component):
         remainder = delay(m, remainder, RAM_LATENCY + 1, name="remainder", reset_less=True)
         factor = delay(m, table.read_data.slope, 1, name="factor", reset_less=True)
         step = Signal(range(int(slope.max()) << INTERPOLATION_BITS), reset_less=True)
-        rounded = Signal(range(int(slope.max()) + 1), reset_less=True)
-        base = delay(m, table.read_data.base, 3, name="base", reset_less=True)
-        m.d.sync += [
-            step.eq(factor * remainder), rounded.eq((step + (1 << (INTERPOLATION_BITS - 1))) >> INTERPOLATION_BITS),
-            self.mantissa.eq(base - rounded),
-        ]
+        base = delay(m, table.read_data.base, 2, name="base", reset_less=True)
+        # base - round(step), half up, in one subtraction: the fraction below the base is just short of a half.
+        extended = Cat(Const((1 << (INTERPOLATION_BITS - 1)) - 1, INTERPOLATION_BITS), base)
+        m.d.sync += [step.eq(factor * remainder), self.mantissa.eq((extended - step) >> INTERPOLATION_BITS)]
         m.d.comb += self.exponent.eq(delay(m, exponent, self.latency - 1, name="exponent", reset_less=True))
         return m
 
@@ -251,7 +249,7 @@ class Normalizer(wiring.Component):
     One row arrives while another leaves.
 
     Latency: 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
-    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 9)`` cycles or a little more.
+    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 8)`` cycles or a little more.
 
     Members
     -------

@@ -61,7 +61,7 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
 
     Writes build/bench.json and plots in build/bench. Exits with 0 only if every bit agrees with the golden model, the
     hardware counts the golden model's work, the cycle model is within 1 %, and the presets reach what they are sized
-    for. About 15 minutes on two cores; models and syntheses are kept for the next time.
+    for. From nothing it takes some 25 minutes on two cores; models and syntheses are kept for the next time.
     """
     configs = [preset(name) for name in dict.fromkeys(names)]
     sets = [*embedded_vectors(), *(load_vectors(path) for path in files)]

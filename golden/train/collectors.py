@@ -1,5 +1,6 @@
 """What calibration looks at: sizes of operands, errors of scales, gaps to the largest estimate, scores, pruned mass."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable
@@ -134,12 +135,12 @@ class HardGaps:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Scores:
+class _Scores(abc.ABC):
     """A pass over scaled float scores, with a `latte.golden.top_theta` calibration per block."""
 
+    @abc.abstractmethod
     def calibration(self, block: int, heads: int, keys: int) -> Calibration | MassCalibration:
         """Return the empty calibration of a block."""
-        raise NotImplementedError
 
     def begin(self, checkpoint: Checkpoint) -> tuple[Handler, Callable[[], Arrays]]:
         """Begin a chunk."""

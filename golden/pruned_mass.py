@@ -3,12 +3,15 @@
 Top-Theta (arXiv 2502.08363) restores the softmax denominator and adds ``(1 - sum p) * mean(V)``. In LATTE the estimates
 of the pruned keys are there anyway, so their mass is known row by row::
 
-    filter scan:   M0 = sum over pruned keys of weight(256 * (rowmax - est))      relative to the row's largest estimate
-    softmax:       M  = M0 * 2**(scale * (256 * rowmax - score_max))              relative to the row's largest score
-    normaliser:    out = (sum w v + g_m * M * mean(V)) / (sum w + g_d * M)        g_d, g_m per head
+    filter scan:   M0[g] = sum over pruned keys of group g of weight(256 * (rowmax - est))    relative to the row's
+                                                                                              largest estimate
+    softmax:       M[g]  = M0[g] * 2**(scale * (256 * rowmax - score_max))                    to its largest score
+    normaliser:    out = (sum w v + g_m * sum_g M[g] * mean_g(V)) / (sum w + g_d * sum_g M[g])    g_d, g_m per head
 
-The mean is that of the visible keys. It enters P·V as one virtual survivor: its value vector is the running sum of V,
-18 bits for 1024 keys, and its weight the mass per key, so a causal head needs no vector division per row.
+The means are those of the visible keys of each group (`latte.golden.key_groups`), of all keys if there is one group. A
+group enters P·V as one virtual survivor: its value vector is the group's running sum of V, 18 bits for 1024 keys, and
+its weight the mass per key, so a causal head needs no vector division per row. The virtual survivors are accumulated
+first, so that their fraction bits are rounded away once.
 """
 
 import dataclasses
@@ -18,12 +21,14 @@ import numpy as np
 from latte.golden.attention import HeadParameters, HeadTrace, attend
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.normalizer import RECIPROCAL_FRAC_BITS, normalize, reciprocal
+from latte.golden.quantizer import saturate_qk
 from latte.golden.score_estimator import integer_matmul
 from latte.golden.softmax import exp2_table, power_of_two
 
 __all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "MASS_FRAC_BITS", "NO_COMPENSATION", "UNIT_BITS", "UNIT_FRAC_BITS",
-           "CompensatedTrace", "Gains", "accumulate_virtual_survivor", "apply_gain", "attend_compensated",
+           "CompensatedTrace", "Gains", "accumulate_virtual_survivors", "apply_gain", "attend_compensated",
            "gap_weights", "pruned_mass", "rescale_mass", "unit_weight"]
 
 MASS_FRAC_BITS = 6
@@ -74,14 +79,14 @@ class CompensatedTrace:
     ----------
     head
         The trace, whose `weight_sum`, `accumulated` and `output` include the compensation.
-    row_mass : [m]
+    row_mass : [m, groups]
         Pruned mass relative to the largest estimate, in ``2**-MASS_FRAC_BITS`` weight steps.
-    mass : [m]
+    mass : [m, groups]
         The same relative to the largest surviving score.
-    unit : [m]
-        Weight of the virtual survivor, ``2**-UNIT_FRAC_BITS`` of a weight step.
-    value_sum : [m, d]
-        Sum of the visible values: the virtual survivor's value vector.
+    unit : [m, groups]
+        Weights of the virtual survivors, ``2**-UNIT_FRAC_BITS`` of a weight step.
+    value_sum : [m, groups, d]
+        Sums of the visible values: the virtual survivors' value vectors.
     """
 
     head: HeadTrace
@@ -103,11 +108,11 @@ def gap_weights(gap: np.ndarray, scale_code: tuple[int, int], config: AttentionC
     return power_of_two(gap << 8, scale_code, config, more_bits=MASS_FRAC_BITS)
 
 
-def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, scale_code: tuple[int, int],
-                config: AttentionConfig) -> np.ndarray:
-    """Return the sum of the weights of pruned keys, relative to the row's largest estimate, int64 [m].
+def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, membership: np.ndarray,
+                scale_code: tuple[int, int], config: AttentionConfig) -> np.ndarray:
+    """Return each group's sum of the weights of pruned keys, relative to the row's largest estimate.
 
-    In ``2**-MASS_FRAC_BITS`` weight steps.
+    In ``2**-MASS_FRAC_BITS`` weight steps, int64 [m, groups].
 
     Parameters
     ----------
@@ -115,20 +120,26 @@ def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, 
     row_max : int64 [m]
     pruned : bool [m, n]
         Visible and not kept.
+    membership : bool [n, groups]
     """
     gap = np.where(pruned, row_max[:, None] - estimates, 0)
-    return np.where(pruned, gap_weights(gap, scale_code, config), 0).sum(axis=1)
+    return integer_matmul(np.where(pruned, gap_weights(gap, scale_code, config), 0), membership)
 
 
 def rescale_mass(row_mass: np.ndarray, row_max: np.ndarray, score_max: np.ndarray, scale_code: tuple[int, int],
                  config: AttentionConfig) -> np.ndarray:
-    """Return the mass relative to the largest surviving score, which may lie above or below the largest estimate.
+    """Return the masses relative to the largest surviving score, which may lie above or below the largest estimate.
 
     ``row_mass * table[fraction] / 2**(MASS_FRAC_BITS + weight_bits + octaves)``, rounded half up, in weight steps,
-    saturating at `sum_bits`.
+    saturating at `sum_bits`; int64 [m, groups].
+
+    Parameters
+    ----------
+    row_mass : int64 [m, groups]
+    row_max, score_max : int64 [m]
     """
     mantissa, shift = scale_code
-    exponent = ((score_max - 256 * row_max) * mantissa + ((1 << shift) >> 1)) >> shift
+    exponent = (((score_max - 256 * row_max) * mantissa + ((1 << shift) >> 1)) >> shift)[:, None]
     entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
     limit = (1 << config.sum_bits) - 1
     octaves = np.clip(exponent >> config.exp_frac_bits, -config.sum_bits, config.sum_bits)
@@ -139,52 +150,61 @@ def rescale_mass(row_mass: np.ndarray, row_max: np.ndarray, score_max: np.ndarra
 
 
 def apply_gain(mass: np.ndarray, gain: int) -> np.ndarray:
-    """Return ``mass * gain / 2**GAIN_FRAC_BITS``, rounded half up, int64 [m]."""
+    """Return ``mass * gain / 2**GAIN_FRAC_BITS``, rounded half up, int64 of the same shape."""
     return (mass * gain + (1 << (GAIN_FRAC_BITS - 1))) >> GAIN_FRAC_BITS
 
 
 def unit_weight(mass: np.ndarray, keys: np.ndarray, config: AttentionConfig) -> np.ndarray:
     """Return the mass per visible key with `UNIT_FRAC_BITS` fraction bits, rounded half up, saturating at `UNIT_BITS`.
 
-    The division uses the normaliser's reciprocal.
+    The division uses the normaliser's reciprocal. A group without visible key has no mass.
 
     Parameters
     ----------
-    mass : int64 [m]
-    keys : int64 [m]
-        Visible keys of the row.
+    mass : int64 [m, groups]
+    keys : int64 [m, groups]
+        Visible keys of each group.
     """
-    mantissa, exponent = reciprocal(keys, config)
+    mantissa, exponent = reciprocal(np.maximum(keys, 1), config)
     drop = RECIPROCAL_FRAC_BITS - UNIT_FRAC_BITS + exponent
     return np.minimum((mass * mantissa + (np.int64(1) << (drop - 1))) >> drop, (1 << UNIT_BITS) - 1)
 
 
-def accumulate_virtual_survivor(accumulated: np.ndarray, unit: np.ndarray, value_sum: np.ndarray) -> np.ndarray:
-    """Return ``accumulated + unit * value_sum / 2**UNIT_FRAC_BITS``, the product rounded half up, int64 [m, d]."""
-    return accumulated + ((unit[:, None] * value_sum + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)
+def accumulate_virtual_survivors(accumulated: np.ndarray, unit: np.ndarray, value_sum: np.ndarray) -> np.ndarray:
+    """Return ``accumulated + sum_g unit * value_sum / 2**UNIT_FRAC_BITS``, the sum rounded half up once, int64 [m, d].
+
+    Parameters
+    ----------
+    accumulated : int64 [m, d]
+    unit : int64 [m, groups]
+    value_sum : int64 [m, groups, d]
+    """
+    virtual = np.einsum("mg,mgd->md", unit, value_sum)
+    return accumulated + ((virtual + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)
 
 
 def attend_compensated(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParameters, gains: Gains,
-                       config: AttentionConfig, *, causal: bool) -> CompensatedTrace:
+                       config: AttentionConfig, *, causal: bool, groups: KeyGroups = ONE_GROUP) -> CompensatedTrace:
     """Compute LATTE attention of one head with compensation; with `NO_COMPENSATION` equal to `attend`.
 
     Parameters
     ----------
     q : int8 [m, d]
     k, v : int8 [n, d]
-    parameters, gains
+    parameters, gains, groups
         The head's entry of the register file.
     causal
         As for `latte.golden.attention.attend`.
     """
     trace = attend(q, k, v, parameters, config, causal=causal)
     scale_code = (parameters.scale_mantissa, parameters.scale_shift)
-    row_mass = pruned_mass(trace.estimate, trace.row_max, trace.visible & ~trace.keep, scale_code, config)
+    membership = groups.membership(saturate_qk(k)[0])
+    row_mass = pruned_mass(trace.estimate, trace.row_max, trace.visible & ~trace.keep, membership, scale_code, config)
     mass = rescale_mass(row_mass, trace.row_max, trace.score_max, scale_code, config)
-    unit = unit_weight(apply_gain(mass, gains.mean), trace.visible.sum(axis=1), config)
-    value_sum = integer_matmul(trace.visible, v)
-    accumulated = accumulate_virtual_survivor(trace.accumulated, unit, value_sum)
-    weight_sum = trace.weight_sum + apply_gain(mass, gains.denominator)
+    unit = unit_weight(apply_gain(mass, gains.mean), integer_matmul(trace.visible, membership), config)
+    value_sum = np.stack([integer_matmul(trace.visible[:, of_group], v[of_group]) for of_group in membership.T], 1)
+    accumulated = accumulate_virtual_survivors(trace.accumulated, unit, value_sum)
+    weight_sum = trace.weight_sum + apply_gain(mass.sum(axis=1), gains.denominator)
     head = dataclasses.replace(trace, accumulated=accumulated, weight_sum=weight_sum,
                                output=normalize(accumulated, weight_sum, config))
     return CompensatedTrace(head, row_mass, mass, unit, value_sum)

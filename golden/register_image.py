@@ -3,8 +3,8 @@
 JSON, so that a person can read it: one entry per head with the codes of the registers, the real scales a host needs to
 quantise and dequantise, the numeric fields of the configuration, and a CRC-32 of all codes.
 
-The gains are part of the image, but the RTL has no registers for them yet: it computes without the compensation of
-`latte.golden.pruned_mass`.
+Gains and key groups are part of the image, but the RTL has no registers for them yet: it computes without the
+compensation of `latte.golden.pruned_mass`.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ import numpy as np
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.errors import LatteError
+from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.pruned_mass import NO_COMPENSATION, Gains
 from latte.golden.quantizer import QK_MAX, SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
 from latte.golden.vectors import VectorSet
@@ -26,7 +27,7 @@ from latte.golden.vectors import VectorSet
 __all__ = ["FORMAT", "NUMERIC_FIELDS", "HeadRegisters", "RegisterImage", "RegisteredVectors", "load_register_image",
            "save_register_image"]
 
-FORMAT = "latte-registers-1"
+FORMAT = "latte-registers-2"
 NUMERIC_FIELDS = ("head_dim", "split", "weight_bits", "exp_frac_bits", "reciprocal_bits", "fraction_bits")
 """Fields of the configuration that decide bits: an image serves only a build that agrees in them."""
 
@@ -38,7 +39,7 @@ class HeadRegisters:
     Parameters
     ----------
     block, head
-    parameters, gains
+    parameters, gains, groups
         Register codes.
     q_scale, k_scale, v_scale
         Real value of one int8 step, for the host.
@@ -48,6 +49,7 @@ class HeadRegisters:
     head: int
     parameters: HeadParameters
     gains: Gains
+    groups: KeyGroups
     q_scale: float
     k_scale: float
     v_scale: float
@@ -55,7 +57,8 @@ class HeadRegisters:
     def codes(self) -> tuple[int, ...]:
         """Return the register fields in the order of the checksum."""
         return (self.block, self.head, self.parameters.tau, self.parameters.scale_mantissa,
-                self.parameters.scale_shift, self.gains.denominator, self.gains.mean)
+                self.parameters.scale_shift, self.gains.denominator, self.gains.mean, *self.groups.elements,
+                *self.groups.cuts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,8 @@ class RegisterImage:
 
     @classmethod
     def encode(cls, model: str, config: AttentionConfig, tau: np.ndarray, scales: tuple[np.ndarray, ...],
-               gains: tuple[np.ndarray, np.ndarray] | None) -> "RegisterImage":
+               gains: tuple[np.ndarray, np.ndarray] | None, groups: tuple[np.ndarray, np.ndarray] | None = None
+               ) -> "RegisterImage":
         """Encode real parameters.
 
         Parameters
@@ -88,6 +92,8 @@ class RegisterImage:
             Of Q, K and V, each float64 [blocks, heads].
         gains
             (denominator, mean), each float64 [blocks, heads], or ``None``.
+        groups
+            (elements, cuts) of key groups, [blocks, heads, bits] each, or ``None``.
         """
         entries = []
         for block, head in np.ndindex(*tau.shape):
@@ -95,14 +101,15 @@ class RegisterImage:
             if not all(math.isfinite(scale) and scale > 0 for scale in (q, k, v)):
                 raise LatteError(f"head {head} of block {block} has a scale that is not positive and finite")
             codes = Gains.encode(*(float(gain[block, head]) for gain in gains)) if gains else NO_COMPENSATION
+            grouping = KeyGroups.encode(*(part[block, head] for part in groups), k) if groups else ONE_GROUP
             entries.append(HeadRegisters(block, head, HeadParameters.encode(float(tau[block, head]), q, k, config),
-                                         codes, q, k, v))
+                                         codes, grouping, q, k, v))
         return cls(model, {name: getattr(config, name) for name in NUMERIC_FIELDS}, tuple(entries))
 
     @property
     def checksum(self) -> int:
         """CRC-32 of all codes as little-endian 32-bit words."""
-        return zlib.crc32(np.array([head.codes() for head in self.heads], "<u4").tobytes())
+        return zlib.crc32(np.concatenate([head.codes() for head in self.heads]).astype("<i4").tobytes())
 
     @property
     def compensated(self) -> bool:
@@ -190,14 +197,17 @@ class RegisteredVectors(VectorSet):
 
 
 _ENTRY = {"block": int, "head": int, "tau": int, "scale_mantissa": int, "scale_shift": int, "denominator_gain": int,
-          "mean_gain": int, "q_scale": float, "k_scale": float, "v_scale": float}
+          "mean_gain": int, "group_elements": list, "group_cuts": list, "q_scale": float, "k_scale": float,
+          "v_scale": float}
 
 
 def save_register_image(path: str | pathlib.Path, image: RegisterImage) -> None:
     """Write an image, whole or not at all."""
     path = pathlib.Path(path)
-    rows = [dict(zip(_ENTRY, (*head.codes(), head.q_scale, head.k_scale, head.v_scale), strict=True))
-            for head in image.heads]
+    rows = [dict(zip(_ENTRY, (
+        head.block, head.head, head.parameters.tau, head.parameters.scale_mantissa, head.parameters.scale_shift,
+        head.gains.denominator, head.gains.mean, head.groups.elements, head.groups.cuts, head.q_scale, head.k_scale,
+        head.v_scale), strict=True)) for head in image.heads]
     record = {"format": FORMAT, "model": image.model, "config": image.numeric, "crc32": image.checksum, "heads": rows}
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(record, indent=1) + "\n")
@@ -219,7 +229,7 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
             raise LatteError(f"{path}: format {record['format']!r} is not {FORMAT!r}; export the image again")
         numeric = {name: record["config"][name] for name in NUMERIC_FIELDS}
         largest_tau = preset("small").for_head_dim(numeric["head_dim"]).tau_keep_all
-        heads = tuple(_head(row, largest_tau) for row in record["heads"])
+        heads = tuple(_head(row, largest_tau, numeric["head_dim"]) for row in record["heads"])
         image = RegisterImage(str(record["model"]), numeric, heads)
         checksum, expected = image.checksum, record["crc32"]
         if len({(entry.block, entry.head) for entry in heads}) < len(heads):
@@ -236,7 +246,7 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
     return image
 
 
-def _head(row: dict[str, Any], largest_tau: int) -> HeadRegisters:
+def _head(row: dict[str, Any], largest_tau: int, head_dim: int) -> HeadRegisters:
     for name, kind in _ENTRY.items():
         if not isinstance(row[name], kind) or isinstance(row[name], bool):
             raise ValueError(f"{name} must be {kind.__name__}, not {row[name]!r}")
@@ -248,6 +258,13 @@ def _head(row: dict[str, Any], largest_tau: int) -> HeadRegisters:
     for name in ("q_scale", "k_scale", "v_scale"):
         if not (math.isfinite(row[name]) and row[name] > 0):
             raise ValueError(f"{name} must be positive and finite, not {row[name]}")
+    for name in ("group_elements", "group_cuts"):
+        if not all(isinstance(code, int) and not isinstance(code, bool) for code in row[name]):
+            raise ValueError(f"{name} must be integers, not {row[name]!r}")
+    if any(element >= head_dim for element in row["group_elements"]):
+        raise ValueError(f"group_elements must lie below head_dim = {head_dim}, not {row['group_elements']}")
     return HeadRegisters(
         row["block"], row["head"], HeadParameters(row["tau"], row["scale_mantissa"], row["scale_shift"]),
-        Gains(row["denominator_gain"], row["mean_gain"]), row["q_scale"], row["k_scale"], row["v_scale"])
+        Gains(row["denominator_gain"], row["mean_gain"]),
+        KeyGroups(tuple(row["group_elements"]), tuple(row["group_cuts"])), row["q_scale"], row["k_scale"],
+        row["v_scale"])

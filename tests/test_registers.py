@@ -9,6 +9,7 @@ import pytest
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.pruned_mass import Gains
 from latte.golden.register_image import (
     HeadRegisters,
@@ -40,7 +41,8 @@ def image():
     shape = (2, 3)
     scales = [np.full(shape, 0.02), np.full(shape, 0.025), np.full(shape, 0.03)]
     return RegisterImage.encode("made-up", TINY, np.arange(1, 7).reshape(shape) / 2, scales,
-                                (np.full(shape, 1.0), np.full(shape, 0.5)))
+                                (np.full(shape, 1.0), np.full(shape, 0.5)),
+                                (np.tile([7, 63], (*shape, 1)), np.tile([0.26, -1.0], (*shape, 1))))
 
 
 def test_entries_of_the_image_serve_in_units_of_its_scales(vectors, image):
@@ -84,6 +86,9 @@ def _foreign(record):
 WRONG = {"checksum": _damaged, "format": _foreign, "q_scale": lambda record: record["heads"][0].update(q_scale=-1.0),
          "scale_shift": lambda record: record["heads"][0].update(scale_shift=41),
          "tau": lambda record: record["heads"][0].update(tau=0),
+         "group_elements": lambda record: record["heads"][0].update(group_elements=[7, 64]),
+         "group_cuts": lambda record: record["heads"][0].update(group_cuts=[1, 0.5]),
+         "key groups": lambda record: record["heads"][0].update(group_cuts=[1]),
          "two entries": lambda record: record["heads"][0].update(head=1),
          "missing": lambda record: record["heads"][0].pop("tau")}
 
@@ -126,7 +131,8 @@ def test_files_round_trip(image, tmp_path):
     save_register_image(tmp_path / "image.json", image)
     assert load_register_image(tmp_path / "image.json") == image
     assert image.compensated and image.parameters()[4] == image.heads[4].parameters
-    plain = HeadRegisters(0, 0, image.heads[0].parameters, Gains(0, 0), 0.02, 0.02, 0.02)
+    assert image.heads[2].groups == KeyGroups((7, 63), (10, -40))
+    plain = HeadRegisters(0, 0, image.heads[0].parameters, Gains(0, 0), ONE_GROUP, 0.02, 0.02, 0.02)
     assert not RegisterImage("made-up", image.numeric, (plain,)).compensated
     with pytest.raises(LatteError, match="positive and finite"):
         RegisterImage.encode("made-up", TINY, np.ones((1, 1)), (np.zeros((1, 1)),) * 3, None)

@@ -53,6 +53,11 @@ class Checkpoint:
     head_dim: int
 
     @property
+    def heads_per_key(self) -> int:
+        """Query heads that share one head of keys and values."""
+        return self.heads // (getattr(self.model.config, "num_key_value_heads", None) or self.heads)
+
+    @property
     def max_tokens(self) -> int:
         """Longest sequence of a language model."""
         return self.model.config.max_position_embeddings

@@ -6,8 +6,9 @@ import math
 import torch
 
 from latte.golden.config import AttentionConfig
-from latte.golden.models.exact import HeadCodes, TensorTrace, finish, threshold_keep, visible_mask
+from latte.golden.models.exact import HeadCodes, TensorTrace, finish, key_membership, threshold_keep, visible_mask
 from latte.golden.models.hardware import HardwareAttention, Observer, Thresholds
+from latte.golden.quantizer import QK_MAX
 
 __all__ = ["CoarseAttention"]
 
@@ -55,5 +56,6 @@ class CoarseAttention(HardwareAttention):
             estimate.masked_fill_(~visible, -torch.inf)
         keep, row_max = threshold_keep(estimate, codes.tau)
         score = q @ k.transpose(-1, -2)
-        return (finish(score, keep, v, codes, self.config, estimate=estimate, row_max=row_max, causal=causal),
-                estimate, score)
+        membership = key_membership(k.clamp(max=QK_MAX), codes.group_elements, codes.group_cuts)
+        return (finish(score, keep, v, codes, self.config, estimate=estimate, row_max=row_max, membership=membership,
+                       causal=causal), estimate, score)

@@ -13,6 +13,7 @@ from latte.golden.models.exact import (
     TensorTrace,
     compensate,
     finish,
+    key_membership,
     power_tensor,
     score_all,
     split_tensor,
@@ -137,7 +138,8 @@ class TopThetaAttention(FilterAttention):
         mass = {"exact": self._exact, "exp": self._exp, "offline": self._offline}[self.mode](rows)
         one = torch.full_like(rows.codes.mantissa, 1 << GAIN_FRAC_BITS)
         gains = dataclasses.replace(rows.codes, denominator_gain=one, mean_gain=one)
-        return compensate(rows.trace, mass, rows.v, gains, self.config, causal=rows.causal)
+        one_group = key_membership(rows.v, None, None)
+        return compensate(rows.trace, mass[..., None], rows.v, one_group, gains, self.config, causal=rows.causal)
 
     def _lengths(self, visible: torch.Tensor) -> np.ndarray:
         return np.minimum(visible.sum(-1).cpu().numpy(), self.tables.theta.shape[-1]) - 1

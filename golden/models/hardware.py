@@ -14,6 +14,7 @@ from latte.golden.models.exact import (
     TensorTrace,
     estimate_all,
     finish,
+    key_membership,
     score_all,
     split_tensor,
     threshold_keep,
@@ -21,7 +22,7 @@ from latte.golden.models.exact import (
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
 from latte.golden.quantizer import QK_MAX, SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
 
-__all__ = ["HardwareAttention", "Observer", "PairCounter", "Thresholds", "quantize_tensor", "row_chunks",
+__all__ = ["HardwareAttention", "Observer", "PairCounter", "Thresholds", "group_codes", "quantize_tensor", "row_chunks",
            "scale_codes", "tau_codes"]
 
 ROW_CHUNK = 128
@@ -29,7 +30,7 @@ ROW_CHUNK = 128
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """What is learned or calibrated per head; all float64 [blocks, heads].
+    """What is learned or calibrated per head; float64 [blocks, heads] unless said otherwise.
 
     Parameters
     ----------
@@ -39,6 +40,9 @@ class Thresholds:
         Of the pruned mass; ``None`` for both runs without compensation.
     q_scale, k_scale, v_scale
         Static scales of one int8 step; ``None`` for all three scales every sequence by its own largest element.
+    group_elements : int64 [blocks, heads, bits]
+    group_cuts : float64 [blocks, heads, bits]
+        Key groups of `latte.golden.key_groups`, cuts in the units of K; ``None`` for both is one group.
     """
 
     tau: np.ndarray
@@ -47,6 +51,8 @@ class Thresholds:
     q_scale: np.ndarray | None = None
     k_scale: np.ndarray | None = None
     v_scale: np.ndarray | None = None
+    group_elements: np.ndarray | None = None
+    group_cuts: np.ndarray | None = None
 
     @classmethod
     def uniform(cls, tau: float, blocks: int, heads: int, *, gain: tuple[float, float] | None = None) -> "Thresholds":
@@ -124,6 +130,25 @@ def tau_codes(tau: torch.Tensor, q_scale: torch.Tensor, k_scale: torch.Tensor, c
     return code.floor().clamp(1, config.tau_keep_all).to(torch.int64)
 
 
+def group_codes(thresholds: Thresholds, block: int, k_scale: torch.Tensor
+                ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Return (elements, cut codes) of a block as `latte.golden.key_groups.KeyGroups.encode` does.
+
+    Parameters
+    ----------
+    k_scale : float64 [batch or 1, heads]
+
+    Returns
+    -------
+    int64 [heads, bits] and [batch or 1, heads, bits], or ``None`` for both
+    """
+    if thresholds.group_elements is None:
+        return None, None
+    elements = torch.from_numpy(thresholds.group_elements[block]).to(k_scale.device)
+    cuts = torch.from_numpy(thresholds.group_cuts[block]).to(k_scale.device)
+    return elements, (cuts / k_scale[..., None]).floor().clamp(-128, 127).to(torch.int64)
+
+
 class HardwareAttention:
     """Attention handler with LATTE's exact integer arithmetic.
 
@@ -158,7 +183,9 @@ class HardwareAttention:
         gains = [gain if gain is None else
                  (gain * (1 << GAIN_FRAC_BITS) + 0.5).floor().clamp(0, GAIN_MAX).to(torch.int64)
                  for gain in (self._row(name, block, q.device) for name in ("denominator_gain", "mean_gain"))]
-        return (q, k, v), HeadCodes(tau, mantissa, shift, *gains), 256 * q_scale * k_scale / root, v_scale
+        elements, cuts = group_codes(self.thresholds, block, k_scale)
+        codes = HeadCodes(tau, mantissa, shift, *gains, group_elements=elements, group_cuts=cuts)
+        return (q, k, v), codes, 256 * q_scale * k_scale / root, v_scale
 
     def trace(self, operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor], codes: HeadCodes, causal: bool
               ) -> tuple[TensorTrace, torch.Tensor, torch.Tensor]:
@@ -168,8 +195,9 @@ class HardwareAttention:
         estimate = estimate_all(q_halves[0], k_halves[0], causal)
         keep, row_max = threshold_keep(estimate, codes.tau)
         score = score_all(q_halves, k_halves)
-        return (finish(score, keep, v, codes, self.config, estimate=estimate, row_max=row_max, causal=causal),
-                estimate, score)
+        membership = key_membership(k.clamp(max=QK_MAX), codes.group_elements, codes.group_cuts)
+        return (finish(score, keep, v, codes, self.config, estimate=estimate, row_max=row_max, membership=membership,
+                       causal=causal), estimate, score)
 
     def __call__(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the dequantised output [batch, heads, m, d]."""

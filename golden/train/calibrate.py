@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from latte.golden.config import AttentionConfig
+from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.models.hardware import Thresholds
 from latte.golden.top_theta import Calibration, MassCalibration, ThetaTables
 from latte.golden.train.collectors import (
@@ -18,6 +18,7 @@ from latte.golden.train.collectors import (
     ScaleErrors,
 )
 from latte.golden.train.gaps import GapHistogram
+from latte.golden.train.groups import choose_groups
 from latte.golden.train.passes import Arrays, Passes
 
 __all__ = ["fit_to_target", "starting_thresholds", "static_scales", "top_theta_tables"]
@@ -72,7 +73,7 @@ def fit_to_target(passes: Passes, thresholds: Thresholds, target: float, config:
 
 def starting_thresholds(passes: Passes, target: float, config: AttentionConfig, *, mode: str = "global",
                         gain: tuple[float, float] | None = (1.0, 1.0),
-                        scales: dict[str, np.ndarray] | None = None) -> Thresholds:
+                        scales: dict[str, np.ndarray] | None = None, groups: int = 1) -> Thresholds:
     """Return thresholds that prune `target` without training.
 
     Parameters
@@ -83,13 +84,18 @@ def starting_thresholds(passes: Passes, target: float, config: AttentionConfig, 
         (denominator, mean) gains for all heads, or ``None`` for no compensation.
     scales
         Static ones, from `static_scales`; ``None`` for dynamic ones.
+    groups
+        Number of key groups, a power of two; without compensation there is none.
     """
     checkpoint = passes.checkpoint
     thresholds = Thresholds.uniform(math.inf, checkpoint.blocks, checkpoint.heads, gain=gain)
     histogram = _histogram(passes.run(Gaps(config)))
     tau = (np.full_like(thresholds.tau, histogram.uniform_tau(target)) if mode == "global"
            else histogram.head_tau(target))
-    return fit_to_target(passes, dataclasses.replace(thresholds, tau=tau, **(scales or {})), target, config)
+    thresholds = fit_to_target(passes, dataclasses.replace(thresholds, tau=tau, **(scales or {})), target, config)
+    if gain is None:
+        return thresholds
+    return dataclasses.replace(thresholds, **choose_groups(passes, thresholds.tau, ceil_log2(groups)))
 
 
 def top_theta_tables(passes: Passes, keep: float, deviations: float = 0.0) -> ThetaTables:

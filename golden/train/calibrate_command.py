@@ -10,6 +10,7 @@ from latte.golden.train.options import (
     PATH,
     check_output,
     check_share,
+    groups_option,
     model_config,
     model_options,
     parse_gain,
@@ -27,8 +28,9 @@ __all__ = ["calibrate"]
 @click.option("--mode", type=click.Choice(["global", "head", "top-theta"]), default="global", show_default=True,
               help="One threshold for all heads; fixed head-wise; or Top-Theta's absolute thresholds.")
 @click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
+@groups_option
 @click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
-@click.option("--thresholds", "start", type=PATH, help="Keep these thresholds and gains; only add static scales.")
+@click.option("--thresholds", "start", type=PATH, help="Keep these thresholds, gains, groups; only add static scales.")
 @click.option("--fit", is_flag=True, help="Scale --thresholds by one factor that meets the target on this data.")
 @scales_option
 @click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
@@ -36,9 +38,9 @@ __all__ = ["calibrate"]
 @worker_options
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
-              split: str, target: float, mode: str, gain: str, deviations: float, start: pathlib.Path | None,
-              fit: bool, scales: str, quantile: float | None, workers: int | None, scheduler: str | None,
-              cache: pathlib.Path, output: pathlib.Path) -> None:
+              split: str, target: float, mode: str, gain: str, groups: str, deviations: float,
+              start: pathlib.Path | None, fit: bool, scales: str, quantile: float | None, workers: int | None,
+              scheduler: str | None, cache: pathlib.Path, output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     check_share("--target", target)
     check_output(output, ".npz")
@@ -68,7 +70,8 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
         given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
         found = static_scales(passes, config, quantile) if scales == "static" else None
         if given is None:
-            thresholds = starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found)
+            thresholds = starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found,
+                                             groups=int(groups))
         else:
             thresholds = dataclasses.replace(given, **(found or {}))
         if fit:

@@ -19,7 +19,7 @@ __all__ = ["export"]
 @click.option("--split", type=click.Choice(["balanced", "slice"]), default="balanced", show_default=True)
 @click.option("--output", required=True, type=PATH, help="Register image (.json).")
 def export(model: str, thresholds: pathlib.Path, build: str, split: str, output: pathlib.Path) -> None:
-    """Write thresholds, gains and softmax scales as the hardware's registers hold them."""
+    """Write thresholds, gains, key groups and softmax scales as the hardware's registers hold them."""
     check_output(output, ".json")
     from latte.golden.models.extras import require_models
 
@@ -34,7 +34,8 @@ def export(model: str, thresholds: pathlib.Path, build: str, split: str, output:
         raise LatteError(f"{thresholds}: no static scales, which registers need; add them with latte calibrate "
                          f"--thresholds {thresholds}")
     gains = None if learned.denominator_gain is None else (learned.denominator_gain, learned.mean_gain)
+    groups = None if learned.group_elements is None else (learned.group_elements, learned.group_cuts)
     image = RegisterImage.encode(checkpoint.name, model_config(checkpoint, split, build), learned.tau,
-                                 (learned.q_scale, learned.k_scale, learned.v_scale), gains)
+                                 (learned.q_scale, learned.k_scale, learned.v_scale), gains, groups)
     save_register_image(output, image)
     click.echo(f"{output}: registers of {len(image.heads)} heads, CRC-32 {image.checksum:#010x}")

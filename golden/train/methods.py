@@ -51,7 +51,8 @@ class Measured:
         Parameters
         ----------
         rows
-            Query rows of all heads and blocks: each pays for one virtual survivor where there is compensation.
+            Query rows of all heads and blocks: each pays for a virtual survivor of every key group where there is
+            compensation.
         """
         visible, kept = int(self.counter.visible.sum()), int(self.counter.kept.sum())
         virtual = head_dim * UNIT_BITS * VALUE_SUM_BITS * rows
@@ -63,8 +64,10 @@ class Measured:
             estimate = self.handler.bits**2
             # A 4-bit estimate with exact products is the paper's comparison: nothing is reused.
             survivor = EXACT_BITOPS - (0 if self.handler.bits == 4 else estimate) + VALUE_BITOPS
-        compensated = self.handler.thresholds.denominator_gain is not None
-        return head_dim * (estimate * visible + survivor * kept) + (virtual if compensated else 0)
+        thresholds = self.handler.thresholds
+        groups = 1 if thresholds.group_elements is None else 1 << thresholds.group_elements.shape[-1]
+        restored = 0 if thresholds.denominator_gain is None else virtual * groups
+        return head_dim * (estimate * visible + survivor * kept) + restored
 
     def dense_bit_operations(self, head_dim: int) -> int:
         """Return what dense 8-bit attention would take on the visible pairs."""

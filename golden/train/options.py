@@ -10,8 +10,8 @@ import click
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.errors import LatteError
 
-__all__ = ["PATH", "check_output", "check_share", "model_config", "model_options", "parse_gain", "progress",
-           "scales_option", "worker_options"]
+__all__ = ["PATH", "check_output", "check_share", "groups_option", "model_config", "model_options", "parse_gain",
+           "progress", "scales_option", "worker_options"]
 
 PATH = click.Path(path_type=pathlib.Path)
 CACHE = pathlib.Path("build/chunks")
@@ -46,6 +46,10 @@ def worker_options(command: Callable) -> Callable:
         command = option(command)
     return command
 
+
+groups_option = click.option(
+    "--groups", type=click.Choice(["1", "2", "4", "8"]), default="4", show_default=True,
+    help="Groups of keys whose mean values stand for what is pruned; 1 is the mean of all keys.")
 
 scales_option = click.option(
     "--scales", type=click.Choice(["static", "dynamic"]), default="static", show_default=True,

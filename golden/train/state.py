@@ -15,7 +15,7 @@ from latte.golden.train.trainer import Trainer
 
 __all__ = ["load_theta", "load_thresholds", "restore_trainer", "save_theta", "save_thresholds", "save_trainer"]
 
-_FIELDS = ("tau", "denominator_gain", "mean_gain", "q_scale", "k_scale", "v_scale")
+_FIELDS = tuple(field.name for field in dataclasses.fields(Thresholds))
 
 
 def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:

@@ -5,6 +5,7 @@ during training, ends near the hard filter. Quantisation and the missing low x l
 gradients pass them straight through. Two roundings are left out: of the weights and of the output.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -13,8 +14,8 @@ import torch
 from torch import nn
 
 from latte.golden.config import AttentionConfig
-from latte.golden.models.exact import split_tensor, visible_mask
-from latte.golden.models.hardware import Thresholds, quantize_tensor, row_chunks
+from latte.golden.models.exact import group_sums, key_membership, split_tensor, spread_over_groups, visible_mask
+from latte.golden.models.hardware import Thresholds, group_codes, quantize_tensor, row_chunks
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
 from latte.golden.quantizer import QK_MAX, V_MAX
 
@@ -22,7 +23,6 @@ __all__ = ["SoftAttention"]
 
 LARGEST_GAIN = GAIN_MAX / (1 << GAIN_FRAC_BITS)
 SMALLEST_TAU = 0.02
-_SCALES = ("q_scale", "k_scale", "v_scale")
 
 
 class SoftAttention(nn.Module):
@@ -31,7 +31,8 @@ class SoftAttention(nn.Module):
     Parameters
     ----------
     thresholds
-        Where training starts; gains of ``None`` stay 0 and are not trained. Static scales are used, and stay.
+        Where training starts; gains of ``None`` stay 0 and are not trained. Static scales and key groups are used, and
+        stay.
     config
         Split of the halves.
 
@@ -52,7 +53,7 @@ class SoftAttention(nn.Module):
         self.tau = nn.Parameter(torch.tensor(thresholds.tau, dtype=torch.float32))
         self.denominator_gain = nn.Parameter(torch.tensor(denominator, dtype=torch.float32), compensated)
         self.mean_share = nn.Parameter(torch.tensor(share, dtype=torch.float32), compensated)
-        self.scales = {name: getattr(thresholds, name) for name in _SCALES}
+        self.start = thresholds
         self.config = config
         self.temperature = 0.3
         self._kept: list[torch.Tensor] = []
@@ -63,7 +64,7 @@ class SoftAttention(nn.Module):
         tau, gain, share = (parameter.detach().double().cpu().numpy()
                             for parameter in (self.tau, self.denominator_gain, self.mean_share))
         gains = (gain, gain * share) if self.denominator_gain.requires_grad else (None, None)
-        return Thresholds(tau, *gains, **self.scales)
+        return dataclasses.replace(self.start, tau=tau, denominator_gain=gains[0], mean_gain=gains[1])
 
     def take_pruned(self) -> torch.Tensor:
         """Return the soft share of pruned pairs since the last call, differentiable."""
@@ -81,8 +82,8 @@ class SoftAttention(nn.Module):
     def forward(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the output [batch, heads, m, d], differentiable in thresholds, gains and operands."""
         with torch.no_grad():
-            scales = [None if self.scales[name] is None else
-                      torch.from_numpy(self.scales[name][block])[None].to(q.device) for name in _SCALES]
+            scales = [None if scale is None else torch.from_numpy(scale[block])[None].to(q.device)
+                      for scale in (self.start.q_scale, self.start.k_scale, self.start.v_scale)]
             q_code, q_scale = quantize_tensor(q, QK_MAX, scales[0])
             k_code, k_scale = quantize_tensor(k, QK_MAX, scales[1])
             v_code, v_scale = quantize_tensor(v, V_MAX, scales[2])
@@ -90,6 +91,7 @@ class SoftAttention(nn.Module):
             (q_high, q_low), (k_high, k_low) = (split_tensor(code.to(q.dtype), self.config.split)
                                                 for code in (q_code, k_code))
             q_steps = torch.cat([16 * step * q_high, step * q_low], -1)
+            membership = key_membership(k_code, *group_codes(self.start, block, k_scale)).to(q.dtype)
             v_error = v_code * v_scale.to(q.dtype)[..., None, None] - v
         v = v + v_error
         outputs = []
@@ -97,7 +99,7 @@ class SoftAttention(nn.Module):
             codes = q_steps[..., rows, :], k_high[..., :keys, :], k_low[..., :keys, :]
             output, kept = _SoftRows.apply(
                 q[..., rows, :], k[..., :keys, :], v[..., :keys, :], self.tau[block], self.denominator_gain[block],
-                self.mean_share[block], codes, self.temperature, causal)
+                self.mean_share[block], codes, membership[..., :keys, :], self.temperature, causal)
             outputs.append(output)
             self._kept.append(kept)
         m, n = q.shape[-2], k.shape[-2]
@@ -108,15 +110,16 @@ class SoftAttention(nn.Module):
 class _SoftRows(torch.autograd.Function):
     """Soft attention of some rows, with its gradient written out: half the passes over memory of the recorded one.
 
-    With the soft filter ``s = sigmoid((tau - gap) / temperature)``, ``p = s * exp(score)`` and
-    ``u = (1 - s) * exp(estimate)``, the output is ``(p @ v + g * share * M * mean) / (sum p + g * M)``, ``M = sum u``.
-    Scores and estimates have the gradient of ``q . k / sqrt(d)``; the distance to the threshold only that of ``tau``.
+    With the soft filter ``s = sigmoid((tau - gap) / temperature)``, ``p = s * exp(score)``, ``u = (1 - s) *
+    exp(estimate)`` and ``M_j`` the sum of ``u`` over key group ``j``, the output is ``(p @ v + g * share * sum_j M_j *
+    mean_j) / (sum p + g * sum u)``. Scores and estimates have the gradient of ``q . k / sqrt(d)``; the distance to the
+    threshold only that of ``tau``.
     """
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tau: torch.Tensor, gain: torch.Tensor,
-                share: torch.Tensor, codes: tuple[torch.Tensor, ...], temperature: float, causal: bool
-                ) -> tuple[torch.Tensor, torch.Tensor]:
+                share: torch.Tensor, codes: tuple[torch.Tensor, ...], membership: torch.Tensor, temperature: float,
+                causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
         q_steps, k_high, k_low = codes
         d = q.shape[-1]
         estimate = (16 * q_steps[..., :d]) @ k_high.transpose(-1, -2)
@@ -131,47 +134,51 @@ class _SoftRows(torch.autograd.Function):
         kept = score.sub_(base).exp_().mul_(soft)
         mass = estimate.sub_(base).exp_()
         mass.addcmul_(mass, soft, value=-1)
-        mean = _visible_mean(v, q.shape[-2], causal)
+        keys, sums = group_sums(v, membership, q.shape[-2], causal)
+        keys = keys.clamp_(min=1)
+        means = sums.div_((keys if causal else keys.squeeze(-2))[..., None])
         gain, share = gain[:, None, None], share[:, None, None]
-        row_mass = mass.sum(-1, keepdim=True)
-        total = kept.sum(-1, keepdim=True) + gain * row_mass
-        output = (kept @ v + gain * share * row_mass * mean) / total
-        ctx.save_for_backward(q, k, v, gain, share, soft, kept, mass, row_mass, total, mean, output)
+        masses = mass @ membership
+        total = kept.sum(-1, keepdim=True) + gain * masses.sum(-1, keepdim=True)
+        output = (kept @ v + gain * share * spread_over_groups(masses, means, causal)) / total
+        ctx.save_for_backward(q, k, v, gain, share, soft, kept, mass, masses, membership, keys, means, total, output)
         ctx.temperature, ctx.causal = temperature, causal
         return output, soft.sum()
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor, grad_kept: torch.Tensor) -> tuple[Any, ...]:
-        q, k, v, gain, share, soft, kept, mass, row_mass, total, mean, output = ctx.saved_tensors
+        q, k, v, gain, share, soft, kept, mass, masses, membership, keys, means, total, output = ctx.saved_tensors
         grad = grad / total
         of_total = -(grad * output).sum(-1, keepdim=True)
-        of_mean = (grad * mean).sum(-1, keepdim=True)
-        of_mass = share * of_mean + of_total
+        of_means = ((means @ grad[..., None]).squeeze(-1) if ctx.causal else grad @ means.transpose(-1, -2))
+        of_masses = share * of_means + of_total
         of_score = (grad @ v.transpose(-1, -2)).add_(of_total).mul_(kept)
-        masses = mass * (gain * of_mass)
-        both = of_score + masses
+        both = mass * ((gain * of_masses) @ membership.transpose(-1, -2))
+        of_mass_soft = (both * soft).sum((0, 2, 3))
         # With s' = s (1 - s) / temperature: kept' = kept (1 - s) / temperature, mass' = -mass s / temperature.
-        of_tau = (of_score.sum((0, 2, 3)) - (both * soft).sum((0, 2, 3))
+        of_tau = (of_score.sum((0, 2, 3)) - (of_score * soft).sum((0, 2, 3)) - of_mass_soft
                   + grad_kept * (soft - soft * soft).sum((0, 2, 3))) / ctx.temperature
-        both.mul_(1 / math.sqrt(q.shape[-1]))
-        of_v = kept.transpose(-1, -2) @ grad + _spread_mean(grad * (gain * share * row_mass), v.shape[-2], ctx.causal)
-        return (both @ k, both.transpose(-1, -2) @ q, of_v, of_tau, (row_mass * of_mass).sum((0, 2, 3)),
-                (gain * row_mass * of_mean).sum((0, 2, 3)), None, None, None)
+        both.add_(of_score).mul_(1 / math.sqrt(q.shape[-1]))
+        of_v = kept.transpose(-1, -2) @ grad + _of_grouped_values(
+            gain * share * masses / keys, grad, membership, ctx.causal)
+        return (both @ k, both.transpose(-1, -2) @ q, of_v, of_tau, (masses * of_masses).sum((0, 2, 3)),
+                (gain * masses * of_means).sum((0, 2, 3)), None, None, None, None)
 
 
-def _visible_mean(v: torch.Tensor, m: int, causal: bool) -> torch.Tensor:
-    """Return the mean of the values that each of the last `m` rows sees, [batch, heads, m or 1, d]."""
+def _of_grouped_values(weights: torch.Tensor, grad: torch.Tensor, membership: torch.Tensor, causal: bool
+                       ) -> torch.Tensor:
+    """Return the gradient of the values of which each row takes ``sum_g weights[g] * sum of the visible of g``.
+
+    Parameters
+    ----------
+    weights : [batch, heads, m, groups]
+    grad : [batch, heads, m, d]
+    membership : [batch, heads, n, groups]
+    """
     if not causal:
-        return v.mean(-2, keepdim=True)
-    n = v.shape[-2]
-    return (v.cumsum(-2) / torch.arange(1, n + 1, device=v.device)[:, None])[..., n - m:, :]
-
-
-def _spread_mean(grad: torch.Tensor, n: int, causal: bool) -> torch.Tensor:
-    """Return the gradient of `n` values from that of the rows' means."""
-    if not causal:
-        return (grad.sum(-2, keepdim=True) / n).expand(*grad.shape[:-2], n, -1)
-    m = grad.shape[-2]
-    grad = grad / torch.arange(n - m + 1, n + 1, device=grad.device)[:, None]
-    later = grad.flip(-2).cumsum(-2).flip(-2)
-    return torch.cat([later[..., :1, :].expand(*grad.shape[:-2], n - m, -1), later], -2)
+        return membership @ (weights.transpose(-1, -2) @ grad)
+    first = membership.shape[-2] - weights.shape[-2]
+    # A value is seen by its own row and all later ones.
+    later = (weights[..., None] * grad[..., None, :]).flip(-3).cumsum_(-3).flip(-3)
+    before = membership[..., :first, :] @ later[..., 0, :, :]
+    return torch.cat([before, spread_over_groups(membership[..., first:, :], later, causal)], -2)

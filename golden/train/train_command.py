@@ -11,6 +11,7 @@ from latte.golden.train.options import (
     PATH,
     check_output,
     check_share,
+    groups_option,
     model_config,
     model_options,
     parse_gain,
@@ -34,14 +35,17 @@ __all__ = ["train"]
 @click.option("--kappa", default=1.0, show_default=True, type=click.FloatRange(0),
               help="Weight of the distillation loss.")
 @click.option("--gain", default="1,1", show_default=True, help="Gains to start from: denominator,mean or 'none'.")
+@groups_option
 @scales_option
-@click.option("--start", type=PATH, help="Thresholds to start from, with their scales. [default: one for all heads]")
+@click.option("--start", type=PATH, help="Thresholds to start from, with their scales and groups. "
+              "[default: one for all heads]")
 @click.option("--restart", is_flag=True, help="Ignore the checkpoint of a run that was cut off.")
 @click.option("--device", default="auto", show_default=True, help="'auto' takes a GPU if there is one.")
 @click.option("--output", required=True, type=PATH, help="Trained thresholds (.npz); curves and checkpoint beside it.")
 def train(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool, split: str,
           target: float, steps: int, batch: int | None, seed: int, alpha: float, beta: float, kappa: float, gain: str,
-          scales: str, start: pathlib.Path | None, restart: bool, device: str, output: pathlib.Path) -> None:
+          groups: str, scales: str, start: pathlib.Path | None, restart: bool, device: str,
+          output: pathlib.Path) -> None:
     """Train one threshold and two gains per head; the model's weights stay as they are."""
     check_share("--target", target)
     check_output(output, ".npz")
@@ -76,7 +80,7 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
             first = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads)
         else:
             found = static_scales(passes, config) if scales == "static" else None
-            first = starting_thresholds(passes, target, config, gain=gains, scales=found)
+            first = starting_thresholds(passes, target, config, gain=gains, scales=found, groups=int(groups))
         trainer = Trainer(checkpoint, dataset, first, recipe, config)
         if resumed.exists() and not restart:
             restore_trainer(resumed, trainer)

@@ -109,8 +109,11 @@ class Trainer:
 
     def fingerprint(self) -> dict[str, object]:
         """Return what must agree between a run and its continuation."""
-        scales = "dynamic" if self.attention.scales["q_scale"] is None else "static"
-        return dataclasses.asdict(self.recipe) | {"items": len(self.data), "split": self.config.split, "scales": scales}
+        start = self.attention.start
+        return dataclasses.asdict(self.recipe) | {
+            "items": len(self.data), "split": self.config.split,
+            "scales": "dynamic" if start.q_scale is None else "static",
+            "groups": 1 if start.group_elements is None else 1 << start.group_elements.shape[-1]}
 
     def advance(self) -> dict[str, float]:
         """Take one step, and return its losses and soft pruning ratio."""

@@ -6,6 +6,7 @@ import pytest
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.pruned_mass import NO_COMPENSATION, Gains, attend_compensated
 from latte.golden.quantizer import softmax_scale
 from latte.golden.top_theta import (
@@ -20,19 +21,27 @@ from latte.golden.vectors import embedded_vectors
 CONFIG = preset("small")
 
 
+@pytest.mark.parametrize("groups", [ONE_GROUP, KeyGroups((5, 40), (-3, 10))], ids=["one-group", "four-groups"])
 @pytest.mark.parametrize("gains", [(1.0, 1.0), (2.5, 0.5), (0.75, 0.0)])
 @pytest.mark.parametrize("vectors", list(embedded_vectors()), ids=lambda vectors: vectors.model)
-def test_compensated_output_against_float64(vectors, gains):
+def test_compensated_output_against_float64(vectors, gains, groups):
     codes = Gains.encode(*gains)
     for index in range(0, len(vectors), 5):
         q, k, v = vectors.q[index], vectors.k[index], vectors.v[index]
-        trace = attend_compensated(q, k, v, vectors.parameters(index, CONFIG), codes, CONFIG, causal=vectors.causal)
+        trace = attend_compensated(q, k, v, vectors.parameters(index, CONFIG), codes, CONFIG, causal=vectors.causal,
+                                   groups=groups)
         head, scale = trace.head, softmax_scale(vectors.q_scale[index], vectors.k_scale[index], 64)
         top = head.score_max[:, None]
         weight = np.exp2(np.where(head.keep, head.score - top, -np.inf) * scale)
-        mass = np.exp2(np.where(head.visible & ~head.keep, 256 * head.estimate - top, -np.inf) * scale).sum(1)
-        mean = head.visible @ v.astype(float) / head.visible.sum(1)[:, None]
-        expected = ((weight @ v + (gains[1] * mass)[:, None] * mean) / (weight.sum(1) + gains[0] * mass)[:, None])
+        mass = np.exp2(np.where(head.visible & ~head.keep, 256 * head.estimate - top, -np.inf) * scale)
+        number = sum((k[:, element] > cut) * 2**bit
+                     for bit, (element, cut) in enumerate(zip(groups.elements, groups.cuts, strict=True)))
+        restored = np.zeros_like(weight @ v)
+        for group in range(groups.count):
+            seen = head.visible & (number == group)
+            mean = seen @ v.astype(float) / np.maximum(seen.sum(1), 1)[:, None]
+            restored += (mass * (number == group)).sum(1)[:, None] * mean
+        expected = (weight @ v + gains[1] * restored) / (weight.sum(1) + gains[0] * mass.sum(1))[:, None]
         error = head.output / 256 - expected
         assert np.sqrt(np.mean(error**2) / np.mean(expected**2)) <= 0.01, vectors.names()[index]
         assert np.abs(error).max() <= 1
@@ -53,6 +62,13 @@ def test_nothing_pruned_gives_no_mass():
     trace = attend_compensated(q, k, v, parameters, Gains(255, 255), CONFIG, causal=True)
     assert not trace.mass.any() and not trace.unit.any()
     np.testing.assert_array_equal(trace.head.output, attend(q, k, v, parameters, CONFIG, causal=True).output)
+
+
+@pytest.mark.parametrize(("elements", "cuts"),
+                         [((1,), ()), ((1, 2, 3, 4), (0, 0, 0, 0)), ((-1,), (0,)), ((1,), (128,))])
+def test_impossible_key_groups(elements, cuts):
+    with pytest.raises(LatteError, match="key groups"):
+        KeyGroups(elements, cuts)
 
 
 @pytest.mark.parametrize(("denominator", "mean"), [(-1, -1), (256, 0), (10, 11)])

@@ -12,7 +12,7 @@ from latte.golden.models.coarse import CoarseAttention  # noqa: E402
 from latte.golden.models.filtered import TOP_THETA_MODES, TopThetaAttention  # noqa: E402
 from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds, quantize_tensor  # noqa: E402
 from latte.golden.normalizer import normalize  # noqa: E402
-from latte.golden.pruned_mass import accumulate_virtual_survivor, unit_weight  # noqa: E402
+from latte.golden.pruned_mass import accumulate_virtual_survivors, unit_weight  # noqa: E402
 from latte.golden.quantizer import quantize, softmax_scale, softmax_scale_code  # noqa: E402
 from latte.golden.softmax import score_maximum, softmax_weights  # noqa: E402
 from latte.golden.threshold_filter import visible_keys  # noqa: E402
@@ -65,7 +65,8 @@ def test_top_theta_is_the_golden_one(mode, causal):
         else:
             mass = denominator_offline(weight_sum, tables.ratio_codes()[0, head, lengths - 1])
         value_sum = visible.astype(np.int64) @ v.astype(np.int64)
-        total = accumulate_virtual_survivor(weight @ v.astype(np.int64), unit_weight(mass, lengths, CONFIG), value_sum)
+        total = accumulate_virtual_survivors(weight @ v.astype(np.int64), unit_weight(mass, lengths, CONFIG)[:, None],
+                                             value_sum[:, None])
         expected = normalize(total, weight_sum + mass, CONFIG) * (float(v_scale) / 256)
         np.testing.assert_array_equal(output[item, head], expected.astype(np.float32))
     assert counter.kept.sum() == kept and 0.1 < kept / counter.visible.sum() < 0.9
@@ -124,7 +125,7 @@ def test_mass_without_a_table_is_the_same():
         codes, registers, _, _ = handler.operands(0, *(x.repeat(1, 1, repeat, 1) for x in operand))
         trace, estimate, _ = handler.trace(codes, registers, False)
         gaps = int((estimate.amax(-1, keepdim=True) - estimate).max()) + 1
-        results.append((gaps, estimate.shape[-1] * estimate.shape[-2], trace.row_mass[..., :3]))
+        results.append((gaps, estimate.shape[-1] * estimate.shape[-2], trace.row_mass[..., :3, 0]))
     (few, pairs, mass), (same, more, times) = results
     assert few == same and pairs < few < more
     np.testing.assert_array_equal(60 * mass.numpy(), times.numpy())

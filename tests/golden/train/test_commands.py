@@ -15,6 +15,7 @@ pytest.importorskip("transformers")
 from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.key_groups import KeyGroups
 from latte.golden.models.hardware import Thresholds
 from latte.golden.register_image import load_register_image
 from latte.golden.train.evaluate import Job, evaluate
@@ -67,6 +68,8 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
         assert entry.parameters == HeadParameters.encode(learned.tau[place], learned.q_scale[place],
                                                          learned.k_scale[place], config)
         assert entry.gains.denominator == int(learned.denominator_gain[place] * 64 + 0.5)
+        assert entry.groups == KeyGroups.encode(learned.group_elements[place], learned.group_cuts[place], entry.k_scale)
+        assert entry.groups.count == 4
     loaded.check_fits(config)
     with pytest.raises(LatteError, match="split"):
         loaded.check_fits(preset("small", split="slice"))
@@ -154,7 +157,7 @@ def test_calibration_is_the_same_on_a_cluster_and_after_a_restart(inputs, tmp_pa
         succeed("calibrate", *inputs, *mode, "--target", 0.7, "--workers", 1, "--cache", alone, "--output",
                 tmp_path / f"{name}.npz")
     chunks = sorted(path for path in alone.rglob("*.npz"))
-    assert len(chunks) == 2 * 7  # of the 12 images, in passes: scales (2), gaps, fit (2); Top-Theta (2)
+    assert len(chunks) == 2 * 10  # of the 12 images, in passes: scales (2), gaps, fit (2), groups (3); Top-Theta (2)
     kept = chunks[0].stat().st_mtime_ns
     chunks[-1].unlink()
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:

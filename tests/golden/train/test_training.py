@@ -17,6 +17,7 @@ from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresho
 from latte.golden.models.hook import float_attention
 from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales
 from latte.golden.train.data import load_dataset
+from latte.golden.train.groups import choose_groups
 from latte.golden.train.passes import LocalPasses, forward
 from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
 from latte.golden.train.surrogate import SoftAttention
@@ -36,13 +37,17 @@ def random_operands(seed, n=19):
     return [torch.randn(2, 2, n, 64, generator=generator) * scale for scale in (0.7, 0.7, 1)]
 
 
+GROUPS = {"group_elements": np.array([[[3, 60], [9, 1]]]), "group_cuts": np.array([[[0.1, -0.2], [0.0, 0.3]]])}
+
+
+@pytest.mark.parametrize("groups", [{}, GROUPS], ids=["one-group", "four-groups"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_surrogate_at_low_temperature_is_the_hardware(causal):
+def test_surrogate_at_low_temperature_is_the_hardware(causal, groups):
     q, k, v = (x[:1] for x in random_operands(1))
     scales = [x.abs().amax((-2, -1))[0].double().numpy() / 119 for x in (q, k)]
     # A quarter step off the codes, so that rounding to a code moves no key across the threshold.
     tau = (np.array([[40, 70]]) - 0.25) * 256 * scales[0] * scales[1] / 8
-    thresholds = Thresholds(tau, np.array([[1.0, 1.5]]), np.array([[1.0, 0.5]]))
+    thresholds = Thresholds(tau, np.array([[1.0, 1.5]]), np.array([[1.0, 0.5]]), **groups)
     soft = SoftAttention(thresholds, CONFIG)
     soft.temperature = 1e-5
     counter = PairCounter(1, 2)
@@ -56,9 +61,11 @@ def test_surrogate_at_low_temperature_is_the_hardware(causal):
 
 
 @pytest.mark.parametrize("name", ["tau", "denominator_gain", "mean_share"])
+@pytest.mark.parametrize("groups", [{}, GROUPS], ids=["one-group", "four-groups"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_gradient_of_the_surrogate_is_the_difference_quotient(causal, name):
-    soft = SoftAttention(Thresholds.uniform(2.0, 1, 2, gain=(1.2, 0.7)), CONFIG).double()
+def test_gradient_of_the_surrogate_is_the_difference_quotient(causal, name, groups):
+    thresholds = dataclasses.replace(Thresholds.uniform(2.0, 1, 2, gain=(1.2, 0.7)), **groups)
+    soft = SoftAttention(thresholds, CONFIG).double()
     operands = [x.double() for x in random_operands(2)]
     target = torch.randn(2, 2, 19, 64, generator=torch.Generator().manual_seed(3)).double()
 
@@ -76,6 +83,56 @@ def test_gradient_of_the_surrogate_is_the_difference_quotient(causal, name):
         below = loss().item()
     assert gradient == pytest.approx((above - below) / 2e-3, rel=1e-3, abs=1e-8)
     assert gradient != 0
+
+
+@pytest.mark.parametrize("groups", [{}, GROUPS], ids=["one-group", "four-groups"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradient_of_the_values_is_the_difference_quotient(causal, groups):
+    step = 0.03
+    scales = {name: np.full((1, 2), step) for name in ("q_scale", "k_scale", "v_scale")}
+    thresholds = dataclasses.replace(Thresholds.uniform(2.0, 1, 2, gain=(1.2, 0.7)), **scales, **groups)
+    soft = SoftAttention(thresholds, CONFIG).double()
+    q, k, v = (x.double() for x in random_operands(7))
+    v = ((v / step).round() * step).requires_grad_()
+    target = torch.randn(2, 2, 19, 64, generator=torch.Generator().manual_seed(8)).double()
+    (soft(0, q, k, v, causal) * target).sum().backward()
+    with torch.no_grad():
+        for place in ((0, 1, 0, 5), (1, 0, 18, 63), (0, 0, 9, 2)):
+            moved = v.clone()
+            moved[place] += step
+            difference = ((soft(0, q, k, moved, causal) - soft(0, q, k, v, causal)) * target).sum().item()
+            assert v.grad[place].item() == pytest.approx(difference / step, rel=1e-6)
+
+
+def test_groups_are_the_best_split_of_keys_by_definition(setup):
+    """One element, brute force: every element's two groups, the pruned keys' part of the output, the least error."""
+    checkpoint, data = setup
+    operands, tau, passes = [], np.full((2, 2), 0.4), LocalPasses(checkpoint, data, 5)
+
+    def record(block, q, k, v, causal):
+        operands.append([x.double().numpy() for x in (q, k, v)])
+        return float_attention(q, k, v, causal)
+
+    with torch.inference_mode():
+        forward(checkpoint, record, data.batch(np.arange(12))[0])
+    chosen = choose_groups(passes, tau, 2)
+    for block, (q, k, v) in enumerate(operands):
+        for head in range(2):
+            cut = k[:, head].mean((0, 1))
+            errors = np.zeros(64)
+            for item in range(12):
+                score = q[item, head] @ k[item, head].T / 8
+                share = np.exp(score) / np.exp(score).sum(1, keepdims=True)
+                share[score > score.max(1, keepdims=True) - 0.4] = 0
+                for element in range(64):
+                    above = k[item, head, :, element] > cut[element]
+                    restored = sum(share[:, side].sum(1)[:, None] * v[item, head, side].mean(0)
+                                   for side in (above, ~above) if side.any())
+                    errors[element] += ((restored - share @ v[item, head]) ** 2).sum()
+            best = chosen["group_elements"][block, head, 0]
+            assert errors[best] <= errors.min() * (1 + 1e-4)
+            assert chosen["group_cuts"][block, head, 0] == pytest.approx(cut[best], rel=1e-5)
+    assert choose_groups(passes, tau, 0) == {}
 
 
 def test_resumed_run_equals_the_uninterrupted_one(setup, tmp_path):
@@ -157,6 +214,8 @@ def test_fit_meets_the_target(setup, mode):
 def test_threshold_files(setup, tmp_path):
     checkpoint, data = setup
     thresholds = Thresholds.uniform(1.5, 2, 2, gain=(1.0, 0.5))
+    thresholds = dataclasses.replace(thresholds, group_elements=np.full((2, 2, 1), 9),
+                                     group_cuts=np.full((2, 2, 1), 0.5))
     thresholds = dataclasses.replace(thresholds, **static_scales(LocalPasses(checkpoint, data), CONFIG))
     path = tmp_path / "t.npz"
     save_thresholds(path, thresholds, checkpoint.name, {"seed": 1})

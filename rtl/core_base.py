@@ -134,11 +134,6 @@ class CoreBase(wiring.Component):
             "head_invalid": jobs.head_invalid | self._registers.head_invalid,
             "too_long": jobs.too_long, "no_keys": jobs.no_keys, "overflow": overflow,
         }
-        for name, event in events.items():
-            with m.If(event):
-                m.d.sync += self.status[name].eq(1)
-            with m.Elif(self.clear):
-                m.d.sync += self.status[name].eq(0)
         increments = {
             "cycles": jobs.busy, "estimator_beats": tiles.key_valid,
             "pairs_estimated": _population(visible), "survivors": _population(survivors),
@@ -147,6 +142,15 @@ class CoreBase(wiring.Component):
             "stall_filter": tiles.waiting_for_filter, "filter_stalls": scanner.stalled,
             "output_stalls": self.o.valid & ~self.o.ready,
         }
+        self._keep(m, events, increments)
+
+    def _keep(self, m: Module, events: dict, increments: dict) -> None:
+        """Keep status bits of `events` and counters of `increments`."""
+        for name, event in events.items():
+            with m.If(event):
+                m.d.sync += self.status[name].eq(1)
+            with m.Elif(self.clear):
+                m.d.sync += self.status[name].eq(0)
         for name, increment in increments.items():
             # Registered first: the events come from everywhere, the adders are long.
             step = Signal(increment.shape(), name=f"{name}_step")

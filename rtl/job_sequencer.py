@@ -87,9 +87,11 @@ class JobSequencer(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.job.ready.eq(1)
-                m.d.sync += job.eq(self.job.payload)
-                with m.If(self.job.valid):
+                # The serial core has one port for loading and computing, and keeps no copy of a command.
+                m.d.comb += self.job.ready.eq(in_flight[0] == 0 if config.engine == "serial" else 1)
+                with m.If(self.job.ready):
+                    m.d.sync += job.eq(self.job.payload)
+                with m.If(self.job.ready & self.job.valid):
                     m.next = "LOOK UP"
             with m.State("LOOK UP"):
                 m.d.sync += total.eq(Mux(job.fresh, 0, keys) + job.load_rows)

@@ -20,7 +20,7 @@ from latte.golden.register_image import RegisteredVectors, RegisterImage, save_r
 from latte.golden.vectors import embedded_vectors, save_vectors
 from latte.sim.program import Job, Program
 
-CONFIG = preset("tiny", heads=4, normalizer_lanes=2)
+CONFIG = preset("tiny", heads=4, max_seq_len=64)
 PARAMETERS = {0: HeadParameters.encode(2.0, 0.05, 0.05, CONFIG), 1: HeadParameters.encode(0.5, 0.02, 0.05, CONFIG)}
 MARGIN = 0.003
 """Seconds of board time; the core answers much sooner."""

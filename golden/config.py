@@ -64,7 +64,7 @@ class AttentionConfig:
     query_rows
         Rows of the query ring buffer, from arrival until the compensation unit is done with them.
     survivor_fifo_depth
-        Groups of estimates waiting for compensation.
+        Groups of estimates waiting for compensation; the serial engine has no such queue.
     pe_structure
         Dot products of the score estimator: ``"table"`` (distributed arithmetic in LUT RAM), ``"multiplier"``
         (portable) or ``"dsp"``.
@@ -154,7 +154,7 @@ class AttentionConfig:
         if self.pe_structure != "multiplier":
             raise LatteError("engine = 'serial' needs pe_structure = 'multiplier', which is time-multiplexed")
         for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
-            # Sums of one row are read from memory while those of its first slice are written.
+            # What was read of one slice is written back while the next one is read.
             if self.head_dim % getattr(self, field) or self.head_dim // getattr(self, field) < 2:
                 raise LatteError(f"{field} = {getattr(self, field)} must divide head_dim = {self.head_dim} in two or "
                                  "more slices for engine = 'serial'")
@@ -246,7 +246,7 @@ class AttentionConfig:
 
 
 PRESETS: dict[str, AttentionConfig] = {
-    # One time-multiplexed multiplier row: what an iCE40 UP5K holds. A memory word of its is 16 bits wide.
+    # One time-multiplexed multiplier row: what an iCE40 UP5K holds. 512 keys fill its four single-ported RAMs.
     "tiny": AttentionConfig(
         name="tiny", engine="serial", max_seq_len=512, heads=36, query_lanes=1, dim_lanes=8, compensation_lanes=2,
         value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=8, exp_frac_bits=8, reciprocal_bits=8,

@@ -27,7 +27,8 @@ def status_layout() -> data.StructLayout:
     ``qk_saturated``: a Q or K element above 119 was limited. ``head_invalid``: a job or parameter named a head that
     does not exist or was never written; the job was refused. ``too_long``: a job had more rows than the build, or
     its sequence, holds; refused. ``no_keys``: a job had no keys to attend to; refused. ``overflow``: a queue lost an
-    entry, which the design excludes; results since then are wrong.
+    entry, or a single-ported memory was read while it was written, which the design excludes; results since then are
+    wrong.
     """
     return data.StructLayout({"qk_saturated": 1, "head_invalid": 1, "too_long": 1, "no_keys": 1, "overflow": 1})
 

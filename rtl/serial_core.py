@@ -32,7 +32,8 @@ class SerialCore(CoreBase):
     takes as long as its slowest stage. Jobs do not overlap, but for the division of a job's last row: keys and values
     have a single port.
 
-    Ports are those of `CoreBase`; the probe is `probe_layout`.
+    Ports are those of `CoreBase`; the probe is `probe_layout`. ``stall_filter`` counts the cycles in which the
+    estimator waits for the scorer, ``filter_stalls`` those in which the scorer waits for the finisher.
     """
 
     def __init__(self, config: AttentionConfig):

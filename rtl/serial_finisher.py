@@ -88,11 +88,11 @@ class SerialFinisher(wiring.Component):
         width = max(len(product) + SCORE_SHIFT, config.acc_bits)
         value, amount = Signal(signed(width)), Signal(SCALE_SHIFT_BITS)
         halves = Signal(signed(width + 1))
-        rounded = Signal(frac_bits + octave_bits + 1)
-        m.d.comb += [halves.eq((value << 1) >> amount),
-                     rounded.eq((halves[:frac_bits + octave_bits + 1] + 1) >> 1)]
-        too_small = halves[frac_bits + octave_bits + 1:].any() | rounded[-1]
-        octaves = rounded[frac_bits:-1]
+        exponent_bits = frac_bits + octave_bits
+        rounded = Signal(max(exponent_bits, config.weight_bits) + 1)
+        m.d.comb += [halves.eq((value << 1) >> amount), rounded.eq((halves[:len(rounded)] + 1) >> 1)]
+        too_small = halves[len(rounded):].any() | rounded[exponent_bits:].any()
+        octaves = rounded[frac_bits:exponent_bits]
 
         m.submodules.powers = powers = DualPortRam(config.weight_bits, 1 << frac_bits,
                                                    exp2_table(config.weight_bits, frac_bits).tolist())

@@ -32,7 +32,7 @@ PAIRED = AttentionConfig(
     compensation_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, exp_frac_bits=8,
     reciprocal_bits=8, pe_structure="multiplier")
 UNEVEN = PAIRED.replace(name="uneven", head_dim=6, dim_lanes=2, max_seq_len=16, query_rows=5, split="slice",
-                        weight_bits=8, exp_frac_bits=6, reciprocal_bits=6, fraction_bits=4)
+                        weight_bits=16, exp_frac_bits=4, reciprocal_bits=6, fraction_bits=4)
 SEED = 5
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS),

@@ -17,7 +17,7 @@ __all__ = ["BASELINE", "DENSE_PE_ARRAY", "PE_ARRAY", "baseline_usages", "is_pres
 BASELINE = pathlib.Path(__file__).parent / "baselines" / "area.json"
 PE_ARRAY, DENSE_PE_ARRAY = "score_estimator", "score_array"
 _UNITS = {"lut": "count", "carry": "count", "lutram": "count", "ff": "count", "dsp": "count", "bram": "count",
-          "bram_bits": "bit", "lut4_equivalents": "count", "gate": "count", "transistors": "count"}
+          "spram": "count", "bram_bits": "bit", "lut4_equivalents": "count", "gate": "count", "transistors": "count"}
 
 
 def measure_area(config: AttentionConfig, target: Target, folder: pathlib.Path) -> dict[str, Usage]:
@@ -35,7 +35,7 @@ def per_mac(config: AttentionConfig, blocks: dict[str, Usage]) -> float:
 
     For gates, transistors.
     """
-    name, products = (PE_ARRAY, 1) if config.engine == "latte" else (DENSE_PE_ARRAY, 4)
+    name, products = (DENSE_PE_ARRAY, 4) if config.engine == "dense" else (PE_ARRAY, 1)
     array = blocks[name]
     return (array.lut4_equivalents or array.transistors) / (products * config.pairs_per_cycle * config.dim_lanes)
 

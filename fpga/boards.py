@@ -78,7 +78,8 @@ BOARDS = {board.name: board for board in (
     Board("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", "small", 60e6,
           _SMALL_25F, resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
     Board("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", "tiny", 12e6),
-    Board("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", "tiny", 27e6),
+    Board("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", "tiny", 27e6,
+          {"max_seq_len": 197}),
 )}
 
 

@@ -28,7 +28,7 @@ __all__ = ["area_command", "bitstream_command", "timing_command"]
 
 SWEEP_LANES = (1, 2, 4, 6)
 _FPGA_COLUMNS = {"LUT": "lut", "carry": "carry", "LUT RAM": "lutram", "LUT4 eq.": "lut4_equivalents",
-                 "flip-flops": "ff", "DSP": "dsp", "block RAM": "bram", "RAM bits": "bram_bits"}
+                 "flip-flops": "ff", "DSP": "dsp", "block RAM": "bram", "SPRAM": "spram", "RAM bits": "bram_bits"}
 _GATE_COLUMNS = {"gates": "gate", "flip-flops": "ff", "transistors": "transistors", "memories": "bram",
                  "memory bits": "bram_bits"}
 _build_option = click.option("--build", "folder", default=BUILD_FOLDER, show_default=True,
@@ -73,7 +73,9 @@ def _synthesise(console: Console, config: AttentionConfig, target: Target, folde
 
 
 def _print_area(console: Console, config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -> None:
-    columns = _GATE_COLUMNS if target.name == "cmos" else _FPGA_COLUMNS
+    columns = dict(_GATE_COLUMNS if target.name == "cmos" else _FPGA_COLUMNS)
+    if all(kind.kind != "spram" for kind in target.cells):
+        columns.pop("SPRAM", None)
     table = Table("block", *columns, title=f"Area of {config.name!r} ({config.max_seq_len} keys), {target.title}")
     for column in table.columns[1:]:
         column.justify = "right"

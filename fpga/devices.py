@@ -17,8 +17,8 @@ class Device:
     name, title
     target
         Family, of `latte.fpga.targets`.
-    lut4, ff, bram, dsp
-        What it holds.
+    lut4, ff, bram, dsp, spram
+        What it holds; `spram`: single-ported RAMs.
     tool, options
         The nextpnr and its options for the part and speed grade, without the package.
     package
@@ -35,6 +35,7 @@ class Device:
     tool: str
     options: tuple[str, ...]
     package: tuple[str, ...] = ()
+    spram: int = 0
 
 
 _ECP5_PACKAGE = ("--package", "CABGA381")
@@ -43,7 +44,8 @@ DEVICES = {device.name: device for device in (
     Device("45k", "ECP5-45F", "ecp5", 43848, 43848, 108, 72, "nextpnr-ecp5", ("--45k",), _ECP5_PACKAGE),
     Device("um5g-45k", "ECP5-5G-45F", "ecp5", 43848, 43848, 108, 72, "nextpnr-ecp5", ("--um5g-45k",), _ECP5_PACKAGE),
     Device("85k", "ECP5-85F", "ecp5", 83640, 83640, 208, 156, "nextpnr-ecp5", ("--85k",), _ECP5_PACKAGE),
-    Device("up5k", "iCE40 UP5K", "ice40", 5280, 5280, 30, 8, "nextpnr-ice40", ("--up5k",), ("--package", "sg48")),
+    Device("up5k", "iCE40 UP5K", "ice40", 5280, 5280, 30, 8, "nextpnr-ice40", ("--up5k",), ("--package", "sg48"),
+           spram=4),
     Device("gw1nr-9c", "Gowin GW1NR-9C", "gowin", 8640, 6480, 26, 10, "nextpnr-himbaechel-gowin",
            ("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C")),
 )}
@@ -68,6 +70,7 @@ def check_fits(usage: Usage, device: Device, what: str, others: dict[str, Usage]
 
 def _excess(usage: Usage, device: Device) -> list[str]:
     pairs = {"LUT4": (usage.lut4_equivalents, device.lut4), "flip-flops": (usage.ff, device.ff),
-             "block RAMs": (usage.bram, device.bram), "multipliers": (usage.dsp, device.dsp)}
+             "block RAMs": (usage.bram, device.bram),
+             "single-ported RAMs": (usage.spram, device.spram), "multipliers": (usage.dsp, device.dsp)}
     return [f"{used} {unit}, {used - available} more than its {available}"
             for unit, (used, available) in pairs.items() if used > available]

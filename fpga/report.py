@@ -30,7 +30,7 @@ SOURCES = {
 """Result file: (heading, the command that makes it)."""
 _ASSUMED_MHZ = 120.0
 _ASSUMED_KEEP = 0.15
-_AREA_FIGURES = ("lut4", "carry", "lutram", "lut4_equivalents", "gate", "transistors", "ff", "dsp", "bram",
+_AREA_FIGURES = ("lut4", "carry", "lutram", "lut4_equivalents", "gate", "transistors", "ff", "dsp", "bram", "spram",
                  "lut4_per_mac", "transistors_per_mac")
 _BAR_FIGURES = ("lut4_equivalents", "transistors", "lut4")
 """What the bars show: the first of these that there is."""

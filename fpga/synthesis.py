@@ -28,12 +28,12 @@ class Usage:
 
     Parameters
     ----------
-    lut, carry, lutram, ff, dsp, bram, gate
+    lut, carry, lutram, ff, dsp, bram, spram, gate
         Cells of each kind.
     lut4_equivalents
         LUTs, carry cells and LUT RAM as LUT4 (weights of `latte.fpga.targets`).
     bram_bits
-        Capacity of the block RAMs; for gates, the bits of the memories.
+        Capacity of the block RAMs and single-ported RAMs; for gates, the bits of the memories.
     transistors
         Estimate of Yosys, gates only.
     """
@@ -44,6 +44,7 @@ class Usage:
     ff: int = 0
     dsp: int = 0
     bram: int = 0
+    spram: int = 0
     gate: int = 0
     lut4_equivalents: int = 0
     bram_bits: int = 0

@@ -17,7 +17,8 @@ class CellKind:
     pattern
         Regular expression of the cell's whole type.
     kind
-        ``"lut"``, ``"carry"``, ``"lutram"``, ``"ff"``, ``"dsp"``, ``"bram"`` or ``"gate"``.
+        ``"lut"``, ``"carry"``, ``"lutram"``, ``"ff"``, ``"dsp"``, ``"bram"``, ``"spram"`` (single-ported) or
+        ``"gate"``.
     lut4
         LUT4 equivalents of one.
     bits
@@ -76,16 +77,21 @@ select -set first t:$mul %co1:+[Y] %co2 t:$dff %i
 select -set second @first %co1:+[Q] %co2 t:$dff %i @first %d
 setattr -set keep 1 @second %ci1:+[D] w:* %i
 """
+# `latte.rtl.serial_memories.SinglePortRam`, wherever it is. A single-ported RAM has no initial contents.
+_SINGLE_PORTED = """
+delete t:$meminit_v2 r:MEMID=*single_port* %i
+setattr -set ram_style "huge" m:*single_port*
+"""
 
 _ICE40 = Target(
-    "ice40", "Lattice iCE40 UP", "synth_ice40 -device u -dsp -abc9 -top {top}", (
+    "ice40", "Lattice iCE40 UP", "synth_ice40 -device u -dsp -spram -abc9 -top {top}", (
         CellKind("SB_LUT4", "lut", 1),
         CellKind("SB_CARRY", "carry"),  # beside a LUT4 that is counted
         CellKind("SB_DFF.*", "ff"),
         CellKind("SB_MAC16", "dsp"),
         CellKind("SB_RAM40_4K.*", "bram", bits=4096),
-        CellKind("SB_SPRAM256KA", "bram", bits=262144)),
-    preparation=_KEEP_REGISTER_PAIRS)
+        CellKind("SB_SPRAM256KA", "spram", bits=262144)),
+    preparation=_KEEP_REGISTER_PAIRS + _SINGLE_PORTED)
 
 _XILINX7 = Target(
     "xilinx7", "AMD 7 series", "synth_xilinx -family xc7 -abc9 -nowidelut -noiopad -noclkbuf -top {top}", (

@@ -27,7 +27,8 @@ class AttentionConfig:
     Parameters
     ----------
     engine
-        ``"latte"``, or ``"dense"``: the baseline, every partial product of every key and no filter.
+        ``"latte"``; ``"serial"``: the same bits from one multiplier row at a time, for the smallest FPGAs; or
+        ``"dense"``: the baseline, every partial product of every key and no filter.
     head_dim
         Elements of a query, key or value vector, ``d``.
     max_seq_len
@@ -63,7 +64,7 @@ class AttentionConfig:
     query_rows
         Rows of the query ring buffer, from arrival until the compensation unit is done with them.
     survivor_fifo_depth
-        Groups of estimates waiting for compensation.
+        Groups of estimates waiting for compensation; the serial engine has no such queue.
     pe_structure
         Dot products of the score estimator: ``"table"`` (distributed arithmetic in LUT RAM), ``"multiplier"``
         (portable) or ``"dsp"``.
@@ -75,7 +76,7 @@ class AttentionConfig:
     """
 
     name: str = "custom"
-    engine: Literal["latte", "dense"] = "latte"
+    engine: Literal["latte", "serial", "dense"] = "latte"
     head_dim: int = 64
     max_seq_len: int = 1024
     heads: int = 144
@@ -108,7 +109,7 @@ class AttentionConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise LatteError(f"{field} must be an integer from {low} to {high}, not {value!r}")
-        choices = {"engine": ("latte", "dense"), "split": ("balanced", "slice"),
+        choices = {"engine": ("latte", "serial", "dense"), "split": ("balanced", "slice"),
                    "pe_structure": ("table", "multiplier", "dsp")}
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
@@ -133,6 +134,8 @@ class AttentionConfig:
         if self.engine == "dense" and not self.dim_lanes == self.value_lanes == self.head_dim:
             raise LatteError("engine = 'dense' takes whole vectors: dim_lanes and value_lanes must equal head_dim = "
                              f"{self.head_dim}")
+        if self.engine == "serial":
+            self._check_serial()
         if self.head_dim % self.normalizer_lanes or self.value_lanes % self.normalizer_lanes:
             raise LatteError(f"normalizer_lanes = {self.normalizer_lanes} must divide head_dim = {self.head_dim} and "
                              f"value_lanes = {self.value_lanes}")
@@ -142,6 +145,19 @@ class AttentionConfig:
         if self.query_rows < 4 * self.query_lanes:
             raise LatteError(f"query_rows = {self.query_rows} must be at least 4 x query_lanes = "
                              f"{4 * self.query_lanes}, so that tiles can be prefetched")
+
+    def _check_serial(self) -> None:
+        single = {"query_lanes": 1, "key_lanes": 1, "normalizer_lanes": 1, "kv_banks": 1}
+        for field, only in single.items():
+            if getattr(self, field) != only:
+                raise LatteError(f"{field} = {getattr(self, field)} must be {only} for engine = 'serial'")
+        if self.pe_structure != "multiplier":
+            raise LatteError("engine = 'serial' needs pe_structure = 'multiplier', which is time-multiplexed")
+        for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
+            # What was read of one slice is written back while the next one is read.
+            if self.head_dim % getattr(self, field) or self.head_dim // getattr(self, field) < 2:
+                raise LatteError(f"{field} = {getattr(self, field)} must divide head_dim = {self.head_dim} in two or "
+                                 "more slices for engine = 'serial'")
 
     @property
     def pairs_per_cycle(self) -> int:
@@ -171,7 +187,7 @@ class AttentionConfig:
     @property
     def row_bits(self) -> int:
         """Signed width of what waits in the row buffer: an estimate, or the dense baseline's score."""
-        return self.est_bits if self.engine == "latte" else self.score_bits
+        return self.score_bits if self.engine == "dense" else self.est_bits
 
     @property
     def cross_bits(self) -> int:
@@ -215,8 +231,9 @@ class AttentionConfig:
 
         For models whose heads a preset's lanes do not divide; bits do not depend on the lanes.
         """
-        return self.replace(head_dim=head_dim, dim_lanes=head_dim, compensation_lanes=2, value_lanes=2,
-                            normalizer_lanes=2, bus_bytes=2)
+        serial = self.engine == "serial"
+        return self.replace(head_dim=head_dim, dim_lanes=2 if serial else head_dim, compensation_lanes=2,
+                            value_lanes=2, normalizer_lanes=1 if serial else 2, bus_bytes=2)
 
     def dense(self) -> "AttentionConfig":
         """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
@@ -229,10 +246,10 @@ class AttentionConfig:
 
 
 PRESETS: dict[str, AttentionConfig] = {
-    # One time-multiplexed multiplier row: what an iCE40 UP5K holds.
+    # One time-multiplexed multiplier row: what an iCE40 UP5K holds. 512 keys fill its four single-ported RAMs.
     "tiny": AttentionConfig(
-        name="tiny", max_seq_len=64, heads=16, query_lanes=1, dim_lanes=8, compensation_lanes=2, value_lanes=2,
-        normalizer_lanes=1, kv_banks=1, query_rows=16, survivor_fifo_depth=32, exp_frac_bits=8, reciprocal_bits=8,
+        name="tiny", engine="serial", max_seq_len=512, heads=36, query_lanes=1, dim_lanes=8, compensation_lanes=2,
+        value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=8, exp_frac_bits=8, reciprocal_bits=8,
         pe_structure="multiplier"),
     # Two pairs and half a survivor a cycle: 15 % kept loads compensation and P·V to 60 %, which leaves room for rows
     # that keep many keys.

@@ -4,78 +4,22 @@ A recurrence over tiles and rows. Everything that happens to a row depends on ea
 order suffices; inside a row, key groups are handled as arrays. Sources and sink are taken as never stalling.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig, ceil_div
+from latte.golden.head_work import HeadWork, Prediction
 from latte.golden.latencies import Latencies
 from latte.golden.quantizer import saturate_qk
 from latte.golden.score_estimator import estimate_scores
+from latte.golden.serial_cycle_model import SerialPipeline
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import threshold_filter, visible_keys
 from latte.golden.vectors import VectorSet
 
 __all__ = ["HeadWork", "Prediction", "kept_keys", "predict_cycles", "predict_vectors"]
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadWork:
-    """One job of the work list, as far as time depends on it.
-
-    Parameters
-    ----------
-    keep : bool [m, n]
-        Survivors of each query row among all keys.
-    causal
-        Row ``r`` sees keys ``0 .. n - m + r`` only.
-    load_rows
-        Keys and values to load; None for all ``n``.
-    fresh
-        Starts a sequence of its own.
-    """
-
-    keep: np.ndarray
-    causal: bool
-    load_rows: int | None = None
-    fresh: bool = True
-
-    @property
-    def visible(self) -> int:
-        """Pairs the estimator has to look at."""
-        m, n = self.keep.shape
-        return m * n - m * (m - 1) // 2 if self.causal else m * n
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """Cycles of a work list.
-
-    Parameters
-    ----------
-    heads : list of int
-        Cycles of each job as the benches count them: from the previous job's last output, or this one's first
-        estimates if later, to its last output.
-    total : int
-        From the first job's acceptance to the last output, loading included.
-    busy : int
-        What the core's own counter ``cycles`` shows: until the last value was read.
-    estimator_beats, compensation_beats, value_beats : int
-        Cycles in which each unit works.
-    stalls : dict of str to int
-        Cycles in which the estimator stands still between its first and last beat, by cause: ``key_load``,
-        ``query_load``, ``filter``.
-    """
-
-    heads: list[int]
-    total: int
-    busy: int
-    estimator_beats: int
-    compensation_beats: int
-    value_beats: int
-    stalls: dict[str, int]
 
 
 def kept_keys(q: np.ndarray, k: np.ndarray, tau: int, config: AttentionConfig, *, causal: bool) -> np.ndarray:
@@ -95,7 +39,7 @@ def predict_vectors(vectors: VectorSet, config: AttentionConfig,
 
 def predict_cycles(jobs: Iterable[HeadWork], config: AttentionConfig) -> Prediction:
     """Predict the cycles of a work list that starts on an idle core."""
-    pipeline = _Pipeline(config)
+    pipeline = SerialPipeline(config) if config.engine == "serial" else _Pipeline(config)
     for job in jobs:
         pipeline.run(job)
     return pipeline.prediction()

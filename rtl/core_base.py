@@ -27,7 +27,8 @@ def status_layout() -> data.StructLayout:
     ``qk_saturated``: a Q or K element above 119 was limited. ``head_invalid``: a job or parameter named a head that
     does not exist or was never written; the job was refused. ``too_long``: a job had more rows than the build, or
     its sequence, holds; refused. ``no_keys``: a job had no keys to attend to; refused. ``overflow``: a queue lost an
-    entry, which the design excludes; results since then are wrong.
+    entry, or a single-ported memory was read while it was written, which the design excludes; results since then are
+    wrong.
     """
     return data.StructLayout({"qk_saturated": 1, "head_invalid": 1, "too_long": 1, "no_keys": 1, "overflow": 1})
 
@@ -134,11 +135,6 @@ class CoreBase(wiring.Component):
             "head_invalid": jobs.head_invalid | self._registers.head_invalid,
             "too_long": jobs.too_long, "no_keys": jobs.no_keys, "overflow": overflow,
         }
-        for name, event in events.items():
-            with m.If(event):
-                m.d.sync += self.status[name].eq(1)
-            with m.Elif(self.clear):
-                m.d.sync += self.status[name].eq(0)
         increments = {
             "cycles": jobs.busy, "estimator_beats": tiles.key_valid,
             "pairs_estimated": _population(visible), "survivors": _population(survivors),
@@ -147,6 +143,15 @@ class CoreBase(wiring.Component):
             "stall_filter": tiles.waiting_for_filter, "filter_stalls": scanner.stalled,
             "output_stalls": self.o.valid & ~self.o.ready,
         }
+        self._keep(m, events, increments)
+
+    def _keep(self, m: Module, events: dict, increments: dict) -> None:
+        """Keep status bits of `events` and counters of `increments`."""
+        for name, event in events.items():
+            with m.If(event):
+                m.d.sync += self.status[name].eq(1)
+            with m.Elif(self.clear):
+                m.d.sync += self.status[name].eq(0)
         for name, increment in increments.items():
             # Registered first: the events come from everywhere, the adders are long.
             step = Signal(increment.shape(), name=f"{name}_step")

@@ -19,7 +19,8 @@ class JobSequencer(wiring.Component):
     no output is produced, and a status bit says why. A refused job that would have started a sequence leaves no
     sequence behind, so that jobs which meant to use its keys are refused too.
 
-    Jobs leave in order; a fresh sequence takes the other bank as soon as no job computes from it.
+    Jobs leave in order; a fresh sequence takes the other bank as soon as no job computes from it. The serial core's
+    jobs do not overlap: one is accepted when no other computes, and `compute` stands until its release.
 
     Members
     -------
@@ -87,9 +88,11 @@ class JobSequencer(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.job.ready.eq(1)
-                m.d.sync += job.eq(self.job.payload)
-                with m.If(self.job.valid):
+                # The serial core has one memory port for loading and computing, and keeps no copy of a command.
+                m.d.comb += self.job.ready.eq(in_flight[0] == 0 if config.engine == "serial" else 1)
+                with m.If(self.job.ready):
+                    m.d.sync += job.eq(self.job.payload)
+                with m.If(self.job.ready & self.job.valid):
                     m.next = "LOOK UP"
             with m.State("LOOK UP"):
                 m.d.sync += total.eq(Mux(job.fresh, 0, keys) + job.load_rows)

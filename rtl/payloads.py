@@ -27,7 +27,7 @@ def length_shape(config: AttentionConfig) -> range:
 
 def query_element(config: AttentionConfig) -> Shape | data.StructLayout:
     """Shape of a query element as the estimator holds it: its high half; both halves in the dense baseline."""
-    return signed(4) if config.engine == "latte" else element_layout(config.split)
+    return element_layout(config.split) if config.engine == "dense" else signed(4)
 
 
 def slot_shape(config: AttentionConfig) -> range:

@@ -48,7 +48,7 @@ BROKEN = {
     "nan_scale": lambda a: a.update(q_scale=np.full(2, np.nan, np.float32)),
     "negative_tau": lambda a: a.update(tau=np.full(2, -1, np.float32)),
     "pickled": lambda a: a.update(q=np.array([None, {}], object)),
-    "too_long": lambda a: a.update({name: np.zeros((2, 65, 64), np.int8) for name in "qkv"}),
+    "too_long": lambda a: a.update({name: np.zeros((2, 513, 64), np.int8) for name in "qkv"}),
     "head_dim": lambda a: a.update({name: np.zeros((2, 9, 32), np.int8) for name in "qkv"}),
 }
 NAMED = {"missing": "'k'", "dtype": "'q'", "shape": "'v'", "nan_scale": "'q_scale'", "negative_tau": "'tau'",

@@ -13,10 +13,13 @@ from latte.sim.stalls import STALLS
 
 TINY, SMALL, BASE = preset("tiny"), preset("small"), preset("base")
 SLICE = TINY.replace(split="slice", name="tiny-slice")
+# The wide core, time-multiplexed.
+MULTIPLEXED = TINY.replace(engine="latte", max_seq_len=64, query_rows=16, survivor_fifo_depth=32, name="multiplexed")
 NARROW = TINY.replace(
-    head_dim=32, dim_lanes=32, compensation_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3, max_seq_len=50,
-    kv_banks=2, weight_bits=8, fraction_bits=4, pe_structure="table", name="narrow")
-CONFIGS = {config.name: config for config in (TINY, SMALL, BASE, SLICE, NARROW)}
+    engine="latte", head_dim=32, dim_lanes=32, compensation_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3,
+    query_rows=16, survivor_fifo_depth=32, max_seq_len=50, kv_banks=2, weight_bits=8, fraction_bits=4,
+    pe_structure="table", name="narrow")
+CONFIGS = {config.name: config for config in (TINY, SMALL, BASE, SLICE, MULTIPLEXED, NARROW)}
 
 
 def run(config: AttentionConfig, program: Program, folder: pathlib.Path, build: pathlib.Path,
@@ -36,7 +39,7 @@ def test_corners(name, stall, tmp_path, build_folder):
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", "multiplexed", "small"])
 def test_random_heads(name, stall, seed, tmp_path, build_folder):
     config = CONFIGS[name]
     program = programs.random_heads(config, seed, [3, 16, 31, 7, 50, 23])
@@ -50,7 +53,7 @@ def test_appended_keys(name, stall, tmp_path, build_folder):
     run(config, programs.appending(config), tmp_path / "run", build_folder, stall=stall)
 
 
-@pytest.mark.parametrize("name", ["tiny", "narrow", "small"])
+@pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])
 def test_refused_jobs_raise_a_sticky_bit_and_harm_no_other(name, tmp_path, build_folder):
     config = CONFIGS[name]
     report = run(config, programs.refused(config), tmp_path / "run", build_folder)
@@ -71,6 +74,11 @@ def test_real_heads(name, tmp_path, build_folder):
     for vectors in embedded_vectors():
         run(config, Program.of_vectors(vectors.select([1, len(vectors) - 1]), config), tmp_path / vectors.model,
             build_folder)
+
+
+def test_real_head_on_the_serial_core(tmp_path, build_folder):
+    vectors = next(iter(embedded_vectors())).select([4])
+    run(TINY, Program.of_vectors(vectors, TINY), tmp_path / "run", build_folder)
 
 
 def test_longest_rows(tmp_path, build_folder):

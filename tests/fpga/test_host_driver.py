@@ -19,7 +19,7 @@ from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 
-CONFIG = preset("tiny")
+CONFIG = preset("tiny", heads=16)
 
 
 class FakeBoard:

@@ -20,7 +20,7 @@ from latte.golden.register_image import RegisteredVectors, RegisterImage, save_r
 from latte.golden.vectors import embedded_vectors, save_vectors
 from latte.sim.program import Job, Program
 
-CONFIG = preset("tiny", heads=4, normalizer_lanes=2)
+CONFIG = preset("tiny", heads=4, max_seq_len=64)
 PARAMETERS = {0: HeadParameters.encode(2.0, 0.05, 0.05, CONFIG), 1: HeadParameters.encode(0.5, 0.02, 0.05, CONFIG)}
 MARGIN = 0.003
 """Seconds of board time; the core answers much sooner."""
@@ -172,7 +172,7 @@ def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path,
     rows = {name: getattr(vectors, name)[:, :12] for name in "qkv"}
     save_vectors(tmp_path / "short.npz", dataclasses.replace(vectors, **rows))
     (tmp_path / "sim").symlink_to(build_folder / "sim")
-    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--normalizer-lanes", "2",
+    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--max-seq-len", "64",
                  "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
         run_command.main(arguments, standalone_mode=False)
@@ -194,7 +194,7 @@ def test_run_command_loads_a_register_image(model, build_folder, tmp_path, capsy
     image = RegisterImage.encode(vectors.model, CONFIG, np.array([[0.5, 1], [1.5, 2]]), scales, None)
     save_register_image(tmp_path / "image.json", image)
     (tmp_path / "sim").symlink_to(build_folder / "sim")
-    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--normalizer-lanes", "2", "--registers",
+    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--max-seq-len", "64", "--registers",
                  str(tmp_path / "image.json"), "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
         run_command.main(arguments, standalone_mode=False)

@@ -53,6 +53,14 @@ def test_impossible_configurations_name_the_field(changes, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("changes", [
+    {"query_lanes": 2}, {"key_lanes": 2}, {"normalizer_lanes": 2}, {"kv_banks": 2}, {"pe_structure": "dsp"},
+    {"dim_lanes": 64}, {"compensation_lanes": 6}, {"value_lanes": 64}])
+def test_serial_engine_takes_one_thing_at_a_time(changes):
+    with pytest.raises(LatteError, match=next(iter(changes))):
+        preset("tiny", **changes)
+
+
 def test_unknown_preset_lists_the_known():
     with pytest.raises(LatteError, match="tiny, small, small_lm, base, base_lm"):
         preset("huge")

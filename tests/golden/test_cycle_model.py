@@ -91,12 +91,13 @@ def test_vectors_and_masks_agree():
     assert predict_vectors(vectors, config) == predict_cycles([HeadWork(keep, vectors.causal)], config)
 
 
+@pytest.mark.parametrize("engine", ["serial", "latte"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_within_one_per_cent_of_the_rtl(causal, tmp_path):
+def test_within_one_per_cent_of_the_rtl(causal, engine, tmp_path):
     from latte.sim.core_run import build_core, run_core
     from latte.sim.program import Program
 
-    config = preset("tiny")
+    config = preset("tiny", max_seq_len=64, query_rows=16, survivor_fifo_depth=32, engine=engine)
     vectors = random_vectors(5, 45, [np.inf, 6.0, 1.0, 2.5, 0.0], causal=causal)
     report = run_core(build_core(config), Program.of_vectors(vectors, config), tmp_path / "run")
     prediction = predict_vectors(vectors, config)
@@ -105,3 +106,6 @@ def test_within_one_per_cent_of_the_rtl(causal, tmp_path):
     assert prediction.busy == pytest.approx(report.counters["cycles"], rel=0.01)
     for unit in ("estimator", "compensation", "value"):
         assert getattr(prediction, f"{unit}_beats") == report.counters[f"{unit}_beats"]
+    if engine == "serial":
+        assert prediction.heads == [job["cycles"] for job in report.jobs.values()]
+        assert prediction.busy == report.counters["cycles"]

@@ -4,14 +4,18 @@ import pytest
 
 from latte.golden.config import preset
 from latte.golden.latencies import Latencies
+from latte.golden.serial_cycle_model import SerialLatencies
 from latte.rtl import attention_core, estimate_buffer, primitives, softmax, threshold_filter, tile_sequencer
 from latte.rtl.compensation_unit import pipeline_scores
 from latte.rtl.cross_product import cross_product_latency
 from latte.rtl.normalizer import ROW_LATENCY, Reciprocal, RowScaler
 from latte.rtl.score_estimator import ScoreEstimator
+from latte.rtl.serial_estimator import SerialEstimator
+from latte.rtl.serial_finisher import SerialFinisher
+from latte.rtl.serial_scorer import SerialScorer
 
 CONFIGS = [
-    preset("tiny"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
+    preset("tiny", engine="latte"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
     preset("small", pe_structure="multiplier", dim_lanes=16), preset("base", pe_structure="dsp", key_lanes=2),
     preset("small", head_dim=32, dim_lanes=32), preset("small", head_dim=80, dim_lanes=80),
     preset("small").for_head_dim(6)]
@@ -31,3 +35,13 @@ def test_latencies_are_those_of_the_blocks(config):
         accumulator=primitives.RAM_LATENCY + 5, reciprocal=Reciprocal(config).latency,
         scaler=RowScaler(config).latency + ROW_LATENCY,
         query_queue=max(4, 1 << (2 * config.query_lanes - 1).bit_length()))
+
+
+@pytest.mark.parametrize("config", [
+    preset("tiny"), preset("tiny", dim_lanes=4, max_seq_len=64), preset("tiny").for_head_dim(6)],
+    ids=lambda config: f"{config.head_dim}-{config.max_seq_len}")
+def test_latencies_are_those_of_the_serial_blocks(config):
+    finisher = SerialFinisher(config)
+    assert SerialLatencies.of(config) == SerialLatencies(
+        estimator=SerialEstimator(config).latency, score=SerialScorer(config).score_cycles,
+        survivor=finisher.survivor_cycles, division=finisher.division_cycles)

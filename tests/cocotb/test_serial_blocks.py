@@ -1,0 +1,348 @@
+"""Stages of the serial core against the golden model, one by one, under the stall matrix."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth import Array, Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.compensation import compensate_scores
+from latte.golden.config import AttentionConfig
+from latte.golden.normalizer import normalize
+from latte.golden.quantizer import QK_MAX, SCALE_SHIFT_MAX
+from latte.golden.score_estimator import estimate_scores
+from latte.golden.softmax import softmax_weights
+from latte.golden.split import split_halves
+from latte.golden.threshold_filter import threshold_filter
+from latte.golden.value_accumulator import accumulate_values
+from latte.rtl.operand_split import element_layout
+from latte.rtl.payloads import compute_layout, key_shape, output_layout, query_load_layout
+from latte.rtl.serial_estimator import SerialEstimator, estimated_row_layout
+from latte.rtl.serial_finisher import SerialFinisher
+from latte.rtl.serial_memories import DualPortRam
+from latte.rtl.serial_query_ring import SerialQueryRing
+from latte.rtl.serial_scorer import SCORE_SHIFT, SerialScorer, scored_row_layout
+from latte.sim.block_bench import Expect, Offer, run_block
+from latte.sim.stalls import STALLS
+
+PAIRED = AttentionConfig(
+    name="paired", engine="serial", head_dim=8, max_seq_len=12, heads=4, query_lanes=1, dim_lanes=4,
+    compensation_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, exp_frac_bits=8,
+    reciprocal_bits=8, pe_structure="multiplier")
+UNEVEN = PAIRED.replace(name="uneven", head_dim=6, dim_lanes=2, max_seq_len=16, query_rows=5, split="slice",
+                        weight_bits=16, exp_frac_bits=4, reciprocal_bits=6, fraction_bits=4)
+SEED = 5
+
+pytestmark = [pytest.mark.parametrize("stall", STALLS),
+              pytest.mark.parametrize("config", [PAIRED, UNEVEN], ids=lambda config: config.name)]
+
+
+@pytest.fixture
+def check(stall, config, tmp_path, build_folder):
+    """Return a function that runs a block and fails with what is wrong."""
+    def run(component, name, inputs, outputs):
+        problems = run_block(component, f"serial-{name}-{config.name}", tmp_path / "run", inputs, outputs, stall=stall,
+                             seed=SEED, build_folder=build_folder)
+        assert not problems, "\n".join(problems)
+    return run
+
+
+def of_split(rows: np.ndarray, config: AttentionConfig) -> list:
+    """Return the elements of `rows` as initial words of a memory, `compensation_lanes` a word."""
+    high, low = split_halves(rows.reshape(-1, config.compensation_lanes), config.split)
+    return [[{"high": int(h), "low": int(w)} for h, w in zip(*word, strict=True)]
+            for word in zip(high, low, strict=True)]
+
+
+def extreme_rows(count: int, config: AttentionConfig, high: int, seed: int) -> np.ndarray:
+    """Return int8 rows, the first two of them at the limits."""
+    rows = np.random.default_rng(seed).integers(-128, high + 1, (count, config.head_dim))
+    rows[0], rows[1] = -128, high
+    return rows.astype(np.int8)
+
+
+def plane(m, name, port, element, lanes, words, config):
+    """Answer a plane's read port from given contents."""
+    m.submodules[name] = ram = DualPortRam(data.ArrayLayout(element, lanes), len(words), words)
+    m.d.comb += [ram.read_addr.eq(port.key * (config.head_dim // lanes) + port.slice), port.data.eq(ram.read_data)]
+
+
+class ReadBack(wiring.Component):
+    """Takes a row, then reads its `count` entries one by one; each comes out with the row.
+
+    Parameters
+    ----------
+    row, entry
+        Shapes.
+    count
+        Field of `row`.
+    index
+        Shape of an entry's index.
+    """
+
+    def __init__(self, row, count, entry, index):
+        self.count = count
+        item = data.StructLayout({"row": row, "entry": entry})
+        super().__init__({"row": In(stream.Signature(row)), "index": Out(index), "entry": In(entry),
+                          "o": Out(stream.Signature(item))})
+
+    def elaborate(self, platform):
+        """Read."""
+        m = Module()
+        row = self.o.payload.row
+        with m.FSM():
+            with m.State("ROW"):
+                m.d.comb += self.row.ready.eq(1)
+                m.d.sync += [row.eq(self.row.payload), self.index.eq(0)]
+                with m.If(self.row.valid):
+                    m.next = "READ"
+            with m.State("READ"):
+                m.next = "GET"
+            with m.State("GET"):
+                m.d.sync += self.o.payload.entry.eq(self.entry)
+                m.next = "GIVE"
+            with m.State("GIVE"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += self.index.eq(self.index + 1)
+                    m.next = "READ"
+                    with m.If(self.index == row[self.count] - 1):
+                        m.next = "ROW"
+        return m
+
+
+class EstimatedRows(wiring.Component):
+    """Query ring and estimator beside a key plane with given contents.
+
+    Parameters
+    ----------
+    config
+    k : int8 [max_seq_len, head_dim]
+    """
+
+    def __init__(self, config, k):
+        self.config, self.k = config, k
+        self.back = ReadBack(estimated_row_layout(config), "keys", signed(config.est_bits), key_shape(config))
+        beat = data.ArrayLayout(signed(8), config.bus_bytes)
+        super().__init__({
+            "load": In(stream.Signature(query_load_layout())), "q": In(stream.Signature(beat)),
+            "compute": In(stream.Signature(compute_layout(config))),
+            "o": Out(stream.Signature(self.back.o.payload.shape()))})
+
+    def elaborate(self, platform):
+        """Connect."""
+        m = Module()
+        config = self.config
+        m.submodules.ring = ring = SerialQueryRing(config)
+        m.submodules.estimator = estimator = SerialEstimator(config)
+        m.submodules.back = back = self.back
+        high = split_halves(self.k.reshape(-1, config.dim_lanes), config.split)[0]
+        plane(m, "plane", estimator.keys, signed(4), config.dim_lanes, high.tolist(), config)
+        wiring.connect(m, wiring.flipped(self.load), ring.load)
+        wiring.connect(m, wiring.flipped(self.q), ring.q)
+        wiring.connect(m, estimator.row, back.row)
+        wiring.connect(m, back.o, wiring.flipped(self.o))
+        # A job stands until its last row has left.
+        job = Signal(compute_layout(config))
+        busy, ends = Signal(), estimator.row.valid & estimator.row.ready & estimator.row.payload.job_last
+        fresh = Signal()
+        with m.If(self.compute.valid & self.compute.ready):
+            m.d.sync += [job.eq(self.compute.payload), busy.eq(1), fresh.eq(1)]
+        with m.Elif(ends):
+            m.d.sync += busy.eq(0)
+        with m.If(fresh & estimator.compute.ready):
+            m.d.sync += fresh.eq(0)
+        taken = estimator.row.valid & estimator.row.ready
+        m.d.comb += [
+            self.compute.ready.eq(~busy), estimator.compute.valid.eq(fresh), estimator.compute.payload.eq(job),
+            estimator.query_available.eq(ring.available), ring.high_slice.eq(estimator.query_slice),
+            estimator.query.eq(ring.high), ring.estimated.eq(taken),
+            estimator.index.eq(back.index), back.entry.eq(estimator.estimate),
+        ]
+        m.d.sync += ring.scored.eq(taken)
+        return m
+
+
+def test_query_ring_and_estimator(config, check):
+    rng = random.Random(SEED)
+    k = extreme_rows(config.max_seq_len, config, QK_MAX, SEED)
+    loads, beats, jobs, items = [], [], [], []
+    for index in range(10):
+        keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
+        rows, causal, drop = rng.randint(1, keys), rng.getrandbits(1), index == 4
+        q = extreme_rows(max(2, rows), config, QK_MAX, SEED + index)[:rows]
+        loads.append({"rows": rows, "drop": drop})
+        beats += q.reshape(-1, config.bus_bytes).tolist()
+        if drop:
+            continue
+        jobs.append({"entry": {"tau": 1, "scale_mantissa": 1, "scale_shift": 1}, "rows": rows, "keys": keys,
+                     "causal": causal, "bank": 0})
+        estimates = estimate_scores(split_halves(q, config.split)[0], split_halves(k, config.split)[0])
+        for r, row in enumerate(estimates):
+            seen = row[:keys - rows + 1 + r if causal else keys].tolist()
+            fields = {"keys": len(seen), "maximum": max(seen), "job_last": r == rows - 1}
+            items += [{"row": fields, "entry": estimate} for estimate in seen]
+    check(EstimatedRows(config, k), "estimator", {"load": Offer(loads), "q": Offer(beats), "compute": Offer(jobs)},
+          {"o": Expect(items)})
+
+
+class HeldRow(wiring.Component):
+    """Keeps a row that comes with all its entries, so that a stage can read them.
+
+    Parameters
+    ----------
+    row, entry
+        Shapes.
+    index
+        Shape of an entry's index.
+    others : dict
+        Further fields that stand while the row is in work.
+    """
+
+    def __init__(self, row, entry, index, others):
+        item = data.StructLayout({"row": row, "entries": data.ArrayLayout(entry, 1 << len(Signal(index))), **others})
+        super().__init__({"i": In(stream.Signature(item)), "done": In(1), "row": Out(stream.Signature(row)),
+                          "index": In(index), "entry": Out(entry), "held": Out(item)})
+
+    def elaborate(self, platform):
+        """Keep."""
+        m = Module()
+        busy = Signal()
+        m.d.comb += [self.i.ready.eq(~busy), self.row.payload.eq(self.held.row)]
+        m.d.sync += self.entry.eq(Array(self.held.entries)[self.index])
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [self.held.eq(self.i.payload), busy.eq(1), self.row.valid.eq(1)]
+        with m.If(self.row.valid & self.row.ready):
+            m.d.sync += self.row.valid.eq(0)
+        with m.If(self.done):
+            m.d.sync += busy.eq(0)
+        return m
+
+
+class ScoredRows(wiring.Component):
+    """Scorer beside queries and keys of given contents.
+
+    Parameters
+    ----------
+    config
+    q, k : int8
+        As many queries as there are rows, in their order.
+    """
+
+    def __init__(self, config, q, k):
+        self.config, self.q, self.k = config, q, k
+        self.scorer = SerialScorer(config)
+        self.source = HeldRow(estimated_row_layout(config), signed(config.est_bits), key_shape(config),
+                              {"tau": config.est_bits})
+        self.back = ReadBack(scored_row_layout(config), "survivors", self.scorer.stored, key_shape(config))
+        super().__init__({"i": In(stream.Signature(self.source.i.payload.shape())),
+                          "o": Out(stream.Signature(self.back.o.payload.shape()))})
+
+    def elaborate(self, platform):
+        """Connect."""
+        m = Module()
+        config = self.config
+        m.submodules.source, m.submodules.scorer, m.submodules.back = source, scorer, back = (
+            self.source, self.scorer, self.back)
+        lanes, element = config.compensation_lanes, element_layout(config.split)
+        plane(m, "plane", scorer.keys, element, lanes, of_split(self.k, config), config)
+        words = of_split(self.q, config)
+        m.submodules.queries = queries = DualPortRam(data.ArrayLayout(element, lanes), len(words), words)
+        row = Signal(range(len(self.q) + 1))
+        with m.If(scorer.scored):
+            m.d.sync += row.eq(row + 1)
+        wiring.connect(m, wiring.flipped(self.i), source.i)
+        wiring.connect(m, source.row, scorer.row)
+        wiring.connect(m, scorer.o, back.row)
+        wiring.connect(m, back.o, wiring.flipped(self.o))
+        m.d.comb += [
+            source.done.eq(scorer.scored), source.index.eq(scorer.index), scorer.estimate.eq(source.entry),
+            scorer.tau.eq(source.held.tau), queries.read_addr.eq(row * config.compensation_slices + scorer.query_slice),
+            scorer.query.eq(queries.read_data), scorer.score_index.eq(back.index), back.entry.eq(scorer.score),
+        ]
+        return m
+
+
+def test_scorer(config, check):
+    rng = random.Random(SEED)
+    q, k = extreme_rows(24, config, QK_MAX, SEED), extreme_rows(config.max_seq_len, config, QK_MAX, SEED + 1)
+    halves = split_halves(q, config.split), split_halves(k, config.split)
+    estimates = estimate_scores(halves[0][0], halves[1][0])
+    scores = compensate_scores(estimates, *halves)
+    rows, items = [], []
+    for r, row in enumerate(estimates):
+        keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
+        tau, job_last = rng.choice([1, config.tau_keep_all, rng.randint(1, 300)]), rng.getrandbits(1)
+        keep = threshold_filter(row[None, :keys], np.ones((1, keys), bool), tau)[0]
+        entries = [*row.tolist(), *[0] * ((1 << (config.max_seq_len - 1).bit_length()) - len(row))]
+        rows.append({"row": {"keys": keys, "maximum": int(row[:keys].max()), "job_last": job_last}, "tau": tau,
+                     "entries": entries})
+        survivors = np.flatnonzero(keep).tolist()
+        fields = {"survivors": len(survivors), "maximum": int(scores[r, survivors].max()) >> SCORE_SHIFT,
+                  "job_last": job_last}
+        items += [{"row": fields, "entry": {"score": int(scores[r, key]) >> SCORE_SHIFT, "key": key}}
+                  for key in survivors]
+    check(ScoredRows(config, q, k), "scorer", {"i": Offer(rows)}, {"o": Expect(items)})
+
+
+class FinishedRows(wiring.Component):
+    """Finisher beside a value plane with given contents.
+
+    Parameters
+    ----------
+    config
+    v : int8 [max_seq_len, head_dim]
+    """
+
+    def __init__(self, config, v):
+        self.config, self.v = config, v
+        self.finisher = SerialFinisher(config)
+        self.source = HeldRow(scored_row_layout(config), self.finisher.score.shape(), key_shape(config),
+                              {"scale_mantissa": 16, "scale_shift": 6})
+        super().__init__({"i": In(stream.Signature(self.source.i.payload.shape())),
+                          "o": Out(stream.Signature(output_layout(config)))})
+
+    def elaborate(self, platform):
+        """Connect."""
+        m = Module()
+        m.submodules.source, m.submodules.finisher = source, finisher = self.source, self.finisher
+        lanes = self.config.value_lanes
+        plane(m, "plane", finisher.values, signed(8), lanes, self.v.reshape(-1, lanes).tolist(), self.config)
+        wiring.connect(m, wiring.flipped(self.i), source.i)
+        wiring.connect(m, source.row, finisher.row)
+        wiring.connect(m, finisher.o, wiring.flipped(self.o))
+        m.d.comb += [
+            source.done.eq(finisher.o.valid & finisher.o.ready & finisher.o.payload.row_last),
+            source.index.eq(finisher.index), finisher.score.eq(source.entry),
+            finisher.scale_mantissa.eq(source.held.scale_mantissa), finisher.scale_shift.eq(source.held.scale_shift),
+        ]
+        return m
+
+
+def test_finisher(config, check):
+    rng = random.Random(SEED)
+    v = extreme_rows(config.max_seq_len, config, 127, SEED)
+    low, high = -(1 << (config.score_bits - 1)), (1 << (config.score_bits - 1)) - (1 << SCORE_SHIFT)
+    rows, beats = [], []
+    for index in range(40):
+        count = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
+        # Of equal values -128 at first: the only case that reaches the limit of the output.
+        keys = [index] if index < 2 else sorted(rng.sample(range(config.max_seq_len), count))
+        spread = rng.choice([1, 40, 3000, high])
+        scores = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) & -(1 << SCORE_SHIFT)
+                  for _ in keys]
+        code = (rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
+                rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))
+        row, keep = np.zeros((1, config.max_seq_len), np.int64), np.zeros((1, config.max_seq_len), bool)
+        row[0, keys], keep[0, keys] = scores, True
+        codes = normalize(*accumulate_values(softmax_weights(row, keep, code, config), v), config)[0].tolist()
+        job_last = rng.getrandbits(1)
+        entries = [{"score": score >> SCORE_SHIFT, "key": key} for score, key in zip(scores, keys, strict=True)]
+        entries += [{"score": 0, "key": 0}] * ((1 << (config.max_seq_len - 1).bit_length()) - len(keys))
+        rows.append({"row": {"survivors": len(keys), "maximum": max(scores) >> SCORE_SHIFT, "job_last": job_last},
+                     "entries": entries, "scale_mantissa": code[0], "scale_shift": code[1]})
+        beats += [{"data": [element], "row_last": n == config.head_dim - 1,
+                   "job_last": job_last and n == config.head_dim - 1} for n, element in enumerate(codes)]
+    check(FinishedRows(config, v), "finisher", {"i": Offer(rows)}, {"o": Expect(beats)})

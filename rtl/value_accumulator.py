@@ -86,10 +86,11 @@ class ValueAccumulator(wiring.Component):
         latency = 2 + RAM_LATENCY
         weight = delay(m, item.weight, latency, name="weight", reset_less=True)
         valid = delay(m, step, latency + 2, name="valid")
-        emit = delay(m, step & item.row_last, latency + 2, name="emit")
+        emit_next = delay(m, step & item.row_last, latency + 1, name="emit_next")
+        emit = delay(m, emit_next, 1, name="emit")
         m.d.sync += self.word_valid.eq(emit)
         if config.value_slices <= _MAX_RING:
-            previous, total = self._registers(m, valid, emit)
+            previous, total = self._registers(m, valid, emit_next)
         else:
             ring_slice = delay(m, part, latency + 2 - RAM_LATENCY, name="ring_slice", reset_less=True)
             sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
@@ -100,22 +101,29 @@ class ValueAccumulator(wiring.Component):
             piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
             m.d.sync += [value.eq(self.values[n]), product.eq(weight * value), piped.eq(product)]
             m.d.comb += total[n].eq(previous[n] + piped)
+        word = Signal.like(self.word, reset_less=True)
         with m.If(emit):
-            m.d.sync += self.word.eq(total)
+            m.d.sync += word.eq(total)
+        m.d.comb += self.word.eq(word)
         return m
 
-    def _registers(self, m, valid, emit):
+    def _registers(self, m, valid, emit_next):
         """Return (`previous`, `total`) of the slice whose sums are made now; few slices go round in registers.
 
         Nothing has to choose among them. A row leaves zeros behind: a register's reset costs no logic, while a
         choice between zero and the previous sum would cost as much as the adder.
         """
         total = Signal(self.word.shape())
-        ring = [Signal(self.word.shape(), name=f"ring_{n}") for n in range(self.config.value_slices)]
+        ring = [Signal(self.word.shape(), name=f"ring_{n}", reset_less=True) for n in range(self.config.value_slices)]
         with m.If(valid):
             m.d.sync += [following.eq(previous) for previous, following in zip([total, *ring], ring, strict=False)]
-        with m.If(emit):
+        # Two registers empty it, at a row's end and after a reset: nothing but wires between them and so many bits.
+        leave, begin = Signal(init=1), Signal(init=1)
+        m.d.sync += [leave.eq(emit_next), begin.eq(0)]
+        with m.If(leave):
             m.d.sync += ring[0].eq(0)
+        with m.If(begin):
+            m.d.sync += [sums.eq(0) for sums in ring[1:]]
         return ring[-1], total
 
     def _memory(self, m, valid, sum_first, ring_slice):

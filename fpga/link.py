@@ -153,7 +153,7 @@ class HostLink(wiring.Component):
         ]
         m.d.comb += [sender.type.eq(answer), sender.sequence.eq(sequence), trailer.job_last.eq(job_last),
                      trailer.status.eq(self.status)]
-        m.d.sync += [self.reset.eq(0), self.clear.eq(0)]
+        m.d.sync += [self.reset.eq(0), self.clear.eq(0), self.o.ready.eq(0)]
 
         # What an item is loaded with is chosen by the state alone: few signals reach its many bits in time.
         failure = Signal(8)
@@ -243,13 +243,16 @@ class HostLink(wiring.Component):
                 m.d.sync += [item.eq(word), to_store.eq(_WORD_BYTES), word_index.eq(word_index + 1)]
                 m.next = "STORE"
             with m.State("TAKE OUTPUT"):
-                # What is on offer is loaded in any case: whether it counts is known late.
+                # What is on offer is loaded in any case: whether it counts is known late. It stays on offer until it is
+                # accepted, a cycle later.
                 m.d.sync += [waited.eq(waited + 1), item.eq(self.o.payload.data)]
-                m.d.comb += self.o.ready.eq(fits & ~job_last)
-                with m.If(self.o.valid & self.o.ready):
-                    m.d.sync += [job_last.eq(self.o.payload.job_last), waited.eq(0), to_store.eq(beat_bytes)]
+                with m.If(~fits | job_last):
+                    m.next = "CONCLUDE"
+                with m.Elif(self.o.valid):
+                    m.d.sync += [self.o.ready.eq(1), job_last.eq(self.o.payload.job_last), waited.eq(0),
+                                 to_store.eq(beat_bytes)]
                     m.next = "STORE"
-                with m.Elif(~self.o.ready | expired):
+                with m.Elif(expired):
                     m.next = "CONCLUDE"
             with m.State("CONCLUDE"):
                 m.d.sync += [item.eq(trailer), to_store.eq(byte_size(trailer_layout()))]

@@ -223,7 +223,7 @@ class _Pipeline:
         for _ in range(rows):
             accept = max(accept + 1, queries.next_row(), self.query_ready)
             queries.taken.append(accept)
-            self.query_ready = accept + latencies.query_load
+            self.query_ready = accept + latencies.query_load + 1
         loaded = max(self.query_ready, accept + 1, self.tile_accepted + 1) + 1
         self.loader_idle = loaded
         previous_end = finished[-1] if finished else loaded

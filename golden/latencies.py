@@ -92,5 +92,5 @@ class Latencies:
             bank_drain=ram + 3, tile_buffers=3, maximum=2, estimate_read=ram + 1, filter_groups=ram + 8,
             row_queue_margin=6, row_queue_depth=64, cross_product=cross_product, score_margin=score_margin,
             score_queue=max(2 * score_margin, 1 << ceil_log2(config.max_seq_len + score_margin + 2)),
-            weight=ram + 7, accumulator=ram + 5, reciprocal=ram + 7, scaler=9,
+            weight=ram + 7, accumulator=ram + 5 + (1 < config.value_slices <= 8), reciprocal=ram + 7, scaler=9,
             query_queue=max(4, 1 << ceil_log2(2 * config.query_lanes)))

@@ -87,14 +87,14 @@ class EstimateBuffer(wiring.Component):
     def _descriptions(self, m):
         """Keep the announced tiles' descriptions, one per buffer."""
         tiles = Array(Signal(tile_layout(self.config), name=f"tile_{n}") for n in range(TILE_BUFFERS))
-        announced, self.taken = Signal(range(TILE_BUFFERS)), Signal(range(TILE_BUFFERS + 1))
+        announced, self.taken = Signal(TILE_BUFFERS, init=1), Signal(range(TILE_BUFFERS + 1))
         accepted, freed = self.tile.valid & self.tile.ready, self.scan.valid & self.scan.ready
         m.d.comb += self.tile.ready.eq(self.taken != TILE_BUFFERS)
         m.d.sync += self.taken.eq(self.taken + accepted - freed)
         with m.If(accepted):
-            m.d.sync += announced.eq(next_modulo(announced, TILE_BUFFERS))
+            m.d.sync += announced.eq(announced.rotate_left(1))
             for n in range(TILE_BUFFERS):
-                with m.If(announced == n):
+                with m.If(announced[n]):
                     m.d.sync += tiles[n].eq(self.tile.payload)
         return tiles, Signal(range(TILE_BUFFERS), name="write_tile")
 

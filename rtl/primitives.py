@@ -1,6 +1,6 @@
 """Small pieces every block uses: pipeline registers, block RAM with its output register, stream queues."""
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,6 +34,8 @@ def times(value: Value, factor: int) -> Value:
 
 def next_modulo(value: Signal, modulus: int) -> Value:
     """Return the successor of `value` in ``0 .. modulus - 1``."""
+    if modulus == 1:
+        return Const(0)
     if 1 << len(value) == modulus:
         return (value + 1)[:len(value)]
     return Mux(value == modulus - 1, 0, value + 1)

@@ -17,6 +17,7 @@ from latte.rtl.compensation_unit import pipeline_scores
 from latte.rtl.cross_product import cross_product_latency
 from latte.rtl.normalizer import ROW_LATENCY, Reciprocal, RowScaler
 from latte.rtl.score_estimator import ScoreEstimator
+from latte.rtl.value_accumulator import accumulator_latency
 
 CONFIGS = [
     preset("tiny"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
@@ -37,6 +38,6 @@ def test_latencies_are_those_of_the_blocks(config):
         row_queue_margin=attention_core.ROW_QUEUE_MARGIN, row_queue_depth=softmax.ROW_QUEUE_DEPTH,
         cross_product=cross_product_latency(config), score_margin=pipeline_scores(config),
         score_queue=scores.depth, weight=softmax.WeightPipeline(config).latency,
-        accumulator=primitives.RAM_LATENCY + 5, reciprocal=Reciprocal(config).latency,
+        accumulator=accumulator_latency(config), reciprocal=Reciprocal(config).latency,
         scaler=RowScaler(config).latency + ROW_LATENCY,
         query_queue=max(4, 1 << (2 * config.query_lanes - 1).bit_length()))

@@ -41,10 +41,12 @@ class RunningMaximum(wiring.Component):
         m = Module()
         maximum = Signal(signed(self.width), reset_less=True)
         latest, take = Signal(signed(self.width), reset_less=True), Signal()
+        # The sign of a difference ends the carry chain; Yosys has logic for the signs of operands behind it.
+        above_latest, above_maximum = (latest - self.value)[-1], (maximum - self.value)[-1]
         m.d.comb += self.maximum.eq(maximum)
         m.d.sync += [
             latest.eq(self.value),
-            take.eq(self.valid & (self.first | Mux(take, self.value > latest, self.value > maximum))),
+            take.eq(self.valid & (self.first | Mux(take, above_latest, above_maximum))),
         ]
         with m.If(take):
             m.d.sync += maximum.eq(latest)

@@ -132,6 +132,9 @@ class FrameSender(wiring.Component):
         wait = Signal(range(RAM_LATENCY + 1))
         byte, special = Signal(8), Signal()
         crc_left = Signal(range(CRC_BYTES + 1))
+        # Registered: a place stands for some cycles.
+        at_end = Signal()
+        m.d.sync += at_end.eq(place == self.length)
         header = Array([self.type, self.sequence, self.length[:8], self.length[8:]])
         crc_bytes = Array(crc.crc.word_select(i, 8) for i in range(CRC_BYTES))
         m.d.comb += [self.read_index.eq(place), crc.data.eq(byte),
@@ -149,7 +152,7 @@ class FrameSender(wiring.Component):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(place < 0):
                     m.d.sync += byte.eq(header[place[:2]])
-                with m.Elif(place == self.length):
+                with m.Elif(at_end):
                     m.d.sync += byte.eq(crc_bytes[(CRC_BYTES - crc_left)[:2]])
                 with m.Else():
                     m.d.sync += byte.eq(self.read_data)
@@ -157,7 +160,7 @@ class FrameSender(wiring.Component):
                     m.d.sync += wait.eq(0)
                     m.next = "CHECK"
             with m.State("CHECK"):
-                with m.If(place == self.length):
+                with m.If(at_end):
                     m.d.sync += crc_left.eq(crc_left - 1)
                 with m.Else():
                     m.d.comb += crc.valid.eq(1)

@@ -1,6 +1,6 @@
 """The core with its host link: a clock, two wires and a few lamps."""
 
-from amaranth import Cat, Module, ResetInserter, Signal
+from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,7 +46,12 @@ class HostedCore(wiring.Component):
         """Return the circuit."""
         m = Module()
         m.submodules.host_link = link = self.link
-        m.submodules.attention_core = ResetInserter(link.reset)(self.core)
+        # The core's reset is a register of its own: it goes to all corners of the device.
+        m.domains.core = domain = ClockDomain(local=True)
+        reset = Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(link.reset | ResetSignal())
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
+        m.submodules.attention_core = DomainRenamer("core")(self.core)
         connect_core(m, link, self.core)
         blink = Signal(_BLINK_BITS)
         status = self.core.status

@@ -29,7 +29,7 @@ from latte.rtl.primitives import RAM_LATENCY, Ram
 __all__ = ["HostLink", "connect_core"]
 
 _WORD_BITS, _WORD_BYTES = 32, 4
-_GROUP_WORDS = 8
+_GROUP_WORDS = 4
 _DISCARDED_BITS = 16
 
 
@@ -153,11 +153,14 @@ class HostLink(wiring.Component):
         ]
         m.d.comb += [sender.type.eq(answer), sender.sequence.eq(sequence), trailer.job_last.eq(job_last),
                      trailer.status.eq(self.status)]
-        m.d.sync += [self.reset.eq(0), self.clear.eq(0)]
+        m.d.sync += [self.reset.eq(0), self.clear.eq(0), self.o.ready.eq(0)]
 
-        def fail(failure):
-            m.d.sync += [answer.eq(ERROR), failed.eq(1), item.eq(failure), to_store.eq(1)]
-            m.next = "STORE"
+        # What an item is loaded with is chosen by the state alone: few signals reach its many bits in time.
+        failure = Signal(8)
+
+        def fail(reason):
+            m.d.sync += failure.eq(reason)
+            m.next = "FAIL"
 
         with m.FSM() as fsm:
             m.d.comb += [receiver.enable.eq(fsm.ongoing("RECEIVE")), self.busy.eq(~fsm.ongoing("RECEIVE")),
@@ -206,8 +209,8 @@ class HostLink(wiring.Component):
             with m.State("FETCH"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(exhausted & (wait != 0)):
-                    m.d.sync += [item.eq(accepted), to_store.eq(2), wait.eq(0)]
-                    m.next = "STORE"
+                    m.d.sync += wait.eq(0)
+                    m.next = "COUNT"
                     with m.If(gathered != 0):
                         fail(Failure.BAD_LENGTH)
                 with m.Elif(wait == RAM_LATENCY):
@@ -223,8 +226,13 @@ class HostLink(wiring.Component):
                     m.d.sync += accepted.eq(accepted + 1)
                     m.next = "FETCH"
                 with m.Elif(expired):
-                    m.d.sync += [item.eq(accepted), to_store.eq(2)]
-                    m.next = "STORE"
+                    m.next = "COUNT"
+            with m.State("COUNT"):
+                m.d.sync += [item.eq(accepted), to_store.eq(2)]
+                m.next = "STORE"
+            with m.State("FAIL"):
+                m.d.sync += [answer.eq(ERROR), failed.eq(1), item.eq(failure), to_store.eq(1)]
+                m.next = "STORE"
 
             # Reads: load an item, store its bytes.
             with m.State("SELECT WORD"):
@@ -235,15 +243,20 @@ class HostLink(wiring.Component):
                 m.d.sync += [item.eq(word), to_store.eq(_WORD_BYTES), word_index.eq(word_index + 1)]
                 m.next = "STORE"
             with m.State("TAKE OUTPUT"):
-                # What is on offer is loaded in any case: whether it counts is known late.
+                # What is on offer is loaded in any case: whether it counts is known late. It stays on offer until it is
+                # accepted, a cycle later.
                 m.d.sync += [waited.eq(waited + 1), item.eq(self.o.payload.data)]
-                m.d.comb += self.o.ready.eq(fits & ~job_last)
-                with m.If(self.o.valid & self.o.ready):
-                    m.d.sync += [job_last.eq(self.o.payload.job_last), waited.eq(0), to_store.eq(beat_bytes)]
+                with m.If(~fits | job_last):
+                    m.next = "CONCLUDE"
+                with m.Elif(self.o.valid):
+                    m.d.sync += [self.o.ready.eq(1), job_last.eq(self.o.payload.job_last), waited.eq(0),
+                                 to_store.eq(beat_bytes)]
                     m.next = "STORE"
-                with m.Elif(~self.o.ready | expired):
-                    m.d.sync += [item.eq(trailer), to_store.eq(byte_size(trailer_layout()))]
-                    m.next = "STORE LAST"
+                with m.Elif(expired):
+                    m.next = "CONCLUDE"
+            with m.State("CONCLUDE"):
+                m.d.sync += [item.eq(trailer), to_store.eq(byte_size(trailer_layout()))]
+                m.next = "STORE LAST"
             for state in ("STORE", "STORE LAST"):
                 with m.State(state):
                     m.d.comb += store.eq(1)
@@ -268,7 +281,7 @@ class HostLink(wiring.Component):
         m.d.comb += [report.status.eq(self.status.as_value()), report.discarded.eq(discarded)]
         m.d.comb += [report[name].eq(self.counters[name]) for name, _ in counters_layout()]
         values = [report.as_value()[offset:offset + _WORD_BITS] for offset in _words(report_layout())]
-        # In two steps: eight to one, then the rest.
+        # In two steps: four to one, then the rest.
         all_words, step = [*words, *values], exact_log2(_GROUP_WORDS)
         groups = [Signal(_WORD_BITS, name=f"group_{n}") for n in range(0, len(all_words), _GROUP_WORDS)]
         word = Signal(_WORD_BITS)

@@ -57,7 +57,7 @@ class _Sequencer:
 
     def load(self, rows: int, fresh: bool) -> tuple[int, int]:
         """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
-        command = self.idle + 4
+        command = self.idle + 5
         if fresh:
             self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
             command = max(command, self.bank_free[self.bank]) + 1
@@ -167,7 +167,7 @@ class _Pipeline:
         for _ in range(rows):
             accept = max(accept + 1, queries.next_row(), self.query_ready)
             queries.taken.append(accept)
-            self.query_ready = accept + latencies.query_load
+            self.query_ready = accept + latencies.query_load + 1
         loaded = max(self.query_ready, accept + 1, self.tile_accepted + 1) + 1
         self.loader_idle = loaded
         previous_end = finished[-1] if finished else loaded
@@ -182,7 +182,7 @@ class _Pipeline:
             self.stalls["query_load"] += waited - waited_for_filter - waited_for_keys
         finished.append(self.tile_accepted + beats)
         self.beats["estimator"] += beats
-        return finished[-1] + latencies.ram + latencies.estimator + 6
+        return finished[-1] + latencies.ram + latencies.estimator + latencies.maximum + 5
 
     def prediction(self) -> Prediction:
         """Return what was found."""
@@ -244,10 +244,10 @@ class _RowPipeline:
         """Take one row whose scan may begin at `scan`; return the first cycle of its scan and the one behind it."""
         number = len(self.fetched)
         if number >= self.row_room:
-            scan = max(scan, self.fetched[number - self.row_room] + 3)
+            scan = max(scan, self.fetched[number - self.row_room] + 4)
         begin = scan
         if number >= self.maxima_room:
-            self.compensated = max(self.compensated, self.fetched[number - self.maxima_room] + 2)
+            self.compensated = max(self.compensated, self.fetched[number - self.maxima_room] + 3)
         low, high = self.group_ends[row - 1] if row else 0, self.group_ends[row]
         for start in range(low, high, self.group_room):
             scan = self._scan(start, min(start + self.group_room, high), high, scan, self.scan_steps[row])
@@ -299,8 +299,10 @@ class _RowPipeline:
         """Softmax, P·V and normaliser of a row of `kept` survivors."""
         config, latencies = self.config, self.latencies
         queue, slices = latencies.stream_queue, config.value_slices
-        fetch = max(self.compensated + latencies.ram + latencies.cross_product + 4 + queue, self.softmax_end)
-        value = max(fetch + 2 + latencies.weight + queue, self.value_free)
+        complete = self.compensated + latencies.ram + latencies.cross_product + 3 + latencies.maximum
+        # The queues of rows give one item in three cycles at most.
+        fetch = max(complete + queue, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
+        value = max(fetch + 3 + latencies.weight + queue, self.value_free)
         last = max(value + (kept - 1) * slices, self.sums_free)
         self.fetched.append(fetch)
         self.value_free = last + slices

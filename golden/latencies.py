@@ -30,6 +30,8 @@ class Latencies:
         From the last key address of a tile to a free query bank.
     tile_buffers
         Tiles between estimator and filter.
+    maximum
+        From a value to the running maximum that knows it.
     estimate_read
         From a scanner step to its estimates.
     filter_groups
@@ -58,6 +60,7 @@ class Latencies:
     query_load: int
     bank_drain: int
     tile_buffers: int
+    maximum: int
     estimate_read: int
     filter_groups: int
     row_queue_margin: int
@@ -86,8 +89,8 @@ class Latencies:
         score_margin = ram + cross_product + 5
         return cls(
             ram=ram, stream_queue=3, estimator=2 + dot_product + (config.dim_slices > 1), query_load=query_load,
-            bank_drain=ram + 3, tile_buffers=3, estimate_read=ram + 1, filter_groups=ram + 8, row_queue_margin=6,
-            row_queue_depth=64, cross_product=cross_product, score_margin=score_margin,
+            bank_drain=ram + 3, tile_buffers=3, maximum=2, estimate_read=ram + 1, filter_groups=ram + 8,
+            row_queue_margin=6, row_queue_depth=64, cross_product=cross_product, score_margin=score_margin,
             score_queue=max(2 * score_margin, 1 << ceil_log2(config.max_seq_len + score_margin + 2)),
-            weight=ram + 7, accumulator=ram + 5, reciprocal=ram + 7, scaler=9,
+            weight=ram + 7, accumulator=ram + 5 + (1 < config.value_slices <= 8), reciprocal=ram + 7, scaler=9,
             query_queue=max(4, 1 << ceil_log2(2 * config.query_lanes)))

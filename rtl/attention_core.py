@@ -79,7 +79,7 @@ class AttentionCore(CoreBase):
         ]
 
         # Filter.
-        m.submodules.row_queue = rows = StreamQueue(row_layout(config), config.query_rows)
+        m.submodules.row_queue = rows = StreamQueue(row_layout(config), config.query_rows, every_other=True)
         row_room = Signal()
         m.d.sync += row_room.eq(rows.level < config.query_rows - ROW_QUEUE_MARGIN)
         m.d.comb += [

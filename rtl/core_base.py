@@ -98,8 +98,8 @@ class CoreBase(wiring.Component):
         wiring.connect(m, compute.o, tiles.compute)
         wiring.connect(m, queries.o, tiles.rows)
         m.d.comb += [
-            registers.head.eq(jobs.head), jobs.entry.eq(registers.entry), jobs.known.eq(registers.known),
-            jobs.loaded.eq(storage.loaded),
+            registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), jobs.entry.eq(registers.entry),
+            jobs.known.eq(registers.known), jobs.loaded.eq(storage.loaded),
         ]
 
     def _row_buffer(self, m: Module, est_valid, est) -> RowScanner:
@@ -148,16 +148,24 @@ class CoreBase(wiring.Component):
     def _keep(self, m: Module, events: dict, increments: dict) -> None:
         """Keep status bits of `events` and counters of `increments`."""
         for name, event in events.items():
-            with m.If(event):
+            # Registered first, as the increments are below: the events come from everywhere.
+            seen = Signal(name=f"{name}_seen")
+            m.d.sync += seen.eq(event)
+            with m.If(seen):
                 m.d.sync += self.status[name].eq(1)
             with m.Elif(self.clear):
                 m.d.sync += self.status[name].eq(0)
+        # On from reset: one register for both is all that the counters' many bits hang on.
+        wipe = Signal(init=1)
+        m.d.sync += wipe.eq(self.clear)
         for name, increment in increments.items():
-            # Registered first: the events come from everywhere, the adders are long.
+            # The adders are long.
             step = Signal(increment.shape(), name=f"{name}_step")
-            m.d.sync += [step.eq(increment), self.counters[name].eq(self.counters[name] + step)]
-            with m.If(self.clear):
-                m.d.sync += self.counters[name].eq(0)
+            counter = Signal(COUNTER_BITS, name=f"{name}_count", reset_less=True)
+            m.d.sync += [step.eq(increment), counter.eq(counter + step)]
+            m.d.comb += self.counters[name].eq(counter)
+            with m.If(wipe):
+                m.d.sync += counter.eq(0)
 
 
 def _population(bits):

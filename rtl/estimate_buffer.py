@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig, ceil_div
 from latte.rtl.payloads import tile_layout
 from latte.rtl.primitives import RAM_LATENCY, Ram, delay, next_modulo
+from latte.rtl.running_maximum import MAXIMUM_LATENCY, RunningMaximum
 
 __all__ = ["EstimateBuffer", "READ_LATENCY", "TILE_BUFFERS", "scan_layout"]
 
@@ -45,7 +46,7 @@ class EstimateBuffer(wiring.Component):
 
     Beside it, the running maximum of each row over the keys it may see (LATTE Eq. 6).
 
-    Latency: a tile is offered to the filter 6 cycles after its last beat; `READ_LATENCY` for a read.
+    Latency: a tile is offered to the filter 7 cycles after its last beat; `READ_LATENCY` for a read.
     Throughput: one beat written and one group read per cycle.
 
     Members
@@ -86,14 +87,14 @@ class EstimateBuffer(wiring.Component):
     def _descriptions(self, m):
         """Keep the announced tiles' descriptions, one per buffer."""
         tiles = Array(Signal(tile_layout(self.config), name=f"tile_{n}") for n in range(TILE_BUFFERS))
-        announced, self.taken = Signal(range(TILE_BUFFERS)), Signal(range(TILE_BUFFERS + 1))
+        announced, self.taken = Signal(TILE_BUFFERS, init=1), Signal(range(TILE_BUFFERS + 1))
         accepted, freed = self.tile.valid & self.tile.ready, self.scan.valid & self.scan.ready
         m.d.comb += self.tile.ready.eq(self.taken != TILE_BUFFERS)
         m.d.sync += self.taken.eq(self.taken + accepted - freed)
         with m.If(accepted):
-            m.d.sync += announced.eq(next_modulo(announced, TILE_BUFFERS))
+            m.d.sync += announced.eq(announced.rotate_left(1))
             for n in range(TILE_BUFFERS):
-                with m.If(announced == n):
+                with m.If(announced[n]):
                     m.d.sync += tiles[n].eq(self.tile.payload)
         return tiles, Signal(range(TILE_BUFFERS), name="write_tile")
 
@@ -146,8 +147,8 @@ class EstimateBuffer(wiring.Component):
         config = self.config
         first = delay(m, self.key == 0, 2, name="first")
         beat_valid = delay(m, self.est_valid, 2, name="max_valid")
-        tile_last = delay(m, last, 3, name="tile_last")
-        buffer = delay(m, write_tile, 3, name="max_buffer")
+        tile_last = delay(m, last, 2 + MAXIMUM_LATENCY, name="tile_last")
+        buffer = delay(m, write_tile, 2 + MAXIMUM_LATENCY, name="max_buffer")
         results = Array(Signal(data.ArrayLayout(signed(config.row_bits), config.query_lanes), name=f"row_max_{n}")
                         for n in range(TILE_BUFFERS))
         lowest = -(1 << (config.row_bits - 1))
@@ -163,12 +164,11 @@ class EstimateBuffer(wiring.Component):
                 seen.append(Mux(visible, candidate, lowest))
             beat_max = Signal(signed(config.row_bits), name=f"beat_max_{r}", reset_less=True)
             m.d.sync += beat_max.eq(_maximum(seen))
-            running = Signal(signed(config.row_bits), name=f"running_max_{r}", reset_less=True)
-            with m.If(beat_valid & (first | (beat_max > running))):
-                m.d.sync += running.eq(beat_max)
+            m.submodules[f"maximum_{r}"] = running = RunningMaximum(config.row_bits)
+            m.d.comb += [running.valid.eq(beat_valid), running.first.eq(first), running.value.eq(beat_max)]
             for n in range(TILE_BUFFERS):
                 with m.If(tile_last & (buffer == n)):
-                    m.d.sync += results[n][r].eq(running)
+                    m.d.sync += results[n][r].eq(running.maximum)
         with m.If(last):
             m.d.sync += write_tile.eq(next_modulo(write_tile, TILE_BUFFERS))
         self.published = delay(m, tile_last, 1, name="published")

@@ -1,6 +1,6 @@
 """Work list: checks each job, has its keys and values loaded, and hands it to the tile sequencer."""
 
-from amaranth import Array, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,8 +25,8 @@ class JobSequencer(wiring.Component):
     Members
     -------
     job : In(stream of job_layout)
-    head, entry, known
-        Look-up in `HeadRegisters`: the entry one cycle later, whether it is known two cycles later.
+    look_up, head, entry, known
+        Look-up in `HeadRegisters`: the entry, and whether it is known, two cycles later.
     kv_load, query_load : Out(stream)
         Commands to the loaders.
     loaded : In(1)
@@ -46,7 +46,7 @@ class JobSequencer(wiring.Component):
         self.config = config
         super().__init__({
             "job": In(stream.Signature(job_layout())),
-            "head": Out(COUNT_BITS), "entry": In(head_entry_layout(config)), "known": In(1),
+            "look_up": Out(1), "head": Out(COUNT_BITS), "entry": In(head_entry_layout(config)), "known": In(1),
             "kv_load": Out(stream.Signature(load_layout())),
             "query_load": Out(stream.Signature(query_load_layout())),
             "loaded": In(1),
@@ -62,11 +62,12 @@ class JobSequencer(wiring.Component):
         bank = Signal()
         keys = Signal(COUNT_BITS)
         total = Signal(COUNT_BITS + 1)
-        excessive, none = Signal(), Signal()
+        unknown, excessive, none = Signal(), Signal(), Signal()
         drop = Signal()
         next_bank = Signal()
         # A job in flight holds at least one row of the pipeline, whose rows are bounded by the query ring.
-        in_flight = Array(Signal(range(2 * config.query_rows), name=f"in_flight_{b}") for b in range(2))
+        in_flight = [Signal(range(2 * config.query_rows), name=f"in_flight_{b}") for b in range(2)]
+        idle = Signal(2, init=3)  # no job in flight
         dispatched = Signal()
 
         m.d.comb += [
@@ -95,18 +96,22 @@ class JobSequencer(wiring.Component):
                 with m.If(self.job.ready & self.job.valid):
                     m.next = "LOOK UP"
             with m.State("LOOK UP"):
+                m.d.comb += self.look_up.eq(1)
                 m.d.sync += total.eq(Mux(job.fresh, 0, keys) + job.load_rows)
                 m.next = "COMPARE"
             with m.State("COMPARE"):
                 m.d.sync += [
-                    entry.eq(self.entry), none.eq(total == 0),
+                    none.eq(total == 0),
                     excessive.eq((total > config.max_seq_len) | (job.causal & (job.query_rows > total))),
                 ]
                 m.next = "CHECK"
             with m.State("CHECK"):
+                m.d.sync += [entry.eq(self.entry), unknown.eq((job.query_rows != 0) & ~self.known)]
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
                 m.d.sync += drop.eq(1)
                 m.next = "COMMAND QUERIES"
-                with m.If((job.query_rows != 0) & ~self.known):
+                with m.If(unknown):
                     m.d.comb += self.head_invalid.eq(1)
                 with m.Elif(none):
                     m.d.comb += self.no_keys.eq(1)
@@ -116,7 +121,7 @@ class JobSequencer(wiring.Component):
                     m.d.sync += drop.eq(0)
                     with m.If(job.fresh):
                         m.next = "WAIT FOR BANK"
-            with m.State("WAIT FOR BANK"), m.If(in_flight[next_bank] == 0):
+            with m.State("WAIT FOR BANK"), m.If(idle.bit_select(next_bank, 1)):
                 m.next = "COMMAND QUERIES"
             with m.State("COMMAND QUERIES"):
                 m.d.comb += self.query_load.valid.eq(1)
@@ -127,7 +132,7 @@ class JobSequencer(wiring.Component):
                 with m.If(self.kv_load.ready):
                     m.next = "WAIT FOR KEYS"
             with m.State("WAIT FOR KEYS"):
-                m.d.comb += self.waiting_for_keys.eq((in_flight[0] == 0) & (in_flight[1] == 0))
+                m.d.comb += self.waiting_for_keys.eq(idle.all())
                 with m.If(self.loaded):
                     m.next = "DISPATCH"
                     with m.If(~drop):
@@ -143,12 +148,10 @@ class JobSequencer(wiring.Component):
 
         m.d.comb += [
             dispatched.eq(self.compute.valid & self.compute.ready),
-            self.busy.eq(~self.job.ready | (in_flight[0] != 0) | (in_flight[1] != 0)),
+            self.busy.eq(~self.job.ready | ~idle.all()),
         ]
         for b in range(2):
             up, down = dispatched & (bank == b), self.release & (self.release_bank == b)
-            with m.If(up & ~down):
-                m.d.sync += in_flight[b].eq(in_flight[b] + 1)
-            with m.Elif(down & ~up):
-                m.d.sync += in_flight[b].eq(in_flight[b] - 1)
+            with m.If(up ^ down):
+                m.d.sync += [in_flight[b].eq(in_flight[b] + Mux(up, 1, -1)), idle[b].eq(~up & (in_flight[b] == 1))]
         return m

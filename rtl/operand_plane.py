@@ -1,11 +1,11 @@
 """One plane of the scratchpad: keys or values, laid out for one reader."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import ceil_div
-from latte.rtl.primitives import Ram, next_modulo, times
+from latte.rtl.primitives import Ram, next_modulo, slice_address
 from latte.rtl.word_packer import WordPacker
 
 __all__ = ["OperandPlane"]
@@ -14,9 +14,8 @@ __all__ = ["OperandPlane"]
 class OperandPlane(wiring.Component):
     """Memories that hold rows as words of `word_lanes` elements, consecutive rows side by side.
 
-    Row ``j`` lies in memory ``j % row_lanes``; its slice ``s`` is word ``(j // row_lanes) * slices + s``, in the
-    bank's part. Rows are written in order; writing starts over with `restart`, otherwise it goes on behind the last
-    row.
+    Row ``j`` lies in memory ``j % row_lanes``; its slice ``s`` is word ``(s * banks + bank) * groups + j // row_lanes``
+    of it. Rows are written in order; writing starts over with `restart`, otherwise it goes on behind the last row.
 
     Latency: `RAM_LATENCY` cycles from an address to its data. Throughput: one beat written and one word of each
     memory read per cycle.
@@ -63,28 +62,30 @@ class OperandPlane(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        size = self.groups * self.slices
-        depth = size * self.banks
         m.submodules.packer = packer = WordPacker(self.element, self.beat_lanes, self.word_lanes, self.head_dim)
         m.d.comb += [packer.beat_valid.eq(self.beat_valid), packer.beat.eq(self.beat)]
 
-        address, lane = Signal(range(depth + 1)), Signal(range(max(2, self.row_lanes)))
-        with m.If(self.restart):
-            m.d.sync += [address.eq(Mux(self.restart_bank, size, 0)), lane.eq(0)]
-        with m.Elif(packer.word_valid):
-            m.d.sync += address.eq(address + 1)
+        # Where the next word goes; the group may be the one behind the last.
+        bank, group, part = Signal(), Signal(range(self.groups + 1)), Signal.like(self.slice)
+        lane = Signal(range(max(2, self.row_lanes)))
+        with m.If(packer.word_valid):
+            m.d.sync += part.eq(part + 1)
             with m.If(packer.row_last):
-                m.d.sync += lane.eq(next_modulo(lane, self.row_lanes))
-                # The rows side by side have the same addresses.
-                with m.If(lane != self.row_lanes - 1):
-                    m.d.sync += address.eq(address - (self.slices - 1))
+                m.d.sync += [part.eq(0), lane.eq(next_modulo(lane, self.row_lanes))]
+                with m.If(lane == self.row_lanes - 1):
+                    m.d.sync += group.eq(group + 1)
+        with m.If(self.restart):
+            m.d.sync += [bank.eq(self.restart_bank), group.eq(0), part.eq(0), lane.eq(0)]
 
-        # Two short sums side by side, then one.
-        read_addr = times(self.group, self.slices) + (self.slice + Mux(self.bank, size, 0))
         for n in range(self.row_lanes):
-            ram = m.submodules[f"memory_{n}"] = Ram(self.word, depth)
+            ram = m.submodules[f"memory_{n}"] = Ram(self.word, self.groups * self.banks * self.slices)
             m.d.comb += [
-                ram.write_en.eq(packer.word_valid & (lane == n)), ram.write_addr.eq(address),
-                ram.write_data.eq(packer.word), ram.read_addr.eq(read_addr), self.data[n].eq(ram.read_data),
+                ram.write_en.eq(packer.word_valid & (lane == n)), ram.write_data.eq(packer.word),
+                ram.write_addr.eq(self._address(bank, group, part)),
+                ram.read_addr.eq(self._address(self.bank, self.group, self.slice)), self.data[n].eq(ram.read_data),
             ]
         return m
+
+    def _address(self, bank, group, part):
+        row = slice_address(group, bank, self.groups) if self.banks > 1 else group
+        return slice_address(row, part, self.banks * self.groups)

@@ -1,10 +1,11 @@
 """Small pieces every block uses: pipeline registers, block RAM with its output register, stream queues."""
 
-from amaranth import Module, Mux, Signal, Value
-from amaranth.lib import fifo, memory, stream, wiring
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RAM_LATENCY", "Ram", "StreamQueue", "add_modulo", "delay", "next_modulo", "times"]
+__all__ = ["RAM_LATENCY", "Ram", "StreamQueue", "add_modulo", "delay", "next_modulo", "slice_address",
+           "times"]
 
 RAM_LATENCY = 2
 """Cycles from `Ram.read_addr` to `Ram.read_data`: the array, and the register that keeps logic off its slow output."""
@@ -33,6 +34,10 @@ def times(value: Value, factor: int) -> Value:
 
 def next_modulo(value: Signal, modulus: int) -> Value:
     """Return the successor of `value` in ``0 .. modulus - 1``."""
+    if modulus == 1:
+        return Const(0)
+    if 1 << len(value) == modulus:
+        return (value + 1)[:len(value)]
     return Mux(value == modulus - 1, 0, value + 1)
 
 
@@ -42,6 +47,16 @@ def add_modulo(value: Value, addend: Value, modulus: int) -> Value:
     if modulus & (modulus - 1) == 0:
         return total[:modulus.bit_length() - 1]
     return Mux(total >= modulus, total - modulus, total)
+
+
+def slice_address(row: Value, part: Value, rows: int) -> Value:
+    """Return ``part * rows + row``: where slice `part` of a row lies if the same slices of all `rows` lie together.
+
+    Powers of two need no adder between the registers and the memory.
+    """
+    if rows & (rows - 1) == 0:
+        return Cat(row[:rows.bit_length() - 1], part)
+    return times(part, rows) + row
 
 
 def part_sizes(depth: int) -> list[int]:
@@ -142,20 +157,33 @@ class StreamQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = len(Value.cast(self.i.payload))
-        m.submodules.fifo = queue = fifo.SyncFIFOBuffered(width=width, depth=self.depth)
+        m.submodules.storage = storage = memory.Memory(shape=width, depth=self.depth, init=[])
+        write, read = storage.write_port(), storage.read_port()
+        # Words in the memory, and, known beforehand, whether there are any and whether there is room for another.
+        stored, some, full = Signal(range(self.depth)), Signal(), Signal()
+        # A word behind the memory's read port, and none in the register behind that.
+        fetched, vacant = Signal(), Signal(init=1)
         held = Signal(width, reset_less=True)
-        valid = Signal()
-        taken = valid & self.o.ready
-        advance = ~valid if self.every_other else ~valid | self.o.ready
+        push, pull, fetch, advance = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            queue.w_data.eq(self.i.payload), queue.w_en.eq(self.i.valid), self.i.ready.eq(queue.w_rdy),
-            queue.r_en.eq(advance), self.level.eq(queue.level),
-            self.o.payload.eq(held), self.o.valid.eq(valid),
+            push.eq(self.i.valid & ~full), self.i.ready.eq(~full),
+            advance.eq(vacant if self.every_other else vacant | self.o.ready),
+            # On in every cycle in which the register behind it is: one block RAM holds both, and may tie them.
+            fetch.eq(~fetched | advance),
+            pull.eq(fetch & some),
+            write.en.eq(push), write.data.eq(self.i.payload), read.en.eq(fetch),
+            self.o.valid.eq(~vacant), self.o.payload.eq(held), self.level.eq(stored + fetched),
         ]
+        for port, moves in ((write, push), (read, pull)):
+            with m.If(moves):
+                m.d.sync += port.addr.eq(next_modulo(port.addr, self.depth))
+        with m.If(push ^ pull):
+            m.d.sync += [stored.eq(stored + Mux(push, 1, -1)), some.eq(push | (stored != 1)),
+                         full.eq(push & (stored == self.depth - 2))]
+        with m.If(fetch):
+            m.d.sync += fetched.eq(some)
         with m.If(advance):
-            m.d.sync += valid.eq(queue.r_rdy)
-        with m.Elif(taken):
-            m.d.sync += valid.eq(0)
-        with m.If(advance & queue.r_rdy):
-            m.d.sync += held.eq(queue.r_data)
+            m.d.sync += [vacant.eq(~fetched), held.eq(read.data)]
+        with m.Elif(self.o.ready):
+            m.d.sync += vacant.eq(1)
         return m

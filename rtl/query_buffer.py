@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.rtl.operand_split import SplitBeat, element_layout
 from latte.rtl.payloads import COUNT_BITS, query_element, query_load_layout, slot_shape
-from latte.rtl.primitives import Ram, StreamQueue, next_modulo, times
+from latte.rtl.primitives import Ram, StreamQueue, next_modulo, slice_address
 from latte.rtl.word_packer import WordPacker
 
 __all__ = ["QueryBuffer"]
@@ -123,17 +123,19 @@ class QueryBuffer(wiring.Component):
     def _compensation_ring(self, m, arrived, elements):
         """Keep both halves of each row for the compensation unit."""
         config = self.config
-        slices = config.compensation_slices
         m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,
                                                   config.compensation_lanes, config.head_dim)
         m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.compensation_lanes),
-                                       config.query_rows * slices)
-        address = Signal(range(max(2, config.query_rows * slices)))
+                                       config.query_rows * config.compensation_slices)
+        row, part = Signal(slot_shape(config)), Signal.like(self.compensation_slice)
         with m.If(packer.word_valid):
-            m.d.sync += address.eq(next_modulo(address, config.query_rows * slices))
+            m.d.sync += part.eq(part + 1)
+            with m.If(packer.row_last):
+                m.d.sync += [part.eq(0), row.eq(next_modulo(row, config.query_rows))]
         m.d.comb += [
             packer.beat_valid.eq(arrived), packer.beat.eq(elements),
-            ring.write_en.eq(packer.word_valid), ring.write_addr.eq(address), ring.write_data.eq(packer.word),
-            ring.read_addr.eq(times(self.compensation_slot, slices) + self.compensation_slice),
+            ring.write_en.eq(packer.word_valid), ring.write_data.eq(packer.word),
+            ring.write_addr.eq(slice_address(row, part, config.query_rows)),
+            ring.read_addr.eq(slice_address(self.compensation_slot, self.compensation_slice, config.query_rows)),
             self.compensation_data.eq(ring.read_data),
         ]

@@ -68,8 +68,8 @@ class SerialCore(CoreBase):
         wiring.connect(m, finisher.values, scratchpad.values)
         wiring.connect(m, finisher.o, wiring.flipped(self.o))
         m.d.comb += [
-            registers.head.eq(jobs.head), jobs.entry.eq(registers.entry), jobs.known.eq(registers.known),
-            jobs.loaded.eq(scratchpad.loaded), jobs.release.eq(finisher.release),
+            registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), jobs.entry.eq(registers.entry),
+            jobs.known.eq(registers.known), jobs.loaded.eq(scratchpad.loaded), jobs.release.eq(finisher.release),
             estimator.query_available.eq(queries.available), queries.high_slice.eq(estimator.query_slice),
             estimator.query.eq(queries.high), queries.estimated.eq(estimator.row.valid & estimator.row.ready),
             estimator.index.eq(scorer.index), scorer.estimate.eq(estimator.estimate), scorer.tau.eq(entry.tau),

@@ -10,6 +10,7 @@ from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 from latte.golden.softmax import exp2_table
 from latte.rtl.payloads import row_layout, score_layout, weight_layout
 from latte.rtl.primitives import RAM_LATENCY, Ram, StreamQueue, delay
+from latte.rtl.running_maximum import MAXIMUM_LATENCY, RunningMaximum
 
 __all__ = ["ScoreQueue", "Softmax", "WeightPipeline"]
 
@@ -49,22 +50,25 @@ class ScoreQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.scores = scores = StreamQueue(score_layout(self.config), self.depth)
-        m.submodules.maxima = maxima = StreamQueue(signed(self.config.score_bits), ROW_QUEUE_DEPTH)
+        m.submodules.maxima = maxima = StreamQueue(signed(self.config.score_bits), ROW_QUEUE_DEPTH, every_other=True)
         wiring.connect(m, wiring.flipped(self.o), scores.o)
         wiring.connect(m, wiring.flipped(self.row_max), maxima.o)
-        running, first = Signal(signed(self.config.score_bits), reset_less=True), Signal(init=1)
+        m.submodules.maximum = maximum = RunningMaximum(self.config.score_bits)
+        first = Signal(init=1)
         m.d.comb += [scores.i.valid.eq(self.i_valid), scores.i.payload.eq(self.i),
                      self.overflow.eq((self.i_valid & ~scores.i.ready) | (maxima.i.valid & ~maxima.i.ready))]
         m.d.sync += [
-            self.room.eq((scores.level < self.depth - self.margin) & (maxima.level < ROW_QUEUE_DEPTH - self.margin)),
-            maxima.i.valid.eq(self.i_valid & self.i.row_last),
+            # A maximum reaches its queue later than its row's last score.
+            self.room.eq((scores.level < self.depth - self.margin)
+                         & (maxima.level < ROW_QUEUE_DEPTH - self.margin - (MAXIMUM_LATENCY - 1))),
         ]
-        # A row's maximum stands until the next row's first score replaces it.
-        m.d.comb += maxima.i.payload.eq(running)
+        m.d.comb += [
+            maximum.valid.eq(self.i_valid), maximum.first.eq(first), maximum.value.eq(self.i.score),
+            maxima.i.valid.eq(delay(m, self.i_valid & self.i.row_last, MAXIMUM_LATENCY, name="row_complete")),
+            maxima.i.payload.eq(maximum.maximum),
+        ]
         with m.If(self.i_valid):
             m.d.sync += first.eq(self.i.row_last)
-        with m.If(self.i_valid & (first | (self.i.score > running))):
-            m.d.sync += running.eq(self.i.score)
         return m
 
 
@@ -129,8 +133,9 @@ class WeightPipeline(wiring.Component):
 class Softmax(wiring.Component):
     """Weights of each row's survivors, in their order.
 
-    Latency: a row waits until its last score is known; then `WeightPipeline` and a short queue. Throughput: one
-    weight per cycle, without a gap between complete rows. Weights are not normalised here: `Normalizer` divides.
+    Latency: a row waits until its last score is known; then 2 cycles, `WeightPipeline` and a short queue. Throughput:
+    one weight per cycle, without a gap between complete rows of three weights or more. Weights are not normalised here:
+    `Normalizer` divides.
 
     Members
     -------
@@ -152,7 +157,7 @@ class Softmax(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.pipeline = pipeline = WeightPipeline(config)
-        latency = pipeline.latency + 1
+        latency = 2 + pipeline.latency
         depth = 2 * (latency + 4)
         m.submodules.queue = queue = StreamQueue(weight_layout(config), depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
@@ -160,27 +165,32 @@ class Softmax(wiring.Component):
         m.d.sync += room.eq(queue.level < depth - latency - 2)
 
         row, row_max, active = Signal(row_layout(config)), Signal(signed(config.score_bits)), Signal()
-        step, row_ends, fetch = Signal(), Signal(), Signal()
+        step, row_ends, row_begins, fetch = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             step.eq(active & self.i.valid & room),
             self.i.ready.eq(active & room),
             row_ends.eq(step & self.i.payload.row_last),
-            fetch.eq(self.row.valid & self.row_max.valid & (~active | row_ends)),
+            row_begins.eq(self.row.valid & self.row_max.valid & ~fetch & (~active | row_ends)),
             self.row.ready.eq(fetch), self.row_max.ready.eq(fetch),
         ]
         with m.If(row_ends):
             m.d.sync += active.eq(0)
+        with m.If(row_begins):
+            m.d.sync += active.eq(1)
+        # The row's wide registers follow a cycle later, as do its scores.
+        m.d.sync += fetch.eq(row_begins)
         with m.If(fetch):
-            m.d.sync += [active.eq(1), row.eq(self.row.payload), row_max.eq(self.row_max.payload)]
+            m.d.sync += [row.eq(self.row.payload), row_max.eq(self.row_max.payload)]
+        item = delay(m, self.i.payload, 1, name="item", reset_less=True)
 
         m.d.sync += [
-            pipeline.delta.eq(row_max - self.i.payload.score),
+            pipeline.delta.eq(row_max - item.score),
             pipeline.scale_mantissa.eq(row.scale_mantissa), pipeline.scale_shift.eq(row.scale_shift),
         ]
         beside = Signal(weight_layout(config))
-        m.d.comb += [beside.key.eq(self.i.payload.key), beside.row_last.eq(self.i.payload.row_last),
-                     beside.bank.eq(row.bank), beside.job_last.eq(row.job_last & self.i.payload.row_last)]
-        beside = delay(m, beside, latency, name="beside", reset_less=True)
+        m.d.comb += [beside.key.eq(item.key), beside.row_last.eq(item.row_last),
+                     beside.bank.eq(row.bank), beside.job_last.eq(row.job_last & item.row_last)]
+        beside = delay(m, beside, latency - 1, name="beside", reset_less=True)
         m.d.comb += [
             queue.i.valid.eq(delay(m, step, latency, name="valid")), queue.i.payload.eq(beside),
             queue.i.payload.weight.eq(pipeline.weight),

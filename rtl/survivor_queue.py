@@ -39,7 +39,9 @@ class SurvivorQueue(wiring.Component):
         m = Module()
         config = self.config
         depth = config.survivor_fifo_depth
-        m.submodules.queue = queue = StreamQueue(group_layout(config), depth)
+        # A group takes the compensation unit as many cycles as it has slices, or a multiple of that.
+        m.submodules.queue = queue = StreamQueue(group_layout(config), depth,
+                                                 every_other=config.compensation_slices > 1)
         m.d.comb += [queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i),
                      self.overflow.eq(self.i_valid & ~queue.i.ready)]
         m.d.sync += self.room.eq(queue.level < depth - PIPELINE_GROUPS - 1)

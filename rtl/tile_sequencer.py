@@ -82,6 +82,9 @@ class TileSequencer(wiring.Component):
         ]
         self.bank_busy = Signal(2)
 
+        # The estimator is far away, and busy for some cycles with each row: that it is free again is a register.
+        free = Signal()
+        m.d.sync += free.eq(self.query.ready & ~self.query.valid)
         m.d.comb += [
             self.query.payload.row.eq(row), self.query.payload.bank.eq(bank),
             self.query.payload.hi.eq(self.rows.payload),
@@ -106,14 +109,14 @@ class TileSequencer(wiring.Component):
                     m.d.comb += self.bank_taken.bit_select(bank, 1).eq(1)
                     m.next = "ROWS"
             with m.State("ROWS"):
-                m.d.comb += [self.query.valid.eq(self.rows.valid), self.rows.ready.eq(self.query.ready)]
-                with m.If(self.rows.valid & self.rows.ready):
+                m.d.comb += [self.query.valid.eq(self.rows.valid & free), self.rows.ready.eq(free)]
+                with m.If(self.rows.valid & free):
                     m.d.sync += row.eq(row + 1)
                     with m.If(row == rows_in_tile - 1):
                         m.next = "TILE"
             with m.State("TILE"):
-                # The estimator is ready for another row when the last one is in place.
-                with m.If(self.query.ready & ~tile.valid):
+                # The estimator is free for another row when the last one is in place.
+                with m.If(free & ~tile.valid):
                     m.d.sync += [
                         tile.valid.eq(1), tile_bank.eq(bank), bank.eq(~bank),
                         tile.payload.entry.eq(job.entry), tile.payload.rows.eq(rows_in_tile),

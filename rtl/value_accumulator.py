@@ -8,10 +8,15 @@ from latte.golden.config import AttentionConfig
 from latte.rtl.payloads import key_shape, weight_layout
 from latte.rtl.primitives import RAM_LATENCY, Ram, delay, next_modulo
 
-__all__ = ["ValueAccumulator"]
+__all__ = ["ValueAccumulator", "accumulator_latency"]
 
 _MAX_RING = 8
 """Slices up to which the partial sums are held in registers."""
+
+
+def accumulator_latency(config: AttentionConfig) -> int:
+    """Return the cycles from a row's last survivor to its first sum at the normaliser."""
+    return RAM_LATENCY + 5 + (1 < config.value_slices <= _MAX_RING)
 
 
 class ValueAccumulator(wiring.Component):
@@ -22,7 +27,7 @@ class ValueAccumulator(wiring.Component):
 
     Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
 
-    Latency: ``RAM_LATENCY + 5`` cycles from a survivor to its sum. Throughput: one survivor in `value_slices`
+    Latency: `accumulator_latency` from a survivor to its sum. Throughput: one survivor in `value_slices`
     cycles. Exact: `acc_bits` hold `max_seq_len` terms.
 
     Members
@@ -85,38 +90,54 @@ class ValueAccumulator(wiring.Component):
         # One more register before the multiplier, and two behind it, where hard multipliers have theirs.
         latency = 2 + RAM_LATENCY
         weight = delay(m, item.weight, latency, name="weight", reset_less=True)
-        valid = delay(m, step, latency + 2, name="valid")
-        emit = delay(m, step & item.row_last, latency + 2, name="emit")
-        m.d.sync += self.word_valid.eq(emit)
+        valid_next = delay(m, step, latency + 1, name="valid_next")
+        valid = delay(m, valid_next, 1, name="valid")
+        emit_next = delay(m, step & item.row_last, latency + 1, name="emit_next")
+        emit = delay(m, emit_next, 1, name="emit")
         if config.value_slices <= _MAX_RING:
-            previous, total = self._registers(m, valid, emit)
+            previous, total, row, row_leaves = self._registers(m, valid_next, valid, emit_next, emit)
         else:
             ring_slice = delay(m, part, latency + 2 - RAM_LATENCY, name="ring_slice", reset_less=True)
             sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
             previous, total = self._memory(m, valid, sum_first, ring_slice)
+            row, row_leaves = total, emit
         for n in range(config.value_lanes):
             value = Signal(signed(8), name=f"value_{n}", reset_less=True)
             product = Signal(signed(config.weight_bits + 8), name=f"product_{n}", reset_less=True)
             piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
             m.d.sync += [value.eq(self.values[n]), product.eq(weight * value), piped.eq(product)]
             m.d.comb += total[n].eq(previous[n] + piped)
-        with m.If(emit):
-            m.d.sync += self.word.eq(total)
+        word = Signal.like(self.word, reset_less=True)
+        m.d.sync += self.word_valid.eq(row_leaves)
+        with m.If(row_leaves):
+            m.d.sync += word.eq(row)
+        m.d.comb += self.word.eq(word)
         return m
 
-    def _registers(self, m, valid, emit):
-        """Return (`previous`, `total`) of the slice whose sums are made now; few slices go round in registers.
+    def _registers(self, m, valid_next, valid, emit_next, emit):
+        """Return (`previous`, `total`) of the slice whose sums are made now, and (sums of a row, if they leave now).
 
-        Nothing has to choose among them. A row leaves zeros behind: a register's reset costs no logic, while a
-        choice between zero and the previous sum would cost as much as the adder.
+        Few slices go round in registers: nothing has to choose among them. A row leaves zeros behind: a register's
+        reset costs no logic, while a choice between zero and the previous sum would cost as much as the adder. The
+        adders drive the ring alone, where each has its register beside it; a row leaves from there, a cycle later. A
+        single slice cannot wait for that.
         """
         total = Signal(self.word.shape())
-        ring = [Signal(self.word.shape(), name=f"ring_{n}") for n in range(self.config.value_slices)]
+        ring = [Signal(self.word.shape(), name=f"ring_{n}", reset_less=True) for n in range(self.config.value_slices)]
         with m.If(valid):
             m.d.sync += [following.eq(previous) for previous, following in zip([total, *ring], ring, strict=False)]
-        with m.If(emit):
-            m.d.sync += ring[0].eq(0)
-        return ring[-1], total
+        # What empties it, at a row's end and after a reset, are registers: they hang on many bits.
+        single = len(ring) == 1
+        stays, moves, begins = (Signal(init=1, name=name) for name in ("stays", "moves", "begins"))
+        m.d.sync += [stays.eq(emit_next if single else emit & ~valid_next), moves.eq(emit & valid_next), begins.eq(0)]
+        for sums, empty in zip(ring, (stays, moves), strict=False):
+            with m.If(empty):
+                m.d.sync += sums.eq(0)
+        with m.If(begins):
+            m.d.sync += [sums.eq(0) for sums in ring[2:]]
+        if single:
+            return ring[0], total, total, emit
+        return ring[-1], total, ring[0], delay(m, emit, 1, name="row_leaves")
 
     def _memory(self, m, valid, sum_first, ring_slice):
         """Return (`previous`, `total`) as `_registers` does; many slices are in a memory."""

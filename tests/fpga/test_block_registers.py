@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from amaranth import Module, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.fpga import block_registers, synthesis
@@ -50,6 +50,32 @@ class Product(wiring.Component):
         return m
 
 
+class HeldWord(wiring.Component):
+    """A word of a memory behind a register with an enable.
+
+    Parameters
+    ----------
+    width
+        Of a word: as wide as a block RAM takes it, it needs both ports.
+    """
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__({"write": In(1), "address": In(9), "data": In(width), "enable": In(1), "word": Out(width)})
+
+    def elaborate(self, platform):
+        """Write and read at one address."""
+        m = Module()
+        m.submodules.storage = storage = memory.Memory(shape=self.width, depth=512, init=[])
+        write, read = storage.write_port(), storage.read_port()
+        word = Signal(self.width, reset_less=True)
+        m.d.comb += [write.addr.eq(self.address), write.data.eq(self.data), write.en.eq(self.write),
+                     read.addr.eq(self.address), self.word.eq(word)]
+        with m.If(self.enable):
+            m.d.sync += word.eq(read.data)
+        return m
+
+
 @dataclasses.dataclass(frozen=True)
 class Netlists:
     """A component's netlist before and after registers were moved."""
@@ -81,7 +107,9 @@ def synthesise(tmp_path, monkeypatch):
 
 SMALL = preset("small")
 COMPONENTS = {
-    "memory": (lambda: Ram(36, 512), 36), "memory of parts": (lambda: Ram(18, 1536), 36), "product": (Product, 60),
+    "memory": (lambda: Ram(36, 512), 36), "table": (lambda: Ram(33, 512, range(7, 519)), 9),
+    "held": (lambda: HeldWord(36), 36), "held, narrow": (lambda: HeldWord(9), 9),
+    "memory of parts": (lambda: Ram(18, 1536), 36), "product": (Product, 60),
     "enabled": (lambda: Product(enabled=True), 40), "tapped": (lambda: Product(tapped=True), 20),
     "weights": (lambda: WeightPipeline(SMALL), 40), "scaler": (lambda: RowScaler(SMALL), 40)}
 """Component, and how many flip-flops must go at least."""
@@ -94,7 +122,7 @@ def test_absorption_is_equivalent(name, synthesise):
     assert netlists.absorbed >= least
     assert netlist_proof.unregistered_parameters(netlists.before) == netlist_proof.unregistered_parameters(
         netlists.after)
-    netlists.prove(("enable",) if name == "enabled" else ())
+    netlists.prove(("enable",) if name in ("enabled", "held", "held, narrow") else ())
 
 
 @pytest.mark.parametrize("parameter", ["REG_INPUTA_CLK", "REG_PIPELINE_CLK", "REG_OUTPUT_CLK"])
@@ -125,9 +153,16 @@ def test_exchanged_bits_are_found(synthesise):
 
 
 def test_absorbing_an_enabled_register_is_found(synthesise, monkeypatch):
-    monkeypatch.setattr(block_registers, "_is_plain", lambda cell: cell["type"] == "TRELLIS_FF")
+    monkeypatch.setattr(block_registers, "_enable", lambda cell: "1")
     with pytest.raises(ToolFailure):
         synthesise(Product(enabled=True)).prove(("enable",))
+
+
+def test_an_enable_that_is_lost_is_found(synthesise):
+    netlists = synthesise(HeldWord(36))
+    _edit(netlists.after, "DP16KD", lambda cell: cell["connections"].update(OCEA=["1"], OCEB=["1"]))
+    with pytest.raises(ToolFailure):
+        netlists.prove(("enable",))
 
 
 def test_registers_of_two_clocks_stay_outside(synthesise):

@@ -5,7 +5,15 @@ import pytest
 from latte.golden.config import preset
 from latte.golden.latencies import Latencies
 from latte.golden.serial_cycle_model import SerialLatencies
-from latte.rtl import attention_core, estimate_buffer, primitives, softmax, threshold_filter, tile_sequencer
+from latte.rtl import (
+    attention_core,
+    estimate_buffer,
+    primitives,
+    running_maximum,
+    softmax,
+    threshold_filter,
+    tile_sequencer,
+)
 from latte.rtl.compensation_unit import pipeline_scores
 from latte.rtl.cross_product import cross_product_latency
 from latte.rtl.normalizer import ROW_LATENCY, Reciprocal, RowScaler
@@ -13,6 +21,7 @@ from latte.rtl.score_estimator import ScoreEstimator
 from latte.rtl.serial_estimator import SerialEstimator
 from latte.rtl.serial_finisher import SerialFinisher
 from latte.rtl.serial_scorer import SerialScorer
+from latte.rtl.value_accumulator import accumulator_latency
 
 CONFIGS = [
     preset("tiny", engine="latte"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
@@ -28,11 +37,12 @@ def test_latencies_are_those_of_the_blocks(config):
     assert Latencies.of(config) == Latencies(
         ram=primitives.RAM_LATENCY, stream_queue=3, estimator=estimator.latency, query_load=estimator.load_cycles,
         bank_drain=tile_sequencer.BANK_DRAIN, tile_buffers=estimate_buffer.TILE_BUFFERS,
+        maximum=running_maximum.MAXIMUM_LATENCY,
         estimate_read=estimate_buffer.READ_LATENCY, filter_groups=threshold_filter.PIPELINE_GROUPS,
         row_queue_margin=attention_core.ROW_QUEUE_MARGIN, row_queue_depth=softmax.ROW_QUEUE_DEPTH,
         cross_product=cross_product_latency(config), score_margin=pipeline_scores(config),
         score_queue=scores.depth, weight=softmax.WeightPipeline(config).latency,
-        accumulator=primitives.RAM_LATENCY + 5, reciprocal=Reciprocal(config).latency,
+        accumulator=accumulator_latency(config), reciprocal=Reciprocal(config).latency,
         scaler=RowScaler(config).latency + ROW_LATENCY,
         query_queue=max(4, 1 << (2 * config.query_lanes - 1).bit_length()))
 

@@ -93,7 +93,7 @@ def build_bitstream(board: Board, folder: pathlib.Path, *, seeds: int) -> Bitstr
     mhz = board.clock_hz / 1e6
     best = None
     for seed in range(1, seeds + 1):
-        placement = place(work / f"{_TOP}.json", device, work, mhz=mhz * _HASTE, seed=seed,
+        placement = place(f"{_TOP}.json", device, work, mhz=mhz * _HASTE, seed=seed,
                           options=(*flow.pnr_options, *_package(board)))
         placement = dataclasses.replace(placement, constraint=mhz)
         if placement.met:

@@ -74,8 +74,8 @@ def _uart(rx: str, tx: str, conn: tuple[str, int], **attrs: str) -> Resource:
 _SMALL_25F = {"max_seq_len": 256, "compensation_lanes": 22, "value_lanes": 22, "normalizer_lanes": 2, "bus_bytes": 2}
 BOARDS = {board.name: board for board in (
     Board("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", "small", 120e6, _SMALL_25F),
-    Board("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", "small", 60e6),
-    Board("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", "small", 60e6,
+    Board("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", "small", 100e6),
+    Board("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", "small", 120e6,
           _SMALL_25F, resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
     Board("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", "tiny", 12e6),
     Board("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", "tiny", 27e6,

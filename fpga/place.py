@@ -73,15 +73,15 @@ def parse_report(text: str, seed: int) -> Placement:
                      sum(step["delay"] for step in steps))
 
 
-def place(netlist: pathlib.Path, device: Device, folder: pathlib.Path, *, mhz: float, seed: int,
+def place(netlist: str, device: Device, folder: pathlib.Path, *, mhz: float, seed: int,
           options: tuple[str, ...] = ()) -> Placement:
-    """Place and route a netlist; leave the log and the report in `folder`.
+    """Place and route the netlist of that name in `folder`; leave the log and the report there.
 
+    Names are relative: the tools, in WebAssembly, take an absolute path below ``/tmp`` for their own.
     A clock that is too slow is no error here. Further `options` go to nextpnr: pins, package, output files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     report = folder / f"report{seed}.json"
-    run_tool(device.tool, [*device.options, "--json", str(netlist.absolute()), "--seed", str(seed),
+    run_tool(device.tool, [*device.options, "--json", netlist, "--seed", str(seed),
                            "--freq", f"{mhz:g}", "--timing-allow-fail", "--report", report.name, *options], folder)
     return parse_report(report.read_text(), seed)
 

@@ -67,7 +67,7 @@ def measure_timing(name: str, config: AttentionConfig, device: Device, folder: p
     check_fits(usage, device, what, baseline_usages(device.target))
     placements = []
     for seed in range(1, seeds + 1):
-        placements.append(place(folder / f"{name}.json", device, folder, mhz=mhz, seed=seed,
+        placements.append(place(f"{name}.json", device, folder, mhz=mhz, seed=seed,
                                 options=("--out-of-context", *device.package)))
         progress(placements[-1])
     return placements

@@ -62,7 +62,7 @@ class SerialPipeline:
         m, n = job.keep.shape
         load_rows = n if job.load_rows is None else job.load_rows
         accepted = max(self.idle, self.value_end + 1)
-        command = accepted + 4 + job.fresh
+        command = accepted + 5 + job.fresh
         load = load_rows * config.head_dim // config.bus_bytes
         dispatch = command + load + 4
         self.idle = dispatch + 1

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import re
 
 from latte.fpga.area import baseline_usages
 from latte.fpga.board_top import BoardTop
@@ -55,10 +54,6 @@ _FLOWS = {
     "gowin": _Flow(".cst", ("--vopt", "cst=board.cst", "--write", "board.pnr.json"), "gowin_pack",
                    ("-d", "GW1N-9C", "-o", "board.fs", "--sspi_as_gpio", "--mspi_as_gpio", "board.pnr.json"), ".fs"),
 }
-_HASTE = 1.1
-"""What nextpnr is asked for, as a multiple of the clock: what is fast enough it improves no further, and the router's
-detours come on top."""
-_INPUT_FREQUENCY = re.compile(r'(?<=^FREQUENCY PORT )("[^"]+") ([0-9.]+) HZ', re.MULTILINE)
 _ECP5_PACKAGES = {"BG256": "CABGA256", "BG381": "CABGA381", "BG554": "CABGA554", "MG285": "CSFBGA285"}
 
 
@@ -87,15 +82,12 @@ def build_bitstream(board: Board, folder: pathlib.Path, *, seeds: int) -> Bitstr
     rtlil, constraints = prepare(board)
     usage = synthesise_rtlil(rtlil, TARGETS[device.target], work, top=_TOP)[OWN_LOGIC]
     check_fits(usage, device, f"board {board.name} with {board.config.name!r}", baseline_usages(device.target))
-    # A PLL's output is constrained by its input.
-    hastened = _INPUT_FREQUENCY.sub(lambda match: f"{match[1]} {float(match[2]) * _HASTE:.0f} HZ", constraints)
-    (work / f"{_TOP}{flow.constraints}").write_text(hastened)
+    (work / f"{_TOP}{flow.constraints}").write_text(constraints)
     mhz = board.clock_hz / 1e6
     best = None
     for seed in range(1, seeds + 1):
-        placement = place(f"{_TOP}.json", device, work, mhz=mhz * _HASTE, seed=seed,
+        placement = place(f"{_TOP}.json", device, work, mhz=mhz, seed=seed,
                           options=(*flow.pnr_options, *_package(board)))
-        placement = dataclasses.replace(placement, constraint=mhz)
         if placement.met:
             run_tool(flow.packer, flow.packer_options, work)
             (work / f"{_TOP}{flow.suffix}").replace(product)

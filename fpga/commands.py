@@ -125,8 +125,7 @@ def _sweep(console: Console, config: AttentionConfig, targets: list[Target],
               help=f"What is placed, each alone; repeatable: {', '.join(BLOCKS)}.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Runs per block.")
 @click.option("--mhz", type=click.FloatRange(1),
-              help="Clock to place for and to reach. Default: each block's own; the core is to reach 120, the PE array "
-                   "200, and both are placed for more.")
+              help="Clock to place for and to reach. Default: the block's own, 120 for the core, 200 for the PE array.")
 @_build_option
 @config_options
 def timing_command(config: AttentionConfig, device_name: str, names: tuple[str, ...], seeds: int, mhz: float | None,
@@ -143,7 +142,7 @@ def timing_command(config: AttentionConfig, device_name: str, names: tuple[str, 
         with console.status(f"placing {name} on the {device.title}, minutes ..."):
             runs[name] = measure_timing(
                 name, config, device, folder / "timing" / f"{config.name}-{device.name}",
-                mhz=mhz or BLOCKS[name].target, seeds=seeds,
+                mhz=mhz or BLOCKS[name].goal, seeds=seeds,
                 progress=lambda placement, name=name: console.print(
                     f"{name}, seed {placement.seed}: {placement.fmax:.1f} MHz, {' - '.join(placement.path)}"))
     table = Table("block", "median MHz", "seeds", "utilisation", "critical path", title=f"Timing, {device.title}")

@@ -30,23 +30,20 @@ class TimedBlock:
     ----------
     create
     goal
-        MHz that the median must reach.
-    target
-        MHz to place for: nextpnr does not improve what is fast enough, so more is asked for than is needed.
+        MHz to place for, which the median must reach.
     """
 
     create: Callable[[AttentionConfig], wiring.Component]
     goal: float
-    target: float
 
 
 BLOCKS = {
-    "pe_array": TimedBlock(ScoreEstimator, 200, 280),
-    "core": TimedBlock(AttentionCore, 120, 135),
-    "compensation_unit": TimedBlock(CompensationUnit, 120, 200),
-    "softmax": TimedBlock(Softmax, 120, 200),
-    "value_accumulator": TimedBlock(ValueAccumulator, 120, 200),
-    "normalizer": TimedBlock(Normalizer, 120, 200),
+    "pe_array": TimedBlock(ScoreEstimator, 200),
+    "core": TimedBlock(AttentionCore, 120),
+    "compensation_unit": TimedBlock(CompensationUnit, 120),
+    "softmax": TimedBlock(Softmax, 120),
+    "value_accumulator": TimedBlock(ValueAccumulator, 120),
+    "normalizer": TimedBlock(Normalizer, 120),
 }
 """By the name of a run."""
 

@@ -26,7 +26,9 @@ from latte.sim.runner import BUILD_FOLDER
 
 __all__ = ["area_command", "bitstream_command", "timing_command"]
 
-SWEEP_LANES = (1, 2, 4, 6)
+SWEEP_LANES = {"latte": ("query_lanes", (1, 2, 4, 6)), "dense": ("query_lanes", (1, 2, 4, 6)),
+               "serial": ("dim_lanes", (2, 4, 8, 16))}
+"""The lanes that ``latte area --sweep`` varies, by engine."""
 _FPGA_COLUMNS = {"LUT": "lut", "carry": "carry", "LUT RAM": "lutram", "LUT4 eq.": "lut4_equivalents",
                  "flip-flops": "ff", "DSP": "dsp", "block RAM": "bram", "SPRAM": "spram", "RAM bits": "bram_bits"}
 _GATE_COLUMNS = {"gates": "gate", "flip-flops": "ff", "transistors": "transistors", "memories": "bram",
@@ -42,7 +44,8 @@ def _console() -> Console:
 @click.command("area")
 @click.option("--target", "target_names", multiple=True, default=["ecp5"], show_default=True, metavar="NAME",
               help=f"Family, repeatable: {', '.join(TARGETS)}.")
-@click.option("--sweep", is_flag=True, help="Draw area against query lanes as well.")
+@click.option("--sweep", is_flag=True, help="Draw area against lanes as well: query lanes, of the serial engine "
+              "lanes of a dot product.")
 @click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/area.json.")
 @_build_option
 @config_options
@@ -105,14 +108,18 @@ def _print_difference(console: Console, new: list[dict[str, Any]], baseline: dic
 def _sweep(console: Console, config: AttentionConfig, targets: list[Target],
            folder: pathlib.Path) -> list[dict[str, Any]]:
     points: dict[str, list[tuple[int, Usage]]] = {}
+    field, all_lanes = SWEEP_LANES[config.engine]
+    what = field.replace("_", " ")
     for target in targets:
-        for lanes in SWEEP_LANES:
-            name = f"{config.name}-{lanes}lanes"
-            changed = config.replace(name=name, query_lanes=lanes, query_rows=max(config.query_rows, 4 * lanes))
+        for lanes in all_lanes:
+            changes = {"name": f"{config.name}-{lanes}lanes", field: lanes}
+            if field == "query_lanes":
+                changes["query_rows"] = max(config.query_rows, 4 * lanes)
+            changed = config.replace(**changes)
             usage = total(_synthesise(console, changed, target, folder))
             points.setdefault(target.title, []).append((lanes, usage))
-            console.print(f"{target.title}, {lanes} query lanes: {usage.lut4_equivalents or usage.gate}")
-    for path in plot_sweep(points, folder / "area_sweep"):
+            console.print(f"{target.title}, {lanes} {what}: {usage.lut4_equivalents or usage.gate}")
+    for path in plot_sweep(points, what, folder / "area_sweep"):
         console.print(f"drawn: {path}")
     return [{"name": f"sweep.{title}.lanes{lanes}", "unit": "count", "value": usage.lut4_equivalents or usage.gate}
             for title, series in points.items() for lanes, usage in series]

@@ -12,10 +12,12 @@ from latte.fpga.place import Placement, place
 from latte.fpga.synthesis import synthesise
 from latte.fpga.targets import TARGETS
 from latte.golden.config import AttentionConfig
-from latte.rtl.attention_core import AttentionCore
+from latte.golden.errors import LatteError
 from latte.rtl.compensation_unit import CompensationUnit
+from latte.rtl.cores import create_core
 from latte.rtl.normalizer import Normalizer
 from latte.rtl.score_estimator import ScoreEstimator
+from latte.rtl.serial_estimator import SerialEstimator
 from latte.rtl.softmax import Softmax
 from latte.rtl.value_accumulator import ValueAccumulator
 
@@ -37,15 +39,20 @@ class TimedBlock:
     goal: float
 
 
+def _create_array(config: AttentionConfig) -> wiring.Component:
+    return SerialEstimator(config) if config.engine == "serial" else ScoreEstimator(config)
+
+
 BLOCKS = {
-    "pe_array": TimedBlock(ScoreEstimator, 200),
-    "core": TimedBlock(AttentionCore, 120),
+    "pe_array": TimedBlock(_create_array, 200),
+    "core": TimedBlock(create_core, 120),
     "compensation_unit": TimedBlock(CompensationUnit, 120),
     "softmax": TimedBlock(Softmax, 120),
     "value_accumulator": TimedBlock(ValueAccumulator, 120),
     "normalizer": TimedBlock(Normalizer, 120),
 }
 """By the name of a run."""
+_OF_ALL_ENGINES = ("pe_array", "core")
 
 
 def measure_timing(name: str, config: AttentionConfig, device: Device, folder: pathlib.Path, *, mhz: float,
@@ -55,8 +62,10 @@ def measure_timing(name: str, config: AttentionConfig, device: Device, folder: p
     Raises
     ------
     LatteError
-        It does not fit the device.
+        It does not fit the device, or the configuration has no such block.
     """
+    if config.engine == "serial" and name not in _OF_ALL_ENGINES:
+        raise LatteError(f"{config.name!r} has no {name}; of engine 'serial' there are {' and '.join(_OF_ALL_ENGINES)}")
     folder = folder / name
     blocks = synthesise(BLOCKS[name].create(config), TARGETS[device.target], folder, top=name)
     usage = next(iter(blocks.values()))

@@ -25,7 +25,7 @@ SOURCES = {
     "area": ("Area", "make area"), "timing": ("Timing", "make timing"),
     "bitstream": ("Bitstreams", "make bitstream BOARD=ulx3s_25f"), "sim": ("Simulation", "make sim"),
     "run": ("Board", "latte run --port /dev/ttyUSB0"), "bench": ("Benchmarks", "make bench"),
-    "eval": ("Whole models", "make eval"),
+    "eval": ("Whole models", "latte eval"),
 }
 """Result file: (heading, the command that makes it)."""
 _ASSUMED_MHZ = 120.0

@@ -18,13 +18,15 @@ from latte.golden.top_theta import Calibration, MassCalibration
 from latte.golden.train.gaps import GapHistogram
 from latte.golden.train.passes import Arrays
 
-__all__ = ["Gaps", "HardGaps", "KthScores", "LargestElements", "PrunedMass", "SCALE_LIMITS", "ScaleErrors"]
+__all__ = ["Gaps", "HardGaps", "KthScores", "LargestElements", "PrunedMass", "SCALE_LIMITS", "ScaleErrors",
+           "sum_chunks"]
 
 SCALE_LIMITS = {"q_scale": QK_MAX, "k_scale": QK_MAX, "v_scale": V_MAX}
 """Codes that the largest element of Q, K and V maps to."""
 
 
-def _sum(chunks: list[Arrays]) -> Arrays:
+def sum_chunks(chunks: list[Arrays]) -> Arrays:
+    """Return the sums, over all chunks, of each of their arrays."""
     return {name: np.sum([chunk[name] for chunk in chunks], axis=0) for name in chunks[0]}
 
 
@@ -80,7 +82,7 @@ class ScaleErrors:
 
     def merge(self, chunks: list[Arrays]) -> Arrays:
         """Return the sums."""
-        return _sum(chunks)
+        return sum_chunks(chunks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Gaps:
 
     def merge(self, chunks: list[Arrays]) -> Arrays:
         """Return the sums."""
-        return _sum(chunks)
+        return sum_chunks(chunks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +133,7 @@ class HardGaps:
 
     def merge(self, chunks: list[Arrays]) -> Arrays:
         """Return the sums."""
-        return _sum(chunks)
+        return sum_chunks(chunks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +161,7 @@ class _Scores(abc.ABC):
 
     def merge(self, chunks: list[Arrays]) -> Arrays:
         """Return the sums."""
-        return _sum(chunks)
+        return sum_chunks(chunks)
 
 
 @dataclasses.dataclass(frozen=True)

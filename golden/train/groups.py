@@ -14,6 +14,7 @@ import torch
 from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.exact import key_membership, visible_mask
 from latte.golden.models.hook import Handler, float_attention
+from latte.golden.train.collectors import sum_chunks
 from latte.golden.train.passes import Arrays, Passes
 
 __all__ = ["choose_groups"]
@@ -41,15 +42,15 @@ class _KeySums:
 
     def merge(self, chunks: list[Arrays]) -> Arrays:
         """Return the sums over all chunks."""
-        return {name: np.sum([chunk[name] for chunk in chunks], axis=0) for name in ("sum", "count")}
+        return sum_chunks(chunks)
 
 
 @dataclasses.dataclass(frozen=True)
 class _SplitErrors:
     """What is left of the pruned keys' contribution when an element splits the groups, ``error`` [blocks, heads, d].
 
-    Squared, summed over rows, relative to the head's output. The means of the groups are those of all keys of the
-    sequence, also in causal heads.
+    Squared, summed over rows, relative to the head's output in the chunk. The means of the groups are those of all keys
+    of the sequence, also in causal heads.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class _SplitErrors:
 
     def merge(self, chunks: list[Arrays]) -> Arrays:
         """Return the sums over all chunks."""
-        return {"error": np.sum([chunk["error"] for chunk in chunks], axis=0)}
+        return sum_chunks(chunks)
 
     def _errors(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the squared errors of all candidates, [heads, d]."""

@@ -119,16 +119,19 @@ def test_groups_are_the_best_split_of_keys_by_definition(setup):
     for block, (q, k, v) in enumerate(operands):
         for head in range(2):
             cut = k[:, head].mean((0, 1))
-            errors = np.zeros(64)
+            errors, energy = np.zeros((3, 64)), np.zeros((3, 1))
             for item in range(12):
+                chunk = item // 5
                 score = q[item, head] @ k[item, head].T / 8
                 share = np.exp(score) / np.exp(score).sum(1, keepdims=True)
+                energy[chunk] += ((share @ v[item, head]) ** 2).sum()
                 share[score > score.max(1, keepdims=True) - 0.4] = 0
                 for element in range(64):
                     above = k[item, head, :, element] > cut[element]
                     restored = sum(share[:, side].sum(1)[:, None] * v[item, head, side].mean(0)
                                    for side in (above, ~above) if side.any())
-                    errors[element] += ((restored - share @ v[item, head]) ** 2).sum()
+                    errors[chunk, element] += ((restored - share @ v[item, head]) ** 2).sum()
+            errors = (errors / energy).sum(0)
             best = chosen["group_elements"][block, head, 0]
             assert errors[best] <= errors.min() * (1 + 1e-4)
             assert chosen["group_cuts"][block, head, 0] == pytest.approx(cut[best], rel=1e-5)

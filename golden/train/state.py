@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from latte.golden.errors import LatteError
+from latte.golden.key_groups import GROUP_BITS_MAX
 from latte.golden.models.hardware import Thresholds
 from latte.golden.top_theta import ThetaTables
 from latte.golden.train.trainer import Trainer
@@ -71,7 +72,20 @@ def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: in
     if data["tau"].shape != (blocks, heads):
         raise LatteError(f"{path}: thresholds of {data['tau'].shape[0]} x {data['tau'].shape[1]} heads, but {model} "
                          f"has {blocks} x {heads}")
-    return Thresholds(**{name: data[name] for name in _FIELDS if name in data})
+    thresholds = Thresholds(**{name: data[name] for name in _FIELDS if name in data})
+    if thresholds.group_elements is not None or thresholds.group_cuts is not None:
+        _check_groups(path, thresholds)
+    return thresholds
+
+
+def _check_groups(path: str | pathlib.Path, thresholds: Thresholds) -> None:
+    """Raise `LatteError` unless every head has as many elements as cuts, which the hardware can compare."""
+    elements, cuts = thresholds.group_elements, thresholds.group_cuts
+    if (elements is None or cuts is None or elements.shape != cuts.shape or elements.shape[:-1] != thresholds.tau.shape
+            or elements.shape[-1] > GROUP_BITS_MAX or elements.dtype != np.int64 or (elements < 0).any()
+            or not np.isfinite(cuts).all()):
+        raise LatteError(f"{path}: the key groups are damaged; every head needs as many elements as cuts, at most "
+                         f"{GROUP_BITS_MAX}; calibrate or train again")
 
 
 def save_theta(path: str | pathlib.Path, tables: ThetaTables, model: str) -> None:

@@ -225,6 +225,11 @@ def test_threshold_files(setup, tmp_path):
     loaded = load_thresholds(path, checkpoint.name, 2, 2)
     for field in dataclasses.fields(Thresholds):
         np.testing.assert_array_equal(getattr(loaded, field.name), getattr(thresholds, field.name))
+    for change in ({"group_cuts": None}, {"group_cuts": np.full((2, 2, 1), np.nan)},
+                   {"group_elements": np.full((2, 2, 1), -1)}, {"group_elements": np.full((2, 2, 2), 1)}):
+        save_thresholds(tmp_path / "bad.npz", dataclasses.replace(thresholds, **change), checkpoint.name, {})
+        with pytest.raises(LatteError, match="key groups are damaged"):
+            load_thresholds(tmp_path / "bad.npz", checkpoint.name, 2, 2)
     with pytest.raises(LatteError, match="not of gpt2"):
         load_thresholds(path, "gpt2", 2, 2)
     with pytest.raises(LatteError, match="no such thresholds"):

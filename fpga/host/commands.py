@@ -61,6 +61,10 @@ def run_command(config: AttentionConfig, port_name: str, baud: int, files: tuple
         seconds = time.monotonic() - started
         discarded, line = board.report().discarded, board.statistics
     passed = all(head.passed for head in heads)
+    link = {"requests": line.requests, "retries": line.retries, "bad_frames": line.bad_frames, "discarded": discarded,
+            "bytes_sent": line.bytes_sent, "bytes_received": line.bytes_received, "seconds": seconds}
+    write_results(build_folder / "run.json", "run", config, [head_result(head) for head in heads], passed,
+                  port=port_name, baud=speed, link=link, registers=image and image.checksum)
     print_heads(console, heads, title="board against the golden model")
     print_problems(console, heads)
     console.print(f"{sum(head.passed for head in heads)} of {len(heads)} heads agree in every output bit "
@@ -70,10 +74,6 @@ def run_command(config: AttentionConfig, port_name: str, baud: int, files: tuple
                   f"received in {seconds:.1f} s")
     if image is not None:
         console.print(registers_note(registers, image), soft_wrap=True)
-    link = {"requests": line.requests, "retries": line.retries, "bad_frames": line.bad_frames, "discarded": discarded,
-            "bytes_sent": line.bytes_sent, "bytes_received": line.bytes_received, "seconds": seconds}
-    write_results(build_folder / "run.json", "run", config, [head_result(head) for head in heads], passed,
-                  port=port_name, baud=speed, link=link, registers=image and image.checksum)
     raise SystemExit(0 if passed else 1)
 
 

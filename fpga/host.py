@@ -165,11 +165,11 @@ class Board:
         for head, entry in parameters.items():
             if not 0 <= head < self.config.heads:
                 raise LatteError(f"head {head} does not exist; the board has heads 0 to {self.config.heads - 1}")
-            values = {"head": head, **dataclasses.asdict(entry)}
+            values = {"head": head, **entry.registers()}
             for name, value in values.items():
                 if value >> layout[name].width:
                     raise LatteError(f"{name} = {value} of head {head} does not fit {layout[name].width} bits")
-        items = [pack_struct(layout, head=head, **dataclasses.asdict(entry)) for head, entry in parameters.items()]
+        items = [pack_struct(layout, head=head, **entry.registers()) for head, entry in parameters.items()]
         size = byte_size(layout)
         raw = b"".join(item.to_bytes(size, "little") for item in items)
         self._write_all(Request.WRITE_PARAMETER, raw)

@@ -18,6 +18,7 @@ from latte.fpga.protocol import (
 from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.thresholds import Threshold
 
 CONFIG = preset("tiny", heads=16)
 
@@ -105,8 +106,8 @@ def test_board_that_lost_its_session():
 
 
 @pytest.mark.parametrize(("head", "entry", "message"), [
-    (16, HeadParameters(1, 1, 1), "head 16 does not exist"),
-    (0, HeadParameters(1 << 14, 1, 1), "tau = 16384 of head 0"),
+    (16, HeadParameters(Threshold.relative(1), 1, 1), "head 16 does not exist"),
+    (0, HeadParameters(Threshold.relative(1 << 14), 1, 1), "tau = 16384 of head 0"),
 ])
 def test_parameters_that_do_not_fit(head, entry, message):
     with pytest.raises(LatteError, match=message):

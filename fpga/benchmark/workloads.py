@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latte.fpga.sizing import sample_heads, tau_of_keep
+from latte.fpga.sizing.proposal import sample_heads, tau_of_keep
 from latte.golden.attention import HeadParameters
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig

@@ -14,7 +14,6 @@ from latte.golden.train.collectors import (
     KthScores,
     LargestElements,
     PrunedMass,
-    ScaleErrors,
     scale_limits,
 )
 from latte.golden.train.distances import DistanceHistogram, from_distance, to_distance
@@ -23,46 +22,20 @@ from latte.golden.train.passes import Passes
 
 __all__ = ["fit_to_target", "histogram", "starting_thresholds", "static_scales", "top_theta_tables"]
 
-SCALE_SHARES = np.geomspace(1, 0.3, 10)
-"""Of the scale that fits the largest element: the candidates for a scale with the least error."""
-_SCALE_ITEMS = {True: 2, False: 32}
-"""Text windows and images that candidates are compared on."""
-
-
-def static_scales(passes: Passes, config: AttentionConfig, quantile: float | None = None) -> dict[str, np.ndarray]:
-    """Return ``q_scale``, ``k_scale``, ``v_scale``, each float64 [blocks, heads].
+def static_scales(passes: Passes, config: AttentionConfig, quantile: float = 1.0) -> dict[str, np.ndarray]:
+    """Return ``q_scale``, ``k_scale``, ``v_scale``, each float64 [blocks, heads], as a vector file holds them.
 
     Parameters
     ----------
     quantile
-        Take the largest element of each sequence, and of these the quantile: 1 lets no calibration sequence saturate.
-        ``None`` takes what leaves the least error in the head's output (`ScaleErrors`): a few saturated elements buy a
-        finer estimate for all others.
+        Of the sequences' largest elements; 1 lets no calibration sequence saturate.
     """
     largest = passes.run(LargestElements())
-    largest = {name: np.quantile(values, 1.0 if quantile is None else quantile, axis=-1)
-               for name, values in largest.items()}
-    scales = {name: np.where(largest[name] > 0, largest[name], limit) / limit
-              for name, limit in scale_limits(config).items()}
-    if quantile is None:
-        candidates = {name: _rounded(SCALE_SHARES[:, None, None] * scale) for name, scale in scales.items()}
-        errors = passes.first(_SCALE_ITEMS[passes.checkpoint.causal]).run(ScaleErrors(candidates, config))
-        best = {"q_scale": errors["qk"], "k_scale": _shared(errors["qk"], passes.checkpoint.heads_per_key),
-                "v_scale": _shared(errors["v"], passes.checkpoint.heads_per_key)}
-        scales = {name: np.take_along_axis(candidates[name], error.argmin(0)[None], 0)[0]
-                  for name, error in best.items()}
-    return {name: _rounded(scale) for name, scale in scales.items()}
-
-
-def _rounded(scale: np.ndarray) -> np.ndarray:
-    """Round to what a vector file holds."""
-    return np.float32(scale).astype(np.float64)
-
-
-def _shared(errors: np.ndarray, heads_per_key: int) -> np.ndarray:
-    """Return the errors summed over the query heads that share keys and values, for each of them."""
-    grouped = errors.reshape(*errors.shape[:-1], -1, heads_per_key)
-    return np.broadcast_to(grouped.sum(-1, keepdims=True), grouped.shape).reshape(errors.shape)
+    scales = {}
+    for name, limit in scale_limits(config).items():
+        element = np.quantile(largest[name], quantile, axis=-1)
+        scales[name] = np.float32(np.where(element > 0, element, limit) / limit).astype(np.float64)
+    return scales
 
 
 def histogram(passes: Passes, thresholds: Thresholds, config: AttentionConfig) -> DistanceHistogram:

@@ -41,14 +41,14 @@ __all__ = ["calibrate"]
 @thresholds_option("Keep these thresholds, gains, groups; only add static scales.", default=None)
 @click.option("--fit", is_flag=True, help="Move --thresholds together so that they meet the target on this data.")
 @scales_option
-@click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
-              "elements. [default: least squared error]")
+@click.option("--quantile", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+              help="Static scales: this quantile of the sequences' largest elements; beyond it elements saturate.")
 @worker_options
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
               split: str, target: float, mode: str, threshold: str, estimate_bits: str, by_length: bool | None,
               gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool, scales: str,
-              quantile: float | None, workers: int | None, scheduler: str | None, cache: pathlib.Path,
+              quantile: float, workers: int | None, scheduler: str | None, cache: pathlib.Path,
               output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     check_share("--target", target)

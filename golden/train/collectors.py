@@ -1,4 +1,4 @@
-"""What calibration looks at: sizes of operands, errors of scales, distances to survival, scores, pruned mass."""
+"""What calibration looks at: sizes of operands, distances to survival, scores, pruned mass."""
 
 import abc
 import dataclasses
@@ -11,7 +11,7 @@ import torch
 from latte.golden.config import AttentionConfig
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.exact import split_tensor, visible_mask
+from latte.golden.models.exact import visible_mask
 from latte.golden.models.hardware import HardwareAttention
 from latte.golden.models.hook import Handler, float_attention
 from latte.golden.quantizer import V_MAX
@@ -19,7 +19,7 @@ from latte.golden.top_theta import Calibration, MassCalibration
 from latte.golden.train.distances import DistanceHistogram
 from latte.golden.train.passes import Arrays
 
-__all__ = ["Distances", "KthScores", "LargestElements", "PrunedMass", "ScaleErrors", "scale_limits", "sum_chunks"]
+__all__ = ["Distances", "KthScores", "LargestElements", "PrunedMass", "scale_limits", "sum_chunks"]
 
 
 _SCALES = ("q_scale", "k_scale", "v_scale")
@@ -52,54 +52,6 @@ class LargestElements:
     def merge(self, chunks: list[Arrays]) -> Arrays:
         """Return all sequences."""
         return {name: np.concatenate([chunk[name] for chunk in chunks], axis=-1) for name in _SCALES}
-
-
-@dataclasses.dataclass(frozen=True)
-class ScaleErrors:
-    """Squared errors that candidate scales leave in a head's output, float64 [candidates, blocks, heads].
-
-    ``qk``: of Q's and K's candidates taken together, the error with their scores and that with their estimates alone,
-    added: survivors take the scores, the filter and what is given back for pruned keys the estimates. ``v``: of V.
-
-    Parameters
-    ----------
-    candidates : dict of float64 [candidates, blocks, heads]
-        By scale name.
-    config
-    """
-
-    candidates: dict[str, np.ndarray]
-    config: AttentionConfig
-
-    def begin(self, checkpoint: Checkpoint) -> tuple[Handler, Callable[[], Arrays]]:
-        """Begin a chunk."""
-        errors = {name: np.zeros(self.candidates["v_scale"].shape) for name in ("qk", "v")}
-
-        def record(block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
-            wanted = float_attention(q, k, v, causal)
-            for index in range(len(errors["v"])):
-                q_step, k_step, v_step = (torch.from_numpy(self.candidates[name][index, block]).to(q)[:, None, None]
-                                          for name in _SCALES)
-                q_code, k_code = (torch.round(x / step).clamp_(-self.config.qk_max, self.config.qk_max)
-                                  for x, step in ((q, q_step), (k, k_step)))
-                q_parts, k_parts = split_tensor(q_code, self.config), split_tensor(k_code, self.config)
-                part = 1 << (8 - self.config.estimate_bits)
-                for operands in ((q_code, k_code), (part * q_parts[0], part * k_parts[0])):
-                    got = float_attention(operands[0] * q_step, operands[1] * k_step, v, causal)
-                    errors["qk"][index, block] += _squares(got - wanted)
-                v_code = torch.round(v / v_step).clamp_(-V_MAX, V_MAX)
-                errors["v"][index, block] += _squares(v_code * v_step - v)
-            return wanted
-
-        return record, lambda: errors
-
-    def merge(self, chunks: list[Arrays]) -> Arrays:
-        """Return the sums."""
-        return sum_chunks(chunks)
-
-
-def _squares(error: torch.Tensor) -> np.ndarray:
-    return error.square().sum((0, 2, 3)).double().cpu().numpy()
 
 
 @dataclasses.dataclass(frozen=True)

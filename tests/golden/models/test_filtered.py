@@ -1,4 +1,6 @@
-"""Top-Theta and other widths of the estimate inside a model, against the golden functions head by head."""
+"""Top-Theta and exact products inside a model, against the golden functions head by head."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ pytest.importorskip("transformers")
 
 from latte.golden.config import preset  # noqa: E402
 from latte.golden.model_thresholds import Thresholds  # noqa: E402
+from latte.golden.models.exact_product import ExactProductAttention  # noqa: E402
 from latte.golden.models.filtered import TOP_THETA_MODES, TopThetaAttention  # noqa: E402
 from latte.golden.models.hardware import HardwareAttention, PairCounter  # noqa: E402
 from latte.golden.normalizer import normalize  # noqa: E402
@@ -15,6 +18,7 @@ from latte.golden.pruned_mass import accumulate_virtual_survivors, unit_weight  
 from latte.golden.quantizer import quantize, softmax_scale, softmax_scale_code  # noqa: E402
 from latte.golden.softmax import score_maximum, softmax_weights  # noqa: E402
 from latte.golden.threshold_filter import visible_keys  # noqa: E402
+from latte.golden.thresholds import ThresholdKind  # noqa: E402
 from latte.golden.top_theta import (  # noqa: E402
     MassCalibration,
     ThetaTables,
@@ -108,7 +112,7 @@ def test_exact_products_change_the_score_only(bits, causal):
 
 
 def test_mass_without_a_table_is_the_same():
-    """A single row has more gaps than pairs and takes no table of weights; many rows do: the same row, the same mass."""
+    """A single row has more gaps than pairs and takes no table of weights, many rows do: the same mass."""
     q, k, v = (torch.from_numpy(x[:1]) for x in operands(5))
     ones = np.ones((1, 3))
     scales = dict.fromkeys(("q_scale", "k_scale", "v_scale"), 0.05 * ones)
@@ -118,7 +122,8 @@ def test_mass_without_a_table_is_the_same():
     for repeat in (1, 200):
         codes, registers, _, _ = handler.operands(0, q[..., :1, :].repeat(1, 1, repeat, 1), k, v)
         trace, estimate, _ = handler.trace(codes, registers, False)
-        results.append((int((estimate.amax(-1, keepdim=True) - estimate).max()) + 1, estimate.shape[-2:].numel(), trace))
+        gaps = estimate.amax(-1, keepdim=True) - estimate
+        results.append((int(gaps.max()) + 1, estimate.shape[-2:].numel(), trace))
     (gaps, pairs, one), (_, many, repeated) = results
     assert pairs < gaps < many
     assert torch.equal(one.row_mass[..., 0, :], repeated.row_mass[..., 7, :]) and one.row_mass.sum() > 0

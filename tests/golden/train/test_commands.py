@@ -12,6 +12,7 @@ from click.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from latte.fpga.cli import cli
 from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
@@ -22,7 +23,6 @@ from latte.golden.train.evaluate import Job, evaluate
 from latte.golden.train.source import Source
 from latte.golden.train.threshold_files import load_thresholds, save_thresholds
 from latte.golden.train.workers import Workers
-from latte.sim.cli import cli
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,8 @@ def test_surrogate_at_low_temperature_is_the_hardware(causal, groups, kind, bits
     thresholds = learned(kind, estimate_bits=bits, **groups)
     if kind != "mass":
         # A quarter step off the codes, so that rounding to a code moves no key across the threshold.
-        scales = [x.abs().amax((-2, -1))[0].double().numpy() / CONFIG.replace(estimate_bits=bits).qk_max for x in (q, k)]
+        limit = CONFIG.replace(estimate_bits=bits).qk_max
+        scales = [x.abs().amax((-2, -1))[0].double().numpy() / limit for x in (q, k)]
         step = 4.0 ** (8 - bits) * scales[0] * scales[1] / 8
         tau = (np.floor(thresholds.tau / step) + (0.25 if kind == "absolute" else -0.25)) * step
         thresholds = dataclasses.replace(thresholds, tau=tau, tau_per_octave=None)
@@ -188,7 +189,8 @@ def test_resumed_run_equals_the_uninterrupted_one(setup, tmp_path):
         restore_trainer(tmp_path / "run.npz", other)
 
 
-def test_static_scales_are_the_largest_elements_or_leave_less_error(setup):
+@pytest.mark.parametrize("bits", [4, 2])
+def test_static_scales_are_quantiles_of_the_largest_elements(setup, bits):
     checkpoint, data = setup
     operands = []
 
@@ -198,32 +200,14 @@ def test_static_scales_are_the_largest_elements_or_leave_less_error(setup):
 
     with torch.inference_mode():
         forward(checkpoint, record, data.batch(np.arange(12))[0])
-    passes = LocalPasses(checkpoint, data, 5)
-    largest, best = static_scales(passes, CONFIG, 1.0), static_scales(passes, CONFIG)
-
-    def codes(x, scale, limit):
-        return (x / torch.from_numpy(scale)[:, None, None]).round().clamp(-limit, limit)
-
-    def attention(q, k, v, scales):
-        step = torch.from_numpy(scales[0] * scales[1])[:, None, None] / 8
-        return torch.softmax((q @ k.transpose(-1, -2)) * step, -1) @ v.double()
-
+    config = CONFIG.replace(estimate_bits=bits)
+    whole, half = (static_scales(LocalPasses(checkpoint, data, 5), config, quantile) for quantile in (1.0, 0.5))
+    limit = {4: 119, 2: 95}[bits]
     for block, (q, k, v) in enumerate(operands):
-        for name, x, limit in (("q_scale", q, 119), ("k_scale", k, 119), ("v_scale", v, 127)):
-            np.testing.assert_allclose(largest[name][block], x.abs().amax((0, 2, 3)) / limit, rtol=1e-5)
-        wanted = float_attention(q, k, v, False)
-
-        def error(share, block=block, q=q, k=k, v=v, wanted=wanted):
-            scales = [share * largest[name][block] for name in ("q_scale", "k_scale")]
-            q_code, k_code = (codes(x, scale, 119) for x, scale in zip((q, k), scales, strict=True))
-            high = [16 * ((x + 8) / 16).floor() for x in (q_code, k_code)]
-            return sum((attention(*pair, v, scales) - wanted).square().sum((0, 2, 3)).numpy()
-                       for pair in ((q_code, k_code), high))
-
-        share = best["q_scale"][block] / largest["q_scale"][block]
-        np.testing.assert_allclose(share, best["k_scale"][block] / largest["k_scale"][block], rtol=1e-6)
-        for other in (1.0, 0.5, 0.3):
-            assert (error(share) <= error(np.full(2, other)) * (1 + 1e-3)).all()
+        for name, x, code in (("q_scale", q, limit), ("k_scale", k, limit), ("v_scale", v, 127)):
+            largest = x.abs().amax((2, 3)).numpy() / code
+            np.testing.assert_allclose(whole[name][block], largest.max(0), rtol=1e-5)
+            np.testing.assert_allclose(half[name][block], np.median(largest, 0), rtol=1e-5)
 
 
 def test_every_item_once_per_epoch():

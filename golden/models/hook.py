@@ -81,20 +81,20 @@ def _visibility(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tenso
     """
     m, n = query.shape[-2], key.shape[-2]
     if m > n and (causal or mask is not None):
-        raise LatteError(f"{m} queries cannot be the last positions of {n} keys; the latte attention takes self-attention "
-                         "with at most as many queries as keys")
+        raise LatteError(f"{m} queries cannot be the last positions of {n} keys; the latte attention takes "
+                         "self-attention with at most as many queries as keys")
     if mask is None:
         return causal
     if mask.ndim != 4 or mask.shape[-2:] != (m, n):
-        raise LatteError(f"an attention mask of shape {tuple(mask.shape)} does not fit {m} queries and {n} keys; the latte "
-                         "attention takes masks [batch, heads, queries, keys]")
+        raise LatteError(f"an attention mask of shape {tuple(mask.shape)} does not fit {m} queries and {n} keys; the "
+                         "latte attention takes masks [batch, heads, queries, keys]")
     if mask.dtype == torch.bool:
         visible = mask
     elif mask.is_floating_point():
         visible = mask == 0
         if not (visible | (mask <= torch.finfo(mask.dtype).min)).all():
-            raise LatteError("the attention mask holds numbers besides 0 and minus infinity, a bias on the scores, which "
-                             "the latte attention does not follow; use a model without it")
+            raise LatteError("the attention mask holds numbers besides 0 and minus infinity, a bias on the scores, "
+                             "which the latte attention does not follow; use a model without it")
     else:
         raise LatteError(f"an attention mask of {mask.dtype} is neither bool nor additive (float); convert it to bool")
     for answer in (causal, not causal):
@@ -102,8 +102,8 @@ def _visibility(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tenso
         if bool((visible if plain is None else visible == plain).all()):
             return answer
     raise LatteError("the attention mask hides keys that a full or causal attention sees (padding, a window, packed "
-                     "sequences, or a mask of your own), which the latte attention does not follow; give sequences of one "
-                     "length, unpadded and one per row of the batch")
+                     "sequences, or a mask of your own), which the latte attention does not follow; give sequences of "
+                     "one length, unpadded and one per row of the batch")
 
 
 def _mask(batch_size: int, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None,

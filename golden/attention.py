@@ -8,6 +8,7 @@ from latte.golden import quantizer
 from latte.golden.compensation import compensate_scores, exact_scores
 from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import normalize
+from latte.golden.operands import check_head
 from latte.golden.score_estimator import estimate_scores
 from latte.golden.softmax import score_maximum, softmax_weights
 from latte.golden.split import split_halves
@@ -88,9 +89,15 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParamete
         The head's entry of the register file.
     causal
         Query ``r`` sees keys ``0 .. n - m + r`` only.
+
+    Raises
+    ------
+    LatteError
+        The operands are no int8 rows of the configuration's head_dim, or do not fit each other.
     """
     if config.engine == "dense":
         return attend_dense(q, k, v, parameters, config, causal=causal)
+    check_head(q, k, v, config, causal=causal)
     (q, q_saturated), (k, k_saturated) = quantizer.saturate_qk(q), quantizer.saturate_qk(k)
     q_halves, k_halves = split_halves(q, config.split), split_halves(k, config.split)
     visible = visible_keys(len(q), len(k), causal)
@@ -102,7 +109,11 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParamete
 
 def attend_dense(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParameters, config: AttentionConfig,
                  *, causal: bool) -> HeadTrace:
-    """Compute dense 8-bit attention of one head: exact scores, every visible key kept, same softmax and division."""
+    """Compute dense 8-bit attention of one head: exact scores, every visible key kept, same softmax and division.
+
+    Shapes and errors as of `attend`.
+    """
+    check_head(q, k, v, config, causal=causal)
     (q, q_saturated), (k, k_saturated) = quantizer.saturate_qk(q), quantizer.saturate_qk(k)
     visible = visible_keys(len(q), len(k), causal)
     exact = exact_scores(q, k)

@@ -4,7 +4,8 @@ import numpy as np
 
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
-from latte.sim.program import Job, Program
+from latte.golden.jobs import Job
+from latte.sim.program import Program
 
 __all__ = ["appending", "corners", "random_heads", "random_rows", "refused"]
 

@@ -10,6 +10,7 @@ from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.normalizer import normalize
+from latte.golden.operands import check_head
 from latte.golden.pruned_mass import (
     NO_COMPENSATION,
     Gains,
@@ -148,7 +149,13 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParamete
         The head's entry of the register file; the dense baseline takes its softmax scale only.
     causal
         Query ``r`` sees keys ``0 .. n - m + r`` only.
+
+    Raises
+    ------
+    LatteError
+        The operands are no int8 rows of the configuration's head_dim, or do not fit each other.
     """
+    check_head(q, k, v, config, causal=causal)
     (q, q_saturated), (k, k_saturated) = (quantizer.saturate_qk(x, config.qk_max) for x in (q, k))
     visible = visible_keys(len(q), len(k), causal)
     if config.engine == "dense":

@@ -4,8 +4,9 @@ import numpy as np
 
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
+from latte.golden.jobs import Job
 from latte.golden.thresholds import Threshold
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 
 __all__ = ["appending", "corners", "random_heads", "random_rows", "refused"]
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from latte.golden.attention import attend, dequantize
 from latte.golden.config import AttentionConfig, ceil_div
+from latte.golden.jobs import Job
 from latte.golden.quantizer import softmax_scale
 from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
 from latte.sim.core_run import CoreReport, run_core
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 from latte.sim.runner import Model
 
 __all__ = ["HeadRun", "shard_heads", "simulate", "write_dump"]

@@ -11,8 +11,9 @@ from latte.golden.attention import HeadParameters
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig
 from latte.golden.cycle_model import HeadWork, kept_keys
+from latte.golden.jobs import Job
 from latte.golden.vectors import VectorSet
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 
 __all__ = ["KEEP_RATIOS", "LENGTHS", "MIXED_KEEP", "PAPER_KEEP", "Workload", "decode_steps", "embedded", "keep_name",
            "kept_share", "mixed_heads", "of_length"]

@@ -25,17 +25,15 @@ from latte.fpga.link.protocol import (
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.jobs import REFUSALS, Job
 from latte.golden.register_image import RegisterImage
 from latte.rtl.core_base import counters_layout, status_layout
 from latte.rtl.payloads import job_layout, parameter_layout
 from latte.sim.packing import PayloadReader, pack_struct
-from latte.sim.program import Job
 
 __all__ = ["DEFAULT_BAUD", "Board", "BoardReport", "JobRefused", "open_port"]
 
 DEFAULT_BAUD = 1_000_000
-REFUSALS = ("head_invalid", "too_long", "no_keys")
-"""Status bits that say why a job was refused."""
 _QUIET_READS = 16
 """Reads without any output after which the core counts as stuck."""
 
@@ -200,8 +198,9 @@ class Board:
         JobRefused
             The core refused it; the message says why.
         LatteError
-            The line or the core failed.
+            The operands cannot be handed to the board, and nothing was sent; or the line or the core failed.
         """
+        job.check(self.config)
         if self.report().status & set(REFUSALS):
             self.clear()
         item = pack_struct(job_layout(), head=job.head, load_rows=len(job.k), fresh=job.fresh, query_rows=len(job.q),

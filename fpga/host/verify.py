@@ -6,11 +6,11 @@ import numpy as np
 
 from latte.fpga.host.driver import Board, JobRefused
 from latte.golden.attention import HeadTrace, attend
+from latte.golden.jobs import Job
 from latte.golden.quantizer import softmax_scale
 from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
-from latte.sim.program import Job
 from latte.sim.simulate import HeadRun
 
 __all__ = ["verify_heads"]

@@ -53,8 +53,8 @@ def test_filters_by_name(text):
 
 @pytest.mark.parametrize(("text", "says"), [
     ("top-k", "top-k:KEEP"), ("top-k:0", "top-k:KEEP"), ("top-k:a", "top-k:KEEP"),
-    ("energon:0.1", "energon:ALPHA2,ALPHA4"), ("energon:1,0", "energon:ALPHA2,ALPHA4"), ("a3:0,3", "a3:ITERATIONS,MARGIN"), ("dense:1", "takes dense"),
-    ("spatten:1", "the filters are .*top-k:KEEP")])
+    ("energon:0.1", "energon:ALPHA2,ALPHA4"), ("energon:1,0", "energon:ALPHA2,ALPHA4"),
+    ("a3:0,3", "a3:ITERATIONS,MARGIN"), ("dense:1", "takes dense"), ("spatten:1", "the filters are .*top-k:KEEP")])
 def test_filters_that_are_not_understood(text, says):
     with pytest.raises(LatteError, match=says):
         parse_filter(text)

@@ -9,15 +9,15 @@ import numpy as np
 
 from latte.golden.attention import dequantize
 from latte.golden.config import AttentionConfig, ceil_div
+from latte.golden.jobs import Job
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
 from latte.sim.core_run import CoreReport, run_core
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 from latte.sim.runner import Model
 from latte.sim.verdict import HeadRun, JudgedHead
 
 __all__ = ["shard_heads", "simulate", "write_dump"]
-
 
 _HeadId = tuple[int, int]
 """(set, head index in it)."""

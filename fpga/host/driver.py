@@ -25,17 +25,15 @@ from latte.fpga.link.protocol import (
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.jobs import REFUSALS, Job
 from latte.golden.register_image import RegisterImage
 from latte.rtl.core_base import counters_layout, status_layout
 from latte.rtl.payloads import job_layout, parameter_layout
 from latte.sim.packing import PayloadReader, pack_struct
-from latte.sim.program import Job
 
 __all__ = ["DEFAULT_BAUD", "Board", "BoardReport", "JobRefused", "open_port"]
 
 DEFAULT_BAUD = 1_000_000
-REFUSALS = ("head_invalid", "too_long", "no_keys")
-"""Status bits that say why a job was refused."""
 _QUIET_READS = 16
 """Reads without any output after which the core counts as stuck."""
 
@@ -165,11 +163,11 @@ class Board:
         for head, entry in parameters.items():
             if not 0 <= head < self.config.heads:
                 raise LatteError(f"head {head} does not exist; the board has heads 0 to {self.config.heads - 1}")
-            values = {"head": head, **dataclasses.asdict(entry)}
+            values = {"head": head, **entry.registers()}
             for name, value in values.items():
                 if value >> layout[name].width:
                     raise LatteError(f"{name} = {value} of head {head} does not fit {layout[name].width} bits")
-        items = [pack_struct(layout, head=head, **dataclasses.asdict(entry)) for head, entry in parameters.items()]
+        items = [pack_struct(layout, head=head, **entry.registers()) for head, entry in parameters.items()]
         size = byte_size(layout)
         raw = b"".join(item.to_bytes(size, "little") for item in items)
         self._write_all(Request.WRITE_PARAMETER, raw)
@@ -200,8 +198,9 @@ class Board:
         JobRefused
             The core refused it; the message says why.
         LatteError
-            The line or the core failed.
+            The operands cannot be handed to the board, and nothing was sent; or the line or the core failed.
         """
+        job.check(self.config)
         if self.report().status & set(REFUSALS):
             self.clear()
         item = pack_struct(job_layout(), head=job.head, load_rows=len(job.k), fresh=job.fresh, query_rows=len(job.q),

@@ -6,9 +6,9 @@ import numpy as np
 
 from latte.fpga.host.driver import Board, BoardReport, JobRefused
 from latte.golden.attention import HeadTrace
+from latte.golden.jobs import Job
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
-from latte.sim.program import Job
 from latte.sim.verdict import HeadRun, JudgedHead, list_differences
 
 __all__ = ["verify_heads"]

@@ -6,8 +6,9 @@ from latte.fpga.sizing.proposal import sample_heads, sample_work
 from latte.golden.config import AttentionConfig
 from latte.golden.cycle_model import predict_cycles
 from latte.golden.errors import LatteError
+from latte.golden.jobs import Job
 from latte.sim.core_run import build_core, run_core
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 
 __all__ = ["confirm_cycles"]
 

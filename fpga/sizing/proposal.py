@@ -130,7 +130,7 @@ def sample_heads(keys: int, keep: float, causal: bool, count: int = _HEADS) -> l
     for h in np.linspace(0, len(vectors) - 1, count).astype(int):
         q, k, v = (np.resize(rows[h], (keys, config.head_dim)) for rows in (vectors.q, vectors.k, vectors.v))
         tau = tau_of_keep(q, k, keep, config, causal=causal)
-        heads.append(SampleHead(q, k, v, dataclasses.replace(vectors.parameters(h, config), tau=tau)))
+        heads.append(SampleHead(q, k, v, vectors.parameters(h, config).with_tau(tau)))
     return heads
 
 

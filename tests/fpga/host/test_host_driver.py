@@ -1,5 +1,6 @@
 """Driver against boards that are not there, or not the right ones."""
 
+import numpy as np
 import pytest
 
 from latte.fpga.host.driver import Board, open_port
@@ -18,6 +19,8 @@ from latte.fpga.link.protocol import (
 from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.jobs import Job
+from latte.golden.thresholds import Threshold
 
 CONFIG = preset("tiny", heads=16)
 
@@ -105,12 +108,37 @@ def test_board_that_lost_its_session():
 
 
 @pytest.mark.parametrize(("head", "entry", "message"), [
-    (16, HeadParameters(1, 1, 1), "head 16 does not exist"),
-    (0, HeadParameters(1 << 14, 1, 1), "tau = 16384 of head 0"),
+    (16, HeadParameters(Threshold.relative(1), 1, 1), "head 16 does not exist"),
+    (0, HeadParameters(Threshold.relative(1 << 14), 1, 1), "tau = 16384 of head 0"),
 ])
 def test_parameters_that_do_not_fit(head, entry, message):
     with pytest.raises(LatteError, match=message):
         Board(FakeBoard(), CONFIG).load_parameters({head: entry})
+
+
+ROWS = np.zeros((3, 64), np.int8)
+
+
+@pytest.mark.parametrize(("job", "words"), [
+    (Job(0, ROWS.astype(np.uint8), ROWS, ROWS), "'q' must be an int8 array, not uint8"),
+    (Job(0, ROWS, np.full((3, 64), 300, np.int16), ROWS), "'k' must be an int8 array, not int16"),
+    (Job(0, ROWS, ROWS, ROWS.astype(np.float32)), "'v' must be an int8 array, not float32"),
+    (Job(0, ROWS.tolist(), ROWS, ROWS), "'q' must be an int8 array, not list"),
+    (Job(0, ROWS, ROWS, ROWS[:2]), "'k' has 3 rows, but 'v' has 2"),
+    (Job(0, ROWS, ROWS[:, :32], ROWS[:, :32]), "'k' must have shape .*head_dim = 64"),
+    (Job(0, ROWS[0], ROWS, ROWS), "'q' must have shape"),
+    (Job(0, ROWS[None], ROWS, ROWS), "'q' must have shape"),
+    (Job(-1, ROWS, ROWS, ROWS), "head must be an integer from 0 to 65535"),
+    (Job(1.5, ROWS, ROWS, ROWS), "head must be an integer"),
+    (Job(0, ROWS, *np.zeros((2, 65536, 64), np.int8)), "'k' has 65536 rows"),
+])
+def test_operands_that_no_core_takes_are_refused_before_anything_is_sent(job, words):
+    port = FakeBoard()
+    board = Board(port, CONFIG)
+    sent = len(port.asked)
+    with pytest.raises(LatteError, match=words):
+        board.run(job)
+    assert len(port.asked) == sent
 
 
 def test_missing_serial_port(tmp_path):

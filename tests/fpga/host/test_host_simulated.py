@@ -16,9 +16,10 @@ from latte.fpga.host.verify import verify_heads
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.jobs import Job
 from latte.golden.register_image import RegisteredVectors, RegisterImage, save_register_image
 from latte.golden.vectors import embedded_vectors, save_vectors
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 
 CONFIG = preset("tiny", heads=4, max_seq_len=64)
 PARAMETERS = {0: HeadParameters.encode(2.0, 0.05, 0.05, CONFIG), 1: HeadParameters.encode(0.5, 0.02, 0.05, CONFIG)}

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from latte.fpga.cli import main  # noqa: E402
-from latte.golden.models.hardware import Thresholds  # noqa: E402
-from latte.golden.train.state import save_thresholds  # noqa: E402
+from latte.golden.model_thresholds import Thresholds  # noqa: E402
+from latte.golden.train.threshold_files import save_thresholds  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

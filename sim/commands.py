@@ -47,7 +47,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     """
     console = Console(width=None if Console().is_terminal else 120)
     image = open_registers(registers, config)
-    sets = gather_vectors(files, image, config)
+    sets, left_out = gather_vectors(files, image, config)
     if dump is not None:
         _check_dump(dump, sets)
     check_simulator(simulator)
@@ -73,6 +73,8 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     console.print(f"{sum(head.passed for head in heads)} of {total} heads agree in every bit and keep the error budget "
                   f"({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
                   f"{cycles} cycles in {time.monotonic() - compiled:.0f} s")
+    for reason in left_out:
+        console.print(f"left out: {reason}", soft_wrap=True)
     if image is not None:
         console.print(registers_note(registers, image), soft_wrap=True)
     if waves:
@@ -82,7 +84,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     if dump is not None and all(head.output is not None for head in heads):
         write_dump(dump, sets[0], heads, config)
     write_results(build_folder / "sim.json", "sim", config, [head_result(head) for head in heads], passed,
-                  simulator=simulator, stall=stall, seed=seed, registers=image and image.checksum)
+                  simulator=simulator, stall=stall, seed=seed, left_out=left_out, registers=image and image.checksum)
     raise SystemExit(0 if passed else 1)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from latte.sim.simulate import HeadRun
+from latte.sim.verdict import HeadRun
 
 __all__ = ["head_result", "print_heads", "print_problems"]
 

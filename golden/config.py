@@ -43,7 +43,9 @@ class AttentionConfig:
     heads
         Entries of the head-wise register file (``tau`` and softmax scale per block and head).
     split
-        ``"balanced"``: both 4-bit halves signed; ``"slice"``: high half signed, low half unsigned.
+        ``"balanced"``: both parts of an element signed; ``"slice"``: high half signed, low half unsigned.
+    estimate_bits
+        Width ``b`` of an element's high part, which alone makes the estimate: 4, or 3 or 2 of a balanced split.
     weight_bits
         Width of an unsigned softmax weight.
     exp_frac_bits
@@ -88,6 +90,7 @@ class AttentionConfig:
     max_seq_len: int = 1024
     heads: int = 144
     split: Literal["balanced", "slice"] = "balanced"
+    estimate_bits: int = 4
     weight_bits: int = 12
     exp_frac_bits: int = 10
     reciprocal_bits: int = 9
@@ -106,7 +109,8 @@ class AttentionConfig:
 
     def __post_init__(self) -> None:
         ranges = {
-            "head_dim": (4, 256), "max_seq_len": (1, 4096), "heads": (1, 4096), "weight_bits": (4, 16),
+            "head_dim": (4, 256), "max_seq_len": (1, 4096), "heads": (1, 4096), "estimate_bits": (2, 4),
+            "weight_bits": (4, 16),
             "exp_frac_bits": (4, 12), "reciprocal_bits": (4, 10), "fraction_bits": (0, 9), "query_lanes": (1, 64),
             "key_lanes": (1, 64), "dim_lanes": (1, 256), "compensation_lanes": (1, 256), "value_lanes": (1, 256),
             "normalizer_lanes": (1, 256), "bus_bytes": (1, 64), "kv_banks": (1, 2), "query_rows": (4, 4096),
@@ -121,6 +125,9 @@ class AttentionConfig:
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
+        if self.split == "slice" and self.estimate_bits != 4:
+            raise LatteError(f"estimate_bits = {self.estimate_bits} needs split = 'balanced': the sliced split cuts an "
+                             "element in halves")
         if self.head_dim % 2:
             raise LatteError(f"head_dim = {self.head_dim} must be even: the estimator takes query elements in pairs")
         if self.pe_structure == "dsp" and self.head_dim > 64:
@@ -188,8 +195,18 @@ class AttentionConfig:
 
     @property
     def est_bits(self) -> int:
-        """Signed width of an estimate; also the unsigned width of a ``tau`` code."""
-        return 8 + ceil_log2(self.head_dim)
+        """Signed width of an estimate; also the unsigned width of a relative threshold's code."""
+        return 2 * self.estimate_bits + ceil_log2(self.head_dim)
+
+    @property
+    def estimate_shift(self) -> int:
+        """An estimate stands for a score of ``2**estimate_shift`` times as much: 8 with 4-bit halves."""
+        return 16 - 2 * self.estimate_bits
+
+    @property
+    def qk_max(self) -> int:
+        """Largest element of Q or K whose high part still fits: 119, 111 and 95 for estimates of 4, 3 and 2 bits."""
+        return 127 - (1 << (7 - self.estimate_bits))
 
     @property
     def row_bits(self) -> int:
@@ -204,7 +221,7 @@ class AttentionConfig:
     @property
     def score_bits(self) -> int:
         """Signed width of a compensated score."""
-        return self.est_bits + 8
+        return self.est_bits + self.estimate_shift
 
     @property
     def sum_bits(self) -> int:

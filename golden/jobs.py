@@ -110,10 +110,7 @@ class Sequence:
 
     def compute(self, job: Job) -> HeadTrace:
         """Return the golden trace of a job that was loaded and has queries."""
-        entry = self.parameters[job.head]
-        # The register file holds no threshold below 1: the row's largest estimate always survives.
-        held = dataclasses.replace(entry, tau=max(1, entry.tau))
-        return attend(job.q, self.keys, self.values, held, self.config, causal=job.causal)
+        return attend(job.q, self.keys, self.values, self.parameters[job.head], self.config, causal=job.causal)
 
 
 def find_refusals(jobs: Iterable[Job], parameters: dict[int, HeadParameters],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import click
 
 from latte.golden.config import PRESETS, AttentionConfig, preset
+from latte.sim.runner import BUILD_FOLDER
 
-__all__ = ["config_options"]
+__all__ = ["build_option", "config_options"]
+
+build_option = click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
+                            type=click.Path(path_type=pathlib.Path), help="Output folder.")
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:

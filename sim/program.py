@@ -11,6 +11,7 @@ from latte.golden.attention import HeadParameters, HeadTrace
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job, carry_out, final_status, find_refusals
+from latte.golden.thresholds import Threshold
 from latte.golden.vectors import VectorSet
 
 __all__ = ["Program"]
@@ -86,7 +87,7 @@ class Program:
         """Write the program into `folder`, for the simulator's process."""
         d = self.config.head_dim
         table = [(job.head, len(job.k), job.fresh, len(job.q), job.causal) for job in self.jobs]
-        entries = [(head, p.tau, p.scale_mantissa, p.scale_shift) for head, p in self.parameters.items()]
+        entries = [(head, *p.registers().values()) for head, p in self.parameters.items()]
         rows = {name: np.concatenate([np.zeros((0, d), np.int8)] + [getattr(job, name) for job in self.jobs])
                 for name in ("q", "k", "v")}
         np.savez(folder / "program.npz", table=np.array(table, np.int64).reshape(-1, len(_COLUMNS)),
@@ -99,7 +100,8 @@ class Program:
         config = AttentionConfig(**json.loads((folder / "config.json").read_text()))
         with np.load(folder / "program.npz", allow_pickle=False) as archive:
             table, entries, q, k, v = (archive[name] for name in ("table", "entries", "q", "k", "v"))
-        parameters = {int(head): HeadParameters(*map(int, fields)) for head, *fields in entries}
+        parameters = {int(head): HeadParameters(Threshold.relative(int(tau)), *map(int, scale))
+                      for head, tau, *scale in entries}
         jobs, loaded, asked = [], 0, 0
         for head, load_rows, fresh, query_rows, causal in table.tolist():
             jobs.append(Job(head, q[asked:asked + query_rows], k[loaded:loaded + load_rows],

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from latte.fpga.cli import COMMANDS, cli
 from latte.golden.vectors import VectorSet, save_vectors
-from latte.sim.cli import COMMANDS, cli
 
 
 def latte(*arguments: object, folder: pathlib.Path, path: str | None = None) -> subprocess.CompletedProcess:
     """Run the command in `folder`, perhaps with another PATH."""
     environment = os.environ | ({} if path is None else {"PATH": path})
-    return subprocess.run([sys.executable, "-m", "latte.sim.cli", *map(str, arguments)], cwd=folder, text=True,
+    return subprocess.run([sys.executable, "-m", "latte.fpga.cli", *map(str, arguments)], cwd=folder, text=True,
                           capture_output=True, check=False, env=environment)
 
 
@@ -105,7 +105,7 @@ def test_emit_refuses_what_it_cannot_write(tmp_path):
 def test_help_is_everywhere_and_imports_little(tmp_path):
     done = latte("--help", folder=tmp_path)
     assert done.returncode == 0 and "sim" in done.stdout and "vectors" in done.stdout
-    code = "import sys, latte.sim.cli; sys.exit(any(m in sys.modules for m in ('torch', 'amaranth', 'numpy')))"
+    code = "import sys, latte.fpga.cli; sys.exit(any(m in sys.modules for m in ('torch', 'amaranth', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
     for command in ("sim", "emit"):
         assert latte(command, "--help", folder=tmp_path).returncode == 0

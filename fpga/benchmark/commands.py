@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from latte.fpga.benchmark.cpu import CpuTime, measure_cpu
@@ -24,9 +23,10 @@ from latte.fpga.benchmark.results import (
     update_baseline,
 )
 from latte.fpga.benchmark.workloads import PAPER_KEEP, keep_name
-from latte.fpga.targets import find_target
-from latte.fpga.tools import check_tools
+from latte.fpga.synthesis.targets import find_target
+from latte.fpga.synthesis.tools import check_tools
 from latte.golden.config import preset
+from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
@@ -71,14 +71,13 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
             vectors.check_fits(config)
     check_simulator("verilator")
     check_tools("yosys")
-    console = Console(width=None if Console().is_terminal else 140)
+    console = create_console(140)
     times: dict[str, CpuTime] = {}
     if cpu:
-        with console.status("timing this processor ..."):
+        with show_status(console, "timing this processor ..."):
             times = {vectors.model: measure_cpu(vectors) for vectors in sets}
     plans = [Plan(config, sets) for config in configs]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with create_progress(console, "steps") as bar:
         task = bar.add_task("measuring", total=sum(plan.steps for plan in plans))
         results = measure(plans, find_target(_TARGET), folder, jobs=jobs,
                           progress=lambda step: bar.update(task, advance=1, description=step))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latte.fpga.sizing import sample_heads, tau_of_keep
+from latte.fpga.sizing.proposal import sample_heads, tau_of_keep
 from latte.golden.attention import HeadParameters
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig
@@ -131,6 +131,6 @@ def mixed_heads(vectors: VectorSet, config: AttentionConfig, *, alternate: bool)
     parameters = {}
     for h in heads:
         tau = tau_of_keep(vectors.q[h], vectors.k[h], ratios[order[h]], config, causal=vectors.causal)
-        parameters[h] = dataclasses.replace(vectors.parameters(h, config), tau=tau)
+        parameters[h] = vectors.parameters(h, config).with_tau(tau)
     jobs = [Job(h, vectors.q[h], vectors.k[h], vectors.v[h], causal=vectors.causal) for h in heads]
     return Workload(f"mixed{'-alternating' if alternate else ''}", jobs, parameters)

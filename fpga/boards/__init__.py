@@ -1,0 +1,1 @@
+"""FPGAs and boards: place and route, Fmax, bitstreams (``latte timing``, ``latte bitstream``)."""

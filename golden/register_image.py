@@ -172,7 +172,7 @@ class RegisteredVectors(VectorSet):
     image
     """
 
-    image: RegisterImage
+    image: RegisterImage = dataclasses.field(kw_only=True)
 
     @classmethod
     def of(cls, vectors: VectorSet, image: RegisterImage) -> "RegisteredVectors":

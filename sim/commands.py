@@ -46,7 +46,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     """
     console = create_console()
     image = open_registers(registers, config)
-    sets = gather_vectors(files, image, config)
+    sets, left_out = gather_vectors(files, image, config)
     if dump is not None:
         _check_dump(dump, sets)
     check_simulator(simulator)
@@ -68,12 +68,14 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     if dump is not None and all(head.output is not None for head in heads):
         write_dump(dump, sets[0], heads, config)
     write_results(build_folder / "sim.json", "sim", config, [head_result(head) for head in heads], passed,
-                  simulator=simulator, stall=stall, seed=seed, registers=image and image.checksum)
+                  simulator=simulator, stall=stall, seed=seed, left_out=left_out, registers=image and image.checksum)
     print_heads(console, heads, title="RTL against the golden model")
     print_problems(console, heads, f"repeat with --stall {stall} --seed {seed}")
     console.print(f"{sum(head.passed for head in heads)} of {len(heads)} heads agree in every bit and keep the error "
                   f"budget ({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
                   f"{sum(report.cycles for report in reports)} cycles in {simulated - compiled:.0f} s")
+    for reason in left_out:
+        console.print(f"left out: {reason}", soft_wrap=True)
     if image is not None:
         console.print(registers_note(registers, image), soft_wrap=True)
     for wave in sorted(wave for report in reports for wave in report.folder.glob("*.[fv][sc][td]") if waves):

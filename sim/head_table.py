@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from latte.golden.console import create_table
-from latte.sim.simulate import HeadRun
+from latte.sim.verdict import HeadRun
 
 __all__ = ["head_result", "print_heads", "print_problems"]
 

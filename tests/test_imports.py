@@ -19,11 +19,12 @@ LAYERS = {
 }
 """Folder: what it may import besides itself."""
 FPGA_LAYERS = {
-    "synthesis": set(),
+    "boards": set(),
+    "synthesis": {"boards"},
     "link": set(),
-    "boards": {"synthesis", "link"},
-    "host": {"link", "boards"},
-    "sizing": {"synthesis", "boards"},
+    "placement": {"boards", "synthesis", "link"},
+    "host": {"boards", "link"},
+    "sizing": {"boards", "synthesis"},
     "benchmark": {"synthesis", "sizing"},
     "report": {"boards", "sizing"},
     "cli": set(),

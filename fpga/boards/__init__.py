@@ -1,1 +1,1 @@
-"""FPGAs and boards: place and route, Fmax, bitstreams (``latte timing``, ``latte bitstream``)."""
+"""Facts only: FPGAs, and the boards they sit on."""

@@ -1,21 +1,23 @@
-"""The boards: a line of facts each. To add one, add a `Board` here; its pins come from amaranth-boards."""
+"""The boards: a line of facts each. To add one, add a `Board` here and its build in `latte.golden.builds`."""
 
 import dataclasses
 import importlib
-from typing import Any
 
 from amaranth.build import Attrs, Pins, Platform, Resource, Subsignal
 
 from latte.fpga.boards.devices import DEVICES, Device
-from latte.golden.config import AttentionConfig, preset
+from latte.golden.builds import find_build
+from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 
-__all__ = ["BOARDS", "Board", "find_board"]
+__all__ = ["BOARDS", "DEFAULT_BAUD", "Board", "find_board"]
+
+DEFAULT_BAUD = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Board:
-    """What a board needs.
+    """What a board needs besides its build, which `latte.golden.builds` has by the same name.
 
     Parameters
     ----------
@@ -24,8 +26,6 @@ class Board:
         Module and class in amaranth-boards.
     device
         Of `latte.fpga.boards.devices`.
-    preset, changes
-        The configuration it is built with.
     clock_hz
         Of the core; made by a PLL if the board's own clock differs (ECP5), else equal to it.
     baud
@@ -39,17 +39,15 @@ class Board:
     title: str
     platform: str
     device: str
-    preset: str
     clock_hz: float
-    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
-    baud: int = 1_000_000
+    baud: int = DEFAULT_BAUD
     resources: tuple[Resource, ...] = ()
     pnr_options: tuple[str, ...] = ()
 
     @property
     def config(self) -> AttentionConfig:
-        """The configuration."""
-        return preset(self.preset, **self.changes)
+        """What it is built with."""
+        return find_build(self.name)
 
     @property
     def part(self) -> Device:
@@ -69,17 +67,13 @@ def _uart(rx: str, tx: str, conn: tuple[str, int], **attrs: str) -> Resource:
                     Subsignal("tx", Pins(tx, dir="o", conn=conn)), Attrs(**attrs))
 
 
-# What 56 block RAMs and 28 multipliers hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1; two multipliers are
-# the softmax's, three the normaliser's, and one is left over.
-_SMALL_25F = {"max_seq_len": 256, "compensation_lanes": 22, "value_lanes": 22, "normalizer_lanes": 2, "bus_bytes": 2}
 BOARDS = {board.name: board for board in (
-    Board("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", "small", 120e6, _SMALL_25F),
-    Board("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", "small", 100e6),
-    Board("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", "small", 120e6,
-          _SMALL_25F, resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
-    Board("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", "tiny", 12e6),
-    Board("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", "tiny", 27e6,
-          {"max_seq_len": 197}),
+    Board("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 120e6),
+    Board("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", 100e6),
+    Board("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", 120e6,
+          resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
+    Board("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", 12e6),
+    Board("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", 27e6),
 )}
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import click
 from rich.console import Console
 
+from latte.fpga.boards.board import DEFAULT_BAUD, find_board
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.results import write_results
 from latte.sim.head_table import head_result, print_heads, print_problems
-from latte.sim.options import config_options
-from latte.sim.runner import BUILD_FOLDER
+from latte.sim.options import board_config_options, build_option
 from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
 
 __all__ = ["run_command"]
@@ -26,54 +26,59 @@ SIMULATED = "sim"
 @click.command("run")
 @click.option("--port", "port_name", required=True, metavar="NAME",
               help=f"Serial port, such as /dev/ttyUSB0; or {SIMULATED!r}: the board in simulation, UART included.")
-@click.option("--baud", default=1_000_000, show_default=True, type=click.IntRange(300), help="As the board was built.")
+@click.option("--baud", type=click.IntRange(300), help="As the board was built. [default: the board's, else "
+              f"{DEFAULT_BAUD}]")
 @vector_options
 @click.option("--retries", default=8, show_default=True, type=click.IntRange(0),
               help="How often a request without answer is sent again.")
-@click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
-              type=click.Path(path_type=pathlib.Path), help="Output folder.")
-@config_options
-def run_command(config: AttentionConfig, port_name: str, baud: int, files: tuple[pathlib.Path, ...],
-                registers: pathlib.Path | None, retries: int, build_folder: pathlib.Path) -> None:
+@build_option
+@board_config_options
+def run_command(config: AttentionConfig, board: str | None, port_name: str, baud: int | None,
+                files: tuple[pathlib.Path, ...], registers: pathlib.Path | None, retries: int,
+                build_folder: pathlib.Path) -> None:
     """Run heads on a board and compare every output bit with the golden model.
 
-    The board must have been built for the same configuration. Prints a table, writes build/run.json, and exits with 0
-    only if every bit agrees.
+    --board names the build of its bitstream. Prints a table, writes build/run.json, and exits with 0 only if every bit
+    agrees.
     """
     from latte.fpga.host.driver import Board  # brings in Amaranth
     from latte.fpga.host.verify import verify_heads
 
     console = create_console()
     image = open_registers(registers, config)
-    sets = gather_vectors(files, image, config)
+    sets, left_out = gather_vectors(files, image, config)
     heads = []
+    baud = baud or (find_board(board).baud if board else DEFAULT_BAUD)
     with _port(port_name, baud, config, build_folder, console) as (port, speed), \
-            Board(port, config, speed, retries=retries) as board:
+            Board(port, config, speed, retries=retries) as driver:
         started = time.monotonic()
         if image is not None:
-            board.load_image(image)
+            driver.load_image(image)
         with create_progress(console, "heads") as progress:
             task = progress.add_task("running", total=sum(len(vectors) for vectors in sets))
             for vectors in sets:
-                for head in verify_heads(board, vectors):
+                for head in verify_heads(driver, vectors):
                     heads.append(head)
                     progress.advance(task)
         seconds = time.monotonic() - started
-        discarded, line = board.report().discarded, board.statistics
+        discarded, line = driver.report().discarded, driver.statistics
     passed = all(head.passed for head in heads)
+    link = {"requests": line.requests, "retries": line.retries, "bad_frames": line.bad_frames, "discarded": discarded,
+            "bytes_sent": line.bytes_sent, "bytes_received": line.bytes_received, "seconds": seconds}
+    write_results(build_folder / "run.json", "run", config, [head_result(head) for head in heads], passed,
+                  port=port_name, board=board, baud=speed, link=link, left_out=left_out,
+                  registers=image and image.checksum)
     print_heads(console, heads, title="board against the golden model")
     print_problems(console, heads)
     console.print(f"{sum(head.passed for head in heads)} of {len(heads)} heads agree in every output bit "
-                  f"({config.name}, {port_name}); cycles include waiting for the serial line")
+                  f"({board or config.name}, {port_name}); cycles include waiting for the serial line", soft_wrap=True)
+    for reason in left_out:
+        console.print(f"left out: {reason}", soft_wrap=True)
     console.print(f"line: {line.requests} requests, {line.retries} sent again, {line.bad_frames} damaged answers, "
                   f"{discarded} frames discarded by the board; {line.bytes_sent} bytes sent, {line.bytes_received} "
                   f"received in {seconds:.1f} s")
     if image is not None:
         console.print(registers_note(registers, image), soft_wrap=True)
-    link = {"requests": line.requests, "retries": line.retries, "bad_frames": line.bad_frames, "discarded": discarded,
-            "bytes_sent": line.bytes_sent, "bytes_received": line.bytes_received, "seconds": seconds}
-    write_results(build_folder / "run.json", "run", config, [head_result(head) for head in heads], passed,
-                  port=port_name, baud=speed, link=link, registers=image and image.checksum)
     raise SystemExit(0 if passed else 1)
 
 

@@ -4,14 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from latte.fpga.host.driver import Board, JobRefused
-from latte.golden.attention import HeadTrace, attend
+from latte.fpga.host.driver import Board, BoardReport, JobRefused
+from latte.golden.attention import HeadTrace
 from latte.golden.jobs import Job
-from latte.golden.quantizer import softmax_scale
-from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
-from latte.sim.simulate import HeadRun
+from latte.sim.verdict import HeadRun, JudgedHead, list_differences
 
 __all__ = ["verify_heads"]
 
@@ -25,47 +23,32 @@ def verify_heads(board: Board, vectors: VectorSet) -> Iterator[HeadRun]:
     waits for the serial line.
     """
     config = board.config
-    for h, name in enumerate(vectors.names()):
-        parameters = vectors.parameters(h, config)
-        q, k, v = vectors.q[h], vectors.k[h], vectors.v[h]
-        trace = attend(q, k, v, parameters, config, causal=vectors.causal)
-        head = {"name": name, "model": vectors.model, "block": int(vectors.block[h]), "head": int(vectors.head[h]),
-                "keys": vectors.keys}
+    for h in range(len(vectors)):
+        judged = JudgedHead(vectors, h, config)
         board.clear()
         register = 0
         if isinstance(vectors, RegisteredVectors):
             register = vectors.register(h)
         else:
-            board.load_parameters({register: parameters})
+            board.load_parameters({register: vectors.parameters(h, config)})
         try:
-            output = board.run(Job(register, q, k, v, causal=vectors.causal))
+            output = board.run(Job(register, vectors.q[h], vectors.k[h], vectors.v[h], causal=vectors.causal))
         except JobRefused as error:
-            yield HeadRun(**head, problems=[str(error)])
+            yield judged.failed(str(error))
             continue
-        report = board.report()
+        report, trace = board.report(), judged.trace()
         counters = report.counters
-        scale = softmax_scale(vectors.q_scale[h], vectors.k_scale[h], config.head_dim)
-        relative_rms, largest_error = output_error(output, reference_output(trace, v, scale), config)
-        problems = _differences(trace, output, counters)
-        if "overflow" in report.status:
-            problems.append("status: a queue of the core lost an entry")
-        if relative_rms > MAX_RELATIVE_RMS or largest_error > MAX_ERROR_V_LSB:
-            problems.append(f"the output's error exceeds the budget: relative RMS {relative_rms:.5f}, largest "
-                            f"{largest_error:.3f} steps of V")
-        yield HeadRun(**head, problems=problems, kept=counters["survivors"], visible=counters["pairs_estimated"],
-                      cycles=counters["cycles"], utilisation=counters["estimator_beats"] / max(1, counters["cycles"]),
-                      relative_rms=relative_rms, largest_error=largest_error)
+        yield judged.judge(trace, output, _differences(trace, output, report), kept=counters["survivors"],
+                           visible=counters["pairs_estimated"], cycles=counters["cycles"],
+                           utilisation=counters["estimator_beats"] / max(1, counters["cycles"]))
 
 
-def _differences(trace: HeadTrace, output: np.ndarray, counters: dict[str, int]) -> list[str]:
-    """Return what differs from the golden model, one line each."""
-    lines = []
-    wrong = np.argwhere(output != trace.output)
-    if len(wrong):
-        row, element = wrong[0]
-        lines.append(f"output: {len(wrong)} of {output.size} codes differ, first at row {row}, element {element}: "
-                     f"expected {trace.output[row, element]}, got {output[row, element]}")
+def _differences(trace: HeadTrace, output: np.ndarray, report: BoardReport) -> list[str]:
+    """Return what differs from the golden model: output codes, and the counted pairs and survivors."""
+    lines = list_differences("output", output, trace.output, lambda index: f"row {index[0]}, element {index[1]}")
     for name, expected in (("survivors", trace.keep.sum()), ("pairs_estimated", trace.visible.sum())):
-        if counters[name] != expected:
-            lines.append(f"{name}: expected {expected}, the board counted {counters[name]}")
+        if report.counters[name] != expected:
+            lines.append(f"{name}: expected {expected}, the board counted {report.counters[name]}")
+    if "overflow" in report.status:
+        lines.append("status: a queue of the core lost an entry")
     return lines

@@ -1,4 +1,4 @@
-"""``latte report``: one page with everything that was measured of a build."""
+"""One page with everything that was measured of a build, as HTML."""
 
 import dataclasses
 import json
@@ -6,7 +6,6 @@ import pathlib
 from importlib import metadata
 from typing import Any
 
-import click
 import jinja2
 
 from latte.fpga.report.figures import pattern_png, roofline_svg
@@ -14,12 +13,10 @@ from latte.fpga.sizing.roofline import HeadPoint, compute_roofs, head_intensity,
 from latte.golden.attention import attend
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
-from latte.golden.results import git_revision, write_text
-from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
-from latte.sim.options import config_options
-from latte.sim.runner import BUILD_FOLDER
+from latte.golden.results import git_revision
+from latte.golden.vectors import VectorSet
 
-__all__ = ["SOURCES", "block_areas", "read_results", "render_report", "report_command"]
+__all__ = ["SOURCES", "block_areas", "read_results", "render_report"]
 
 SOURCES = {
     "area": ("Area", "make area"), "timing": ("Timing", "make timing"),
@@ -35,37 +32,6 @@ _AREA_FIGURES = ("lut4", "carry", "lutram", "lut4_equivalents", "gate", "transis
 _BAR_FIGURES = ("lut4_equivalents", "transistors", "lut4")
 """What the bars show: the first of these that there is."""
 _TEMPLATE = pathlib.Path(__file__).parent / "page.html"
-
-
-@click.command("report")
-@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False),
-              help="Page to write. Default: report.html in the build folder.")
-@click.option("--vectors", "files", multiple=True, type=click.Path(path_type=pathlib.Path),
-              help="Vector file whose kept patterns are drawn; repeatable. Default: the embedded ones.")
-@click.option("--head", "head_index", default=0, show_default=True, type=click.IntRange(0),
-              help="Which head of each vector file is drawn.")
-@click.option("--target", default="ecp5", show_default=True, help="Device of the roofline and the area table.")
-@click.option("--clock-mhz", type=click.FloatRange(min=0, min_open=True),
-              help="Clock of the roofline. Default: the Fmax of timing.json.")
-@click.option("--baud", default=1_000_000, show_default=True, type=click.IntRange(300), help="Host link's baud rate.")
-@click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
-              type=click.Path(path_type=pathlib.Path), help="Folder of the result files.")
-@config_options
-def report_command(config: AttentionConfig, output: pathlib.Path | None, files: tuple[pathlib.Path, ...],
-                   head_index: int, target: str, clock_mhz: float | None, baud: int,
-                   build_folder: pathlib.Path) -> None:
-    """Gather build/*.json into one self-contained HTML page."""
-    sets = [load_vectors(path) for path in files]
-    for vectors in sets:
-        vectors.check_fits(config)
-    if not files:
-        sets = [vectors for vectors in embedded_vectors() if vectors.q.shape[2] == config.head_dim]
-    results = {name: read_results(build_folder / f"{name}.json") for name in SOURCES}
-    output = output or build_folder / "report.html"
-    write_text(output, render_report(config, results, sets, head_index=head_index, target=target, clock_mhz=clock_mhz,
-                                     baud=baud))
-    missing = [command for name, (_, command) in SOURCES.items() if results[name] is None]
-    click.echo(f"{output}: written" + (f"; not measured yet: {', '.join(missing)}" if missing else ""))
 
 
 def read_results(path: pathlib.Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from latte.fpga.boards.board import find_board
 from latte.fpga.synthesis.area import is_preset, measure_area, per_mac, read_baseline, results, total, update_baseline
 from latte.fpga.synthesis.area_plot import plot_sweep
 from latte.fpga.synthesis.targets import TARGETS, Target, find_target
@@ -14,10 +15,11 @@ from latte.fpga.synthesis.yosys import Usage
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_table, show_status
 from latte.golden.results import write_results
-from latte.sim.options import build_option, config_options
+from latte.sim.options import board_config_options, build_option
 
 __all__ = ["area_command"]
 
+_DEFAULT_TARGET = "ecp5"
 SWEEP_LANES = {"latte": ("query_lanes", (1, 2, 4, 6)), "dense": ("query_lanes", (1, 2, 4, 6)),
                "serial": ("dim_lanes", (2, 4, 8, 16))}
 """The lanes that ``latte area --sweep`` varies, by engine."""
@@ -28,18 +30,19 @@ _GATE_COLUMNS = {"gates": "gate", "flip-flops": "ff", "transistors": "transistor
 
 
 @click.command("area")
-@click.option("--target", "target_names", multiple=True, default=["ecp5"], show_default=True, metavar="NAME",
-              help=f"Family, repeatable: {', '.join(TARGETS)}.")
+@click.option("--target", "target_names", multiple=True, metavar="NAME",
+              help=f"Family, repeatable: {', '.join(TARGETS)}. [default: the board's, else {_DEFAULT_TARGET}]")
 @click.option("--sweep", is_flag=True, help="Draw area against lanes as well: query lanes, of the serial engine "
               "lanes of a dot product.")
 @click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/area.json.")
 @build_option
-@config_options
-def area_command(config: AttentionConfig, target_names: tuple[str, ...], sweep: bool, rebase: bool,
+@board_config_options
+def area_command(config: AttentionConfig, board: str | None, target_names: tuple[str, ...], sweep: bool, rebase: bool,
                  build_folder: pathlib.Path) -> None:
     """Count the cells of each hardware block, as Yosys maps them, and compare them with the committed baseline."""
     console = create_console()
-    targets = [find_target(name) for name in target_names]
+    own = find_board(board).part.target if board else _DEFAULT_TARGET
+    targets = [find_target(name) for name in target_names or [own]]
     check_tools("yosys")
     baseline = read_baseline() if is_preset(config) else {}
     areas = {target.name: _synthesise(console, config, target, build_folder) for target in targets}

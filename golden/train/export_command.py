@@ -4,8 +4,9 @@ import pathlib
 
 import click
 
+from latte.golden.builds import BUILDS, DEFAULT_PRESET, choose_config
 from latte.golden.config import PRESETS
-from latte.golden.train.options import PATH, check_output, model_config, thresholds_option
+from latte.golden.train.options import PATH, check_output, thresholds_option
 
 __all__ = ["export"]
 
@@ -13,12 +14,15 @@ __all__ = ["export"]
 @click.command()
 @click.option("--model", required=True, help="Folder, hub name, .gguf file, or 'smollm2'.")
 @thresholds_option("With static scales, as latte train and latte calibrate write them.", required=True)
-@click.option("--config", "build", type=click.Choice(list(PRESETS)), default="small", show_default=True,
-              help="Preset whose arithmetic the image is for.")
+@click.option("--config", type=click.Choice(list(PRESETS)),
+              help=f"Preset whose arithmetic the image is for. [default: {DEFAULT_PRESET}]")
+@click.option("--board", metavar="NAME", help=f"Board whose build the image is for: {', '.join(BUILDS)}.")
 @click.option("--split", type=click.Choice(["balanced", "slice"]), default="balanced", show_default=True)
 @click.option("--output", required=True, type=PATH, help="Register image (.json).")
-def export(model: str, thresholds: str, build: str, split: str, output: pathlib.Path) -> None:
+def export(model: str, thresholds: str, config: str | None, board: str | None, split: str,
+           output: pathlib.Path) -> None:
     """Write thresholds, gains, key groups and softmax scales as the hardware's registers hold them."""
+    build = choose_config(config, board, split=split)
     check_output(output, ".json")
     from latte.golden.models.extras import require_models
 
@@ -29,6 +33,6 @@ def export(model: str, thresholds: str, build: str, split: str, output: pathlib.
 
     checkpoint = load_checkpoint(model)
     learned = load_thresholds(thresholds, checkpoint.name, checkpoint.blocks, checkpoint.heads)
-    image = RegisterImage.encode(checkpoint.name, model_config(checkpoint, split, build), learned)
+    image = RegisterImage.encode(checkpoint.name, build.for_head_dim(checkpoint.head_dim), learned)
     save_register_image(output, image)
     click.echo(f"{output}: registers of {len(image.heads)} heads, CRC-32 {image.checksum:#010x}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from latte.golden.builds import DEFAULT_PRESET
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.errors import LatteError
 from latte.golden.thresholds import ThresholdKind
@@ -95,9 +96,9 @@ def parse_gain(text: str) -> tuple[float, float] | None:
     return denominator, mean
 
 
-def model_config(checkpoint: Any, split: str, build: str = "small", estimate_bits: int = 4) -> AttentionConfig:
-    """Return the arithmetic of a preset for the heads of a model."""
-    return preset(build, split=split).for_head_dim(checkpoint.head_dim).replace(estimate_bits=estimate_bits)
+def model_config(checkpoint: Any, split: str, estimate_bits: int = 4) -> AttentionConfig:
+    """Return the arithmetic for the heads of a model."""
+    return preset(DEFAULT_PRESET, split=split).for_head_dim(checkpoint.head_dim).replace(estimate_bits=estimate_bits)
 
 
 def thresholds_option(text: str, **settings: Any) -> Callable:

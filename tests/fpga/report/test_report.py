@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from latte.fpga.report.commands import report_command
 from latte.fpga.report.figures import pattern_png
-from latte.fpga.report.page import SOURCES, block_areas, read_results, render_report, report_command
+from latte.fpga.report.page import SOURCES, block_areas, read_results, render_report
 from latte.fpga.sizing.roofline import compute_roofs, head_intensity, memory_roofs
 from latte.golden.config import preset
 from latte.golden.errors import LatteError

@@ -2,7 +2,7 @@
 
 from click.testing import CliRunner
 
-from latte.fpga.boards.commands import timing_command
+from latte.fpga.placement.commands import timing_command
 from tests.test_cli import refused
 
 

@@ -7,36 +7,38 @@ from typing import Any
 import click
 from rich.text import Text
 
-from latte.fpga.boards.bitstream import build_bitstream
 from latte.fpga.boards.board import BOARDS, Board, find_board
 from latte.fpga.boards.devices import DEVICES, find_device
-from latte.fpga.boards.place import Placement, median
-from latte.fpga.boards.timing import BLOCKS, measure_timing
+from latte.fpga.placement.bitstream import build_bitstream
+from latte.fpga.placement.place import Placement, median
+from latte.fpga.placement.timing import BLOCKS, measure_timing
 from latte.fpga.synthesis.tools import check_tools
-from latte.golden.config import AttentionConfig
+from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.console import create_console, create_table, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
-from latte.sim.options import build_option, config_options
+from latte.sim.options import board_config_options, build_option
 
 __all__ = ["bitstream_command", "timing_command"]
 
+_DEFAULT_DEVICE = "25k"
+
 
 @click.command("timing")
-@click.option("--device", "device_name", default="25k", show_default=True, metavar="NAME",
-              help=f"Part: {', '.join(DEVICES)}.")
+@click.option("--device", "device_name", metavar="NAME",
+              help=f"Part: {', '.join(DEVICES)}. [default: the board's, else {_DEFAULT_DEVICE}]")
 @click.option("--block", "names", multiple=True, default=["core", "pe_array"], show_default=True, metavar="NAME",
               help=f"What is placed, each alone; repeatable: {', '.join(BLOCKS)}.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Runs per block.")
 @click.option("--mhz", type=click.FloatRange(1),
               help="Clock to place for and to reach. Default: the block's own, 120 for the core, 200 for the PE array.")
 @build_option
-@config_options
-def timing_command(config: AttentionConfig, device_name: str, names: tuple[str, ...], seeds: int, mhz: float | None,
-                   build_folder: pathlib.Path) -> None:
+@board_config_options
+def timing_command(config: AttentionConfig, board: str | None, device_name: str | None, names: tuple[str, ...],
+                   seeds: int, mhz: float | None, build_folder: pathlib.Path) -> None:
     """Place and route without pins; print the median Fmax over the seeds and where the critical path is."""
     console = create_console()
-    device = find_device(device_name)
+    device = find_device(device_name or (find_board(board).device if board else _DEFAULT_DEVICE))
     for name in names:
         if name not in BLOCKS:
             raise LatteError(f"unknown block {name!r}; the blocks are {', '.join(BLOCKS)}")
@@ -99,7 +101,9 @@ def bitstream_command(board_name: str, seeds: int, build_folder: pathlib.Path) -
 
 
 def _configuration(board: Board) -> str:
-    return " ".join([board.preset, *(f"{key}={value}" for key, value in board.changes.items())])
+    """Return the preset of a board's build, and what differs from it."""
+    config, plain = board.config.to_dict(), PRESETS[board.config.name].to_dict()
+    return " ".join([board.config.name, *(f"{key}={value}" for key, value in config.items() if value != plain[key])])
 
 
 def _utilisation(placement: Placement) -> str:

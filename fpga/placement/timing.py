@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from latte.fpga.boards.devices import Device, check_fits
-from latte.fpga.boards.place import Placement, place
+from latte.fpga.boards.devices import Device
+from latte.fpga.placement.fit import check_fits
+from latte.fpga.placement.place import Placement, place
 from latte.fpga.synthesis.area import baseline_usages
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import synthesise

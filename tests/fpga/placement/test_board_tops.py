@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("amaranth_boards")
 
-from latte.fpga.boards.bitstream import prepare
 from latte.fpga.boards.board import BOARDS, find_board
-from latte.fpga.boards.board_top import pll_dividers
+from latte.fpga.placement.bitstream import prepare
+from latte.fpga.placement.board_top import pll_dividers
 from latte.golden.errors import LatteError
 
 

@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 
 from latte.fpga.boards.board import Board
-from latte.fpga.boards.board_top import BoardTop
-from latte.fpga.boards.devices import check_fits
-from latte.fpga.boards.place import Placement, place
+from latte.fpga.placement.board_top import BoardTop
+from latte.fpga.placement.fit import check_fits
+from latte.fpga.placement.place import Placement, place
 from latte.fpga.synthesis.area import baseline_usages
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.tools import check_tools, run_tool

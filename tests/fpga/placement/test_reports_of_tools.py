@@ -5,7 +5,9 @@ import pathlib
 
 import pytest
 
-from latte.fpga.boards import devices, place
+from latte.fpga.boards.devices import DEVICES
+from latte.fpga.placement import place
+from latte.fpga.placement.fit import check_fits
 from latte.fpga.synthesis import area
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import OWN_LOGIC, Usage, parse_statistics
@@ -50,8 +52,8 @@ def test_block_of_a_cell(cell, block):
 def test_too_large_says_by_how_much_and_what_fits():
     others = {"tiny": Usage(lut4_equivalents=4000, bram=20), "base": Usage(lut4_equivalents=90000)}
     with pytest.raises(LatteError, match=r"ECP5-25F.*70 block RAMs, 14 more than its 56.*tiny fits"):
-        devices.check_fits(Usage(bram=70), devices.DEVICES["25k"], "'small'", others)
-    devices.check_fits(Usage(bram=56), devices.DEVICES["25k"], "'small'", others)
+        check_fits(Usage(bram=70), DEVICES["25k"], "'small'", others)
+    check_fits(Usage(bram=56), DEVICES["25k"], "'small'", others)
 
 
 def test_results_have_the_names_of_the_notes():

@@ -26,8 +26,8 @@ from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.register_image import RegisterImage
-from latte.rtl.core_base import counters_layout, status_layout
-from latte.rtl.payloads import job_layout, parameter_layout
+from latte.rtl.common.core import counters_layout, status_layout
+from latte.rtl.common.payloads import job_layout, parameter_layout
 from latte.sim.packing import PayloadReader, pack_struct
 from latte.sim.program import Job
 

@@ -10,8 +10,9 @@ from latte.fpga.sizing import sample_heads, tau_of_keep
 from latte.golden.attention import HeadParameters
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig
-from latte.golden.cycle_model import HeadWork, kept_keys
 from latte.golden.vectors import VectorSet
+from latte.rtl.common.head_work import HeadWork
+from latte.rtl.cycle_prediction import kept_keys
 from latte.sim.program import Job, Program
 
 __all__ = ["KEEP_RATIOS", "LENGTHS", "MIXED_KEEP", "PAPER_KEEP", "Workload", "decode_steps", "embedded", "keep_name",

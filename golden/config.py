@@ -18,6 +18,13 @@ def ceil_log2(n: int) -> int:
     return (n - 1).bit_length()
 
 
+def _widest(most: int, lanes: list[Any]) -> int:
+    """Return the largest power of two up to `most` that divides all of `lanes`; 1 if one of them is no number."""
+    if not all(isinstance(n, int) for n in lanes):
+        return 1
+    return max(n for n in (1 << bit for bit in range(most.bit_length())) if all(of % n == 0 for of in lanes))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
     """Sizes and parallelism of one LATTE attention core.
@@ -243,14 +250,45 @@ class AttentionConfig:
             raise LatteError(f"unknown configuration field {unknown[0]!r}")
         return dataclasses.replace(self, **changes)
 
-    def for_head_dim(self, head_dim: int) -> "AttentionConfig":
-        """Return the same arithmetic for another `head_dim`, with the least parallelism.
+    def for_head_dim(self, head_dim: int, **changes: Any) -> "AttentionConfig":
+        """Return the same arithmetic for another `head_dim`, with lanes that follow it.
 
-        For models whose heads a preset's lanes do not divide; bits do not depend on the lanes.
+        A key and a survivor take as many cycles as before; the serial engine keeps its lanes, and takes more cycles.
+        Bits do not depend on the lanes.
+
+        Parameters
+        ----------
+        head_dim
+        **changes
+            Fields that do not follow, but are given.
+
+        Raises
+        ------
+        LatteError
+            `head_dim` is out of range or odd, or a given field contradicts it.
         """
-        serial = self.engine == "serial"
-        return self.replace(head_dim=head_dim, dim_lanes=2 if serial else head_dim, compensation_lanes=2,
-                            value_lanes=2, normalizer_lanes=1 if serial else 2, bus_bytes=2)
+        changes["head_dim"] = head_dim
+        if head_dim == self.head_dim or not isinstance(head_dim, int) or head_dim < 4 or head_dim % 2:
+            return self.replace(**changes)  # nothing to follow, or refused there
+        beat = changes.get("bus_bytes", 2)
+        if not isinstance(beat, int) or beat < 1:
+            return self.replace(**changes)
+        even = [lanes for lanes in range(2, head_dim + 1, 2) if head_dim % lanes == 0]
+        followed: dict[str, int] = {}
+        for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
+            lanes = getattr(self, field)
+            wanted = ceil_div(head_dim, ceil_div(self.head_dim, lanes))
+            if self.engine == "serial":
+                followed[field] = max(n for n in even if n == 2 or n <= min(lanes, head_dim // 2))
+            elif field == "dim_lanes":
+                followed[field] = max(n for n in even if n == 2 or n <= wanted)
+            else:
+                followed[field] = min(head_dim, ceil_div(wanted, beat) * beat)
+        followed |= {field: value for field, value in changes.items() if field in followed}
+        lanes = [head_dim, *followed.values()]
+        followed["bus_bytes"] = _widest(self.bus_bytes, lanes)
+        followed["normalizer_lanes"] = _widest(self.normalizer_lanes, [head_dim, followed["value_lanes"]])
+        return self.replace(**followed | changes)
 
     def dense(self) -> "AttentionConfig":
         """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
@@ -285,7 +323,7 @@ PRESETS: dict[str, AttentionConfig] = {
 
 
 def preset(name: str, **changes: Any) -> AttentionConfig:
-    """Return the named preset, with some fields changed.
+    """Return the named preset, with some fields changed; its lanes follow another `head_dim` unless they are given.
 
     Raises
     ------
@@ -294,4 +332,4 @@ def preset(name: str, **changes: Any) -> AttentionConfig:
     """
     if name not in PRESETS:
         raise LatteError(f"unknown configuration {name!r}; the presets are {', '.join(PRESETS)}")
-    return PRESETS[name].replace(**changes)
+    return PRESETS[name].for_head_dim(**{"head_dim": PRESETS[name].head_dim} | changes)

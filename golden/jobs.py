@@ -132,9 +132,9 @@ def carry_out(jobs: Iterable[Job], parameters: dict[int, HeadParameters],
 def final_status(jobs: list[Job], parameters: dict[int, HeadParameters], config: AttentionConfig) -> set[str]:
     """Return the sticky status bits that are set after the jobs.
 
-    An element above 119 sets ``qk_saturated`` as it comes in, of a refused job as well.
+    An element above `AttentionConfig.qk_max` sets ``qk_saturated`` as it comes in, of a refused job as well.
     """
     bits = {refusal for refusal in find_refusals(jobs, parameters, config) if refusal is not None}
-    if any(saturate_qk(rows)[1] for job in jobs for rows in (job.q, job.k)):
+    if any(saturate_qk(rows, config.qk_max)[1] for job in jobs for rows in (job.q, job.k)):
         bits.add("qk_saturated")
     return bits

@@ -2,7 +2,9 @@
 
 import dataclasses
 import pathlib
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,6 +23,8 @@ _ARRAYS = {
     "q_scale": (np.float32, 1), "k_scale": (np.float32, 1), "v_scale": (np.float32, 1), "tau": (np.float32, 1),
     "block": (np.int32, 1), "head": (np.int32, 1),
 }
+_READ_ERRORS = (OSError, ValueError, EOFError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+"""What zipfile and NumPy raise on a damaged or foreign archive."""
 _OPTIONAL = {
     "tau_per_octave": (np.float32, 1), "denominator_gain": (np.float32, 1), "mean_gain": (np.float32, 1),
     "group_elements": (np.int32, 2), "group_cuts": (np.float32, 2),
@@ -106,7 +110,7 @@ class VectorSet:
         """Raise `LatteError` if a head cannot be held by a build of `config`."""
         if self.q.shape[2] != config.head_dim:
             raise LatteError(f"'q' has head_dim {self.q.shape[2]}, but the configuration {config.name!r} is built "
-                             f"for {config.head_dim}; choose another with --head-dim")
+                             f"for {config.head_dim}; choose --head-dim {self.q.shape[2]}")
         if self.keys > config.max_seq_len:
             raise LatteError(f"'k' has {self.keys} keys, but the configuration {config.name!r} holds at most "
                              f"{config.max_seq_len}; choose more with --max-seq-len")
@@ -136,14 +140,14 @@ def load_vectors(path: str | pathlib.Path) -> VectorSet:
                     raise LatteError(f"{path}: key {key!r} is missing")
                 try:
                     data[key] = archive[key]
-                except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+                except (*_READ_ERRORS, MemoryError) as error:
                     raise LatteError(f"{path}: key {key!r} cannot be read ({_reason(error)}); "
                                      "pickled objects are not accepted") from None
     except LatteError:
         raise
     except FileNotFoundError:
         raise LatteError(f"{path}: no such vector file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except _READ_ERRORS as error:
         raise LatteError(f"{path}: not a readable .npz archive ({_reason(error)})") from None
     try:
         return _validate(data)

@@ -5,16 +5,15 @@ import pathlib
 import time
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from latte.golden.config import AttentionConfig
+from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
 from latte.golden.vectors import VectorSet
 from latte.sim.head_table import head_result, print_heads, print_problems
-from latte.sim.options import config_options
-from latte.sim.runner import BUILD_FOLDER, SIMULATORS, check_simulator
+from latte.sim.options import build_option, config_options
+from latte.sim.runner import SIMULATORS, check_simulator
 from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
 from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
@@ -34,8 +33,7 @@ __all__ = ["emit_command", "simulate_command"]
 @click.option("--stall", default="none", show_default=True, type=click.Choice(STALLS),
               help="Idle sources, slow sink, or both.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the stalls.")
-@click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
-              type=click.Path(path_type=pathlib.Path), help="Output folder.")
+@build_option
 @config_options
 def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], registers: pathlib.Path | None,
                      dump: pathlib.Path | None, simulator: str, waves: bool, jobs: int, stall: str, seed: int,
@@ -45,7 +43,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     Estimates, kept keys, scores, weights and outputs are compared. Prints a table, writes build/sim.json, and exits
     with 0 only if every bit agrees and the output error is within the budget.
     """
-    console = Console(width=None if Console().is_terminal else 120)
+    console = create_console()
     image = open_registers(registers, config)
     sets, left_out = gather_vectors(files, image, config)
     if dump is not None:
@@ -55,36 +53,32 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     from latte.sim.core_run import build_core  # brings in Amaranth and the RTL
 
     started = time.monotonic()
-    with console.status(f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
+    with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
         model = build_core(config, simulator, waves=waves, build_folder=build_folder)
     compiled = time.monotonic()
-    total = sum(len(vectors) for vectors in sets)
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("heads"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=total)
+    with create_progress(console, "heads") as progress:
+        task = progress.add_task("simulating", total=sum(len(vectors) for vectors in sets))
         heads, reports = simulate(
             sets, model, config, build_folder / "sim" / "runs" / f"{config.name}-{simulator}-{os.getpid()}",
             processes=jobs, stall=stall, seed=seed, keep_arrays=dump is not None,
             progress=lambda done: progress.update(task, completed=done))
+    simulated = time.monotonic()
     passed = all(head.passed for head in heads)
-    cycles = sum(report.cycles for report in reports)
-    print_heads(console, heads, title="RTL against the golden model")
-    print_problems(console, heads, f"repeat with --stall {stall} --seed {seed}")
-    console.print(f"{sum(head.passed for head in heads)} of {total} heads agree in every bit and keep the error budget "
-                  f"({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
-                  f"{cycles} cycles in {time.monotonic() - compiled:.0f} s")
-    for reason in left_out:
-        console.print(f"left out: {reason}", soft_wrap=True)
-    if image is not None:
-        console.print(registers_note(registers, image), soft_wrap=True)
-    if waves:
-        for report in reports:
-            for wave in sorted(report.folder.glob("*.[fv][sc][td]")):
-                console.print(f"waves: {wave}", soft_wrap=True)
     if dump is not None and all(head.output is not None for head in heads):
         write_dump(dump, sets[0], heads, config)
     write_results(build_folder / "sim.json", "sim", config, [head_result(head) for head in heads], passed,
                   simulator=simulator, stall=stall, seed=seed, left_out=left_out, registers=image and image.checksum)
+    print_heads(console, heads, title="RTL against the golden model")
+    print_problems(console, heads, f"repeat with --stall {stall} --seed {seed}")
+    console.print(f"{sum(head.passed for head in heads)} of {len(heads)} heads agree in every bit and keep the error "
+                  f"budget ({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
+                  f"{sum(report.cycles for report in reports)} cycles in {simulated - compiled:.0f} s")
+    for reason in left_out:
+        console.print(f"left out: {reason}", soft_wrap=True)
+    if image is not None:
+        console.print(registers_note(registers, image), soft_wrap=True)
+    for wave in sorted(wave for report in reports for wave in report.folder.glob("*.[fv][sc][td]") if waves):
+        console.print(f"waves: {wave}", soft_wrap=True)
     raise SystemExit(0 if passed else 1)
 
 
@@ -111,8 +105,8 @@ def emit_command(config: AttentionConfig, output: pathlib.Path, name: str) -> No
     if not output.absolute().parent.is_dir():
         raise LatteError(f"--output {output} must be in an existing folder")
 
-    from latte.rtl.cores import create_core
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
+    from latte.rtl.engines import create_core
 
     core = create_core(config)
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))

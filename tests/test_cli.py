@@ -50,9 +50,10 @@ BROKEN = {
     "pickled": lambda a: a.update(q=np.array([None, {}], object)),
     "too_long": lambda a: a.update({name: np.zeros((2, 513, 64), np.int8) for name in "qkv"}),
     "head_dim": lambda a: a.update({name: np.zeros((2, 9, 32), np.int8) for name in "qkv"}),
+    "mask": lambda a: a.update(mask=np.ones((2, 9), bool)),
 }
 NAMED = {"missing": "'k'", "dtype": "'q'", "shape": "'v'", "nan_scale": "'q_scale'", "negative_tau": "'tau'",
-         "pickled": "'q'", "too_long": "--max-seq-len", "head_dim": "--head-dim"}
+         "pickled": "'q'", "too_long": "--max-seq-len", "head_dim": "--head-dim", "mask": "'mask'"}
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -1,16 +1,19 @@
 """What jobs mean: refusals, appended keys, invalid operands; the RTL is held to the same code in tests/cocotb."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from latte.golden.attention import HeadParameters, attend, attend_dense
+from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.jobs import REFUSALS, Job, Sequence, carry_out, final_status, find_refusals
-from latte.golden.pruned_mass import NO_COMPENSATION, attend_compensated
+from latte.golden.pruned_mass import Gains
+from latte.golden.thresholds import Threshold
 
 CONFIG = preset("small", head_dim=8, dim_lanes=8, compensation_lanes=8, value_lanes=8, max_seq_len=12, heads=3)
-ENTRY = HeadParameters(40, 40_000, 20)
+ENTRY = HeadParameters(Threshold.relative(40), 40_000, 20)
 
 
 def rows(count, seed=0, head_dim=8):
@@ -64,7 +67,7 @@ def test_a_fresh_job_forgets():
 
 
 def test_register_holds_no_threshold_below_one():
-    [(_, trace)] = carry_out([job(0, 3, 6)], {0: HeadParameters(0, 40_000, 20)}, CONFIG)
+    [(_, trace)] = carry_out([job(0, 3, 6)], {0: HeadParameters(Threshold.relative(0), 40_000, 20)}, CONFIG)
     assert trace.keep.any(axis=1).all()
 
 
@@ -96,12 +99,11 @@ NONSENSE = {
 @pytest.mark.parametrize("kind", NONSENSE)
 def test_operands_without_meaning(kind):
     operands, words = NONSENSE[kind]
-    for compute in (attend, attend_dense):
+    compensated = dataclasses.replace(ENTRY, gains=Gains(64, 64))
+    for entry, config in ((ENTRY, CONFIG), (compensated, CONFIG), (ENTRY, CONFIG.dense())):
         with pytest.raises(LatteError, match=words) as error:
-            compute(*operands, ENTRY, CONFIG, causal=True)
+            attend(*operands, entry, config, causal=True)
         assert "\n" not in str(error.value)
-    with pytest.raises(LatteError, match=words):
-        attend_compensated(*operands, ENTRY, NO_COMPENSATION, CONFIG, causal=True)
 
 
 def test_more_queries_than_keys_without_causality():

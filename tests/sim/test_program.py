@@ -7,11 +7,12 @@ from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job
+from latte.golden.thresholds import Threshold
 from latte.sim.core_programs import appending
 from latte.sim.program import Program
 
 CONFIG = preset("small", head_dim=8, dim_lanes=8, compensation_lanes=8, value_lanes=8)
-ENTRY = HeadParameters(40, 40_000, 20)
+ENTRY = HeadParameters(Threshold.relative(40), 40_000, 20)
 
 
 def rows(count, seed=0, head_dim=8):

@@ -1,20 +1,16 @@
-"""What building a board's bitstream gave: figures of the result file, the committed baseline, the document's table."""
+"""What building a board's bitstream gave: figures of the result file, its baseline."""
 
-import json
-import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+from latte.fpga.baselines import update_baseline
 from latte.fpga.boards.board import BOARDS, Board
 from latte.fpga.placement.bitstream import Bitstream
 from latte.golden.config import PRESETS
-from latte.golden.documents import markdown_table, replace_section
-from latte.golden.results import write_text
+from latte.golden.documents import markdown_table
 
-__all__ = ["BASELINE", "DOCUMENT", "SECTION", "boards_table", "describe_build", "figures", "read_baseline",
-           "update_baseline"]
+__all__ = ["TABLES", "describe_build", "figures", "make_baseline"]
 
-BASELINE = pathlib.Path(__file__).parent.parent / "baselines" / "bitstream.json"
-DOCUMENT, SECTION = pathlib.Path(__file__).parent.parent / "README.md", "boards"
 _SHOWN = {"LUT cells": ("TRELLIS_COMB", "ICESTORM_LC", "LUT4"), "flip-flops": ("TRELLIS_FF", "DFF"),
           "multipliers": ("MULT18X18D", "ICESTORM_DSP", "MULT18X18"),
           "block RAM": ("DP16KD", "ICESTORM_RAM", "BSRAM"), "single-ported": ("ICESTORM_SPRAM",)}
@@ -36,27 +32,27 @@ def describe_build(board: Board) -> str:
     return " ".join([board.config.name, *(f"{key}={value}" for key, value in config.items() if value != plain[key])])
 
 
-def read_baseline() -> dict[str, dict[str, Any]]:
-    """Return the committed figures by board: ``fmax`` and ``clock`` in MHz, ``seed``, ``bytes``, ``utilisation``."""
-    return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+def make_baseline(board: Board, built: Bitstream) -> None:
+    """Put a board's figures in the place of those that the baseline has."""
+    placement, name = built.placement, board.name
+    entry = {f"{name}.fmax": round(placement.fmax, 2), f"{name}.clock": placement.constraint,
+             f"{name}.seed": placement.seed, f"{name}.bytes": built.path.stat().st_size}
+    for cell, (used, available) in placement.utilisation.items():
+        entry |= {f"{name}.used.{cell}": used, f"{name}.available.{cell}": available}
+    update_baseline("bitstream", entry, TABLES, replaced=f"{name}.")
 
 
-def update_baseline(board: Board, built: Bitstream) -> None:
-    """Put a board's figures in the place of those that the baseline has, and write the document's table anew."""
-    placement = built.placement
-    entry = {"fmax": round(placement.fmax, 2), "clock": placement.constraint, "seed": placement.seed,
-             "bytes": built.path.stat().st_size, "utilisation": placement.utilisation}
-    merged = read_baseline() | {board.name: entry}
-    write_text(BASELINE, json.dumps({name: merged[name] for name in BOARDS if name in merged}, indent=1) + "\n")
-    replace_section(DOCUMENT, SECTION, boards_table())
-
-
-def boards_table() -> str:
-    """Return the baseline as a Markdown table, a row for each board."""
+def _boards_table(figures: Mapping[str, float]) -> str:
+    """Return a row for each board of a baseline."""
     rows = []
-    for name, entry in read_baseline().items():
-        used = entry["utilisation"]
-        cells = [next((f"{used[cell][0]} of {used[cell][1]}" for cell in cells if cell in used), "")
-                 for cells in _SHOWN.values()]
-        rows.append([f"`{name}`", f"{entry['fmax']:.1f}", f"{entry['clock']:g}", *cells, entry["bytes"]])
+    for name in BOARDS:
+        if f"{name}.fmax" in figures:
+            cells = [next((f"{figures[f'{name}.used.{cell}']} of {figures[f'{name}.available.{cell}']}"
+                           for cell in cells if f"{name}.used.{cell}" in figures), "") for cells in _SHOWN.values()]
+            rows.append([f"`{name}`", f"{figures[f'{name}.fmax']:.1f}", f"{figures[f'{name}.clock']:g}", *cells,
+                         figures[f"{name}.bytes"]])
     return markdown_table(["board", "Fmax, MHz", "clock, MHz", *_SHOWN, "bytes"], rows)
+
+
+TABLES = {"boards": _boards_table}
+"""By section of ``fpga/README.md``."""

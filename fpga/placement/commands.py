@@ -7,10 +7,11 @@ from typing import Any
 import click
 from rich.text import Text
 
+from latte.fpga.baselines import read_baseline
 from latte.fpga.boards.board import BOARDS, find_board
 from latte.fpga.boards.devices import DEVICES, find_device
 from latte.fpga.placement.bitstream import build_bitstream
-from latte.fpga.placement.board_results import describe_build, figures, read_baseline, update_baseline
+from latte.fpga.placement.board_results import describe_build, figures, make_baseline
 from latte.fpga.placement.place import Placement, median
 from latte.fpga.placement.timing import BLOCKS, measure_timing
 from latte.fpga.synthesis.tools import check_tools
@@ -98,11 +99,11 @@ def bitstream_command(board_name: str, seeds: int, rebase: bool, build_folder: p
                   f"{placement.fmax:.1f}", f"{placement.constraint:g}", _utilisation(placement))
     console.print(table)
     console.print(f"{time.monotonic() - started:.0f} s; critical path {' - '.join(placement.path)}")
-    before = read_baseline().get(board.name)
-    console.print(f"baseline: {before['fmax']:.1f} MHz, {before['bytes']} bytes" if before else
-                  "no baseline for this board")
+    before = read_baseline("bitstream")
+    console.print(f"baseline: {before[f'{board.name}.fmax']:.1f} MHz, {before[f'{board.name}.bytes']} bytes"
+                  if f"{board.name}.fmax" in before else "no baseline for this board")
     if rebase:
-        update_baseline(board, built)
+        make_baseline(board, built)
 
 
 def _utilisation(placement: Placement) -> str:

@@ -36,7 +36,7 @@ from latte.rtl.survivor_queue import SurvivorQueue
 from latte.rtl.threshold_filter import PIPELINE_GROUPS, ThresholdFilter
 from latte.rtl.value_accumulator import ValueAccumulator
 from latte.rtl.word_packer import WordPacker
-from latte.sim.block_bench import Expect, Offer, run_block
+from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.stalls import STALLS
 
 WIDE = AttentionConfig(

@@ -15,6 +15,10 @@ def compensate_scores(
 ) -> np.ndarray:
     """Return ``2**(16 - 2b) * est + 2**(8 - b) * (q_high . k_low + q_low . k_high)``; low x low is skipped.
 
+    With 4-bit halves that is negligible, with narrower high parts it is not: where every key is kept, a head's output
+    differs from exact products by a relative RMS of 0.012, 0.058 and 0.27 on DeiT-Tiny and 0.069, 0.29 and 1.06 on
+    SmolLM2-135M at 4, 3 and 2 bits (median over embedded heads).
+
     Parameters
     ----------
     estimates : int64 [m, n]

@@ -163,7 +163,7 @@ class RegisterImage:
                              f"{config.name!r} holds {config.heads}; build with --heads {len(self.heads)}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RegisteredVectors(VectorSet):
     """Vectors whose heads compute with the entries of a register image, in units of its static scales.
 

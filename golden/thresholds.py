@@ -104,8 +104,9 @@ class Threshold:
         """
         if not math.isfinite(tau_per_octave):
             raise LatteError(f"tau_per_octave must be a finite number, not {tau_per_octave}")
-        if kind is not ThresholdKind.ABSOLUTE and tau < 0:
-            raise LatteError(f"tau must be zero, positive or +inf, not {tau}")
+        if math.isnan(tau) or (kind is not ThresholdKind.ABSOLUTE and tau < 0):
+            allowed = "a number" if kind is ThresholdKind.ABSOLUTE else "zero, positive or +inf"
+            raise LatteError(f"tau must be {allowed}, not {tau}")
         taus = [tau_at_octave(kind, tau, tau_per_octave, octave) for octave in range(LENGTH_OCTAVES)]
         return cls(kind, tuple(
             mass_code(at) if kind is ThresholdKind.MASS else

@@ -1,1 +1,1 @@
-"""The accelerator as Amaranth components, one file per block of the diagram in `latte.rtl.attention_core`."""
+"""The accelerator as Amaranth components: `latte.rtl.engines` names the engines, each a package of its blocks."""

@@ -106,8 +106,8 @@ def emit_command(config: AttentionConfig, output: pathlib.Path, name: str) -> No
     if not output.absolute().parent.is_dir():
         raise LatteError(f"--output {output} must be in an existing folder")
 
-    from latte.rtl.cores import create_core
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
+    from latte.rtl.engines import create_core
 
     core = create_core(config)
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))

@@ -63,7 +63,7 @@ class CoreReport:
 def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: bool = False,
                build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
     """Compile the core of `config`."""
-    from latte.rtl.cores import create_core
+    from latte.rtl.engines import create_core
 
     return build_model(create_core(config), f"core-{config.name}", simulator=simulator, waves=waves,
                        build_folder=build_folder)

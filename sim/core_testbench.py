@@ -15,9 +15,9 @@ import cocotb
 import numpy as np
 
 from latte.golden.attention import HeadTrace
-from latte.rtl.attention_core import counters_layout
-from latte.rtl.cores import create_core
-from latte.rtl.payloads import job_layout, parameter_layout
+from latte.rtl.common.core import counters_layout
+from latte.rtl.common.payloads import job_layout, parameter_layout
+from latte.rtl.engines import create_core
 from latte.sim.agents import Agent, StreamDriver, StreamMonitor, Tap, TestbenchFailure
 from latte.sim.harness import PortBits
 from latte.sim.packing import PayloadReader, locate, pack_rows, pack_struct

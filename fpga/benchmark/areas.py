@@ -11,11 +11,11 @@ from latte.fpga.synthesis.area import total
 from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.yosys import Usage, parse_statistics, synthesise_rtlil
 from latte.golden.config import AttentionConfig
-from latte.rtl.compensation_unit import CompensationUnit
-from latte.rtl.cores import create_core
 from latte.rtl.emit import emit_rtlil
-from latte.rtl.score_estimator import ScoreEstimator
-from latte.rtl.value_accumulator import ValueAccumulator
+from latte.rtl.engines import create_core
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.value_accumulator import ValueAccumulator
 
 __all__ = ["ROLES", "EngineArea", "engine_area", "unit_areas"]
 

@@ -6,8 +6,8 @@ import pathlib
 from latte.fpga.benchmark.workloads import Workload
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig
-from latte.golden.cycle_model import predict_cycles
 from latte.golden.errors import LatteError
+from latte.rtl.cycle_prediction import predict_cycles
 from latte.sim.core_run import run_core
 from latte.sim.runner import Model
 

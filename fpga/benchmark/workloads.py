@@ -10,9 +10,10 @@ from latte.fpga.sizing.proposal import sample_heads, tau_of_keep
 from latte.golden.attention import HeadParameters
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig
-from latte.golden.cycle_model import HeadWork, kept_keys
 from latte.golden.jobs import Job
 from latte.golden.vectors import VectorSet
+from latte.rtl.common.head_work import HeadWork
+from latte.rtl.cycle_prediction import kept_keys
 from latte.sim.program import Program
 
 __all__ = ["KEEP_RATIOS", "LENGTHS", "MIXED_KEEP", "PAPER_KEEP", "Workload", "decode_steps", "embedded", "keep_name",

@@ -27,8 +27,8 @@ from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.jobs import REFUSALS, Job
 from latte.golden.register_image import RegisterImage
-from latte.rtl.core_base import counters_layout, status_layout
-from latte.rtl.payloads import job_layout, parameter_layout
+from latte.rtl.common.core import counters_layout, status_layout
+from latte.rtl.common.payloads import job_layout, parameter_layout
 from latte.sim.packing import PayloadReader, pack_struct
 
 __all__ = ["DEFAULT_BAUD", "Board", "BoardReport", "JobRefused", "open_port"]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from latte.fpga.link.protocol import CRC_BYTES, END, ESCAPE, ESCAPE_FLIP, HEADER_BYTES
-from latte.rtl.primitives import RAM_LATENCY
+from latte.rtl.common.ram import RAM_LATENCY
 
 __all__ = ["FrameReceiver", "FrameSender"]
 

@@ -22,9 +22,9 @@ from latte.fpga.link.protocol import (
 )
 from latte.fpga.link.uart import UartReceiver, UartTransmitter, clocks_per_bit
 from latte.golden.config import AttentionConfig
-from latte.rtl.core_base import CoreBase, counters_layout, status_layout
-from latte.rtl.payloads import output_layout
-from latte.rtl.primitives import RAM_LATENCY, Ram
+from latte.rtl.common.core import Core, counters_layout, status_layout
+from latte.rtl.common.payloads import output_layout
+from latte.rtl.common.ram import RAM_LATENCY, Ram
 
 __all__ = ["HostLink", "connect_core"]
 
@@ -315,7 +315,7 @@ def _words(layout) -> range:
     return range(0, Shape.cast(layout).width, _WORD_BITS)
 
 
-def connect_core(m: Module, link: HostLink, core: CoreBase) -> None:
+def connect_core(m: Module, link: HostLink, core: Core) -> None:
     """Connect everything but the core's reset, which belongs to whoever makes the core."""
     for name in STREAMS.values():
         wiring.connect(m, getattr(link, name), getattr(core, name))

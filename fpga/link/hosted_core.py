@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.fpga.link.host_link import HostLink, connect_core
 from latte.golden.config import AttentionConfig
-from latte.rtl.cores import create_core
+from latte.rtl.engines import create_core
 
 __all__ = ["HostedCore"]
 

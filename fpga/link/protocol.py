@@ -19,8 +19,8 @@ from amaranth.hdl import Shape, ShapeLike, signed
 from amaranth.lib import data
 
 from latte.golden.config import AttentionConfig, ceil_div
-from latte.rtl.core_base import counters_layout, status_layout
-from latte.rtl.payloads import job_layout, output_layout, parameter_layout
+from latte.rtl.common.core import counters_layout, status_layout
+from latte.rtl.common.payloads import job_layout, output_layout, parameter_layout
 
 __all__ = ["CRC_BYTES", "END", "ERROR", "ESCAPE", "ESCAPE_FLIP", "HEADER_BYTES", "IDENTITY_FIELDS", "MAGIC", "MESSAGES",
            "PROTOCOL_VERSION", "RESPONSE", "STREAMS", "Failure", "Frame", "Message", "Request", "byte_size",

@@ -14,13 +14,13 @@ from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
-from latte.rtl.compensation_unit import CompensationUnit
-from latte.rtl.cores import create_core
-from latte.rtl.normalizer import Normalizer
-from latte.rtl.score_estimator import ScoreEstimator
-from latte.rtl.serial_estimator import SerialEstimator
-from latte.rtl.softmax import Softmax
-from latte.rtl.value_accumulator import ValueAccumulator
+from latte.rtl.engines import create_core
+from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.value_accumulator import ValueAccumulator
 
 __all__ = ["BLOCKS", "TimedBlock", "measure_timing"]
 

@@ -99,7 +99,7 @@ def block_memories(config: AttentionConfig) -> dict[str, list[tuple[int, int, in
 
 
 def block_rams(words: int, bits: int, target: str) -> int:
-    """Return the block RAMs of one memory, split in power-of-two parts as `latte.rtl.primitives.Ram` splits it."""
+    """Return the block RAMs of one memory, split in power-of-two parts as `latte.rtl.common.ram.Ram` splits it."""
     if words * bits <= LEAST_BRAM_BITS:
         return 0
     total = 0

@@ -4,9 +4,9 @@ import pathlib
 
 from latte.fpga.sizing.proposal import sample_heads, sample_work
 from latte.golden.config import AttentionConfig
-from latte.golden.cycle_model import predict_cycles
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job
+from latte.rtl.cycle_prediction import predict_cycles
 from latte.sim.core_run import build_core, run_core
 from latte.sim.program import Program
 

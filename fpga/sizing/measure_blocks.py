@@ -12,20 +12,21 @@ from latte.fpga.synthesis.multiplier import lut4_per_multiplier
 from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig, preset
-from latte.rtl.compensation_unit import CompensationUnit, pipeline_scores
-from latte.rtl.estimate_buffer import EstimateBuffer
-from latte.rtl.head_registers import HeadRegisters
-from latte.rtl.job_sequencer import JobSequencer
-from latte.rtl.key_value_scratchpad import KeyValueScratchpad
-from latte.rtl.normalizer import Normalizer
-from latte.rtl.query_buffer import QueryBuffer
-from latte.rtl.row_scanner import RowScanner
-from latte.rtl.score_estimator import ScoreEstimator
-from latte.rtl.softmax import ScoreQueue, Softmax
-from latte.rtl.survivor_queue import SurvivorQueue
-from latte.rtl.threshold_filter import ThresholdFilter
-from latte.rtl.tile_sequencer import TileSequencer
-from latte.rtl.value_accumulator import ValueAccumulator
+from latte.rtl.common.head_registers import HeadRegisters
+from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.wide.compensation_unit import CompensationUnit, pipeline_scores
+from latte.rtl.wide.estimate_buffer import EstimateBuffer
+from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
+from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.query_buffer import QueryBuffer
+from latte.rtl.wide.row_scanner import RowScanner
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.score_queue import ScoreQueue
+from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.survivor_queue import SurvivorQueue
+from latte.rtl.wide.threshold_filter import ThresholdFilter
+from latte.rtl.wide.tile_sequencer import TileSequencer
+from latte.rtl.wide.value_accumulator import ValueAccumulator
 
 __all__ = ["measure_blocks", "plan_samples"]
 

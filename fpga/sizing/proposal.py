@@ -12,13 +12,14 @@ from latte.fpga.boards.devices import DEVICES, Device
 from latte.fpga.sizing.block_area import Area, estimate_area
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig, ceil_div, preset
-from latte.golden.cycle_model import HeadWork, Prediction, kept_keys, predict_cycles
 from latte.golden.errors import LatteError
 from latte.golden.quantizer import saturate_qk
 from latte.golden.score_estimator import estimate_scores
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import row_maximum, visible_keys
 from latte.golden.vectors import embedded_vectors
+from latte.rtl.common.head_work import HeadWork, Prediction
+from latte.rtl.cycle_prediction import kept_keys, predict_cycles
 
 __all__ = ["FILL", "Proposal", "SampleHead", "balanced_config", "check_workload", "device_names", "find_sized_device",
            "propose", "sample_heads", "sample_work", "tau_of_keep", "total_area"]

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from latte.fpga.sizing.block_area import estimate_area, find_multiplier_price
 from latte.fpga.sizing.proposal import balanced_config, sample_work, total_area
 from latte.golden.config import AttentionConfig
-from latte.golden.cycle_model import HeadWork, predict_cycles
 from latte.golden.errors import LatteError
+from latte.rtl.common.head_work import HeadWork
+from latte.rtl.cycle_prediction import predict_cycles
 
 __all__ = ["Point", "evaluate", "pareto_front", "plot_front", "sweep", "sweep_configs"]
 

@@ -9,7 +9,7 @@ from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.yosys import Usage, synthesise
 from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.errors import LatteError
-from latte.rtl.cores import create_core
+from latte.rtl.engines import create_core
 
 __all__ = ["BASELINE", "DENSE_PE_ARRAY", "PE_ARRAY", "baseline_usages", "is_preset", "measure_area", "per_mac",
            "read_baseline", "results", "total", "update_baseline"]

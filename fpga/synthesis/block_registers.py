@@ -1,7 +1,7 @@
 """Moves flip-flops into the ECP5's block RAM and multipliers, which Yosys leaves outside.
 
 A block RAM answers after 5 ns; its output register makes that 1. The RTL has a register behind each memory (in a
-queue, with an enable) and registers around each multiplier (`latte.rtl.primitives`, the accumulator's products),
+queue, with an enable) and registers around each multiplier (`latte.rtl.common`, the accumulator's products),
 portable to any family. Here, in the netlist, the ECP5's own registers take their place: the same function, fewer
 flip-flops, no wire between them.
 """

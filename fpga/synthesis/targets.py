@@ -77,7 +77,7 @@ select -set first t:$mul %co1:+[Y] %co2 t:$dff %i
 select -set second @first %co1:+[Q] %co2 t:$dff %i @first %d
 setattr -set keep 1 @second %ci1:+[D] w:* %i
 """
-# `latte.rtl.serial_memories.SinglePortRam`, wherever it is. A single-ported RAM has no initial contents.
+# `latte.rtl.serial.serial_memories.SinglePortRam`, wherever it is. A single-ported RAM has no initial contents.
 _SINGLE_PORTED = """
 delete t:$meminit_v2 r:MEMID=*single_port* %i
 setattr -set ram_style "huge" m:*single_port*

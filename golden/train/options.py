@@ -51,7 +51,7 @@ def worker_options(command: Callable) -> Callable:
 
 
 threshold_option = click.option(
-    "--threshold", type=click.Choice(list(ThresholdKind)), default="mass", show_default=True,
+    "--threshold", type=click.Choice([kind.value for kind in ThresholdKind]), default="mass", show_default=True,
     help="What a key's estimate is compared with: its share of the row's softmax mass, the row's largest estimate, or "
          "a fixed level.")
 

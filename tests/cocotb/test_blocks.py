@@ -17,25 +17,22 @@ from latte.golden.softmax import softmax_weights
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import row_maximum, threshold_filter
 from latte.golden.value_accumulator import accumulate_values
-from latte.rtl.compensation_unit import CompensationUnit, pipeline_scores
-from latte.rtl.estimate_buffer import READ_LATENCY, TILE_BUFFERS, EstimateBuffer
-from latte.rtl.normalizer import Normalizer
-from latte.rtl.operand_split import element_layout
-from latte.rtl.payloads import (
-    output_layout,
-    row_layout,
-    score_layout,
-    survivor_layout,
-    tile_layout,
-    weight_layout,
-)
-from latte.rtl.primitives import Ram, StreamQueue, delay
-from latte.rtl.row_scanner import RowScanner, scanned_layout
-from latte.rtl.softmax import ScoreQueue, Softmax
-from latte.rtl.survivor_queue import SurvivorQueue
-from latte.rtl.threshold_filter import PIPELINE_GROUPS, ThresholdFilter
-from latte.rtl.value_accumulator import ValueAccumulator
-from latte.rtl.word_packer import WordPacker
+from latte.rtl.common.operand_split import element_layout
+from latte.rtl.common.payloads import output_layout
+from latte.rtl.common.primitives import delay
+from latte.rtl.common.ram import Ram
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.common.word_packer import WordPacker
+from latte.rtl.wide.compensation_unit import CompensationUnit, pipeline_scores
+from latte.rtl.wide.estimate_buffer import READ_LATENCY, TILE_BUFFERS, EstimateBuffer
+from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.payloads import row_layout, score_layout, survivor_layout, tile_layout, weight_layout
+from latte.rtl.wide.row_scanner import RowScanner, scanned_layout
+from latte.rtl.wide.score_queue import ScoreQueue
+from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.survivor_queue import SurvivorQueue
+from latte.rtl.wide.threshold_filter import PIPELINE_GROUPS, ThresholdFilter
+from latte.rtl.wide.value_accumulator import ValueAccumulator
 from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.stalls import STALLS
 

@@ -17,13 +17,13 @@ from latte.golden.softmax import softmax_weights
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import threshold_filter
 from latte.golden.value_accumulator import accumulate_values
-from latte.rtl.operand_split import element_layout
-from latte.rtl.payloads import compute_layout, key_shape, output_layout, query_load_layout
-from latte.rtl.serial_estimator import SerialEstimator, estimated_row_layout
-from latte.rtl.serial_finisher import SerialFinisher
-from latte.rtl.serial_memories import DualPortRam
-from latte.rtl.serial_query_ring import SerialQueryRing
-from latte.rtl.serial_scorer import SCORE_SHIFT, SerialScorer, scored_row_layout
+from latte.rtl.common.operand_split import element_layout
+from latte.rtl.common.payloads import compute_layout, key_shape, output_layout, query_load_layout
+from latte.rtl.serial.serial_estimator import SerialEstimator, estimated_row_layout
+from latte.rtl.serial.serial_finisher import SerialFinisher
+from latte.rtl.serial.serial_memories import DualPortRam
+from latte.rtl.serial.serial_query_ring import SerialQueryRing
+from latte.rtl.serial.serial_scorer import SCORE_SHIFT, SerialScorer, scored_row_layout
 from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.stalls import STALLS
 

@@ -1,5 +1,7 @@
 """What jobs mean: refusals, appended keys, invalid operands; the RTL is held to the same code in tests/cocotb."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.jobs import REFUSALS, Job, Sequence, carry_out, final_status, find_refusals
+from latte.golden.pruned_mass import Gains
 from latte.golden.thresholds import Threshold
 
 CONFIG = preset("small", head_dim=8, dim_lanes=8, compensation_lanes=8, value_lanes=8, max_seq_len=12, heads=3)
@@ -96,9 +99,10 @@ NONSENSE = {
 @pytest.mark.parametrize("kind", NONSENSE)
 def test_operands_without_meaning(kind):
     operands, words = NONSENSE[kind]
-    for config in (CONFIG, CONFIG.dense()):
+    compensated = dataclasses.replace(ENTRY, gains=Gains(64, 64))
+    for entry, config in ((ENTRY, CONFIG), (compensated, CONFIG), (ENTRY, CONFIG.dense())):
         with pytest.raises(LatteError, match=words) as error:
-            attend(*operands, ENTRY, config, causal=True)
+            attend(*operands, entry, config, causal=True)
         assert "\n" not in str(error.value)
 
 

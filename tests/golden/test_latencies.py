@@ -4,24 +4,21 @@ import pytest
 
 from latte.golden.config import preset
 from latte.golden.latencies import Latencies
-from latte.golden.serial_cycle_model import SerialLatencies
-from latte.rtl import (
-    attention_core,
-    estimate_buffer,
-    primitives,
-    running_maximum,
-    softmax,
-    threshold_filter,
-    tile_sequencer,
-)
-from latte.rtl.compensation_unit import pipeline_scores
-from latte.rtl.cross_product import cross_product_latency
-from latte.rtl.normalizer import ROW_LATENCY, Reciprocal, RowScaler
-from latte.rtl.score_estimator import ScoreEstimator
-from latte.rtl.serial_estimator import SerialEstimator
-from latte.rtl.serial_finisher import SerialFinisher
-from latte.rtl.serial_scorer import SerialScorer
-from latte.rtl.value_accumulator import accumulator_latency
+from latte.rtl.common import ram as primitives
+from latte.rtl.serial.cycle_model import SerialLatencies
+from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.serial.serial_finisher import SerialFinisher
+from latte.rtl.serial.serial_scorer import SerialScorer
+from latte.rtl.wide import estimate_buffer, running_maximum, threshold_filter, tile_sequencer, wide_core
+from latte.rtl.wide import score_queue as softmax
+from latte.rtl.wide.compensation_unit import pipeline_scores
+from latte.rtl.wide.cross_product import cross_product_latency
+from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_memory import ROW_LATENCY
+from latte.rtl.wide.row_scaler import RowScaler
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.value_accumulator import accumulator_latency
+from latte.rtl.wide.weight_pipeline import WeightPipeline
 
 CONFIGS = [
     preset("tiny", engine="latte"), preset("small"), preset("base"), preset("small", key_lanes=4, max_seq_len=197),
@@ -39,9 +36,9 @@ def test_latencies_are_those_of_the_blocks(config):
         bank_drain=tile_sequencer.BANK_DRAIN, tile_buffers=estimate_buffer.TILE_BUFFERS,
         maximum=running_maximum.MAXIMUM_LATENCY,
         estimate_read=estimate_buffer.READ_LATENCY, filter_groups=threshold_filter.PIPELINE_GROUPS,
-        row_queue_margin=attention_core.ROW_QUEUE_MARGIN, row_queue_depth=softmax.ROW_QUEUE_DEPTH,
+        row_queue_margin=wide_core.ROW_QUEUE_MARGIN, row_queue_depth=softmax.ROW_QUEUE_DEPTH,
         cross_product=cross_product_latency(config), score_margin=pipeline_scores(config),
-        score_queue=scores.depth, weight=softmax.WeightPipeline(config).latency,
+        score_queue=scores.depth, weight=WeightPipeline(config).latency,
         accumulator=accumulator_latency(config), reciprocal=Reciprocal(config).latency,
         scaler=RowScaler(config).latency + ROW_LATENCY,
         query_queue=max(4, 1 << (2 * config.query_lanes - 1).bit_length()))

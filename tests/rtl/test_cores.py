@@ -7,7 +7,7 @@ from amaranth.sim import Simulator
 from latte.golden import quantizer
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import AttentionConfig, preset
-from latte.rtl.cores import create_core
+from latte.rtl.engines import create_core
 
 SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, compensation_lanes=6, value_lanes=6,
                bus_bytes=2)

@@ -5,7 +5,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from latte.golden.config import preset
-from latte.rtl.cross_product import BitPlaneCrossDot, PairedCrossDot, create_cross_product
+from latte.rtl.wide.cross_product import BitPlaneCrossDot, PairedCrossDot, create_cross_product
 
 SEED = 2404
 

@@ -5,7 +5,10 @@ import pytest
 from amaranth.hdl import signed
 from amaranth.sim import Simulator
 
-from latte.rtl.dot_product import AdderTree, BitPlaneDot, PackedDspDot, PairTableDot
+from latte.rtl.common.adder_tree import AdderTree
+from latte.rtl.common.bit_plane_dot import BitPlaneDot
+from latte.rtl.wide.packed_dsp_dot import PackedDspDot
+from latte.rtl.wide.pair_table_dot import PairTableDot
 
 SEED = 2404
 DIMS = [4, 16, 48, 64]

@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from latte.rtl.score_estimator import ScoreEstimator
+from latte.rtl.wide.score_estimator import ScoreEstimator
 
 STRUCTURES = ["table", "multiplier", "dsp"]
 SEED = 7519

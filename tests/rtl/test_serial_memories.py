@@ -7,8 +7,8 @@ from amaranth import signed
 from amaranth.sim import Simulator
 
 from latte.golden.config import preset
-from latte.rtl.serial_memories import DualPortRam, SinglePortRam
-from latte.rtl.serial_scratchpad import SinglePortPlane
+from latte.rtl.serial.serial_memories import DualPortRam, SinglePortRam
+from latte.rtl.serial.serial_scratchpad import SinglePortPlane
 
 CONFIG = preset("tiny", head_dim=16, max_seq_len=8, dim_lanes=4)
 DEPTH = 24

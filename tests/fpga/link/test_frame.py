@@ -7,7 +7,7 @@ from amaranth.sim import Simulator
 
 from latte.fpga.link.frame import FrameReceiver, FrameSender
 from latte.fpga.link.protocol import END, ESCAPE, Frame, encode_frame, parse_frame
-from latte.rtl.primitives import RAM_LATENCY
+from latte.rtl.common.ram import RAM_LATENCY
 
 PAYLOAD_BYTES = 16
 FRAMES = [Frame(0x01, 0), Frame(0x12, END, bytes([END, ESCAPE] * 8)), Frame(0x14, 255, bytes(range(16))),

@@ -14,9 +14,9 @@ from latte.fpga.synthesis import block_registers, yosys
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.tools import ToolFailure
 from latte.golden.config import preset
-from latte.rtl.normalizer import RowScaler
-from latte.rtl.primitives import Ram
-from latte.rtl.softmax import WeightPipeline
+from latte.rtl.common.ram import Ram
+from latte.rtl.wide.row_scaler import RowScaler
+from latte.rtl.wide.weight_pipeline import WeightPipeline
 from tests.fpga.synthesis import netlist_proof
 
 

@@ -11,9 +11,9 @@ from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.tools import run_yosys_script
 from latte.fpga.synthesis.yosys import synthesise, synthesise_rtlil
 from latte.golden.config import preset
-from latte.rtl.cores import create_core
 from latte.rtl.emit import emit_rtlil
-from latte.rtl.serial_memories import SinglePortRam
+from latte.rtl.engines import create_core
+from latte.rtl.serial.serial_memories import SinglePortRam
 from latte.sim import core_programs
 from latte.sim.core_run import run_core
 from latte.sim.harness import Harness

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import synthesise
-from latte.rtl.primitives import RAM_LATENCY, Ram, part_sizes
+from latte.rtl.common.ram import RAM_LATENCY, Ram, part_sizes
 
 
 class Multiplier(wiring.Component):

@@ -1,5 +1,7 @@
 """What a model asks of its attention is followed, or refused by name: masks, keywords, caches, model types."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,11 +11,13 @@ tf = pytest.importorskip("transformers")
 from latte.golden.config import preset  # noqa: E402
 from latte.golden.errors import LatteError  # noqa: E402
 from latte.golden.filters import TopK  # noqa: E402
+from latte.golden.model_thresholds import Thresholds  # noqa: E402
 from latte.golden.models.checkpoint import wrap_model  # noqa: E402
-from latte.golden.models.coarse import CoarseAttention  # noqa: E402
+from latte.golden.models.exact_product import ExactProductAttention  # noqa: E402
 from latte.golden.models.filtered import FilterAttention, TopThetaAttention  # noqa: E402
-from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds  # noqa: E402
+from latte.golden.models.hardware import HardwareAttention, PairCounter  # noqa: E402
 from latte.golden.models.hook import attention_modules, float_attention, replaced_attention  # noqa: E402
+from latte.golden.thresholds import ThresholdKind  # noqa: E402
 from latte.golden.top_theta import ThetaTables  # noqa: E402
 
 TOKENS = 8
@@ -164,11 +168,12 @@ def test_decoding_with_a_cache(make, step):
 
 CONFIG = preset("small", head_dim=16, dim_lanes=16, compensation_lanes=16, value_lanes=16)
 STEPS = dict.fromkeys(("q_scale", "k_scale", "v_scale"), np.full((1, 3), 0.05))
-GAINS = Thresholds(np.full((1, 3), 2.0), np.ones((1, 3)), np.ones((1, 3)), **STEPS)
+GAINS = dataclasses.replace(Thresholds.uniform(2.0, 1, 3, gain=(1.0, 1.0)), **STEPS)
 TABLES = ThetaTables(np.full((1, 3, 21), 0.4), np.full((1, 3), 0.5), np.full((1, 3, 21), 0.7))
 HANDLERS = {
     "hardware": lambda: HardwareAttention(GAINS, CONFIG),
-    "coarse": lambda: CoarseAttention(GAINS, CONFIG, 3),
+    "mass": lambda: HardwareAttention(dataclasses.replace(GAINS, kind=ThresholdKind.MASS), CONFIG),
+    "exact-product": lambda: ExactProductAttention(GAINS, CONFIG),
     "top-k": lambda: FilterAttention(TopK(0.4), CONFIG, PairCounter(1, 3)),
     "top-theta": lambda: TopThetaAttention(TABLES, "exact", CONFIG, PairCounter(1, 3)),
 }

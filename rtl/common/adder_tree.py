@@ -1,0 +1,84 @@
+"""Sum of many terms, a register per level."""
+
+from amaranth import Cat, Module, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import ceil_log2
+from latte.rtl.common.primitives import register
+
+__all__ = ["AdderTree"]
+
+class AdderTree(wiring.Component):
+    """Sum of `count` signed terms, each with an optional carry: a binary tree with a register per level.
+
+    With `carries`, term ``i`` stands for ``terms[i] + (carry_a[i] & carry_b[i])``. An adder takes one carry
+    in for almost nothing: ``{x, a} + {y, b}`` has an extra least significant cell, whose own carry is
+    ``a & b``. So every partial sum *owes* exactly one carry, which it passes on to its parent::
+
+        x owes a,b ---+
+                      (+) <- pays a & b --- x+y owes c,d
+        y owes c,d ---+
+
+    and the root's debt leaves by `carry`. The debt is also what keeps the width tight: ``n`` terms in
+    ``[-8, 8]`` reach ``8n``, less the carry owed ``8n - 1``, which fits.
+
+    Latency: `latency` = ``ceil(log2(count))`` cycles. Throughput: one sum per cycle. Rounding: none.
+
+    Parameters
+    ----------
+    count : int
+        Number of terms.
+    shape : amaranth.hdl.Shape
+        Signed shape of one term.
+    carries : bool
+        Whether the terms have carries.
+
+    Attributes
+    ----------
+    terms : In(ArrayLayout(shape, count))
+    carry_a, carry_b : In(count)
+        Carries of the terms; present with `carries` only.
+    sum : Out(signed(shape.width + ceil_log2(count)))
+    carry : Out(1)
+        The carry still owed: the exact sum is ``sum + carry``. Present with `carries` only.
+    """
+
+    def __init__(self, count, shape, *, carries=False):
+        self.count = count
+        self.shape = shape
+        self.carries = carries
+        self.latency = ceil_log2(count)
+        ports = {
+            "terms": In(data.ArrayLayout(shape, count)),
+            "sum": Out(signed(shape.width + self.latency)),
+        }
+        if carries:
+            ports |= {"carry_a": In(count), "carry_b": In(count), "carry": Out(1)}
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        nodes = [self.terms[i] for i in range(self.count)]
+        owed = [(self.carry_a[i], self.carry_b[i]) for i in range(self.count)] if self.carries else None
+
+        for level in range(self.latency):
+            sums, debts = [], []
+            for i in range(0, len(nodes), 2):
+                if i + 1 == len(nodes):
+                    total, debt = nodes[i], owed and owed[i]
+                elif self.carries:
+                    (a, b), debt = owed[i], owed[i + 1]
+                    total = (Cat(a, nodes[i]).as_signed() + Cat(b, nodes[i + 1]).as_signed())[1:].as_signed()
+                else:
+                    total, debt = nodes[i] + nodes[i + 1], None
+                sums.append(register(m, total, f"sum_{level}_{i // 2}"))
+                if self.carries:
+                    debts.append([register(m, bit, f"owed_{level}_{i // 2}") for bit in debt])
+            nodes, owed = sums, debts
+
+        m.d.comb += self.sum.eq(nodes[0])
+        if self.carries:
+            a, b = owed[0]
+            m.d.comb += self.carry.eq(a & b)
+        return m

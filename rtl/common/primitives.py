@@ -1,0 +1,59 @@
+"""What every block uses: registers, arithmetic modulo a constant, addresses."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+
+__all__ = ["add_modulo", "delay", "next_modulo", "register", "slice_address", "times"]
+
+def delay(m: Module, value, cycles: int, *, name: str, reset_less: bool = False):
+    """Return `value` as it was `cycles` cycles ago, of the same shape."""
+    for stage in range(cycles):
+        register = Signal(value.shape(), name=f"{name}_d{stage + 1}", reset_less=reset_less)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+def register(m, value, name):
+    """Return `value`, a cycle later.
+
+    Without reset: a sum means something only while the array says so, and that is reset.
+    """
+    stage = Signal(value.shape(), name=name, reset_less=True)
+    m.d.sync += stage.eq(value)
+    return stage
+
+
+def times(value: Value, factor: int) -> Value:
+    """Return ``value * factor`` for a small constant as shifts and adds: no multiplier block is spent on it."""
+    terms = [value << bit for bit in range(factor.bit_length()) if factor >> bit & 1]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def next_modulo(value: Signal, modulus: int) -> Value:
+    """Return the successor of `value` in ``0 .. modulus - 1``."""
+    if modulus == 1:
+        return Const(0)
+    if 1 << len(value) == modulus:
+        return (value + 1)[:len(value)]
+    return Mux(value == modulus - 1, 0, value + 1)
+
+
+def add_modulo(value: Value, addend: Value, modulus: int) -> Value:
+    """Return ``value + addend`` in ``0 .. modulus - 1``, for two numbers of which the first is there already."""
+    total = value + addend
+    if modulus & (modulus - 1) == 0:
+        return total[:modulus.bit_length() - 1]
+    return Mux(total >= modulus, total - modulus, total)
+
+
+def slice_address(row: Value, part: Value, rows: int) -> Value:
+    """Return ``part * rows + row``: where slice `part` of a row lies if the same slices of all `rows` lie together.
+
+    Powers of two need no adder between the registers and the memory.
+    """
+    if rows & (rows - 1) == 0:
+        return Cat(row[:rows.bit_length() - 1], part)
+    return times(part, rows) + row

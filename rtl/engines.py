@@ -1,0 +1,72 @@
+"""The engines: one record each, registered for the name that a configuration gives.
+
+What differs between them is asked for here; nothing else lists the engines.
+"""
+
+import dataclasses
+
+from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
+from latte.rtl.common.core import Core
+from latte.rtl.common.head_work import CycleModel
+from latte.rtl.dense.dense_core import DenseCore
+from latte.rtl.serial.cycle_model import SerialCycleModel
+from latte.rtl.serial.serial_core import SerialCore
+from latte.rtl.wide.cycle_model import WideCycleModel
+from latte.rtl.wide.wide_core import WideCore
+
+__all__ = ["ENGINES", "Engine", "create_core", "engine_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """One way to compute attention.
+
+    Parameters
+    ----------
+    name
+        As in `AttentionConfig.engine`.
+    core
+        Its core, made from a configuration.
+    cycle_model
+        Predicts its cycles; None if there is no such model.
+    """
+
+    name: str
+    core: type[Core]
+    cycle_model: type[CycleModel] | None = None
+
+
+ENGINES = {engine.name: engine for engine in (
+    Engine("latte", WideCore, WideCycleModel),
+    Engine("serial", SerialCore, SerialCycleModel),
+    Engine("dense", DenseCore),
+)}
+"""By name."""
+
+
+def engine_of(config: AttentionConfig) -> Engine:
+    """Return the engine that a configuration asks for.
+
+    Raises
+    ------
+    LatteError
+        No such engine is registered.
+    """
+    if config.engine not in ENGINES:
+        raise LatteError(f"engine = {config.engine!r} has no hardware; choose one of {', '.join(ENGINES)}")
+    return ENGINES[config.engine]
+
+
+def create_core(config: AttentionConfig) -> Core:
+    """Return the core that ``config.engine`` names.
+
+    Raises
+    ------
+    LatteError
+        The RTL has no such width of the estimate.
+    """
+    if config.estimate_bits != 4:
+        raise LatteError(f"the RTL estimates with 4 bits, not {config.estimate_bits}; leave estimate_bits at 4, or use "
+                         "latte eval")
+    return engine_of(config).core(config)

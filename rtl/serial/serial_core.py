@@ -1,0 +1,91 @@
+"""The accelerator for the smallest FPGAs: the same bits from three stages that work on a row each."""
+
+from amaranth import Module
+from amaranth.lib import wiring
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.common.core import Core
+from latte.rtl.common.head_registers import HeadRegisters
+from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.common.probes import probe_layout
+from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.serial.serial_finisher import SerialFinisher
+from latte.rtl.serial.serial_query_ring import SerialQueryRing
+from latte.rtl.serial.serial_scorer import SerialScorer
+from latte.rtl.serial.serial_scratchpad import SerialScratchpad
+
+__all__ = ["SerialCore"]
+
+
+class SerialCore(Core):
+    """LATTE attention with everything in memory that a wider core has in registers and queues::
+
+        parameter -> HeadRegisters
+        job ------> JobSequencer
+        k, v -----> SerialScratchpad -+----------------------+---------------------+
+        q --------> SerialQueryRing --|----------+-----------|--------+            |
+                                      v          v           v        v            v
+                                    SerialEstimator ------> SerialScorer ------> SerialFinisher -> o
+
+    Each stage has one row; what it passes on lies in one half of a memory while the other half is filled. So a row
+    takes as long as its slowest stage. Jobs do not overlap, but for the division of a job's last row: keys and values
+    have a single port.
+
+    Ports are those of `Core`; the probe is `probe_layout`. ``stall_filter`` counts the cycles in which the
+    estimator waits for the scorer, ``filter_stalls`` those in which the scorer waits for the finisher.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        super().__init__(config, probe_layout(config))
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.head_registers = registers = HeadRegisters(config)
+        m.submodules.job_sequencer = jobs = JobSequencer(config)
+        m.submodules.key_value_scratchpad = scratchpad = SerialScratchpad(config)
+        m.submodules.query_ring = queries = SerialQueryRing(config)
+        m.submodules.score_estimator = estimator = SerialEstimator(config)
+        m.submodules.scorer = scorer = SerialScorer(config)
+        m.submodules.finisher = finisher = SerialFinisher(config)
+        entry = jobs.compute.payload.entry
+
+        wiring.connect(m, wiring.flipped(self.parameter), registers.parameter)
+        wiring.connect(m, wiring.flipped(self.job), jobs.job)
+        wiring.connect(m, wiring.flipped(self.k), scratchpad.k)
+        wiring.connect(m, wiring.flipped(self.v), scratchpad.v)
+        wiring.connect(m, wiring.flipped(self.q), queries.q)
+        wiring.connect(m, jobs.kv_load, scratchpad.load)
+        wiring.connect(m, jobs.query_load, queries.load)
+        wiring.connect(m, jobs.compute, estimator.compute)
+        wiring.connect(m, estimator.keys, scratchpad.high)
+        wiring.connect(m, estimator.row, scorer.row)
+        wiring.connect(m, scorer.keys, scratchpad.halves)
+        wiring.connect(m, scorer.o, finisher.row)
+        wiring.connect(m, finisher.values, scratchpad.values)
+        wiring.connect(m, finisher.o, wiring.flipped(self.o))
+        m.d.comb += [
+            registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), jobs.entry.eq(registers.entry),
+            jobs.known.eq(registers.known), jobs.loaded.eq(scratchpad.loaded), jobs.release.eq(finisher.release),
+            estimator.query_available.eq(queries.available), queries.high_slice.eq(estimator.query_slice),
+            estimator.query.eq(queries.high), queries.estimated.eq(estimator.row.valid & estimator.row.ready),
+            estimator.index.eq(scorer.index), scorer.estimate.eq(estimator.estimate), scorer.tau.eq(entry.tau),
+            queries.halves_slice.eq(scorer.query_slice), scorer.query.eq(queries.halves),
+            queries.scored.eq(scorer.scored),
+            scorer.score_index.eq(finisher.index), finisher.score.eq(scorer.score),
+            finisher.scale_mantissa.eq(entry.scale_mantissa), finisher.scale_shift.eq(entry.scale_shift),
+            self.probe.group.eq(scorer.probe), self.probe.score.eq(finisher.score_probe),
+            self.probe.weight.eq(finisher.weight_probe),
+        ]
+        self.keep(m, {
+            "qk_saturated": scratchpad.saturated | queries.saturated,
+            "head_invalid": jobs.head_invalid | registers.head_invalid,
+            "too_long": jobs.too_long, "no_keys": jobs.no_keys, "overflow": scratchpad.conflict,
+        }, {
+            "cycles": jobs.busy, "estimator_beats": estimator.keys.read,
+            "pairs_estimated": scorer.probe.valid, "survivors": scorer.probe.valid & scorer.probe.keep,
+            "compensation_beats": scorer.step, "value_beats": finisher.step,
+            "stall_key_load": jobs.waiting_for_keys, "stall_query_load": estimator.waiting_for_query,
+            "stall_filter": estimator.waiting_for_row, "filter_stalls": scorer.waiting_for_row,
+        })
+        return m

@@ -1,0 +1,177 @@
+"""Second stage of the serial core: filters a row's estimates and scores the survivors, one at a time."""
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig, ceil_log2
+from latte.rtl.common.operand_split import element_layout
+from latte.rtl.common.payloads import key_shape, length_shape
+from latte.rtl.common.primitives import delay
+from latte.rtl.common.probes import filter_probe_layout
+from latte.rtl.serial.serial_estimator import estimated_row_layout
+from latte.rtl.serial.serial_memories import DualPortRam
+from latte.rtl.serial.serial_scratchpad import plane_port
+
+__all__ = ["SCORE_SHIFT", "SerialScorer", "scored_row_layout", "stored_score"]
+
+SCORE_SHIFT = 4
+"""Low bits of a score that are zero: not stored."""
+_FIELD = 9
+"""Bits of a packed product that hold the sum of the two cross products: -240 to 210."""
+
+
+def stored_score(config: AttentionConfig):
+    """Shape of a score without its zero bits."""
+    return signed(config.score_bits - SCORE_SHIFT)
+
+
+def scored_row_layout(config: AttentionConfig) -> data.StructLayout:
+    """One row whose survivors all have their scores: how many there are, and the largest score."""
+    return data.StructLayout({"survivors": length_shape(config), "maximum": stored_score(config), "job_last": 1})
+
+
+class SerialScorer(wiring.Component):
+    r"""``keep = est > rowmax - tau``, then ``score = 256 est + 16 (q_high . k_low + q_low . k_high)`` (LATTE Eq. 6, 9).
+
+    A key that does not survive takes one cycle; a survivor takes its slices besides::
+
+        estimate -> > threshold? -> slice counter -> [query ring, halves plane] -> products -> sum -> + -+-> memory
+                \------------------------------------------------------------------------------------/   +-> maximum
+
+    Both cross products of an element come out of one multiplier: of
+    ``(q_high 2**9 + q_low) (k_high 2**9 + k_low)`` they are the middle.
+
+    Scores wait in one half of a memory while the next row's go to the other.
+
+    Latency: a row of n keys and s survivors is offered ``2 + n + s score_cycles`` cycles after it was accepted.
+    Throughput: the next row is accepted one cycle after this one has left. Exact.
+
+    Members
+    -------
+    row : In(stream of estimated_row_layout)
+    index : Out, estimate : In
+        The row's estimates, one cycle later.
+    tau : In(est_bits)
+    query_slice : Out, query : In
+        A slice of the row's query, both halves, one cycle later.
+    keys : Out(plane_port)
+    scored : Out(1)
+        One cycle: the row's query is no longer needed.
+    o : Out(stream of scored_row_layout)
+        Accepting a row frees the half of the memory that was read before.
+    score_index : In, score : Out
+        Survivor of the row that was accepted last, one cycle later; the score without its zero bits.
+    waiting_for_row : Out(1)
+        The finished row is not taken.
+    step : Out(1)
+        A slice of a survivor is read.
+    probe : Out(filter_probe_layout)
+        Tap for a scoreboard.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        self.score_cycles = config.compensation_slices + 2
+        elements = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
+        self.stored = data.StructLayout({"score": stored_score(config), "key": key_shape(config)})
+        super().__init__({
+            "row": In(stream.Signature(estimated_row_layout(config))),
+            "index": Out(key_shape(config)), "estimate": In(signed(config.est_bits)), "tau": In(config.est_bits),
+            "query_slice": Out(range(config.compensation_slices)), "query": In(elements),
+            "keys": Out(plane_port(config, element_layout(config.split), config.compensation_lanes)),
+            "scored": Out(1),
+            "o": Out(stream.Signature(scored_row_layout(config))),
+            "score_index": In(key_shape(config)), "score": Out(self.stored),
+            "waiting_for_row": Out(1), "step": Out(1), "probe": Out(filter_probe_layout(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        keys, job_last, half = Signal(length_shape(config)), self.o.payload.job_last, Signal()
+        threshold = Signal(signed(config.est_bits + 2))
+        key, part = self.keys.key, self.keys.slice
+        last_key, survives, advance, done = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_key.eq(key == keys - 1), survives.eq(self.estimate > threshold),
+            self.index.eq(key + advance), self.query_slice.eq(part), self.step.eq(self.keys.read),
+        ]
+        probe = self.probe
+        m.d.comb += [probe.visible.eq(1), probe.keep.eq(survives), probe.row_last.eq(last_key),
+                     probe.estimate[0].eq(self.estimate)]
+        with m.FSM():
+            with m.State("ROW"):
+                m.d.comb += self.row.ready.eq(1)
+                m.d.sync += [keys.eq(self.row.payload.keys), job_last.eq(self.row.payload.job_last),
+                             threshold.eq(self.row.payload.maximum - self.tau)]
+                with m.If(self.row.valid):
+                    m.next = "READ"
+            with m.State("READ"):
+                # The half of the estimates has just changed.
+                m.next = "FILTER"
+            with m.State("FILTER"):
+                m.d.comb += probe.valid.eq(1)
+                with m.If(survives):
+                    m.next = "SCORE"
+                with m.Elif(last_key):
+                    m.next = "OFFER"
+                with m.Else():
+                    m.d.comb += advance.eq(1)
+            with m.State("SCORE"):
+                m.d.comb += self.keys.read.eq(1)
+                m.d.sync += part.eq(part + 1)
+                with m.If(part == config.compensation_slices - 1):
+                    m.d.sync += part.eq(0)
+                    m.next = "LAST PRODUCT"
+            with m.State("LAST PRODUCT"):
+                m.next = "STORE"
+            with m.State("STORE"):
+                m.d.comb += [done.eq(1), advance.eq(~last_key)]
+                m.next = "FILTER"
+                with m.If(last_key):
+                    m.next = "OFFER"
+            with m.State("OFFER"):
+                m.d.comb += [self.o.valid.eq(1), self.waiting_for_row.eq(~self.o.ready)]
+                with m.If(self.o.ready):
+                    m.d.comb += self.scored.eq(1)
+                    m.d.sync += [half.eq(~half), key.eq(0)]
+                    m.next = "ROW"
+        with m.If(advance):
+            m.d.sync += key.eq(key + 1)
+        self._store(m, half, done, self._cross_products(m))
+        return m
+
+    def _cross_products(self, m):
+        """Return the sum over a survivor's slices."""
+        config = self.config
+        total = Signal(signed(config.cross_bits))
+        terms = []
+        for query, key in zip(self.query, self.keys.data, strict=True):
+            packed = [(element.high << _FIELD) + element.low for element in (query, key)]
+            product = Signal((packed[0] * packed[1]).shape(), name=f"product_{len(terms)}")
+            m.d.comb += product.eq(packed[0] * packed[1])
+            # A negative product of the low halves has borrowed one.
+            terms.append(product[_FIELD:2 * _FIELD].as_signed() + product[_FIELD - 1])
+        valid, first = delay(m, Cat(self.step, self.keys.slice == 0), 1, name="slice")
+        with m.If(valid):
+            m.d.sync += total.eq(Mux(first, 0, total) + sum(terms))
+        return total
+
+    def _store(self, m, half, done, total):
+        """Keep a score, and the largest one."""
+        config, o, stored = self.config, self.o.payload, Signal(self.stored)
+        survivors, maximum = o.survivors, o.maximum
+        m.submodules.memory = memory = DualPortRam(self.stored, 2 << ceil_log2(config.max_seq_len))
+        place = len(memory.read_addr) - 1
+        m.d.comb += [
+            stored.score.eq((self.estimate << SCORE_SHIFT) + total), stored.key.eq(self.keys.key),
+            memory.write_en.eq(done), memory.write_data.eq(stored),
+            memory.write_addr.eq(Cat(survivors[:place], half)),
+            memory.read_addr.eq(Cat(self.score_index[:place], ~half)), self.score.eq(memory.read_data),
+        ]
+        with m.If(done):
+            m.d.sync += survivors.eq(survivors + 1)
+            with m.If((survivors == 0) | (stored.score > maximum)):
+                m.d.sync += maximum.eq(stored.score)
+        with m.If(self.scored):
+            m.d.sync += survivors.eq(0)

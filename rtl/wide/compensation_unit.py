@@ -1,0 +1,104 @@
+"""Compensation: adds the two cross products to a survivor's estimate, a slice of dimensions per cycle."""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.common.operand_split import element_layout
+from latte.rtl.common.payloads import key_shape
+from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.common.ram import RAM_LATENCY
+from latte.rtl.wide.cross_product import create_cross_product, cross_product_latency
+from latte.rtl.wide.payloads import score_layout, slot_shape, survivor_layout
+
+__all__ = ["CompensationUnit", "pipeline_scores"]
+
+
+def pipeline_scores(config: AttentionConfig) -> int:
+    """Return the number of scores that may still come out after `room` was withdrawn."""
+    return 1 + RAM_LATENCY + cross_product_latency(config) + 4
+
+
+class CompensationUnit(wiring.Component):
+    r"""``score = 256 * est + 16 * (q_high . k_low + q_low . k_high)`` for each survivor (LATTE Eq. 9).
+
+    The estimate is reused and the low x low product skipped::
+
+        survivor -> slice counter -> addresses -> [query ring, key plane] -> cross products -> sum of slices -> +
+               \------------------------------ estimate, key ------------------------------------------------/
+
+    The cross products are spread over the dimensions, not over keys, so that one survivor after another keeps every
+    multiplier busy.
+
+    Latency: ``RAM_LATENCY + 4 + cross product`` cycles after the last slice. Throughput: one survivor in
+    `compensation_slices` cycles. Exact.
+
+    Members
+    -------
+    i : In(stream of survivor_layout)
+    room : In(1)
+        The score queue has room for everything under way.
+    slot, slice, key, bank : Out
+        Read addresses of the query ring and the key plane.
+    query, keys : In(ArrayLayout(element_layout, compensation_lanes))
+        Their data, `RAM_LATENCY` cycles later.
+    retire : Out(1)
+        A row's last survivor has left: its query is no longer needed.
+    step : Out(1)
+        A slice is begun in this cycle.
+    o_valid, o : Out
+        Scores, never refused.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        element = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
+        super().__init__({
+            "i": In(stream.Signature(survivor_layout(config))), "room": In(1),
+            "slot": Out(slot_shape(config)), "slice": Out(range(max(2, config.compensation_slices))),
+            "key": Out(key_shape(config)), "bank": Out(1), "query": In(element), "keys": In(element),
+            "retire": Out(1), "step": Out(1), "o_valid": Out(1), "o": Out(score_layout(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        slices = config.compensation_slices
+        survivor = self.i.payload
+        part = Signal(range(max(2, slices)))
+        step, last = self.step, Signal()
+        m.d.comb += [
+            # A survivor that was begun is finished.
+            step.eq(self.i.valid & (self.room | (part != 0))),
+            last.eq(part == slices - 1),
+            self.i.ready.eq(step & last),
+        ]
+        with m.If(step):
+            m.d.sync += part.eq(next_modulo(part, slices))
+        m.d.sync += [self.slot.eq(survivor.slot), self.key.eq(survivor.key), self.bank.eq(survivor.bank),
+                     self.slice.eq(part)]
+        # The ring is read one cycle after the address register; only then may the row be overwritten.
+        m.d.comb += self.retire.eq(delay(m, self.i.ready & survivor.row_last, 2, name="retire"))
+
+        m.submodules.cross = cross = create_cross_product(config)
+        m.d.comb += [cross.query.eq(self.query), cross.keys.eq(self.keys)]
+        latency = 1 + RAM_LATENCY + cross.latency
+        valid = delay(m, step, latency, name="valid")
+        flags = data.StructLayout({"first": 1, "last": 1, "row_last": 1, "key": key_shape(config),
+                                   "estimate": signed(config.est_bits)})
+        beside = Signal(flags)
+        m.d.comb += [beside.first.eq(part == 0), beside.last.eq(last), beside.row_last.eq(survivor.row_last),
+                     beside.key.eq(survivor.key), beside.estimate.eq(survivor.estimate)]
+        beside = delay(m, beside, latency, name="beside", reset_less=True)
+
+        total = Signal(signed(config.cross_bits), reset_less=True)
+        with m.If(valid):
+            m.d.sync += total.eq(Mux(beside.first, 0, total) + cross.sum)
+        done = delay(m, valid & beside.last, 1, name="done")
+        beside = delay(m, beside, 1, name="beside_total", reset_less=True)
+        m.d.sync += [
+            self.o_valid.eq(done),
+            self.o.score.eq(((beside.estimate << 4) + total) << 4),
+            self.o.key.eq(beside.key), self.o.row_last.eq(beside.row_last),
+        ]
+        return m

@@ -1,0 +1,295 @@
+"""Cycle model of the wide engine: when each tile, row and output beat moves through the RTL, without simulating it.
+
+A recurrence over tiles and rows. Everything that happens to a row depends on earlier rows only, so one pass in row
+order suffices; inside a row, key groups are handled as arrays. Sources and sink are taken as never stalling.
+"""
+
+import numpy as np
+
+from latte.golden.config import AttentionConfig, ceil_div
+from latte.golden.latencies import Latencies
+from latte.rtl.common.head_work import HeadWork, Prediction
+
+__all__ = ["WideCycleModel"]
+
+
+class _Sequencer:
+    """`JobSequencer` and the K and V loaders: when a job's keys are in place."""
+
+    def __init__(self, config: AttentionConfig, latencies: Latencies) -> None:
+        self.config, self.latencies = config, latencies
+        self.idle = 0
+        self.bank = 0
+        self.bank_free = [0, 0]
+        self.loader_free: list[int] = []
+
+    def load(self, rows: int, fresh: bool) -> tuple[int, int]:
+        """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
+        command = self.idle + 5
+        if fresh:
+            self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
+            command = max(command, self.bank_free[self.bank]) + 1
+        beats = rows * self.config.head_dim // self.config.bus_bytes
+        dispatch = command + beats + 4
+        self.idle = dispatch + 1
+        queue = self.latencies.stream_queue
+        return command + queue, dispatch + queue
+
+    def release(self, cycle: int) -> None:
+        """The present bank's last job left it."""
+        self.bank_free[self.bank] = max(self.bank_free[self.bank], cycle)
+
+
+class _Queries:
+    """`QueryBuffer`: when each row is there for the tile sequencer."""
+
+    def __init__(self, config: AttentionConfig, latencies: Latencies) -> None:
+        self.beats = config.head_dim // config.bus_bytes
+        self.whole_rows = config.dim_slices == 1
+        # A row of a single beat has begun before the next knows of it.
+        late = int(self.beats == 1)
+        self.depth = latencies.query_queue - late if self.whole_rows else 1
+        self.ring = config.query_rows - late
+        self.latencies = latencies
+        self.end = -1
+        self.taken: list[int] = []
+        self.retired: list[int] = []
+
+    def command(self, seen: int) -> None:
+        """A job's rows may follow."""
+        self.end = max(seen, self.end + 1)
+
+    def next_row(self) -> int:
+        """Load the next row; return the cycle in which it is offered to the tile sequencer."""
+        row = len(self.taken)
+        start = self.end + 1
+        if row >= self.ring:
+            start = max(start, self.retired[row - self.ring] + 4)
+        if row >= self.depth:
+            start = max(start, self.taken[row - self.depth] + 2)
+        self.end = start + self.beats - 1
+        if not self.whole_rows:
+            return self.end + 3
+        return max(self.end + 2 + self.latencies.stream_queue, self.taken[-1] + 2 if row else 0)
+
+
+class WideCycleModel:
+    """The core, one row after the other; cycles count from the first job's acceptance."""
+
+    def __init__(self, config: AttentionConfig) -> None:
+        self.config = config
+        self.latencies = latencies = Latencies.of(config)
+        self.sequencer = _Sequencer(config, latencies)
+        self.queries = _Queries(config, latencies)
+        self.heads: list[int] = []
+        self.beats = {"estimator": 0, "compensation": 0, "value": 0}
+        self.stalls = {"key_load": 0, "query_load": 0, "filter": 0}
+        self.last_output = 0
+        # Tile sequencer.
+        self.loader_idle = 0
+        self.query_ready = 0
+        self.tile_accepted = -1
+        self.finished: list[int] = []
+        self.scanned: list[int] = []
+        # Behind it.
+        self.rows = _RowPipeline(config, latencies)
+
+    def run(self, job: HeadWork) -> None:
+        """Add one job."""
+        config = self.config
+        m, n = job.keep.shape
+        load_rows = n if job.load_rows is None else job.load_rows
+        command, dispatched = self.sequencer.load(load_rows, job.fresh)
+        if m == 0:
+            return
+        self.queries.command(command)
+        wait_for_bank = max(dispatched, self.loader_idle) + 1
+        keys_of_row = np.arange(n - m + 1, n + 1) if job.causal else np.full(m, n)
+        self.rows.begin_job(job.keep, keys_of_row)
+        first_group = None
+        for first in range(0, m, config.query_lanes):
+            rows = range(first, min(first + config.query_lanes, m))
+            beats = ceil_div(int(keys_of_row[rows[-1]]), config.key_lanes) * config.dim_slices
+            complete = self._estimate(wait_for_bank, len(rows), beats, dispatched if first == 0 else None)
+            wait_for_bank = self.loader_idle
+            scan = max(complete, self.scanned[-1] + 1 if self.scanned else 0)
+            for row in rows:
+                begin, scan = self.rows.add(row, scan)
+                self.queries.retired.append(self.rows.compensated + 2)
+                if first_group is None:
+                    first_group = begin + self.latencies.estimate_read + 2
+            self.scanned.append(scan - 1)
+        self.sequencer.release(self.rows.value_end + 3)
+        self.heads.append(self.rows.output - max(self.last_output, first_group))
+        self.last_output = self.rows.output
+        kept = int(np.count_nonzero(job.keep))
+        self.beats["compensation"] += kept * config.compensation_slices
+        self.beats["value"] += kept * config.value_slices
+
+    def _estimate(self, wait_for_bank: int, rows: int, beats: int, dispatched: int | None) -> int:
+        """Load and estimate one tile; return the cycle in which it may be scanned."""
+        latencies, queries, finished = self.latencies, self.queries, self.finished
+        if len(finished) >= 2:
+            wait_for_bank = max(wait_for_bank, finished[-2] + latencies.bank_drain + 1)
+        accept = wait_for_bank
+        for _ in range(rows):
+            accept = max(accept + 1, queries.next_row(), self.query_ready)
+            queries.taken.append(accept)
+            self.query_ready = accept + latencies.query_load + 1
+        loaded = max(self.query_ready, accept + 1, self.tile_accepted + 1) + 1
+        self.loader_idle = loaded
+        previous_end = finished[-1] if finished else loaded
+        buffer_free = self.scanned[-latencies.tile_buffers] + 1 if len(self.scanned) >= latencies.tile_buffers else 0
+        self.tile_accepted = max(loaded, previous_end, buffer_free)
+        if finished:
+            waited = max(0, self.tile_accepted - previous_end - 1)
+            waited_for_filter = min(waited, self.tile_accepted - max(loaded, previous_end))
+            waited_for_keys = min(waited - waited_for_filter, max(0, (dispatched or 0) - previous_end))
+            self.stalls["filter"] += waited_for_filter
+            self.stalls["key_load"] += waited_for_keys
+            self.stalls["query_load"] += waited - waited_for_filter - waited_for_keys
+        finished.append(self.tile_accepted + beats)
+        self.beats["estimator"] += beats
+        return finished[-1] + latencies.ram + latencies.estimator + latencies.maximum + 5
+
+    def prediction(self) -> Prediction:
+        """Return what was found."""
+        return Prediction(self.heads, self.last_output + 1, self.rows.value_end + 2, self.beats["estimator"],
+                          self.beats["compensation"], self.beats["value"], self.stalls)
+
+
+class _RowPipeline:
+    """Scanner to output: the times of the present row, and of as many earlier ones as the queues remember.
+
+    Attributes
+    ----------
+    compensated
+        The row's last survivor has left the survivor queue.
+    value_end
+        Its last value is read.
+    output
+        Its last output beat.
+    """
+
+    def __init__(self, config: AttentionConfig, latencies: Latencies) -> None:
+        self.config, self.latencies = config, latencies
+        self.compensated = self.value_end = self.output = 0
+        self.fetched: list[int] = []
+        self.softmax_end = self.value_free = self.sums_free = self.sent = 0
+        self.group_held = 0
+        # What a producer can have in a queue before `room` stops it: the margin is filled by what was under way then.
+        self.group_room = config.survivor_fifo_depth - latencies.filter_groups + 4
+        self.row_room = config.query_rows - latencies.row_queue_margin
+        under_way = (latencies.ram + latencies.cross_product + 4) // config.compensation_slices
+        self.score_room = latencies.score_queue - latencies.score_margin + under_way
+        self.maxima_room = latencies.row_queue_depth - latencies.score_margin + 1
+        self.weight_room = 2 * latencies.weight
+        self.taken = {name: np.zeros(0, np.int64) for name in ("group", "score", "weight")}
+
+    def begin_job(self, keep: np.ndarray, keys_of_row: np.ndarray) -> None:
+        """Cut a job's rows in groups, and forget the times to which its queues cannot refer."""
+        pairs, slices = self.config.pairs_per_cycle, self.config.compensation_slices
+        m, n = keep.shape
+        padded = np.zeros((m, ceil_div(n, pairs) * pairs), bool)
+        padded[:, :n] = keep
+        counts = padded.reshape(m, -1, pairs).sum(axis=2)
+        rows, self.group = np.nonzero(counts)
+        count = counts[rows, self.group]
+        self.service = count * slices
+        self.work = np.cumsum(self.service)
+        self.first_score = np.cumsum(count) - count
+        self.group_ends = np.cumsum(np.count_nonzero(counts, axis=1)).tolist()
+        self.kept = counts.sum(axis=1).tolist()
+        self.scan_steps = (-(-keys_of_row // pairs)).tolist()
+        self.weights_done = 0
+        room = {"group": self.group_room, "score": self.score_room, "weight": self.weight_room}
+        new = {"group": len(count), "score": int(count.sum()), "weight": int(count.sum())}
+        self.seen = {name: min(room[name], len(times)) for name, times in self.taken.items()}
+        self.taken = {name: np.concatenate([times[len(times) - self.seen[name]:], np.zeros(new[name], np.int64)])
+                      for name, times in self.taken.items()}
+
+    def add(self, row: int, scan: int) -> tuple[int, int]:
+        """Take one row whose scan may begin at `scan`; return the first cycle of its scan and the one behind it."""
+        number = len(self.fetched)
+        if number >= self.row_room:
+            scan = max(scan, self.fetched[number - self.row_room] + 4)
+        begin = scan
+        if number >= self.maxima_room:
+            self.compensated = max(self.compensated, self.fetched[number - self.maxima_room] + 3)
+        low, high = self.group_ends[row - 1] if row else 0, self.group_ends[row]
+        for start in range(low, high, self.group_room):
+            scan = self._scan(start, min(start + self.group_room, high), high, scan, self.scan_steps[row])
+        self._weigh(self.kept[row])
+        return begin, scan + self.scan_steps[row]
+
+    def _scan(self, low: int, stop: int, row_end: int, scan: int, steps: int) -> int:
+        """Scan and compensate key groups with survivors, no more than the survivor queue holds.
+
+        `scan` is the cycle in which the row's first group was scanned, or would have been without later waiting;
+        returned is the same, moved by the waiting of these groups.
+        """
+        latencies = self.latencies
+        group, service = self.group[low:stop], self.service[low:stop]
+        before = int(self.work[low]) - int(service[0])
+        work = self.work[low:stop] - before
+        place = self.seen["group"] + low
+        taken = self.taken["group"]
+        scanned = group + scan
+        limited = max(0, self.group_room - place)  # groups before this one cannot find the queue full
+        room = taken[place + limited - self.group_room:max(0, place + stop - low - self.group_room)] + 2
+        if len(room) and room[-1] > scanned[limited]:
+            scanned[limited:] += np.maximum(np.maximum.accumulate(room - scanned[limited:]), 0)
+            scan = int(scanned[-1] - group[-1])
+
+        # A group waits for its successor, or for its row's end.
+        pushed = np.empty(len(group), np.int64)
+        pushed[:-1] = scanned[1:]
+        pushed[-1] = scan + (self.group[stop] if stop < row_end else steps)
+        pushed += latencies.estimate_read + 3
+        loaded = pushed + latencies.stream_queue
+        self._wait_for_scores(low, loaded)
+        finished = np.maximum(np.maximum.accumulate(loaded - work + service), self.compensated) + work
+        held = finished - service
+        taken[place] = self.group_held
+        taken[place + 1:place + len(group)] = held[:-1]
+        np.maximum(taken[place:place + len(group)], pushed + latencies.stream_queue - 1,
+                   out=taken[place:place + len(group)])
+        self.group_held, self.compensated = int(held[-1]), int(finished[-1])
+        return scan
+
+    def _wait_for_scores(self, low: int, loaded: np.ndarray) -> None:
+        """Hold groups back until the score queue has room for their survivors."""
+        index = self.seen["score"] + self.first_score[low:low + len(loaded)] - self.score_room
+        if index[-1] >= 0:
+            np.maximum(loaded, np.where(index >= 0, self.taken["score"][np.maximum(index, 0)] + 1, 0), out=loaded)
+
+    def _weigh(self, kept: int) -> None:
+        """Softmax, P·V and normaliser of a row of `kept` survivors."""
+        config, latencies = self.config, self.latencies
+        queue, slices = latencies.stream_queue, config.value_slices
+        complete = self.compensated + latencies.ram + latencies.cross_product + 3 + latencies.maximum
+        # The queues of rows give one item in three cycles at most.
+        fetch = max(complete + queue, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
+        value = max(fetch + 3 + latencies.weight + queue, self.value_free)
+        last = max(value + (kept - 1) * slices, self.sums_free)
+        self.fetched.append(fetch)
+        self.value_free = last + slices
+        self.value_end = self.value_free - 1
+
+        done = self.weights_done
+        self.weights_done += kept
+        weights = self.taken["weight"]
+        place = self.seen["weight"] + done
+        weights[place:place + kept] = np.arange(value, value + kept * slices, slices)
+        weights[place + kept - 1] = last
+        self.softmax_end = fetch + kept
+        if place + kept > self.weight_room:
+            self.softmax_end = max(self.softmax_end, int(weights[place + kept - 1 - self.weight_room]))
+        scores = self.taken["score"]
+        place = self.seen["score"] + done
+        scores[place:place + kept] = np.arange(self.softmax_end - kept + 1, self.softmax_end + 1)
+
+        hand_over = max(last + 2 + latencies.reciprocal, last + latencies.accumulator + slices, self.sent)
+        self.sums_free = hand_over + 1
+        self.sent = self.sums_free + config.head_dim // config.normalizer_lanes
+        self.output = self.sent - 1 + latencies.scaler + queue

@@ -1,0 +1,87 @@
+"""On-chip keys and values: loader, and planes laid out for each reader."""
+
+from amaranth import Module, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.common.key_value_loader import KeyValueLoader
+from latte.rtl.common.operand_split import HALF_BITS, element_layout
+from latte.rtl.common.payloads import key_shape, load_layout
+from latte.rtl.wide.operand_plane import OperandPlane
+
+__all__ = ["KeyValueScratchpad"]
+
+class KeyValueScratchpad(wiring.Component):
+    """Keys and values of one or two sequences, each plane as wide as its reader takes it::
+
+        k -> saturate -> split -+-> high halves: key_lanes memories, dim_lanes a word  -> estimator
+                                +-> both halves: compensation_lanes elements a word    -> compensation unit
+        v ------------------------> value_lanes elements a word                        -> value accumulator
+
+    The high halves are kept twice because the estimator reads them in every cycle.
+
+    Latency: `RAM_LATENCY` cycles from an address to its data. One read of each plane per cycle, besides loading.
+
+    Members
+    -------
+    load, loaded, k, v, saturated
+        As of `KeyValueLoader`.
+    estimator_bank, estimator_group, estimator_slice : In
+        Address of `key_lanes` consecutive keys' high halves, one slice of dimensions; `estimator_data` : Out.
+    compensation_bank, compensation_key, compensation_slice : In
+        Address of both halves of one key, one slice of dimensions; `compensation_data` : Out.
+    value_bank, value_key, value_slice : In
+        Address of one value, one slice of dimensions; `value_data` : Out.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        element = element_layout(config.split)
+        beat = data.ArrayLayout(signed(8), config.bus_bytes)
+        super().__init__({
+            "load": In(stream.Signature(load_layout())), "loaded": Out(1),
+            "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
+            "estimator_bank": In(1), "estimator_group": In(key_shape(config)),
+            "estimator_slice": In(range(max(2, config.dim_slices))),
+            "estimator_data": Out(data.ArrayLayout(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes),
+                                                   config.key_lanes)),
+            "compensation_bank": In(1), "compensation_key": In(key_shape(config)),
+            "compensation_slice": In(range(max(2, config.compensation_slices))),
+            "compensation_data": Out(data.ArrayLayout(element, config.compensation_lanes)),
+            "value_bank": In(1), "value_key": In(key_shape(config)),
+            "value_slice": In(range(max(2, config.value_slices))),
+            "value_data": Out(data.ArrayLayout(signed(8), config.value_lanes))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.loader = loader = KeyValueLoader(config)
+        wiring.connect(m, wiring.flipped(self.load), loader.load)
+        wiring.connect(m, wiring.flipped(self.k), loader.k)
+        wiring.connect(m, wiring.flipped(self.v), loader.v)
+        m.d.comb += [self.loaded.eq(loader.loaded), self.saturated.eq(loader.saturated)]
+
+        common = {"beat_lanes": config.bus_bytes, "head_dim": config.head_dim, "rows": config.max_seq_len,
+                  "banks": config.kv_banks}
+        m.submodules.estimator_plane = estimator = OperandPlane(
+            signed(HALF_BITS), word_lanes=config.dim_lanes, row_lanes=config.key_lanes, **common)
+        m.submodules.compensation_plane = compensation = OperandPlane(
+            element_layout(config.split), word_lanes=config.compensation_lanes, row_lanes=1, **common)
+        m.submodules.value_plane = value = OperandPlane(
+            signed(8), word_lanes=config.value_lanes, row_lanes=1, **common)
+        for plane in (estimator, compensation, value):
+            m.d.comb += [plane.restart.eq(loader.restart), plane.restart_bank.eq(loader.restart_bank)]
+        m.d.comb += [estimator.beat[n].eq(loader.key_elements[n].high) for n in range(config.bus_bytes)]
+        m.d.comb += [
+            estimator.beat_valid.eq(loader.key_valid),
+            estimator.bank.eq(self.estimator_bank), estimator.group.eq(self.estimator_group),
+            estimator.slice.eq(self.estimator_slice), self.estimator_data.eq(estimator.data),
+            compensation.beat_valid.eq(loader.key_valid), compensation.beat.eq(loader.key_elements),
+            compensation.bank.eq(self.compensation_bank), compensation.group.eq(self.compensation_key),
+            compensation.slice.eq(self.compensation_slice), self.compensation_data.eq(compensation.data[0]),
+            value.beat_valid.eq(loader.value_valid), value.beat.eq(loader.value_elements),
+            value.bank.eq(self.value_bank), value.group.eq(self.value_key),
+            value.slice.eq(self.value_slice), self.value_data.eq(value.data[0]),
+        ]
+        return m

@@ -1,0 +1,114 @@
+"""Normaliser: one reciprocal per row, one product per output element."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.golden.normalizer import RECIPROCAL_FRAC_BITS
+from latte.rtl.common.payloads import output_layout
+from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.wide.reciprocal import Reciprocal, exponent_shape
+from latte.rtl.wide.row_memory import ROW_LATENCY, RowMemory, RowShifter
+from latte.rtl.wide.row_scaler import RowScaler
+
+__all__ = ["Normalizer"]
+
+class Normalizer(wiring.Component):
+    """Divides each row by its sum of weights and sends it out, `normalizer_lanes` elements per beat::
+
+        word -------> RowMemory or RowShifter -> RowScaler -> queue -> o
+        weight_sum -> Reciprocal ----------------^
+
+    One row arrives while another leaves.
+
+    Latency: 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
+    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 8)`` cycles or a little more.
+
+    Members
+    -------
+    row_reserve : In(1)
+        A row is under way; allowed while `row_room`.
+    row_room : Out(1)
+    sum_valid, weight_sum, job_last : In
+    word_valid, word : In
+        A word stands until the next one is valid.
+    o : Out(stream of output_layout)
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({
+            "row_reserve": In(1), "row_room": Out(1),
+            "sum_valid": In(1), "weight_sum": In(config.sum_bits), "job_last": In(1),
+            "word_valid": In(1), "word": In(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
+            "o": Out(stream.Signature(output_layout(config)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        slices = config.value_slices
+        reserved, words, leaving_valid = Signal(), Signal(range(slices + 1)), Signal()
+
+        m.submodules.reciprocal = reciprocal = Reciprocal(config)
+        m.d.comb += reciprocal.weight_sum.eq(self.weight_sum)
+        reciprocal_ready = Signal()
+        arriving = Signal(data.StructLayout({"mantissa": RECIPROCAL_FRAC_BITS, "exponent": exponent_shape(config),
+                                             "job_last": 1}), reset_less=True)
+        leaving = Signal.like(arriving, reset_less=True)
+        with m.If(delay(m, self.sum_valid, reciprocal.latency, name="sum_valid")):
+            m.d.sync += [reciprocal_ready.eq(1), arriving.mantissa.eq(reciprocal.mantissa),
+                         arriving.exponent.eq(reciprocal.exponent)]
+        with m.If(self.sum_valid):
+            m.d.sync += arriving.job_last.eq(self.job_last)
+
+        hand_over = Signal()
+        m.d.comb += [
+            hand_over.eq((words == slices) & reciprocal_ready & ~leaving_valid),
+            self.row_room.eq(~reserved),
+        ]
+        with m.If(self.row_reserve):
+            m.d.sync += reserved.eq(1)
+        with m.If(self.word_valid):
+            m.d.sync += words.eq(words + 1)
+        with m.If(hand_over):
+            m.d.sync += [leaving.eq(arriving), leaving_valid.eq(1), words.eq(0), reciprocal_ready.eq(0),
+                         reserved.eq(0)]
+
+        m.submodules.rows = rows = RowShifter(config) if slices == 1 else RowMemory(config)
+        m.d.comb += [rows.write_en.eq(self.word_valid), rows.write_slice.eq(words), rows.write_data.eq(self.word),
+                     rows.hand_over.eq(hand_over)]
+        self._send(m, leaving_valid, rows, leaving)
+        return m
+
+    def _send(self, m, leaving_valid, rows, leaving):
+        """Send the leaving row out, beat by beat, while the output queue has room."""
+        config = self.config
+        beats = config.head_dim // config.normalizer_lanes
+        m.submodules.scaler = scaler = RowScaler(config)
+        latency = scaler.latency + ROW_LATENCY
+        depth = 2 * (latency + 4)
+        m.submodules.queue = queue = StreamQueue(output_layout(config), depth)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        room = Signal()
+        m.d.sync += room.eq(queue.level < depth - latency - 2)
+
+        beat, step, row_ends = Signal(range(max(2, beats))), Signal(), Signal()
+        m.d.comb += [step.eq(leaving_valid & room), row_ends.eq(beat == beats - 1), rows.step.eq(step)]
+        with m.If(step):
+            m.d.sync += beat.eq(next_modulo(beat, beats))
+            with m.If(row_ends):
+                m.d.sync += leaving_valid.eq(0)
+
+        factor = delay(m, leaving, ROW_LATENCY, name="factor", reset_less=True)
+        m.d.comb += [scaler.numerator.eq(rows.elements), scaler.mantissa.eq(factor.mantissa),
+                     scaler.exponent.eq(factor.exponent)]
+        flags = Signal(data.StructLayout({"row_last": 1, "job_last": 1}))
+        m.d.comb += [flags.row_last.eq(row_ends), flags.job_last.eq(row_ends & leaving.job_last)]
+        flags = delay(m, flags, latency, name="flags", reset_less=True)
+        m.d.comb += [
+            queue.i.valid.eq(delay(m, step, latency, name="valid")),
+            queue.i.payload.data.eq(scaler.quotient),
+            queue.i.payload.row_last.eq(flags.row_last), queue.i.payload.job_last.eq(flags.job_last),
+        ]

@@ -1,0 +1,69 @@
+"""Dot products of 4-bit vectors, two products per hard multiplier."""
+
+from amaranth import Cat, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import ceil_log2
+from latte.rtl.common.adder_tree import AdderTree
+from latte.rtl.common.operand_split import HALF_BITS
+
+__all__ = ["PackedDspDot"]
+
+class PackedDspDot(wiring.Component):
+    """Dot products of two keys with one query row, two 4-bit products per hard multiplier.
+
+    Both keys ride in one operand, ``k0 + (k1 << field)``, so one sum of products holds both results. The
+    lower one lies in ``[-56 n, 64 n]`` for ``n`` dimensions: one bit less than its signed width, but for the
+    corner where every factor is -8. A `field` of that one bit less makes the operand fit 18 bits, and is
+    still unambiguous: ``1000...0`` can only be the corner, never the most negative number. A negative lower
+    result has borrowed one from the upper, which gets it back.
+
+    Latency: `latency` = ``ceil(log2(dims)) + 2`` cycles. Throughput: one pair per cycle. Rounding: none.
+
+    Parameters
+    ----------
+    dims : int
+        Elements of a vector, at most 64 (the operand's width).
+
+    Attributes
+    ----------
+    q : In(ArrayLayout(signed(HALF_BITS), dims))
+    packed : In(ArrayLayout(signed(field + 5), dims))
+        Two keys' elements, from `pack`.
+    sums : Out(ArrayLayout(signed(8 + ceil_log2(dims)), 2))
+    """
+
+    def __init__(self, dims):
+        if dims > 64:
+            raise ValueError(f"head_dim {dims} is too large for pe_structure 'dsp': at most 64 fit 18 bits")
+        self.dims = dims
+        self.field = 2 * HALF_BITS - 1 + ceil_log2(dims)
+        self.latency = ceil_log2(dims) + 2
+        super().__init__({
+            "q": In(data.ArrayLayout(signed(HALF_BITS), dims)),
+            "packed": In(data.ArrayLayout(signed(self.field + HALF_BITS + 1), dims)),
+            "sums": Out(data.ArrayLayout(signed(self.field + 1), 2)),
+        })
+
+    def pack(self, k0, k1):
+        """Operand that holds one element of each of two keys."""
+        return k0 + (k1 << self.field)
+
+    def elaborate(self, platform):
+        m = Module()
+        products = Signal(data.ArrayLayout(signed(self.field + 2 * HALF_BITS + 1), self.dims), reset_less=True)
+        m.submodules.tree = tree = AdderTree(self.dims, signed(self.field + 2 * HALF_BITS + 1))
+        m.d.comb += tree.terms.eq(products)
+        for d in range(self.dims):
+            m.d.sync += products[d].eq(self.q[d] * self.packed[d])
+
+        lower, upper = tree.sum[:self.field], tree.sum[self.field:].as_signed()
+        negative = lower[-1] & lower[:-1].any()
+        sums = Signal.like(self.sums, reset_less=True)
+        m.d.sync += [
+            sums[0].eq(Cat(lower, negative).as_signed()),
+            sums[1].eq(upper + negative),
+        ]
+        m.d.comb += self.sums.eq(sums)
+        return m

@@ -1,0 +1,113 @@
+"""Dot product of 4-bit vectors with a query that stands still: one LUT4 per bit."""
+
+from amaranth import Cat, Module, Mux, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import ceil_log2
+from latte.rtl.common.adder_tree import AdderTree
+from latte.rtl.common.operand_split import HALF_BITS
+from latte.rtl.common.primitives import register
+
+__all__ = ["PairEntry", "PairTableDot"]
+
+class PairEntry(data.Struct):
+    """What a held query row remembers of two elements ``q0``, ``q1``: all that `PairTableDot` needs.
+
+    Both halves are rounded down; ``q0 + q1`` and ``q0 - q1`` have the same parity, which `even` records.
+    """
+
+    half_sum: signed(HALF_BITS)
+    half_diff: signed(HALF_BITS)
+    even: unsigned(1)
+
+
+class PairTableDot(wiring.Component):
+    """Dot product of a key with a held query row, from half sums and half differences of query pairs.
+
+    Distributed arithmetic with offset binary coding, on pairs. Take bit ``b`` of the two keys of a pair,
+    ``x`` and ``y``, and ``C = q0 + q1``, ``D = q0 - q1``. Then::
+
+        -(x*q0 + y*q1) = -C/2 -+ M/2     with  M = C where x == y else D,  and the sign - where x is set
+
+    so one LUT4 per bit, ``(x == y ? half_sum : half_diff) ^ x``, replaces two AND gates per bit *and* their
+    adder. (The negative is computed because its XOR needs no inverter.) What the LUTs leave out:
+
+    * an inverted term is one short of a negated one, unless C and D are odd, where the half that was rounded
+      away makes up for it: `AdderTree` adds the carry ``x & even``;
+    * ``-floor(C/2)`` is missing in every plane. The planes weigh 1 + 2 + 4 - 8 = -1, so it is put right once,
+      by the sum of all half sums, which is made when the row is loaded: `offset`;
+    * each of the four trees owes a carry at its root; together they are a 4-bit signed number.
+
+    ::
+
+        invert, differ --> LUT4s -> AdderTree, bit plane 0 -> p0 --+
+        (4 planes)     --> LUT4s -> AdderTree, bit plane 1 -> p1 --+-> 8 p3 - 4 p2 - 2 p1 - p0 - owed - offset
+        entries (held) --> LUT4s -> AdderTree, bit plane 2 -> p2 --+
+                       --> LUT4s -> AdderTree, bit plane 3 -> p3 --+
+
+    Latency: `latency` = ``ceil(log2(head_dim)) + 3`` cycles. Throughput: one per cycle. Rounding: none.
+    `offset` is read `offset_delay` cycles after the other inputs.
+
+    Why pairs, and registers rather than distributed RAM: with a RAM of 16 entries as 6 LUTs (4, and 2 to
+    write it), tables of 3 elements cost 28 LUTs per product, of 4 elements 26, pairs in registers 23 (ECP5,
+    64 elements, all adders). Wider tables save adders, but not as much as their memory costs.
+
+    Source: the bit-split PE of LATTE (arXiv 2404.07519), with its high x high multipliers replaced by tables.
+
+    Parameters
+    ----------
+    head_dim : int
+        Elements of a vector; even.
+
+    Attributes
+    ----------
+    entries : In(ArrayLayout(PairEntry, head_dim / 2))
+        The query row.
+    invert : In(ArrayLayout(head_dim / 2, 4))
+        Per bit plane and pair: the first key element's bit.
+    differ : In(ArrayLayout(head_dim / 2, 4))
+        Per bit plane and pair: the bits of its two key elements differ.
+    offset : In(signed(4 + ceil_log2(head_dim / 2)))
+        Sum of all half sums.
+    sum : Out(signed(8 + ceil_log2(head_dim)))
+    """
+
+    def __init__(self, head_dim):
+        self.head_dim = head_dim
+        self.pairs = head_dim // 2
+        self.offset_delay = 1 + ceil_log2(self.pairs)
+        self.latency = self.offset_delay + 3
+        super().__init__({
+            "entries": In(data.ArrayLayout(PairEntry, self.pairs)),
+            "invert": In(data.ArrayLayout(self.pairs, HALF_BITS)),
+            "differ": In(data.ArrayLayout(self.pairs, HALF_BITS)),
+            "offset": In(signed(HALF_BITS + ceil_log2(self.pairs))),
+            "sum": Out(signed(2 * HALF_BITS + ceil_log2(head_dim))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        planes = []
+        for b in range(HALF_BITS):
+            plane = AdderTree(self.pairs, signed(HALF_BITS), carries=True)
+            m.submodules[f"plane{b}"] = plane
+            planes.append(plane)
+            for i in range(self.pairs):
+                entry = self.entries[i]
+                chosen = Mux(self.differ[b][i], entry.half_diff, entry.half_sum)
+                term = chosen ^ self.invert[b][i].replicate(HALF_BITS)
+                # A register between LUT and adder: they never share a slice, so the wire is long.
+                m.d.comb += [
+                    plane.terms[i].eq(register(m, term[:HALF_BITS], f"term_{b}_{i}")),
+                    plane.carry_a[i].eq(register(m, self.invert[b][i], f"invert_{b}_{i}")),
+                    plane.carry_b[i].eq(register(m, entry.even, f"even_{b}_{i}")),
+                ]
+        owed = Cat(plane.carry for plane in planes).as_signed()
+        # The small terms join the lower planes, whose adders are shorter.
+        p0, p1, p2, p3 = (plane.sum for plane in planes)
+        low, high = register(m, p0 + (p1 << 1), "low"), register(m, (p3 << 1) - p2, "high")
+        rest = register(m, owed + self.offset, "rest")
+        low, high = register(m, low + rest, "low_and_rest"), register(m, high, "high_delayed")
+        m.d.comb += self.sum.eq(register(m, (high << 2) - low, "result"))
+        return m

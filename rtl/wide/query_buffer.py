@@ -1,0 +1,144 @@
+"""Queries on the way in: high halves to the estimator, both halves kept until the compensation unit is done."""
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig, ceil_log2
+from latte.rtl.common.operand_split import SplitBeat, element_layout
+from latte.rtl.common.payloads import COUNT_BITS, query_load_layout
+from latte.rtl.common.primitives import next_modulo, slice_address
+from latte.rtl.common.ram import Ram
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.common.word_packer import WordPacker
+from latte.rtl.wide.payloads import query_element, slot_shape
+
+__all__ = ["QueryBuffer"]
+
+
+class QueryBuffer(wiring.Component):
+    """Ring buffer of query rows::
+
+        q -> saturate, split -+-> high halves: whole rows, a short queue -> o (tile sequencer)
+                              +-> both halves: ring of query_rows rows   -> compensation unit
+
+    The dense baseline has no compensation unit; its estimator takes both halves.
+
+    Rows enter in the order of the jobs, as far as there is room, ahead of the computation. Slot numbers count rows
+    modulo `query_rows`.
+
+    Latency: `RAM_LATENCY` from address to data. Throughput: one beat per cycle.
+
+    Members
+    -------
+    load : In(stream of query_load_layout)
+    q : In(stream of bus_bytes int8 elements)
+    saturated : Out(1)
+        An element above 119 arrived one cycle ago and was limited.
+    o : Out(stream of head_dim 4-bit high halves)
+    compensation_slot, compensation_slice : In
+        Address of both halves of one row, one slice of dimensions; `compensation_data` : Out.
+    retire : In(1)
+        The oldest row is no longer needed.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({
+            "load": In(stream.Signature(query_load_layout())),
+            "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
+            "saturated": Out(1),
+            "o": Out(stream.Signature(data.ArrayLayout(query_element(config), config.head_dim))),
+            "compensation_slot": In(slot_shape(config)),
+            "compensation_slice": In(range(max(2, config.compensation_slices))),
+            "compensation_data": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)),
+            "retire": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        beats = config.head_dim // config.bus_bytes
+        # Counts down to -1: the sign tells that no rows are left, without a comparison.
+        rows, drop = Signal(signed(COUNT_BITS + 1), init=-1), Signal()
+        beat, row_starts = Signal(range(max(2, beats))), Signal(init=1)
+        row_ends = beat == beats - 1
+        accepted, kept, begins, room = Signal(), Signal(), Signal(), Signal()
+
+        m.d.comb += [
+            self.load.ready.eq(rows < 0),
+            self.q.ready.eq((rows >= 0) & (drop | room | ~row_starts)),
+            accepted.eq(self.q.valid & self.q.ready),
+            kept.eq(accepted & ~drop), begins.eq(kept & row_starts),
+        ]
+        with m.If(self.load.valid & self.load.ready):
+            m.d.sync += [rows.eq(self.load.payload.rows - 1), drop.eq(self.load.payload.drop)]
+        with m.If(accepted):
+            m.d.sync += [beat.eq(next_modulo(beat, beats)), row_starts.eq(row_ends)]
+            with m.If(row_ends):
+                m.d.sync += rows.eq(rows - 1)
+
+        # The split beat is registered: the way from the host's side of the port ends here.
+        m.submodules.split = split = SplitBeat(config)
+        elements = Signal.like(split.elements, reset_less=True)
+        arrived = Signal()
+        m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(kept)]
+        m.d.sync += [elements.eq(split.elements), arrived.eq(kept), self.saturated.eq(split.saturated)]
+
+        m.submodules.row_packer = row_packer = WordPacker(query_element(config), config.bus_bytes,
+                                                          config.head_dim, config.head_dim)
+        m.d.comb += row_packer.beat_valid.eq(arrived)
+        m.d.comb += [row_packer.beat[n].eq(elements[n].high if config.engine == "latte" else elements[n])
+                     for n in range(config.bus_bytes)]
+        depth = self._estimator_rows(m, row_packer)
+        # Rows that wait for the estimator, and rows that the compensation unit may still need. `room` is a register: a
+        # row of a single beat has begun before it knows of the one before.
+        late = int(beats == 1)
+        waiting, held = Signal(range(depth + 2)), Signal(range(config.query_rows + 1))
+        m.d.sync += [
+            waiting.eq(waiting + begins - (self.o.valid & self.o.ready)), held.eq(held + begins - self.retire),
+            room.eq((waiting < depth - late) & (held < config.query_rows - late)),
+        ]
+
+        if config.engine == "latte":
+            self._compensation_ring(m, arrived, elements)
+        return m
+
+    def _estimator_rows(self, m, packer):
+        """Queue whole rows for the estimator, two tiles ahead; return how many rows there may be from port to `o`.
+
+        A time-multiplexed estimator is too slow to need more than the packer's own register.
+        """
+        config = self.config
+        if config.dim_slices > 1:
+            full = Signal()
+            with m.If(packer.word_valid):
+                m.d.sync += full.eq(1)
+            with m.Elif(self.o.ready):
+                m.d.sync += full.eq(0)
+            m.d.comb += [self.o.valid.eq(full), self.o.payload.eq(packer.word)]
+            return 1
+        depth = max(4, 1 << ceil_log2(2 * config.query_lanes))
+        m.submodules.rows = queue = StreamQueue(self.o.payload.shape(), depth, every_other=True)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
+        return depth
+
+    def _compensation_ring(self, m, arrived, elements):
+        """Keep both halves of each row for the compensation unit."""
+        config = self.config
+        m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,
+                                                  config.compensation_lanes, config.head_dim)
+        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.compensation_lanes),
+                                       config.query_rows * config.compensation_slices)
+        row, part = Signal(slot_shape(config)), Signal.like(self.compensation_slice)
+        with m.If(packer.word_valid):
+            m.d.sync += part.eq(part + 1)
+            with m.If(packer.row_last):
+                m.d.sync += [part.eq(0), row.eq(next_modulo(row, config.query_rows))]
+        m.d.comb += [
+            packer.beat_valid.eq(arrived), packer.beat.eq(elements),
+            ring.write_en.eq(packer.word_valid), ring.write_data.eq(packer.word),
+            ring.write_addr.eq(slice_address(row, part, config.query_rows)),
+            ring.read_addr.eq(slice_address(self.compensation_slot, self.compensation_slice, config.query_rows)),
+            self.compensation_data.eq(ring.read_data),
+        ]

@@ -1,0 +1,74 @@
+"""Threshold filter: compares each estimate with its row's maximum and passes the groups that hold survivors."""
+
+from amaranth import Cat, Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.common.probes import filter_probe_layout
+from latte.rtl.wide.estimate_buffer import READ_LATENCY
+from latte.rtl.wide.payloads import group_layout
+from latte.rtl.wide.row_scanner import scanned_layout
+
+__all__ = ["PIPELINE_GROUPS", "ThresholdFilter"]
+
+PIPELINE_GROUPS = READ_LATENCY + 7
+"""Groups that may still come out after the scanner was asked to stop."""
+
+
+class ThresholdFilter(wiring.Component):
+    """``keep = est > rowmax - tau`` over the row's visible keys (LATTE Eq. 6), ``P`` keys of one row per cycle.
+
+    A group without survivors is dropped. The last group of a row that has some is marked `row_last`; it is known
+    only at the row's end, so each group waits for its successor. A row always has a survivor.
+
+    Latency: 4 cycles, more while a group waits for the row's end. Throughput: one group per cycle.
+
+    Members
+    -------
+    i_valid, i : In(scanned_layout)
+    o_valid, o : Out(group_layout)
+        A group with survivors; never refused.
+    probe : Out(filter_probe_layout)
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({"i_valid": In(1), "i": In(scanned_layout(config)),
+                          "o_valid": Out(1), "o": Out(group_layout(config)),
+                          "probe": Out(filter_probe_layout(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        scanned, valid = Signal.like(self.i, reset_less=True), Signal()
+        threshold = Signal(signed(config.est_bits + 2), reset_less=True)
+        m.d.sync += [valid.eq(self.i_valid), scanned.eq(self.i), threshold.eq(self.i.row_max - self.i.tau)]
+
+        compared, is_last = Signal(), Signal()
+        group = Signal(group_layout(config), reset_less=True)
+        visible = Signal(config.pairs_per_cycle, reset_less=True)
+        m.d.sync += [
+            compared.eq(valid), is_last.eq(scanned.row_last), visible.eq(scanned.visible),
+            group.estimate.eq(scanned.estimate), group.key.eq(scanned.key), group.slot.eq(scanned.slot),
+            group.bank.eq(scanned.bank), group.row_last.eq(0),
+            group.keep.eq(Cat(scanned.visible[n] & (scanned.estimate[n] > threshold)
+                              for n in range(config.pairs_per_cycle))),
+        ]
+        m.d.comb += [
+            self.probe.valid.eq(compared), self.probe.row_last.eq(is_last), self.probe.visible.eq(visible),
+            self.probe.keep.eq(group.keep), self.probe.estimate.eq(group.estimate),
+        ]
+
+        # One group waits here until it is known whether another of its row follows.
+        waiting, waiting_valid = Signal(group_layout(config), reset_less=True), Signal()
+        arrives = compared & group.keep.any()
+        leaves = waiting_valid & (waiting.row_last | arrives)
+        m.d.sync += [self.o_valid.eq(leaves), self.o.eq(waiting)]
+        with m.If(arrives):
+            m.d.sync += [waiting.eq(group), waiting_valid.eq(1), waiting.row_last.eq(is_last)]
+        with m.Elif(leaves):
+            m.d.sync += waiting_valid.eq(0)
+        with m.Elif(compared & is_last):
+            m.d.sync += waiting.row_last.eq(1)
+        return m

@@ -1,0 +1,163 @@
+"""P·V: weighted sum of the survivors' values, a slice of dimensions per cycle."""
+
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.common.payloads import key_shape
+from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.common.ram import RAM_LATENCY, Ram
+from latte.rtl.wide.payloads import weight_layout
+
+__all__ = ["ValueAccumulator", "accumulator_latency"]
+
+_MAX_RING = 8
+"""Slices up to which the partial sums are held in registers."""
+
+
+def accumulator_latency(config: AttentionConfig) -> int:
+    """Return the cycles from a row's last survivor to its first sum at the normaliser."""
+    return RAM_LATENCY + 5 + (1 < config.value_slices <= _MAX_RING)
+
+
+class ValueAccumulator(wiring.Component):
+    r"""``sum(w * v)`` and ``sum(w)`` of each row::
+
+        weight -> slice counter -> address -> [value plane] -> x -> + -> ring of slices -+-> words, at the row's end
+                               \-> weight ----------------------^    ^-----------------/
+
+    Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
+
+    Latency: `accumulator_latency` from a survivor to its sum. Throughput: one survivor in `value_slices`
+    cycles. Exact: `acc_bits` hold `max_seq_len` terms.
+
+    Members
+    -------
+    i : In(stream of weight_layout)
+    bank, key, slice : Out
+        Read address of the value plane; `values` : In, `RAM_LATENCY` cycles later.
+    step : Out(1)
+        A slice is begun in this cycle.
+    row_room : In(1)
+        The normaliser takes another row.
+    row_reserve : Out(1)
+        A row's last survivor was accepted: its words are under way.
+    sum_valid, weight_sum, job_last : Out
+        A row's sum of weights.
+    word_valid, word : Out
+        A row's weighted sums, `value_slices` words of `value_lanes` elements; a word stands until the next one.
+    release, release_bank : Out(1)
+        The last row of a job has read its last value from the given bank.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(weight_layout(config))),
+            "bank": Out(1), "key": Out(key_shape(config)), "slice": Out(range(max(2, config.value_slices))),
+            "values": In(data.ArrayLayout(signed(8), config.value_lanes)),
+            "step": Out(1), "row_room": In(1), "row_reserve": Out(1),
+            "sum_valid": Out(1), "weight_sum": Out(config.sum_bits), "job_last": Out(1),
+            "word_valid": Out(1), "word": Out(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
+            "release": Out(1), "release_bank": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        slices = config.value_slices
+        item = self.i.payload
+        part = Signal(range(max(2, slices)))
+        step, last, row_ends = self.step, Signal(), Signal()
+        m.d.comb += [
+            # A survivor that was begun is finished; the last of a row begins when its sums have a place to go.
+            step.eq(self.i.valid & (~item.row_last | self.row_room | (part != 0))),
+            last.eq(part == slices - 1),
+            self.i.ready.eq(step & last),
+            self.row_reserve.eq(step & (part == 0) & item.row_last),
+            row_ends.eq(step & last & item.row_last),
+        ]
+        with m.If(step):
+            m.d.sync += part.eq(next_modulo(part, slices))
+        m.d.sync += [self.bank.eq(item.bank), self.key.eq(item.key), self.slice.eq(part)]
+        released = delay(m, row_ends & item.job_last, RAM_LATENCY, name="release")
+        m.d.comb += [self.release.eq(released),
+                     self.release_bank.eq(delay(m, item.bank, RAM_LATENCY, name="release_bank"))]
+
+        first = Signal(init=1)
+        with m.If(step & last):
+            m.d.sync += first.eq(item.row_last)
+        self._sum_weights(m, step & (part == 0), first)
+
+        # One more register before the multiplier, and two behind it, where hard multipliers have theirs.
+        latency = 2 + RAM_LATENCY
+        weight = delay(m, item.weight, latency, name="weight", reset_less=True)
+        valid_next = delay(m, step, latency + 1, name="valid_next")
+        valid = delay(m, valid_next, 1, name="valid")
+        emit_next = delay(m, step & item.row_last, latency + 1, name="emit_next")
+        emit = delay(m, emit_next, 1, name="emit")
+        if config.value_slices <= _MAX_RING:
+            previous, total, row, row_leaves = self._registers(m, valid_next, valid, emit_next, emit)
+        else:
+            ring_slice = delay(m, part, latency + 2 - RAM_LATENCY, name="ring_slice", reset_less=True)
+            sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
+            previous, total = self._memory(m, valid, sum_first, ring_slice)
+            row, row_leaves = total, emit
+        for n in range(config.value_lanes):
+            value = Signal(signed(8), name=f"value_{n}", reset_less=True)
+            product = Signal(signed(config.weight_bits + 8), name=f"product_{n}", reset_less=True)
+            piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
+            m.d.sync += [value.eq(self.values[n]), product.eq(weight * value), piped.eq(product)]
+            m.d.comb += total[n].eq(previous[n] + piped)
+        word = Signal.like(self.word, reset_less=True)
+        m.d.sync += self.word_valid.eq(row_leaves)
+        with m.If(row_leaves):
+            m.d.sync += word.eq(row)
+        m.d.comb += self.word.eq(word)
+        return m
+
+    def _registers(self, m, valid_next, valid, emit_next, emit):
+        """Return (`previous`, `total`) of the slice whose sums are made now, and (sums of a row, if they leave now).
+
+        Few slices go round in registers: nothing has to choose among them. A row leaves zeros behind: a register's
+        reset costs no logic, while a choice between zero and the previous sum would cost as much as the adder. The
+        adders drive the ring alone, where each has its register beside it; a row leaves from there, a cycle later. A
+        single slice cannot wait for that.
+        """
+        total = Signal(self.word.shape())
+        ring = [Signal(self.word.shape(), name=f"ring_{n}", reset_less=True) for n in range(self.config.value_slices)]
+        with m.If(valid):
+            m.d.sync += [following.eq(previous) for previous, following in zip([total, *ring], ring, strict=False)]
+        # What empties it, at a row's end and after a reset, are registers: they hang on many bits.
+        single = len(ring) == 1
+        stays, moves, begins = (Signal(init=1, name=name) for name in ("stays", "moves", "begins"))
+        m.d.sync += [stays.eq(emit_next if single else emit & ~valid_next), moves.eq(emit & valid_next), begins.eq(0)]
+        for sums, empty in zip(ring, (stays, moves), strict=False):
+            with m.If(empty):
+                m.d.sync += sums.eq(0)
+        with m.If(begins):
+            m.d.sync += [sums.eq(0) for sums in ring[2:]]
+        if single:
+            return ring[0], total, total, emit
+        return ring[-1], total, ring[0], delay(m, emit, 1, name="row_leaves")
+
+    def _memory(self, m, valid, sum_first, ring_slice):
+        """Return (`previous`, `total`) as `_registers` does; many slices are in a memory."""
+        word = self.word.shape()
+        total, latest, previous = Signal(word), Signal(word, reset_less=True), Signal(word)
+        m.submodules.ring = ring = Ram(word, self.config.value_slices)
+        m.d.sync += latest.eq(total)
+        m.d.comb += [
+            previous.eq(Mux(sum_first, 0, ring.read_data.as_value())), ring.read_addr.eq(ring_slice),
+            ring.write_en.eq(delay(m, valid, 1, name="ring_write")), ring.write_data.eq(latest),
+            ring.write_addr.eq(delay(m, ring_slice, RAM_LATENCY + 1, name="ring_write_slice", reset_less=True)),
+        ]
+        return previous, total
+
+    def _sum_weights(self, m, step, first):
+        item = self.i.payload
+        total = Signal.like(self.weight_sum, reset_less=True)
+        with m.If(step):
+            m.d.sync += total.eq(Mux(first, 0, total) + item.weight)
+        m.d.comb += self.weight_sum.eq(total)
+        m.d.sync += [self.sum_valid.eq(step & item.row_last), self.job_last.eq(item.job_last)]

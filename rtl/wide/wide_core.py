@@ -1,0 +1,118 @@
+"""The accelerator: one LATTE attention engine that runs a list of heads."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import wiring
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.common.core import Core
+from latte.rtl.common.probes import probe_layout
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.wide.compensation_unit import CompensationUnit, pipeline_scores
+from latte.rtl.wide.front import connect_front, connect_normalizer, connect_row_buffer, population
+from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
+from latte.rtl.wide.payloads import row_layout
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.score_queue import ScoreQueue
+from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.survivor_queue import SurvivorQueue
+from latte.rtl.wide.threshold_filter import ThresholdFilter
+from latte.rtl.wide.value_accumulator import ValueAccumulator
+
+__all__ = ["WideCore"]
+
+ROW_QUEUE_MARGIN = 6
+"""Rows that the filter may still begin after the row queue asked it to stop."""
+
+
+class WideCore(Core):
+    """Complete LATTE attention, int8 Q/K/V in, fixed-point output rows out (LATTE Algorithm 1)::
+
+        parameter -> HeadRegisters
+        job ------> JobSequencer -> TileSequencer
+        k, v -----> KeyValueScratchpad ---+------------------------------+-----------------------+
+        q --------> QueryBuffer ---+      |                              |                       |
+                                   v      v                              v                       v
+                              ScoreEstimator -> EstimateBuffer -> RowScanner -> ThresholdFilter -> SurvivorQueue
+                                                                         -> CompensationUnit -> ScoreQueue -> Softmax
+                                                                                  -> ValueAccumulator -> Normalizer -> o
+
+    Each block is elastic against the next; only queues are between them, and the estimator is meant to be the one
+    that never waits. Results leave in job order, row by row.
+
+    Ports are those of `Core`; the probe is `probe_layout`.
+    """
+
+    def __init__(self, config: AttentionConfig):
+        super().__init__(config, probe_layout(config))
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.key_value_scratchpad = scratchpad = KeyValueScratchpad(config)
+        m.submodules.score_estimator = estimator = ScoreEstimator(config)
+        m.submodules.threshold_filter = threshold = ThresholdFilter(config)
+        m.submodules.survivor_queue = survivors = SurvivorQueue(config)
+        m.submodules.compensation_unit = compensation = CompensationUnit(config)
+        m.submodules.score_queue = scores = ScoreQueue(config, pipeline_scores(config))
+        m.submodules.softmax = softmax = Softmax(config)
+        m.submodules.value_accumulator = values = ValueAccumulator(config)
+
+        # Estimates.
+        front = connect_front(m, self, scratchpad)
+        tiles, queries = front.tiles, front.queries
+        scanner = connect_row_buffer(m, front, estimator.est_valid, estimator.est)
+        wiring.connect(m, tiles.query, estimator.q)
+        m.d.comb += [
+            scratchpad.estimator_bank.eq(tiles.key_bank), scratchpad.estimator_group.eq(tiles.key_group),
+            scratchpad.estimator_slice.eq(tiles.key_slice),
+            estimator.k_valid.eq(tiles.beat_valid), estimator.k_bank.eq(tiles.beat_query_bank),
+            estimator.k_first.eq(tiles.beat_first), estimator.k_hi.eq(scratchpad.estimator_data),
+        ]
+
+        # Filter.
+        m.submodules.row_queue = rows = StreamQueue(row_layout(config), config.query_rows, every_other=True)
+        row_room = Signal()
+        m.d.sync += row_room.eq(rows.level < config.query_rows - ROW_QUEUE_MARGIN)
+        m.d.comb += [
+            scanner.room.eq(survivors.room & row_room),
+            rows.i.valid.eq(scanner.row_valid), rows.i.payload.eq(scanner.row),
+            threshold.i_valid.eq(scanner.o_valid), threshold.i.eq(scanner.o),
+            survivors.i_valid.eq(threshold.o_valid), survivors.i.eq(threshold.o),
+        ]
+
+        # Survivors.
+        wiring.connect(m, survivors.o, compensation.i)
+        wiring.connect(m, scores.o, softmax.i)
+        wiring.connect(m, scores.row_max, softmax.row_max)
+        wiring.connect(m, rows.o, softmax.row)
+        wiring.connect(m, softmax.o, values.i)
+        m.d.comb += [
+            queries.compensation_slot.eq(compensation.slot), queries.compensation_slice.eq(compensation.slice),
+            queries.retire.eq(compensation.retire), compensation.query.eq(queries.compensation_data),
+            scratchpad.compensation_bank.eq(compensation.bank), scratchpad.compensation_key.eq(compensation.key),
+            scratchpad.compensation_slice.eq(compensation.slice),
+            compensation.keys.eq(scratchpad.compensation_data),
+            compensation.room.eq(scores.room), scores.i_valid.eq(compensation.o_valid), scores.i.eq(compensation.o),
+            scratchpad.value_bank.eq(values.bank), scratchpad.value_key.eq(values.key),
+            scratchpad.value_slice.eq(values.slice), values.values.eq(scratchpad.value_data),
+        ]
+
+        connect_normalizer(m, self, front, values)
+
+        group = threshold.probe
+        self.keep(m, front.events() | {
+            "overflow": survivors.overflow | scores.overflow | (rows.i.valid & ~rows.i.ready),
+        }, front.increments() | {
+            "pairs_estimated": population(Mux(group.valid, group.visible, 0)),
+            "survivors": population(Mux(group.valid, group.keep, 0)),
+            "compensation_beats": compensation.step, "value_beats": values.step, "filter_stalls": scanner.stalled,
+        })
+        m.d.comb += [
+            self.probe.group.eq(group),
+            self.probe.score.valid.eq(compensation.o_valid), self.probe.score.row_last.eq(compensation.o.row_last),
+            self.probe.score.key.eq(compensation.o.key), self.probe.score.score.eq(compensation.o.score),
+            self.probe.weight.valid.eq(softmax.o.valid & softmax.o.ready),
+            self.probe.weight.row_last.eq(softmax.o.payload.row_last),
+            self.probe.weight.weight.eq(softmax.o.payload.weight),
+        ]
+        return m

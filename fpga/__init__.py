@@ -1,1 +1,1 @@
-"""Boards: synthesis, timing, bitstreams, the host link and its driver, and the report."""
+"""From the core to a board: synthesis, placement, host link, driver, sizing, benchmark, report, command line."""

@@ -7,14 +7,29 @@ import numpy as np
 from latte.golden import quantizer
 from latte.golden.compensation import compensate_scores, exact_scores
 from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
+from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.normalizer import normalize
-from latte.golden.score_estimator import estimate_scores
+from latte.golden.operands import check_head
+from latte.golden.pruned_mass import (
+    NO_COMPENSATION,
+    Gains,
+    accumulate_virtual_survivors,
+    apply_gain,
+    group_value_sums,
+    pruned_mass,
+    rescale_mass,
+    unit_weight,
+)
+from latte.golden.row_limit import row_limits
+from latte.golden.score_estimator import estimate_scores, integer_matmul
 from latte.golden.softmax import score_maximum, softmax_weights
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import row_maximum, threshold_filter, visible_keys
+from latte.golden.thresholds import Threshold, ThresholdKind
 from latte.golden.value_accumulator import accumulate_values
 
-__all__ = ["HeadParameters", "HeadTrace", "attend", "attend_dense", "dequantize"]
+__all__ = ["HeadParameters", "HeadTrace", "attend", "dequantize"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,22 +38,56 @@ class HeadParameters:
 
     Parameters
     ----------
-    tau
-        Threshold in units of the estimate; all ones keeps every key.
+    threshold
+        Which keys survive.
     scale_mantissa, scale_shift
         Base-2 exponent of one score step, times ``2**exp_frac_bits``.
+    gains
+        Of the pruned keys' mass; `NO_COMPENSATION` gives nothing back.
+    groups
+        Of keys whose mean value stands for the pruned ones.
     """
 
-    tau: int
+    threshold: Threshold
     scale_mantissa: int
     scale_shift: int
+    gains: Gains = NO_COMPENSATION
+    groups: KeyGroups = ONE_GROUP
 
     @classmethod
-    def encode(cls, tau: float, q_scale: float, k_scale: float, config: AttentionConfig) -> "HeadParameters":
+    def encode(cls, tau: float, q_scale: float, k_scale: float, config: AttentionConfig, *,
+               kind: ThresholdKind = ThresholdKind.RELATIVE, tau_per_octave: float = 0.0,
+               gains: Gains = NO_COMPENSATION, groups: KeyGroups = ONE_GROUP) -> "HeadParameters":
         """Encode real parameters (`tau` in units of the scaled score, scales in units of one int8 step)."""
         scale = quantizer.softmax_scale(q_scale, k_scale, config.head_dim)
-        return cls(quantizer.tau_code(tau, q_scale, k_scale, config),
-                   *quantizer.softmax_scale_code(scale, config))
+        return cls(Threshold.encode(kind, tau, q_scale, k_scale, config, tau_per_octave),
+                   *quantizer.softmax_scale_code(scale, config), gains, groups)
+
+    @property
+    def tau(self) -> int:
+        """The code of a relative threshold that is the same at every length; another one raises `LatteError`."""
+        return self.threshold.tau
+
+    def registers(self) -> dict[str, int]:
+        """Return the entry's fields as the RTL holds them.
+
+        Raises
+        ------
+        LatteError
+            The RTL has no registers for the entry's kind of threshold, or for its gains.
+        """
+        if self.gains != NO_COMPENSATION:
+            raise LatteError("the RTL has no compensation of pruned keys; use the golden model or latte eval")
+        return {"tau": self.tau, "scale_mantissa": self.scale_mantissa, "scale_shift": self.scale_shift}
+
+    def with_tau(self, code: int) -> "HeadParameters":
+        """Return the entry with a relative threshold of that code."""
+        return dataclasses.replace(self, threshold=Threshold.relative(code))
+
+    @property
+    def scale_code(self) -> tuple[int, int]:
+        """(mantissa, shift) of the softmax scale."""
+        return self.scale_mantissa, self.scale_shift
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +103,20 @@ class HeadTrace:
         Largest visible estimate; largest surviving score.
     score, weight : [m, n]
         0 where not kept.
+    row_mass, mass : [m, groups]
+        Pruned mass relative to the largest estimate, in ``2**-MASS_FRAC_BITS`` weight steps; relative to the largest
+        surviving score, in weight steps. Zero without compensation, as `unit` and `value_sum` then are.
+    unit : [m, groups]
+        Weights of the virtual survivors, ``2**-UNIT_FRAC_BITS`` of a weight step.
+    value_sum : [m, groups, d]
+        Sums of the visible values: the virtual survivors' value vectors.
     weight_sum : [m]
     accumulated : [m, d]
+        Of survivors, virtual ones included.
     output : [m, d]
         Steps of ``2**-fraction_bits`` of one V step.
     saturated
-        Whether an element of Q or K above 119 was saturated.
+        Whether an element of Q or K above `qk_max` was saturated.
     """
 
     visible: np.ndarray
@@ -69,6 +126,10 @@ class HeadTrace:
     score: np.ndarray
     score_max: np.ndarray
     weight: np.ndarray
+    row_mass: np.ndarray
+    mass: np.ndarray
+    unit: np.ndarray
+    value_sum: np.ndarray
     weight_sum: np.ndarray
     accumulated: np.ndarray
     output: np.ndarray
@@ -77,7 +138,7 @@ class HeadTrace:
 
 def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParameters, config: AttentionConfig,
            *, causal: bool) -> HeadTrace:
-    """Compute attention of one head: LATTE (Algorithm 1), or dense if that is the configured engine.
+    """Compute attention of one head: LATTE (Algorithm 1) with compensation, or dense if that is the configured engine.
 
     Parameters
     ----------
@@ -85,40 +146,45 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParamete
         The queries of the last ``m`` positions, ``m <= n`` when causal.
     k, v : int8 [n, d]
     parameters
-        The head's entry of the register file.
+        The head's entry of the register file; the dense baseline takes its softmax scale only.
     causal
         Query ``r`` sees keys ``0 .. n - m + r`` only.
+
+    Raises
+    ------
+    LatteError
+        The operands are no int8 rows of the configuration's head_dim, or do not fit each other.
     """
+    check_head(q, k, v, config, causal=causal)
+    (q, q_saturated), (k, k_saturated) = (quantizer.saturate_qk(x, config.qk_max) for x in (q, k))
+    visible = visible_keys(len(q), len(k), causal)
     if config.engine == "dense":
-        return attend_dense(q, k, v, parameters, config, causal=causal)
-    (q, q_saturated), (k, k_saturated) = quantizer.saturate_qk(q), quantizer.saturate_qk(k)
-    q_halves, k_halves = split_halves(q, config.split), split_halves(k, config.split)
-    visible = visible_keys(len(q), len(k), causal)
-    estimate = estimate_scores(q_halves[0], k_halves[0])
-    keep = threshold_filter(estimate, visible, parameters.tau)
-    score = np.where(keep, compensate_scores(estimate, q_halves, k_halves), 0)
-    return _finish(visible, estimate, keep, score, v, parameters, config, q_saturated or k_saturated)
-
-
-def attend_dense(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParameters, config: AttentionConfig,
-                 *, causal: bool) -> HeadTrace:
-    """Compute dense 8-bit attention of one head: exact scores, every visible key kept, same softmax and division."""
-    (q, q_saturated), (k, k_saturated) = quantizer.saturate_qk(q), quantizer.saturate_qk(k)
-    visible = visible_keys(len(q), len(k), causal)
-    exact = exact_scores(q, k)
-    return _finish(visible, exact, visible, np.where(visible, exact, 0), v, parameters, config,
-                   q_saturated or k_saturated)
-
-
-def _finish(visible: np.ndarray, estimate: np.ndarray, keep: np.ndarray, score: np.ndarray, v: np.ndarray,
-            parameters: HeadParameters, config: AttentionConfig, saturated: bool) -> HeadTrace:
-    scale_code = (parameters.scale_mantissa, parameters.scale_shift)
-    weight = softmax_weights(score, keep, scale_code, config)
+        estimate = exact_scores(q, k)
+        row_max, keep, score = row_maximum(estimate, visible), visible, np.where(visible, estimate, 0)
+        gains, groups = NO_COMPENSATION, ONE_GROUP
+    else:
+        bits, gains, groups = config.estimate_bits, parameters.gains, parameters.groups
+        q_parts, k_parts = (split_halves(x, config.split, bits) for x in (q, k))
+        estimate = estimate_scores(q_parts[0], k_parts[0])
+        row_max = row_maximum(estimate, visible)
+        limit = row_limits(parameters.threshold, estimate, visible, row_max, parameters.scale_code, config)
+        keep = threshold_filter(estimate, visible, limit)
+        score = np.where(keep, compensate_scores(estimate, q_parts, k_parts, bits), 0)
+    weight = softmax_weights(score, keep, parameters.scale_code, config)
     accumulated, weight_sum = accumulate_values(weight, v)
-    return HeadTrace(
-        visible=visible, estimate=estimate, row_max=row_maximum(estimate, visible), keep=keep, score=score,
-        score_max=score_maximum(score, keep), weight=weight, weight_sum=weight_sum, accumulated=accumulated,
-        output=normalize(accumulated, weight_sum, config), saturated=saturated)
+    score_max = score_maximum(score, keep)
+    row_mass = mass = unit = np.zeros((len(q), groups.count), np.int64)
+    value_sum = np.zeros((len(q), groups.count, v.shape[1]), np.int64)
+    if gains != NO_COMPENSATION:
+        membership = groups.membership(k)
+        row_mass = pruned_mass(estimate, row_max, visible & ~keep, membership, parameters.scale_code, config)
+        mass = rescale_mass(row_mass, row_max, score_max, parameters.scale_code, config)
+        unit = unit_weight(apply_gain(mass, gains.mean), integer_matmul(visible, membership), config)
+        value_sum = group_value_sums(v, visible, membership)
+        accumulated = accumulate_virtual_survivors(accumulated, unit, value_sum)
+        weight_sum = weight_sum + apply_gain(mass.sum(axis=1), gains.denominator)
+    return HeadTrace(visible, estimate, row_max, keep, score, score_max, weight, row_mass, mass, unit, value_sum,
+                     weight_sum, accumulated, normalize(accumulated, weight_sum, config), q_saturated or k_saturated)
 
 
 def dequantize(output: np.ndarray, v_scale: float, config: AttentionConfig) -> np.ndarray:

@@ -18,6 +18,13 @@ def ceil_log2(n: int) -> int:
     return (n - 1).bit_length()
 
 
+def _widest(most: int, lanes: list[Any]) -> int:
+    """Return the largest power of two up to `most` that divides all of `lanes`; 1 if one of them is no number."""
+    if not all(isinstance(n, int) for n in lanes):
+        return 1
+    return max(n for n in (1 << bit for bit in range(most.bit_length())) if all(of % n == 0 for of in lanes))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
     """Sizes and parallelism of one LATTE attention core.
@@ -36,7 +43,9 @@ class AttentionConfig:
     heads
         Entries of the head-wise register file (``tau`` and softmax scale per block and head).
     split
-        ``"balanced"``: both 4-bit halves signed; ``"slice"``: high half signed, low half unsigned.
+        ``"balanced"``: both parts of an element signed; ``"slice"``: high half signed, low half unsigned.
+    estimate_bits
+        Width ``b`` of an element's high part, which alone makes the estimate: 4, or 3 or 2 of a balanced split.
     weight_bits
         Width of an unsigned softmax weight.
     exp_frac_bits
@@ -81,6 +90,7 @@ class AttentionConfig:
     max_seq_len: int = 1024
     heads: int = 144
     split: Literal["balanced", "slice"] = "balanced"
+    estimate_bits: int = 4
     weight_bits: int = 12
     exp_frac_bits: int = 10
     reciprocal_bits: int = 9
@@ -99,7 +109,8 @@ class AttentionConfig:
 
     def __post_init__(self) -> None:
         ranges = {
-            "head_dim": (4, 256), "max_seq_len": (1, 4096), "heads": (1, 4096), "weight_bits": (4, 16),
+            "head_dim": (4, 256), "max_seq_len": (1, 4096), "heads": (1, 4096), "estimate_bits": (2, 4),
+            "weight_bits": (4, 16),
             "exp_frac_bits": (4, 12), "reciprocal_bits": (4, 10), "fraction_bits": (0, 9), "query_lanes": (1, 64),
             "key_lanes": (1, 64), "dim_lanes": (1, 256), "compensation_lanes": (1, 256), "value_lanes": (1, 256),
             "normalizer_lanes": (1, 256), "bus_bytes": (1, 64), "kv_banks": (1, 2), "query_rows": (4, 4096),
@@ -114,6 +125,9 @@ class AttentionConfig:
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
+        if self.split == "slice" and self.estimate_bits != 4:
+            raise LatteError(f"estimate_bits = {self.estimate_bits} needs split = 'balanced': the sliced split cuts an "
+                             "element in halves")
         if self.head_dim % 2:
             raise LatteError(f"head_dim = {self.head_dim} must be even: the estimator takes query elements in pairs")
         if self.pe_structure == "dsp" and self.head_dim > 64:
@@ -181,8 +195,18 @@ class AttentionConfig:
 
     @property
     def est_bits(self) -> int:
-        """Signed width of an estimate; also the unsigned width of a ``tau`` code."""
-        return 8 + ceil_log2(self.head_dim)
+        """Signed width of an estimate; also the unsigned width of a relative threshold's code."""
+        return 2 * self.estimate_bits + ceil_log2(self.head_dim)
+
+    @property
+    def estimate_shift(self) -> int:
+        """An estimate stands for a score of ``2**estimate_shift`` times as much: 8 with 4-bit halves."""
+        return 16 - 2 * self.estimate_bits
+
+    @property
+    def qk_max(self) -> int:
+        """Largest element of Q or K whose high part still fits: 119, 111 and 95 for estimates of 4, 3 and 2 bits."""
+        return 127 - (1 << (7 - self.estimate_bits))
 
     @property
     def row_bits(self) -> int:
@@ -197,7 +221,7 @@ class AttentionConfig:
     @property
     def score_bits(self) -> int:
         """Signed width of a compensated score."""
-        return self.est_bits + 8
+        return self.est_bits + self.estimate_shift
 
     @property
     def sum_bits(self) -> int:
@@ -226,14 +250,45 @@ class AttentionConfig:
             raise LatteError(f"unknown configuration field {unknown[0]!r}")
         return dataclasses.replace(self, **changes)
 
-    def for_head_dim(self, head_dim: int) -> "AttentionConfig":
-        """Return the same arithmetic for another `head_dim`, with the least parallelism.
+    def for_head_dim(self, head_dim: int, **changes: Any) -> "AttentionConfig":
+        """Return the same arithmetic for another `head_dim`, with lanes that follow it.
 
-        For models whose heads a preset's lanes do not divide; bits do not depend on the lanes.
+        A key and a survivor take as many cycles as before; the serial engine keeps its lanes, and takes more cycles.
+        Bits do not depend on the lanes.
+
+        Parameters
+        ----------
+        head_dim
+        **changes
+            Fields that do not follow, but are given.
+
+        Raises
+        ------
+        LatteError
+            `head_dim` is out of range or odd, or a given field contradicts it.
         """
-        serial = self.engine == "serial"
-        return self.replace(head_dim=head_dim, dim_lanes=2 if serial else head_dim, compensation_lanes=2,
-                            value_lanes=2, normalizer_lanes=1 if serial else 2, bus_bytes=2)
+        changes["head_dim"] = head_dim
+        if head_dim == self.head_dim or not isinstance(head_dim, int) or head_dim < 4 or head_dim % 2:
+            return self.replace(**changes)  # nothing to follow, or refused there
+        beat = changes.get("bus_bytes", 2)
+        if not isinstance(beat, int) or beat < 1:
+            return self.replace(**changes)
+        even = [lanes for lanes in range(2, head_dim + 1, 2) if head_dim % lanes == 0]
+        followed: dict[str, int] = {}
+        for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
+            lanes = getattr(self, field)
+            wanted = ceil_div(head_dim, ceil_div(self.head_dim, lanes))
+            if self.engine == "serial":
+                followed[field] = max(n for n in even if n == 2 or n <= min(lanes, head_dim // 2))
+            elif field == "dim_lanes":
+                followed[field] = max(n for n in even if n == 2 or n <= wanted)
+            else:
+                followed[field] = min(head_dim, ceil_div(wanted, beat) * beat)
+        followed |= {field: value for field, value in changes.items() if field in followed}
+        lanes = [head_dim, *followed.values()]
+        followed["bus_bytes"] = _widest(self.bus_bytes, lanes)
+        followed["normalizer_lanes"] = _widest(self.normalizer_lanes, [head_dim, followed["value_lanes"]])
+        return self.replace(**followed | changes)
 
     def dense(self) -> "AttentionConfig":
         """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
@@ -268,7 +323,7 @@ PRESETS: dict[str, AttentionConfig] = {
 
 
 def preset(name: str, **changes: Any) -> AttentionConfig:
-    """Return the named preset, with some fields changed.
+    """Return the named preset, with some fields changed; its lanes follow another `head_dim` unless they are given.
 
     Raises
     ------
@@ -277,4 +332,4 @@ def preset(name: str, **changes: Any) -> AttentionConfig:
     """
     if name not in PRESETS:
         raise LatteError(f"unknown configuration {name!r}; the presets are {', '.join(PRESETS)}")
-    return PRESETS[name].replace(**changes)
+    return PRESETS[name].for_head_dim(**{"head_dim": PRESETS[name].head_dim} | changes)

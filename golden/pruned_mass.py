@@ -3,9 +3,8 @@
 Top-Theta (arXiv 2502.08363) restores the softmax denominator and adds ``(1 - sum p) * mean(V)``. In LATTE the estimates
 of the pruned keys are there anyway, so their mass is known row by row::
 
-    filter scan:   M0[g] = sum over pruned keys of group g of weight(256 * (rowmax - est))    relative to the row's
-                                                                                              largest estimate
-    softmax:       M[g]  = M0[g] * 2**(scale * (256 * rowmax - score_max))                    to its largest score
+    filter scan:   M0[g] = sum of W(rowmax - est) over pruned keys of group g    relative to the row's largest estimate
+    softmax:       M[g]  = M0[g] * 2**(scale * (256 * rowmax - score_max))       to its largest score
     normaliser:    out = (sum w v + g_m * sum_g M[g] * mean_g(V)) / (sum w + g_d * sum_g M[g])    g_d, g_m per head
 
 The means are those of the visible keys of each group (`latte.golden.key_groups`), of all keys if there is one group. A
@@ -18,18 +17,15 @@ import dataclasses
 
 import numpy as np
 
-from latte.golden.attention import HeadParameters, HeadTrace, attend
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
-from latte.golden.key_groups import ONE_GROUP, KeyGroups
-from latte.golden.normalizer import RECIPROCAL_FRAC_BITS, normalize, reciprocal
-from latte.golden.quantizer import saturate_qk
+from latte.golden.normalizer import RECIPROCAL_FRAC_BITS, reciprocal
 from latte.golden.score_estimator import integer_matmul
 from latte.golden.softmax import exp2_table, power_of_two
 
-__all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "MASS_FRAC_BITS", "NO_COMPENSATION", "UNIT_BITS", "UNIT_FRAC_BITS",
-           "CompensatedTrace", "Gains", "accumulate_virtual_survivors", "apply_gain", "attend_compensated",
-           "gap_weights", "pruned_mass", "rescale_mass", "unit_weight"]
+__all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "MASS_FRAC_BITS", "NO_COMPENSATION", "UNIT_BITS", "UNIT_FRAC_BITS", "Gains",
+           "accumulate_virtual_survivors", "apply_gain", "gap_weights", "group_value_sums", "pruned_mass",
+           "rescale_mass", "unit_weight"]
 
 MASS_FRAC_BITS = 6
 """A pruned key's weight is summed this much finer than a survivor's: rescaling may enlarge it many times."""
@@ -71,31 +67,6 @@ class Gains:
 NO_COMPENSATION = Gains(0, 0)
 
 
-@dataclasses.dataclass(frozen=True)
-class CompensatedTrace:
-    """What the compensation adds to a head's trace; all int64.
-
-    Parameters
-    ----------
-    head
-        The trace, whose `weight_sum`, `accumulated` and `output` include the compensation.
-    row_mass : [m, groups]
-        Pruned mass relative to the largest estimate, in ``2**-MASS_FRAC_BITS`` weight steps.
-    mass : [m, groups]
-        The same relative to the largest surviving score.
-    unit : [m, groups]
-        Weights of the virtual survivors, ``2**-UNIT_FRAC_BITS`` of a weight step.
-    value_sum : [m, groups, d]
-        Sums of the visible values: the virtual survivors' value vectors.
-    """
-
-    head: HeadTrace
-    row_mass: np.ndarray
-    mass: np.ndarray
-    unit: np.ndarray
-    value_sum: np.ndarray
-
-
 def gap_weights(gap: np.ndarray, scale_code: tuple[int, int], config: AttentionConfig) -> np.ndarray:
     """Return the weight of a key whose estimate lies `gap` below the largest, in ``2**-MASS_FRAC_BITS`` weight steps.
 
@@ -105,7 +76,7 @@ def gap_weights(gap: np.ndarray, scale_code: tuple[int, int], config: AttentionC
     scale_code
         The head's softmax scale (mantissa, shift), the same as of the survivors.
     """
-    return power_of_two(gap << 8, scale_code, config, more_bits=MASS_FRAC_BITS)
+    return power_of_two(gap << config.estimate_shift, scale_code, config, more_bits=MASS_FRAC_BITS)
 
 
 def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, membership: np.ndarray,
@@ -139,7 +110,7 @@ def rescale_mass(row_mass: np.ndarray, row_max: np.ndarray, score_max: np.ndarra
     row_max, score_max : int64 [m]
     """
     mantissa, shift = scale_code
-    exponent = (((score_max - 256 * row_max) * mantissa + ((1 << shift) >> 1)) >> shift)[:, None]
+    exponent = (((score_max - (row_max << config.estimate_shift)) * mantissa + ((1 << shift) >> 1)) >> shift)[:, None]
     entry = exp2_table(config.weight_bits, config.exp_frac_bits)[exponent & ((1 << config.exp_frac_bits) - 1)]
     limit = (1 << config.sum_bits) - 1
     octaves = np.clip(exponent >> config.exp_frac_bits, -config.sum_bits, config.sum_bits)
@@ -147,6 +118,18 @@ def rescale_mass(row_mass: np.ndarray, row_max: np.ndarray, score_max: np.ndarra
     left = np.maximum(-MASS_FRAC_BITS - config.weight_bits - octaves, 0)
     scaled = (((row_mass * entry) << left) + ((np.int64(1) << right) >> 1)) >> right
     return np.minimum(scaled, limit)
+
+
+def group_value_sums(v: np.ndarray, visible: np.ndarray, membership: np.ndarray) -> np.ndarray:
+    """Return the sums of the visible values of each group, the virtual survivors' value vectors, int64 [m, groups, d].
+
+    Parameters
+    ----------
+    v : int8 [n, d]
+    visible : bool [m, n]
+    membership : bool [n, groups]
+    """
+    return np.stack([integer_matmul(visible[:, of_group], v[of_group]) for of_group in membership.T], 1)
 
 
 def apply_gain(mass: np.ndarray, gain: int) -> np.ndarray:
@@ -181,30 +164,3 @@ def accumulate_virtual_survivors(accumulated: np.ndarray, unit: np.ndarray, valu
     """
     virtual = np.einsum("mg,mgd->md", unit, value_sum)
     return accumulated + ((virtual + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)
-
-
-def attend_compensated(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParameters, gains: Gains,
-                       config: AttentionConfig, *, causal: bool, groups: KeyGroups = ONE_GROUP) -> CompensatedTrace:
-    """Compute LATTE attention of one head with compensation; with `NO_COMPENSATION` equal to `attend`.
-
-    Parameters
-    ----------
-    q : int8 [m, d]
-    k, v : int8 [n, d]
-    parameters, gains, groups
-        The head's entry of the register file.
-    causal
-        As for `latte.golden.attention.attend`.
-    """
-    trace = attend(q, k, v, parameters, config, causal=causal)
-    scale_code = (parameters.scale_mantissa, parameters.scale_shift)
-    membership = groups.membership(saturate_qk(k)[0])
-    row_mass = pruned_mass(trace.estimate, trace.row_max, trace.visible & ~trace.keep, membership, scale_code, config)
-    mass = rescale_mass(row_mass, trace.row_max, trace.score_max, scale_code, config)
-    unit = unit_weight(apply_gain(mass, gains.mean), integer_matmul(trace.visible, membership), config)
-    value_sum = np.stack([integer_matmul(trace.visible[:, of_group], v[of_group]) for of_group in membership.T], 1)
-    accumulated = accumulate_virtual_survivors(trace.accumulated, unit, value_sum)
-    weight_sum = trace.weight_sum + apply_gain(mass.sum(axis=1), gains.denominator)
-    head = dataclasses.replace(trace, accumulated=accumulated, weight_sum=weight_sum,
-                               output=normalize(accumulated, weight_sum, config))
-    return CompensatedTrace(head, row_mass, mass, unit, value_sum)

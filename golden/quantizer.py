@@ -7,11 +7,12 @@ import numpy as np
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 
-__all__ = ["QK_MAX", "V_MAX", "QUANTIZED_MIN", "SCALE_MANTISSA_BITS", "SCALE_SHIFT_BITS", "SCALE_SHIFT_MAX",
-           "quantize", "saturate_qk", "softmax_scale", "softmax_scale_code", "tau_code"]
+__all__ = ["MASS_CODE_BITS", "MASS_KEEP_ALL", "QK_MAX", "QUANTIZED_MIN", "SCALE_MANTISSA_BITS", "SCALE_SHIFT_BITS",
+           "SCALE_SHIFT_MAX", "THETA_FRAC_BITS", "V_MAX", "absolute_code", "mass_code", "quantize",
+           "saturate_qk", "softmax_scale", "softmax_scale_code", "tau_code"]
 
 QK_MAX = 119
-"""Largest Q or K element: above it the high half of the balanced split leaves [-8, 7]."""
+"""Largest Q or K element with 4-bit halves: above it the high half of the balanced split leaves [-8, 7]."""
 V_MAX = 127
 QUANTIZED_MIN = -128
 
@@ -19,6 +20,12 @@ SCALE_MANTISSA_BITS = 16
 SCALE_SHIFT_BITS = 6
 SCALE_SHIFT_MAX = 40
 """A larger right shift would clear every product of a score difference and a mantissa."""
+
+THETA_FRAC_BITS = 8
+"""Steps of an octave of theta: its rounding stays below 0.2 %."""
+MASS_CODE_BITS = 14
+MASS_KEEP_ALL = (1 << MASS_CODE_BITS) - 1
+"""The all-ones code of a threshold by mass: theta is 0 and every key survives, even one without weight."""
 
 
 def quantize(x: np.ndarray, limit: int = QK_MAX) -> tuple[np.ndarray, np.ndarray]:
@@ -44,8 +51,8 @@ def quantize(x: np.ndarray, limit: int = QK_MAX) -> tuple[np.ndarray, np.ndarray
     return np.clip(codes, -limit, limit).astype(np.int8), scale
 
 
-def saturate_qk(x: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Saturate int8 Q or K elements above 119 as the input port does.
+def saturate_qk(x: np.ndarray, limit: int = QK_MAX) -> tuple[np.ndarray, bool]:
+    """Saturate int8 Q or K elements above `limit` as the input port does.
 
     Returns
     -------
@@ -53,21 +60,59 @@ def saturate_qk(x: np.ndarray) -> tuple[np.ndarray, bool]:
     saturated
         Whether any element was changed: the port's sticky status bit.
     """
-    return np.minimum(x, QK_MAX).astype(np.int8), bool((x > QK_MAX).any())
+    return np.minimum(x, limit).astype(np.int8), bool((x > limit).any())
 
 
 def tau_code(tau: float, q_scale: float, k_scale: float, config: AttentionConfig) -> int:
-    """Return the threshold in units of the integer estimate.
+    """Return the threshold below the row's largest estimate, in units of the integer estimate.
 
-    ``max(1, floor(tau * sqrt(d) / (s_q * s_k * 256) + 0.5))``, saturating at the register; infinity gives all ones.
-    `tau` is in units of the scaled score, natural exponent.
+    ``max(1, floor(tau * sqrt(d) / (s_q * s_k * 256) + 0.5))`` with 4-bit halves, saturating at the register; infinity
+    gives all ones. `tau` is in units of the scaled score, natural exponent.
     """
-    if math.isnan(tau) or tau < 0:
-        raise LatteError(f"tau must be zero, positive or +inf, not {tau}")
+    _check_tau(tau)
     if math.isinf(tau):
         return config.tau_keep_all
-    code = float(tau) * math.sqrt(config.head_dim) / (float(q_scale) * float(k_scale) * 256) + 0.5
+    code = _in_steps(tau, q_scale, k_scale, config) + 0.5
     return config.tau_keep_all if code >= config.tau_keep_all else max(1, math.floor(code))
+
+
+def mass_code(tau: float) -> int:
+    """Return the code ``256 e + f`` of ``theta = exp(-tau) ~ (512 - f) / 512 * 2**-e``.
+
+    ``f``, of `THETA_FRAC_BITS` bits, is rounded half up. A larger code is a smaller theta and keeps more. Finite
+    `tau` saturate one below `MASS_KEEP_ALL`, which is infinity's.
+    """
+    _check_tau(tau)
+    if math.isinf(tau):
+        return MASS_KEEP_ALL
+    octaves = float(tau) * math.log2(math.e)
+    whole = math.floor(octaves)
+    step = math.floor((1 - 2.0 ** (whole - octaves)) * (2 << THETA_FRAC_BITS) + 0.5)
+    return min((whole << THETA_FRAC_BITS) + step, MASS_KEEP_ALL - 1)
+
+
+def absolute_code(tau: float, q_scale: float, k_scale: float, config: AttentionConfig) -> int:
+    """Return `tau` in steps of the estimate, rounded down, signed, limited to `est_bits`.
+
+    An integer estimate is above the code if and only if it is above `tau`, within the register's range.
+
+    `tau` is in units of the scaled score, natural exponent, of any sign; minus infinity keeps every key, plus infinity
+    the best of each row.
+    """
+    if math.isnan(tau):
+        raise LatteError("tau must be a number, not nan")
+    limit = 1 << (config.est_bits - 1)
+    code = _in_steps(tau, q_scale, k_scale, config)
+    return int(min(max(math.floor(code) if math.isfinite(code) else code, -limit), limit - 1))
+
+
+def _in_steps(tau: float, q_scale: float, k_scale: float, config: AttentionConfig) -> float:
+    return float(tau) * math.sqrt(config.head_dim) / (float(q_scale) * float(k_scale) * (1 << config.estimate_shift))
+
+
+def _check_tau(tau: float) -> None:
+    if math.isnan(tau) or tau < 0:
+        raise LatteError(f"tau must be zero, positive or +inf, not {tau}")
 
 
 def softmax_scale(q_scale: float, k_scale: float, head_dim: int) -> float:

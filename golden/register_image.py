@@ -3,8 +3,8 @@
 JSON, so that a person can read it: one entry per head with the codes of the registers, the real scales a host needs to
 quantise and dequantise, the numeric fields of the configuration, and a CRC-32 of all codes.
 
-Gains and key groups are part of the image, but the RTL has no registers for them yet: it computes without the
-compensation of `latte.golden.pruned_mass`.
+Every kind of threshold, gains and key groups are part of the image. The RTL has registers for relative thresholds that
+are the same at every length: it refuses others, and computes without the compensation of `latte.golden.pruned_mass`.
 """
 
 import dataclasses
@@ -20,15 +20,19 @@ from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import ONE_GROUP, KeyGroups
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.pruned_mass import NO_COMPENSATION, Gains
-from latte.golden.quantizer import QK_MAX, SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
+from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
+from latte.golden.results import write_text
+from latte.golden.thresholds import Threshold, ThresholdKind
 from latte.golden.vectors import VectorSet
 
 __all__ = ["FORMAT", "NUMERIC_FIELDS", "HeadRegisters", "RegisterImage", "RegisteredVectors", "load_register_image",
            "save_register_image"]
 
-FORMAT = "latte-registers-2"
-NUMERIC_FIELDS = ("head_dim", "split", "weight_bits", "exp_frac_bits", "reciprocal_bits", "fraction_bits")
+FORMAT = "latte-registers-3"
+NUMERIC_FIELDS = ("head_dim", "split", "estimate_bits", "weight_bits", "exp_frac_bits", "reciprocal_bits",
+                  "fraction_bits")
 """Fields of the configuration that decide bits: an image serves only a build that agrees in them."""
 
 
@@ -39,8 +43,8 @@ class HeadRegisters:
     Parameters
     ----------
     block, head
-    parameters, gains, groups
-        Register codes.
+    parameters
+        Register codes: threshold, softmax scale, gains, key groups.
     q_scale, k_scale, v_scale
         Real value of one int8 step, for the host.
     """
@@ -48,17 +52,16 @@ class HeadRegisters:
     block: int
     head: int
     parameters: HeadParameters
-    gains: Gains
-    groups: KeyGroups
     q_scale: float
     k_scale: float
     v_scale: float
 
     def codes(self) -> tuple[int, ...]:
         """Return the register fields in the order of the checksum."""
-        return (self.block, self.head, self.parameters.tau, self.parameters.scale_mantissa,
-                self.parameters.scale_shift, self.gains.denominator, self.gains.mean, *self.groups.elements,
-                *self.groups.cuts)
+        entry = self.parameters
+        return (self.block, self.head, list(ThresholdKind).index(entry.threshold.kind), *entry.threshold.codes,
+                entry.scale_mantissa, entry.scale_shift, entry.gains.denominator, entry.gains.mean,
+                *entry.groups.elements, *entry.groups.cuts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,30 +83,40 @@ class RegisterImage:
     heads: tuple[HeadRegisters, ...]
 
     @classmethod
-    def encode(cls, model: str, config: AttentionConfig, tau: np.ndarray, scales: tuple[np.ndarray, ...],
-               gains: tuple[np.ndarray, np.ndarray] | None, groups: tuple[np.ndarray, np.ndarray] | None = None
-               ) -> "RegisterImage":
+    def encode(cls, model: str, config: AttentionConfig, learned: Thresholds) -> "RegisterImage":
         """Encode real parameters.
 
         Parameters
         ----------
-        tau : float64 [blocks, heads]
-        scales
-            Of Q, K and V, each float64 [blocks, heads].
-        gains
-            (denominator, mean), each float64 [blocks, heads], or ``None``.
-        groups
-            (elements, cuts) of key groups, [blocks, heads, bits] each, or ``None``.
+        model
+        config
+            Its numeric fields; the width of the estimate is that of `learned`.
+        learned
+            With static scales.
+
+        Raises
+        ------
+        LatteError
+            There are no static scales, or one is not positive and finite.
         """
+        if learned.q_scale is None:
+            raise LatteError(f"the thresholds of {model} have no static scales, which registers need; add them with "
+                             "latte calibrate --thresholds FILE")
+        config = config.replace(estimate_bits=learned.estimate_bits)
+        slopes = np.zeros_like(learned.tau) if learned.tau_per_octave is None else learned.tau_per_octave
         entries = []
-        for block, head in np.ndindex(*tau.shape):
-            q, k, v = (float(scale[block, head]) for scale in scales)
-            if not all(math.isfinite(scale) and scale > 0 for scale in (q, k, v)):
-                raise LatteError(f"head {head} of block {block} has a scale that is not positive and finite")
-            codes = Gains.encode(*(float(gain[block, head]) for gain in gains)) if gains else NO_COMPENSATION
-            grouping = KeyGroups.encode(*(part[block, head] for part in groups), k) if groups else ONE_GROUP
-            entries.append(HeadRegisters(block, head, HeadParameters.encode(float(tau[block, head]), q, k, config),
-                                         codes, grouping, q, k, v))
+        for place in np.ndindex(*learned.tau.shape):
+            q, k, v = scales = [float(scale[place]) for scale in (learned.q_scale, learned.k_scale, learned.v_scale)]
+            if not all(math.isfinite(scale) and scale > 0 for scale in scales):
+                raise LatteError(f"head {place[1]} of block {place[0]} has a scale that is not positive and finite")
+            gains, groups = NO_COMPENSATION, ONE_GROUP
+            if learned.denominator_gain is not None:
+                gains = Gains.encode(float(learned.denominator_gain[place]), float(learned.mean_gain[place]))
+            if learned.group_elements is not None:
+                groups = KeyGroups.encode(learned.group_elements[place], learned.group_cuts[place], k)
+            parameters = HeadParameters.encode(float(learned.tau[place]), q, k, config, kind=learned.kind,
+                                               tau_per_octave=float(slopes[place]), gains=gains, groups=groups)
+            entries.append(HeadRegisters(*place, parameters, q, k, v))
         return cls(model, {name: getattr(config, name) for name in NUMERIC_FIELDS}, tuple(entries))
 
     @property
@@ -114,11 +127,12 @@ class RegisterImage:
     @property
     def compensated(self) -> bool:
         """Whether a head has gains, which the RTL does not apply yet."""
-        return any(entry.gains != NO_COMPENSATION for entry in self.heads)
+        return any(entry.parameters.gains != NO_COMPENSATION for entry in self.heads)
 
     def parameters(self) -> dict[int, HeadParameters]:
-        """Return the register file: every head's entry by its hardware index."""
-        return {index: entry.parameters for index, entry in enumerate(self.heads)}
+        """Return every head's entry by its hardware index, without the compensation that the RTL lacks."""
+        return {index: dataclasses.replace(entry.parameters, gains=NO_COMPENSATION, groups=ONE_GROUP)
+                for index, entry in enumerate(self.heads)}
 
     def index(self, block: int, head: int) -> int:
         """Return the hardware index of a head.
@@ -149,7 +163,7 @@ class RegisterImage:
                              f"{config.name!r} holds {config.heads}; build with --heads {len(self.heads)}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RegisteredVectors(VectorSet):
     """Vectors whose heads compute with the entries of a register image, in units of its static scales.
 
@@ -158,7 +172,7 @@ class RegisteredVectors(VectorSet):
     image
     """
 
-    image: RegisterImage
+    image: RegisterImage = dataclasses.field(kw_only=True)
 
     @classmethod
     def of(cls, vectors: VectorSet, image: RegisterImage) -> "RegisteredVectors":
@@ -177,41 +191,40 @@ class RegisteredVectors(VectorSet):
         entries = [image.heads[image.index(int(block), int(head))]
                    for block, head in zip(vectors.block, vectors.head, strict=True)]
         changed = {}
-        for name, limit in (("q", QK_MAX), ("k", QK_MAX), ("v", V_MAX)):
+        qk_max = preset("small", estimate_bits=image.numeric["estimate_bits"]).qk_max
+        for name, limit in (("q", qk_max), ("k", qk_max), ("v", V_MAX)):
             scale = np.array([getattr(entry, f"{name}_scale") for entry in entries], np.float32)
             ratio = getattr(vectors, f"{name}_scale").astype(np.float64) / scale
             codes = np.rint(getattr(vectors, name) * ratio[:, None, None])
             changed |= {name: np.clip(codes, -limit, limit).astype(np.int8), f"{name}_scale": scale}
-        step = changed["q_scale"].astype(np.float64) * changed["k_scale"] * 256 / math.sqrt(vectors.q.shape[2])
-        tau = np.array([entry.parameters.tau for entry in entries]) * step
         fields = {field.name: getattr(vectors, field.name) for field in dataclasses.fields(VectorSet)}
-        return cls(**(fields | changed | {"tau": tau.astype(np.float32)}), image=image)
+        return cls(**(fields | changed), image=image)
 
     def parameters(self, index: int, config: AttentionConfig) -> HeadParameters:
-        """Return the image's entry of head `index`."""
-        return self.image.heads[self.register(index)].parameters
+        """Return the image's entry of head `index`, as of `RegisterImage.parameters`."""
+        return self.image.parameters()[self.register(index)]
 
     def register(self, index: int) -> int:
         """Return the hardware index of head `index`."""
         return self.image.index(int(self.block[index]), int(self.head[index]))
 
 
-_ENTRY = {"block": int, "head": int, "tau": int, "scale_mantissa": int, "scale_shift": int, "denominator_gain": int,
-          "mean_gain": int, "group_elements": list, "group_cuts": list, "q_scale": float, "k_scale": float,
-          "v_scale": float}
+_ENTRY = {"block": int, "head": int, "threshold": str, "codes": list, "scale_mantissa": int, "scale_shift": int,
+          "denominator_gain": int, "mean_gain": int, "group_elements": list, "group_cuts": list, "q_scale": float,
+          "k_scale": float, "v_scale": float}
 
 
 def save_register_image(path: str | pathlib.Path, image: RegisterImage) -> None:
     """Write an image, whole or not at all."""
-    path = pathlib.Path(path)
-    rows = [dict(zip(_ENTRY, (
-        head.block, head.head, head.parameters.tau, head.parameters.scale_mantissa, head.parameters.scale_shift,
-        head.gains.denominator, head.gains.mean, head.groups.elements, head.groups.cuts, head.q_scale, head.k_scale,
-        head.v_scale), strict=True)) for head in image.heads]
+    rows = []
+    for head in image.heads:
+        entry = head.parameters
+        rows.append(dict(zip(_ENTRY, (
+            head.block, head.head, entry.threshold.kind, entry.threshold.codes, entry.scale_mantissa, entry.scale_shift,
+            entry.gains.denominator, entry.gains.mean, entry.groups.elements, entry.groups.cuts, head.q_scale,
+            head.k_scale, head.v_scale), strict=True)))
     record = {"format": FORMAT, "model": image.model, "config": image.numeric, "crc32": image.checksum, "heads": rows}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(path)
+    write_text(pathlib.Path(path), json.dumps(record, indent=1) + "\n")
 
 
 def load_register_image(path: str | pathlib.Path) -> RegisterImage:
@@ -228,8 +241,9 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
         if record["format"] != FORMAT:
             raise LatteError(f"{path}: format {record['format']!r} is not {FORMAT!r}; export the image again")
         numeric = {name: record["config"][name] for name in NUMERIC_FIELDS}
-        largest_tau = preset("small").for_head_dim(numeric["head_dim"]).tau_keep_all
-        heads = tuple(_head(row, largest_tau, numeric["head_dim"]) for row in record["heads"])
+        config = preset("small", split=numeric["split"]).for_head_dim(numeric["head_dim"])
+        config = config.replace(estimate_bits=numeric["estimate_bits"])
+        heads = tuple(_head(row, config) for row in record["heads"])
         image = RegisterImage(str(record["model"]), numeric, heads)
         checksum, expected = image.checksum, record["crc32"]
         if len({(entry.block, entry.head) for entry in heads}) < len(heads):
@@ -246,11 +260,11 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
     return image
 
 
-def _head(row: dict[str, Any], largest_tau: int, head_dim: int) -> HeadRegisters:
+def _head(row: dict[str, Any], config: AttentionConfig) -> HeadRegisters:
     for name, kind in _ENTRY.items():
         if not isinstance(row[name], kind) or isinstance(row[name], bool):
             raise ValueError(f"{name} must be {kind.__name__}, not {row[name]!r}")
-    ranges = {"tau": (1, largest_tau), "scale_mantissa": (0, (1 << SCALE_MANTISSA_BITS) - 1),
+    ranges = {"scale_mantissa": (0, (1 << SCALE_MANTISSA_BITS) - 1),
               "scale_shift": (0, SCALE_SHIFT_MAX)}
     for name, (least, most) in ranges.items():
         if not least <= row[name] <= most:
@@ -258,13 +272,17 @@ def _head(row: dict[str, Any], largest_tau: int, head_dim: int) -> HeadRegisters
     for name in ("q_scale", "k_scale", "v_scale"):
         if not (math.isfinite(row[name]) and row[name] > 0):
             raise ValueError(f"{name} must be positive and finite, not {row[name]}")
-    for name in ("group_elements", "group_cuts"):
+    for name in ("codes", "group_elements", "group_cuts"):
         if not all(isinstance(code, int) and not isinstance(code, bool) for code in row[name]):
             raise ValueError(f"{name} must be integers, not {row[name]!r}")
-    if any(element >= head_dim for element in row["group_elements"]):
-        raise ValueError(f"group_elements must lie below head_dim = {head_dim}, not {row['group_elements']}")
-    return HeadRegisters(
-        row["block"], row["head"], HeadParameters(row["tau"], row["scale_mantissa"], row["scale_shift"]),
+    kind = ThresholdKind.parse(row["threshold"])
+    least, most = kind.code_range(config)
+    if not all(least <= code <= most for code in row["codes"]):
+        raise ValueError(f"codes of a threshold of kind {kind} must lie between {least} and {most}, not {row['codes']}")
+    if any(element >= config.head_dim for element in row["group_elements"]):
+        raise ValueError(f"group_elements must lie below head_dim = {config.head_dim}, not {row['group_elements']}")
+    parameters = HeadParameters(
+        Threshold(kind, tuple(row["codes"])), row["scale_mantissa"], row["scale_shift"],
         Gains(row["denominator_gain"], row["mean_gain"]),
-        KeyGroups(tuple(row["group_elements"]), tuple(row["group_cuts"])), row["q_scale"], row["k_scale"],
-        row["v_scale"])
+        KeyGroups(tuple(row["group_elements"]), tuple(row["group_cuts"])))
+    return HeadRegisters(row["block"], row["head"], parameters, row["q_scale"], row["k_scale"], row["v_scale"])

@@ -1,24 +1,26 @@
-"""Split of an 8-bit element in two 4-bit halves (LATTE Eq. 9 and Algorithm 1)."""
+"""Split of an 8-bit element in a high part that makes the estimate and the low rest (LATTE Eq. 9 and Algorithm 1)."""
 
 import numpy as np
 
 __all__ = ["split_halves"]
 
 
-def split_halves(x: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (high, low) halves with ``x = 16 * high + low``.
+def split_halves(x: np.ndarray, split: str, bits: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Return (high, low) parts with ``x = 2**(8 - bits) * high + low``.
 
     Parameters
     ----------
     x : int8, any shape
-        For the balanced split at most 119, so that the high half stays in [-8, 7].
+        For the balanced split at most ``127 - 2**(7 - bits)`` (119 for 4 bits), so that the high part stays in range.
     split
-        ``"balanced"``: both halves in [-8, 7]. ``"slice"``: high in [-8, 7], low in [0, 15].
+        ``"balanced"``: both parts signed, of `bits` and ``8 - bits`` bits. ``"slice"``: low part not negative.
+    bits
+        Width of the high part.
 
     Returns
     -------
     high, low : int64, same shape
     """
-    x = x.astype(np.int64)
-    high = (x + 8) >> 4 if split == "balanced" else x >> 4
-    return high, x - 16 * high
+    x, drop = x.astype(np.int64), 8 - bits
+    high = (x + (1 << (drop - 1) if split == "balanced" else 0)) >> drop
+    return high, x - (high << drop)

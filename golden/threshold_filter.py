@@ -1,4 +1,4 @@
-"""Which keys survive: row maximum of the visible estimates and the head's threshold (LATTE Eq. 6)."""
+"""Which keys survive: the gap below the row's largest visible estimate against the row's limit (LATTE Eq. 6)."""
 
 import numpy as np
 
@@ -19,10 +19,17 @@ def row_maximum(estimates: np.ndarray, visible: np.ndarray) -> np.ndarray:
     return np.where(visible, estimates, np.iinfo(np.int64).min).max(axis=1)
 
 
-def threshold_filter(estimates: np.ndarray, visible: np.ndarray, tau: int) -> np.ndarray:
-    """Return the bool [m, n] mask ``est > rowmax - tau`` over visible keys.
+def threshold_filter(estimates: np.ndarray, visible: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
+    """Return the bool [m, n] mask ``rowmax - est < limit`` over visible keys.
 
-    A row is never empty, and ties with the maximum survive at ``tau = 1``. The all-ones code exceeds the range of
-    estimates, so it keeps every key by the same comparison.
+    A row is never empty, and ties with the maximum survive, since a limit is at least 1.
+
+    Parameters
+    ----------
+    estimates : int64 [m, n]
+    visible : bool [m, n]
+    limit : int64 [m] or int
+        Each row's first gap that is pruned (`latte.golden.row_limit`).
     """
-    return visible & (estimates > (row_maximum(estimates, visible) - tau)[:, None])
+    gap = row_maximum(estimates, visible)[:, None] - estimates
+    return visible & (gap < np.reshape(limit, (-1, 1)))

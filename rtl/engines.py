@@ -59,5 +59,14 @@ def engine_of(config: AttentionConfig) -> Engine:
 
 
 def create_core(config: AttentionConfig) -> Core:
-    """Return the core that ``config.engine`` names."""
+    """Return the core that ``config.engine`` names.
+
+    Raises
+    ------
+    LatteError
+        The RTL has no such width of the estimate.
+    """
+    if config.estimate_bits != 4:
+        raise LatteError(f"the RTL estimates with 4 bits, not {config.estimate_bits}; leave estimate_bits at 4, or use "
+                         "latte eval")
     return engine_of(config).core(config)

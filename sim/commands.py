@@ -5,10 +5,9 @@ import pathlib
 import time
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from latte.golden.config import AttentionConfig
+from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
 from latte.golden.vectors import VectorSet
@@ -45,9 +44,9 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     Estimates, kept keys, scores, weights and outputs are compared. Prints a table, writes build/sim.json, and exits
     with 0 only if every bit agrees and the output error is within the budget.
     """
-    console = Console(width=None if Console().is_terminal else 120)
+    console = create_console()
     image = open_registers(registers, config)
-    sets = gather_vectors(files, image, config)
+    sets, left_out = gather_vectors(files, image, config)
     if dump is not None:
         _check_dump(dump, sets)
     check_simulator(simulator)
@@ -55,34 +54,32 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     from latte.sim.core_run import build_core  # brings in Amaranth and the RTL
 
     started = time.monotonic()
-    with console.status(f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
+    with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
         model = build_core(config, simulator, waves=waves, build_folder=build_folder)
     compiled = time.monotonic()
-    total = sum(len(vectors) for vectors in sets)
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("heads"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=total)
+    with create_progress(console, "heads") as progress:
+        task = progress.add_task("simulating", total=sum(len(vectors) for vectors in sets))
         heads, reports = simulate(
             sets, model, config, build_folder / "sim" / "runs" / f"{config.name}-{simulator}-{os.getpid()}",
             processes=jobs, stall=stall, seed=seed, keep_arrays=dump is not None,
             progress=lambda done: progress.update(task, completed=done))
+    simulated = time.monotonic()
     passed = all(head.passed for head in heads)
-    cycles = sum(report.cycles for report in reports)
-    print_heads(console, heads, title="RTL against the golden model")
-    print_problems(console, heads, f"repeat with --stall {stall} --seed {seed}")
-    console.print(f"{sum(head.passed for head in heads)} of {total} heads agree in every bit and keep the error budget "
-                  f"({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
-                  f"{cycles} cycles in {time.monotonic() - compiled:.0f} s")
-    if image is not None:
-        console.print(registers_note(registers, image), soft_wrap=True)
-    if waves:
-        for report in reports:
-            for wave in sorted(report.folder.glob("*.[fv][sc][td]")):
-                console.print(f"waves: {wave}", soft_wrap=True)
     if dump is not None and all(head.output is not None for head in heads):
         write_dump(dump, sets[0], heads, config)
     write_results(build_folder / "sim.json", "sim", config, [head_result(head) for head in heads], passed,
-                  simulator=simulator, stall=stall, seed=seed, registers=image and image.checksum)
+                  simulator=simulator, stall=stall, seed=seed, left_out=left_out, registers=image and image.checksum)
+    print_heads(console, heads, title="RTL against the golden model")
+    print_problems(console, heads, f"repeat with --stall {stall} --seed {seed}")
+    console.print(f"{sum(head.passed for head in heads)} of {len(heads)} heads agree in every bit and keep the error "
+                  f"budget ({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
+                  f"{sum(report.cycles for report in reports)} cycles in {simulated - compiled:.0f} s")
+    for reason in left_out:
+        console.print(f"left out: {reason}", soft_wrap=True)
+    if image is not None:
+        console.print(registers_note(registers, image), soft_wrap=True)
+    for wave in sorted(wave for report in reports for wave in report.folder.glob("*.[fv][sc][td]") if waves):
+        console.print(f"waves: {wave}", soft_wrap=True)
     raise SystemExit(0 if passed else 1)
 
 

@@ -3,7 +3,6 @@
 Runs inside the simulator's process; `latte.sim.core_run` prepares the folder and reads the report.
 """
 
-import dataclasses
 import itertools
 import json
 import os
@@ -133,7 +132,7 @@ class CoreBench:
     def _parameters(self) -> Iterator[int]:
         layout = parameter_layout(self.program.config)
         for head, entry in self.program.parameters.items():
-            yield pack_struct(layout, head=head, **dataclasses.asdict(entry))
+            yield pack_struct(layout, head=head, **entry.registers())
 
     def _driver(self, name: str, payloads: Iterable[int], stall: Stall | None) -> StreamDriver:
         return StreamDriver(self.bench.ports, name, payloads, stall.fork(name) if stall else None)

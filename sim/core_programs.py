@@ -4,7 +4,9 @@ import numpy as np
 
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
-from latte.sim.program import Job, Program
+from latte.golden.jobs import Job
+from latte.golden.thresholds import Threshold
+from latte.sim.program import Program
 
 __all__ = ["appending", "corners", "random_heads", "random_rows", "refused"]
 
@@ -19,7 +21,7 @@ def random_rows(rng: np.random.Generator, rows: int, config: AttentionConfig, sp
 
 def entry(config: AttentionConfig, tau: int | None = None) -> HeadParameters:
     """Return a register file entry; by default about a third of random keys survive."""
-    return HeadParameters(2 * config.head_dim if tau is None else tau, *SCALE)
+    return HeadParameters(Threshold.relative(2 * config.head_dim if tau is None else tau), *SCALE)
 
 
 def _job(rng: np.random.Generator, config: AttentionConfig, keys: int, queries: int | None = None,
@@ -33,8 +35,9 @@ def corners(config: AttentionConfig) -> Program:
     """Heads at the ends of every range; the last register keeps every key, the one before only ties."""
     rng = np.random.default_rng(1)
     d = config.head_dim
+    keep_all = Threshold.relative(config.tau_keep_all)
     parameters = {0: entry(config), 1: entry(config, 0), 2: entry(config, 1), 3: entry(config, config.tau_keep_all),
-                  4: HeadParameters(config.tau_keep_all, 65_535, 0), 5: HeadParameters(config.tau_keep_all, 0, 0)}
+                  4: HeadParameters(keep_all, 65_535, 0), 5: HeadParameters(keep_all, 0, 0)}
 
     def constant(value: int, rows: int) -> np.ndarray:
         return np.full((rows, d), value, np.int8)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from latte.sim.simulate import HeadRun
+from latte.golden.console import create_table
+from latte.sim.verdict import HeadRun
 
 __all__ = ["head_result", "print_heads", "print_problems"]
 
@@ -14,15 +15,14 @@ _SHOWN_PROBLEMS = 20
 
 def print_heads(console: Console, heads: Sequence[HeadRun], *, title: str) -> None:
     """Print one row per head."""
-    table = Table("model", "block", "head", "n", "kept %", "cycles", "estimator", "largest error", "bits", title=title)
-    for column in table.columns[1:-1]:
-        column.justify = "right"
+    table = create_table("model", "block", "head", "n", "kept %", "cycles", "estimator", "largest error", "bits",
+                         title=title, left=["bits"])
     for head in heads:
         table.add_row(
             head.model, str(head.block), str(head.head), str(head.keys),
             f"{100 * head.kept / head.visible:.2f}" if head.visible else "-", str(head.cycles),
             f"{100 * head.utilisation:.1f} %", f"{head.largest_error:.4f}",
-            "[green]equal[/]" if head.passed else "[bold red]DIFFER[/]")
+            Text("equal", "green") if head.passed else Text("DIFFER", "bold red"))
     console.print(table)
     console.print("cycles: from the previous head's last output, or this head's first estimates if later; estimator: "
                   "share of them that its pairs take (above 100 % if it began under its predecessor); largest error: "
@@ -33,7 +33,7 @@ def print_problems(console: Console, heads: Sequence[HeadRun], hint: str = "") -
     """Print what is wrong, the first lines of it, and a hint if anything is."""
     lines = [f"{head.name}: {problem}" for head in heads for problem in head.problems]
     for line in lines[:_SHOWN_PROBLEMS]:
-        console.print(line, style="red", markup=False, soft_wrap=True)
+        console.print(line, style="red", soft_wrap=True)
     if len(lines) > _SHOWN_PROBLEMS:
         console.print(f"... and {len(lines) - _SHOWN_PROBLEMS} lines more")
     if lines and hint:

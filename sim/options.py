@@ -1,20 +1,38 @@
-"""Command line options for the configuration: a preset and an override for each of its fields."""
+"""Command line options for the configuration: a preset or a board's build, and an override for each of its fields."""
 
 import dataclasses
 import functools
+import pathlib
 import typing
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from latte.golden.config import PRESETS, AttentionConfig, preset
+from latte.golden.builds import BUILDS, DEFAULT_PRESET, choose_config
+from latte.golden.config import PRESETS, AttentionConfig
+from latte.sim.runner import BUILD_FOLDER
 
-__all__ = ["config_options"]
+__all__ = ["board_config_options", "build_option", "config_options"]
+
+build_option = click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
+                            type=click.Path(path_type=pathlib.Path), help="Output folder.")
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--config PRESET`` and one option per field; the command receives an `AttentionConfig` as `config`."""
+    """Add ``--config PRESET``, ``--board NAME`` and one option per field; the command receives `config`."""
+    @functools.wraps(function)
+    def without_board(board: str | None, **arguments: Any) -> Any:
+        return function(**arguments)
+
+    return board_config_options(without_board)
+
+
+def board_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Do what `config_options` does; the command receives `config` and the name of the `board`, None if there is none.
+
+    For commands that take more than the build from a board.
+    """
     fields = [field for field in dataclasses.fields(AttentionConfig) if field.name != "name"]
 
     @functools.wraps(function)
@@ -22,12 +40,13 @@ def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
         name = arguments.pop("config")
         changes = {field.name: arguments.pop(field.name) for field in fields}
         changes = {key: value for key, value in changes.items() if value is not None}
-        return function(config=preset(name, **changes), **arguments)
+        return function(config=choose_config(name, arguments["board"], **changes), **arguments)
 
     command: Callable[..., Any] = with_config
     for field in reversed(fields):
         kind = click.INT if field.type is int else click.Choice(typing.get_args(field.type))
         command = click.option(f"--{field.name.replace('_', '-')}", field.name, type=kind,
-                               help=f"Override the preset's {field.name}.")(command)
-    return click.option("--config", default="small", show_default=True, metavar="PRESET",
-                        help=f"Preset to start from: {', '.join(PRESETS)}.")(command)
+                               help=f"Override the {field.name} of the preset or board.")(command)
+    command = click.option("--board", metavar="NAME", help=f"Take the build of a board: {', '.join(BUILDS)}.")(command)
+    return click.option("--config", metavar="PRESET",
+                        help=f"Preset to start from: {', '.join(PRESETS)}. [default: {DEFAULT_PRESET}]")(command)

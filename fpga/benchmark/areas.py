@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from latte.fpga.area import total
-from latte.fpga.synthesis import Usage, parse_statistics, synthesise_rtlil
-from latte.fpga.targets import Target
+from latte.fpga.synthesis.area import total
+from latte.fpga.synthesis.targets import Target
+from latte.fpga.synthesis.yosys import Usage, parse_statistics, synthesise_rtlil
 from latte.golden.config import AttentionConfig
 from latte.rtl.emit import emit_rtlil
 from latte.rtl.engines import create_core
@@ -65,7 +65,7 @@ class EngineArea:
 
 
 def engine_area(config: AttentionConfig, target: Target, rate: float, folder: pathlib.Path) -> EngineArea:
-    """Synthesise a core, block by block; `rate` is that of `latte.fpga.multiplier`."""
+    """Synthesise a core, block by block; `rate` is that of `latte.fpga.synthesis.multiplier`."""
     return EngineArea(_synthesise_once(create_core(config), target, folder, keep_blocks=True), rate)
 
 
@@ -82,7 +82,7 @@ def unit_areas(config: AttentionConfig, target: Target, folder: pathlib.Path,
 
 def _synthesise_once(component: wiring.Component, target: Target, folder: pathlib.Path, *,
                      keep_blocks: bool = False) -> dict[str, Usage]:
-    """Do what `latte.fpga.synthesis.synthesise` does, or read what it left of the same design."""
+    """Do what `latte.fpga.synthesis.yosys.synthesise` does, or read what it left of the same design."""
     top = "core"
     text = emit_rtlil(component, top)
     digest = hashlib.sha256(repr((text, target, keep_blocks)).encode()).hexdigest()[:12]

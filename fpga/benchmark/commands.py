@@ -8,8 +8,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from latte.fpga.benchmark.cpu import CpuTime, measure_cpu
 from latte.fpga.benchmark.figures import draw
@@ -24,13 +22,15 @@ from latte.fpga.benchmark.results import (
     update_baseline,
 )
 from latte.fpga.benchmark.workloads import PAPER_KEEP, keep_name
-from latte.fpga.targets import find_target
-from latte.fpga.tools import check_tools
+from latte.fpga.synthesis.targets import find_target
+from latte.fpga.synthesis.tools import check_tools
 from latte.golden.config import preset
+from latte.golden.console import create_console, create_progress, create_table, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
-from latte.sim.runner import BUILD_FOLDER, check_simulator
+from latte.sim.options import build_option
+from latte.sim.runner import check_simulator
 
 __all__ = ["bench_command"]
 
@@ -53,10 +53,9 @@ _SHOWN_DIFFERENCES = 25
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
               help="Simulations and syntheses at a time.")
 @click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/bench.json.")
-@click.option("--build", "folder", default=BUILD_FOLDER, show_default=True, type=click.Path(path_type=pathlib.Path),
-              help="Output folder.")
+@build_option
 def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock_mhz: float | None, cpu: bool,
-                  jobs: int, rebase: bool, folder: pathlib.Path) -> None:
+                  jobs: int, rebase: bool, build_folder: pathlib.Path) -> None:
     """Measure LATTE and its dense baseline side by side: cycles in RTL, area from Yosys, work, time.
 
     Writes build/bench.json and plots in build/bench. Exits with 0 only if every bit agrees with the golden model, the
@@ -71,35 +70,35 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
             vectors.check_fits(config)
     check_simulator("verilator")
     check_tools("yosys")
-    console = Console(width=None if Console().is_terminal else 140)
+    console = create_console(140)
     times: dict[str, CpuTime] = {}
     if cpu:
-        with console.status("timing this processor ..."):
+        with show_status(console, "timing this processor ..."):
             times = {vectors.model: measure_cpu(vectors) for vectors in sets}
     plans = [Plan(config, sets) for config in configs]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with create_progress(console, "steps") as bar:
         task = bar.add_task("measuring", total=sum(plan.steps for plan in plans))
-        results = measure(plans, find_target(_TARGET), folder, jobs=jobs,
+        results = measure(plans, find_target(_TARGET), build_folder, jobs=jobs,
                           progress=lambda step: bar.update(task, advance=1, description=step))
 
-    figures: list[dict[str, Any]] = []
-    bars: list[Bar] = []
+    clocks = {result.config.name: _clock(clock_mhz, result.config.name, build_folder) for result in results}
+    own = {result.config.name: preset_figures(result) + _time_figures(result, sets, times, *clocks[result.config.name])
+           for result in results}
+    figures = [figure for part in own.values() for figure in part]
+    bars = [bar_ for result in results
+            for bar_ in _bars(result, {figure["name"]: figure["value"] for figure in own[result.config.name]})]
+    passed = all(bar_.met for bar_ in bars)
+    pictures = draw(results, build_folder / "bench")
+    write_results(build_folder / "bench.json", "bench", configs[0], figures, passed,
+                  presets={config.name: config.to_dict() for config in configs},
+                  lut4_per_multiplier=results[0].latte_area.lut4_per_multiplier, cpu_count=os.cpu_count())
     for result in results:
-        clock, source = _clock(clock_mhz, result.config.name, folder)
         _print_preset(console, result)
-        own = preset_figures(result) + _time_figures(console, result, sets, times, clock, source)
-        figures += own
-        bars += _bars(result, {figure["name"]: figure["value"] for figure in own})
-    pictures = draw(results, folder / "bench")
+        _print_times(console, result, sets, times, *clocks[result.config.name])
     console.print(f"plots: {', '.join(str(path) for path in pictures if path.suffix == '.png')}", soft_wrap=True)
     _print_differences(console, figures)
     for bar_ in bars:
         console.print(str(bar_), style=None if bar_.met else "bold red", soft_wrap=True, highlight=False)
-    passed = all(bar_.met for bar_ in bars)
-    write_results(folder / "bench.json", "bench", configs[0], figures, passed,
-                  presets={config.name: config.to_dict() for config in configs},
-                  lut4_per_multiplier=results[0].latte_area.lut4_per_multiplier, cpu_count=os.cpu_count())
     if rebase:
         update_baseline(figures)
     raise SystemExit(0 if passed else 1)
@@ -126,11 +125,9 @@ def _clock(clock_mhz: float | None, name: str, folder: pathlib.Path) -> tuple[fl
 
 def _print_preset(console: Console, result: PresetResult) -> None:
     name = result.config.name
-    table = Table("workload", "engine", "kept %", "cycles", "x bound", "estimator %", "P·V %", "keys", "queries",
-                  "filter", "model error %", "bit ops", title=f"{name}: RTL, bit-exact")
+    table = create_table("workload", "engine", "kept %", "cycles", "x bound", "estimator %", "P·V %", "keys", "queries",
+                         "filter", "model error %", "bit ops", title=f"{name}: RTL, bit-exact", left=("engine",))
     table.columns[0].no_wrap = True
-    for column in table.columns[2:]:
-        column.justify = "right"
     for engine, runs in (("latte", result.latte), ("deep queues", result.deep), ("dense", result.dense)):
         for run in runs.values():
             stalls = run.stalls
@@ -145,8 +142,7 @@ def _print_preset(console: Console, result: PresetResult) -> None:
                   "queries, filter: share of cycles in which the estimator waited for them", soft_wrap=True)
 
     latte, dense = result.latte_area, result.dense_area
-    table = Table("block group", "latte", "dense", title=f"{name}: area")
-    table.columns[1].justify = table.columns[2].justify = "right"
+    table = create_table("block group", "latte", "dense", title=f"{name}: area")
     for role, value in latte.by_role().items():
         table.add_row(role, f"{value:.0f}", f"{dense.by_role()[role]:.0f}")
     table.add_row("all", f"{latte.lut4:.0f}", f"{dense.lut4:.0f}", end_section=True)
@@ -170,26 +166,37 @@ def _print_preset(console: Console, result: PresetResult) -> None:
                       "all multipliers", soft_wrap=True)
 
 
-def _time_figures(console: Console, result: PresetResult, sets: Sequence[VectorSet], times: dict[str, CpuTime],
-                  clock: float, source: str) -> list[dict[str, Any]]:
-    """Return whole-model times and the processor's, as figures."""
+def _time_figures(result: PresetResult, sets: Sequence[VectorSet], times: dict[str, CpuTime], clock: float,
+                  source: str) -> list[dict[str, Any]]:
+    """Return whole-model times at a clock in MHz and the processor's, as figures."""
     name = result.config.name
     figures = [{"name": f"{name}.clock", "unit": "MHz", "value": clock, "source": source}]
+    figures += [{"name": f"{name}.{what}", "unit": "s", "value": seconds}
+                for what, seconds in model_seconds(result, clock * 1e6).items()]
+    for vectors, cpu, seconds in _timed(result, sets, times, clock):
+        figures += [{"name": f"{name}.{vectors.model}.speedup_over_cpu_{kind}", "unit": "ratio",
+                     "value": value / seconds, "cpu_seconds": value, "threads": cpu.threads}
+                    for kind, value in (("float", cpu.float_seconds), ("int8", cpu.int8_seconds))]
+    return figures
+
+
+def _print_times(console: Console, result: PresetResult, sets: Sequence[VectorSet], times: dict[str, CpuTime],
+                 clock: float, source: str) -> None:
+    name = result.config.name
     for what, seconds in model_seconds(result, clock * 1e6).items():
-        figures.append({"name": f"{name}.{what}", "unit": "s", "value": seconds})
         console.print(f"{name}: {what.replace('_', ' ')} {1000 * seconds:.3f} ms at {clock:g} MHz ({source})")
-    for vectors in sets:
-        if vectors.model not in times:
-            continue
-        cpu, seconds = times[vectors.model], result.latte[vectors.model].cycles / (clock * 1e6)
-        for kind, value in (("float", cpu.float_seconds), ("int8", cpu.int8_seconds)):
-            figures.append({"name": f"{name}.{vectors.model}.speedup_over_cpu_{kind}", "unit": "ratio",
-                            "value": value / seconds, "cpu_seconds": value, "threads": cpu.threads})
+    for vectors, cpu, seconds in _timed(result, sets, times, clock):
         console.print(f"{name}: {vectors.model}, {len(vectors)} heads: {1000 * seconds:.2f} ms; this processor "
                       f"({cpu.threads} threads, ONNX Runtime, dense): float {1000 * cpu.float_seconds:.2f} ms "
                       f"({cpu.float_seconds / seconds:.2f} x), int8 {1000 * cpu.int8_seconds:.2f} ms "
                       f"({cpu.int8_seconds / seconds:.2f} x)", soft_wrap=True)
-    return figures
+
+
+def _timed(result: PresetResult, sets: Sequence[VectorSet], times: dict[str, CpuTime],
+           clock: float) -> list[tuple[VectorSet, CpuTime, float]]:
+    """Return (vectors, time of the processor, seconds of the core) of the sets that the processor was timed on."""
+    return [(vectors, times[vectors.model], result.latte[vectors.model].cycles / (clock * 1e6))
+            for vectors in sets if vectors.model in times]
 
 
 def _bars(result: PresetResult, values: dict[str, float]) -> list[Bar]:
@@ -218,7 +225,7 @@ def _print_differences(console: Console, figures: list[dict[str, Any]]) -> None:
     changed = differences(figures, baseline)
     known = sum(figure["name"] in baseline for figure in figures)
     console.print(f"baseline: {known} of {len(figures)} figures known, {len(changed)} differ by more than 0.1 %")
-    table = Table("figure", "baseline", "now", "change")
+    table = create_table("figure", "baseline", "now", "change", title="figures that differ")
     for name, before, now in changed[:_SHOWN_DIFFERENCES]:
         table.add_row(name, f"{before:.6g}", f"{now:.6g}", f"{100 * (now / before - 1):+.2f} %" if before else "")
     if changed:

@@ -9,9 +9,9 @@ from latte.fpga.benchmark.areas import EngineArea, engine_area, unit_areas
 from latte.fpga.benchmark.engine import run_engine
 from latte.fpga.benchmark.results import PresetResult, Runs
 from latte.fpga.benchmark.workloads import Workload
-from latte.fpga.multiplier import lut4_per_multiplier
-from latte.fpga.synthesis import Usage
-from latte.fpga.targets import Target
+from latte.fpga.synthesis.multiplier import lut4_per_multiplier
+from latte.fpga.synthesis.targets import Target
+from latte.fpga.synthesis.yosys import Usage
 from latte.golden.config import AttentionConfig
 from latte.golden.vectors import VectorSet
 from latte.sim.core_run import build_core

@@ -11,7 +11,7 @@ import numpy as np
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.engine import EngineRun
 from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
-from latte.fpga.synthesis import Usage
+from latte.fpga.synthesis.yosys import Usage
 from latte.golden.bit_operations import CROSS_BITOPS, DENSE_BITOPS, ESTIMATE_BITOPS, VALUE_BITOPS, bit_operations_saved
 from latte.golden.config import AttentionConfig
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latte.fpga.sizing import sample_heads, tau_of_keep
+from latte.fpga.sizing.proposal import sample_heads, tau_of_keep
 from latte.golden.attention import HeadParameters
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig
+from latte.golden.jobs import Job
 from latte.golden.vectors import VectorSet
 from latte.rtl.common.head_work import HeadWork
 from latte.rtl.cycle_prediction import kept_keys
-from latte.sim.program import Job, Program
+from latte.sim.program import Program
 
 __all__ = ["KEEP_RATIOS", "LENGTHS", "MIXED_KEEP", "PAPER_KEEP", "Workload", "decode_steps", "embedded", "keep_name",
            "kept_share", "mixed_heads", "of_length"]
@@ -131,6 +132,6 @@ def mixed_heads(vectors: VectorSet, config: AttentionConfig, *, alternate: bool)
     parameters = {}
     for h in heads:
         tau = tau_of_keep(vectors.q[h], vectors.k[h], ratios[order[h]], config, causal=vectors.causal)
-        parameters[h] = dataclasses.replace(vectors.parameters(h, config), tau=tau)
+        parameters[h] = vectors.parameters(h, config).with_tau(tau)
     jobs = [Job(h, vectors.q[h], vectors.k[h], vectors.v[h], causal=vectors.causal) for h in heads]
     return Workload(f"mixed{'-alternating' if alternate else ''}", jobs, parameters)

@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
-from latte.golden.filters.base import EXACT_BITOPS, FilterInput, KeyFilter, never_empty, signed_scores
+from latte.golden.filters.base import EXACT_BITOPS, FilterInput, KeyFilter, never_empty, register, signed_scores
 
 __all__ = ["A3"]
 
 
+@register("ITERATIONS", "MARGIN")
 @dataclasses.dataclass(frozen=True)
 class A3(KeyFilter):
     """Approximate top candidates without computing scores.
@@ -29,6 +30,10 @@ class A3(KeyFilter):
     iterations: float
     margin: float = math.inf
     name = "a3"
+
+    def __post_init__(self) -> None:
+        if not self.iterations > 0:
+            raise ValueError
 
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:
         """Search, then compute the candidates' exact scores; two products per iteration, sorting not counted."""

@@ -2,12 +2,15 @@
 
 import abc
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from latte.golden.bit_operations import VALUE_BITOPS
+from latte.golden.errors import LatteError
 
-__all__ = ["EXACT_BITOPS", "FilterInput", "KeyFilter", "never_empty", "signed_scores"]
+__all__ = ["EXACT_BITOPS", "FILTERS", "FilterInput", "KeyFilter", "never_empty", "parse_filter", "register",
+           "signed_scores"]
 
 EXACT_BITOPS = 8 * 8
 """Per pair and element of an 8-bit score."""
@@ -68,6 +71,70 @@ class KeyFilter(abc.ABC):
     def survivor_bitops(self) -> int:
         """Return the bit operations a survivor costs after the selection, per element: score and P·V."""
         return EXACT_BITOPS + VALUE_BITOPS
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterEntry:
+    """How a filter is named on the command line.
+
+    Parameters
+    ----------
+    build
+        Makes the filter from the numbers behind its name; raises `ValueError` if they are not what it takes.
+    numbers
+        Their names, for messages.
+    """
+
+    build: Callable[..., KeyFilter]
+    numbers: tuple[str, ...]
+
+    def usage(self, name: str) -> str:
+        """Return ``name:NUMBER,NUMBER``."""
+        return name + (":" + ",".join(self.numbers) if self.numbers else "")
+
+
+FILTERS: dict[str, FilterEntry] = {}
+"""Every filter that needs no table, by name; a module adds its own with `register`."""
+
+
+def register(*numbers: str, build: Callable[..., KeyFilter] | None = None
+             ) -> Callable[[type[KeyFilter]], type[KeyFilter]]:
+    """Return a class decorator that makes a filter known by its ``name``.
+
+    Parameters
+    ----------
+    *numbers
+        Names of the numbers that follow the name.
+    build
+        Takes the numbers; by default the class itself.
+    """
+    def add(cls: type[KeyFilter]) -> type[KeyFilter]:
+        FILTERS[cls.name] = FilterEntry(build or cls, numbers)
+        return cls
+
+    return add
+
+
+def parse_filter(text: str) -> KeyFilter:
+    """Return the filter of ``name`` or ``name:number[,number]``.
+
+    Raises
+    ------
+    LatteError
+        No filter has that name, or it takes other numbers.
+    """
+    name, _, given = text.partition(":")
+    if name not in FILTERS:
+        raise LatteError(f"filter {text!r} is not known; the filters are "
+                         f"{', '.join(entry.usage(name) for name, entry in FILTERS.items())}")
+    entry = FILTERS[name]
+    try:
+        values = [float(number) for number in given.split(",")] if given else []
+        if len(values) != len(entry.numbers):
+            raise ValueError
+        return entry.build(*values)
+    except ValueError:
+        raise LatteError(f"filter {text!r} is not understood; it takes {entry.usage(name)}") from None
 
 
 def signed_scores(a: np.ndarray, b: np.ndarray) -> np.ndarray:

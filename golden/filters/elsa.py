@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from latte.golden.filters.base import FilterInput, KeyFilter, never_empty
+from latte.golden.filters.base import FilterInput, KeyFilter, never_empty, register
 
 __all__ = ["Elsa", "projection"]
 
@@ -18,6 +18,7 @@ def projection(d: int, bits: int, seed: int) -> np.ndarray:
     return np.concatenate(groups)[:bits]
 
 
+@register("THRESHOLD")
 @dataclasses.dataclass(frozen=True)
 class Elsa(KeyFilter):
     """Keep keys whose approximate normalised score exceeds a share of the largest key norm.

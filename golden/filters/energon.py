@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from latte.golden.filters.base import FilterInput, KeyFilter, never_empty, signed_scores
+from latte.golden.filters.base import FilterInput, KeyFilter, never_empty, register, signed_scores
 
 __all__ = ["Energon"]
 
 
+@register("ALPHA2", "ALPHA4", build=lambda *alpha: Energon(alpha))
 @dataclasses.dataclass(frozen=True)
 class Energon(KeyFilter):
     """Two rounds, each over the survivors of the one before.
@@ -25,6 +26,10 @@ class Energon(KeyFilter):
     alpha: tuple[float, float]
     name = "energon"
     by_row = True
+
+    def __post_init__(self) -> None:
+        if not all(-1 < value < 1 for value in self.alpha):
+            raise ValueError
 
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:
         """Filter in two rounds; each round's products are counted in full."""

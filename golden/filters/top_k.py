@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
-from latte.golden.filters.base import EXACT_BITOPS, FilterInput, KeyFilter, signed_scores
+from latte.golden.filters.base import EXACT_BITOPS, FilterInput, KeyFilter, register, signed_scores
 
 __all__ = ["TopK"]
 
 
+@register("KEEP")
 @dataclasses.dataclass(frozen=True)
 class TopK(KeyFilter):
     """The ``ceil(keep * visible)`` keys of largest exact score of each row; of equal scores the first.
@@ -23,6 +24,10 @@ class TopK(KeyFilter):
     keep: float
     name = "top-k"
     by_row = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ValueError
 
     def select(self, operands: FilterInput) -> tuple[np.ndarray, int]:
         """Sort each row; the comparisons are not counted, only the products."""

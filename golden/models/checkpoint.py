@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageClas
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.models.hook import attention_modules
+from latte.golden.models.preprocessing import ImagenetProtocol, Preprocess, find_preprocessing
 
 __all__ = ["SMOLLM2_ALIAS", "Checkpoint", "load_checkpoint", "wrap_model"]
 
@@ -40,6 +41,8 @@ class Checkpoint:
         A language model (``True``) or an image classifier.
     tokenizer
         Of a language model; ``None`` if the folder holds none.
+    preprocess
+        From a decoded image to the pixels of an image classifier; ``None`` for a language model.
     blocks, heads, head_dim
         Attention blocks, query heads of each, elements of a head.
     """
@@ -48,6 +51,7 @@ class Checkpoint:
     model: Any
     causal: bool
     tokenizer: Any
+    preprocess: Preprocess | None
     blocks: int
     heads: int
     head_dim: int
@@ -61,11 +65,6 @@ class Checkpoint:
     def max_tokens(self) -> int:
         """Longest sequence of a language model."""
         return self.model.config.max_position_embeddings
-
-    @property
-    def image_size(self) -> int:
-        """Side of an image classifier's input, in pixels."""
-        return self.model.config.image_size
 
     @property
     def image_tokens(self) -> int:
@@ -98,30 +97,36 @@ def load_checkpoint(model: str, device: str = "cpu") -> Checkpoint:
     transformers.logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(source, **options)
-        if config.model_type not in _IMAGE_MODELS | _TEXT_MODELS:
-            raise LatteError(f"{model}: the model type {config.model_type!r} is not supported; "
-                             f"supported are {', '.join(sorted(_IMAGE_MODELS | _TEXT_MODELS))}")
-        causal = config.model_type in _TEXT_MODELS
+        causal = _is_causal(config, model)
         loader = AutoModelForCausalLM if causal else AutoModelForImageClassification
         loaded = loader.from_pretrained(source, dtype=torch.float32, **options).to(device).eval()
         tokenizer = _load_tokenizer(source, options) if causal else None
+        preprocess = None if causal else find_preprocessing(source, _image_side(config, model))
     except LatteError:
         raise
     except _LOAD_ERRORS as error:
         reason = " ".join(str(error).split())[:200].rstrip(". ") or type(error).__name__
         raise LatteError(f"{model}: no checkpoint can be loaded from there ({reason}); give a folder with "
                          f"config.json and weights, a hub name, a .gguf file, or {SMOLLM2_ALIAS!r}") from None
-    return wrap_model(loaded, _short_name(model), tokenizer)
+    return wrap_model(loaded, _short_name(model), tokenizer, preprocess)
 
 
-def wrap_model(model: Any, name: str, tokenizer: Any = None) -> Checkpoint:
+def wrap_model(model: Any, name: str, tokenizer: Any = None, preprocess: Preprocess | None = None) -> Checkpoint:
     """Describe a model that is already in memory.
+
+    Parameters
+    ----------
+    preprocess
+        Of an image classifier; the ImageNet protocol if none is given.
 
     Raises
     ------
     LatteError
-        It has no replaceable attention, or heads the hardware cannot hold.
+        It is of another family, has no replaceable attention, or heads or inputs that do not fit.
     """
+    causal = _is_causal(model.config, name)
+    if not causal and preprocess is None:
+        preprocess = ImagenetProtocol(_image_side(model.config, name))
     blocks = len(attention_modules(model))
     heads = model.config.num_attention_heads
     head_dim = getattr(model.config, "head_dim", None) or model.config.hidden_size // heads
@@ -129,8 +134,32 @@ def wrap_model(model: Any, name: str, tokenizer: Any = None) -> Checkpoint:
         preset("small").for_head_dim(head_dim)
     except LatteError as error:
         raise LatteError(f"{name}: heads of {head_dim} elements do not fit the hardware: {error}") from None
-    causal = model.config.model_type not in _IMAGE_MODELS
-    return Checkpoint(name, model.eval(), causal, tokenizer, blocks, heads, head_dim)
+    return Checkpoint(name, model.eval(), causal, tokenizer, preprocess, blocks, heads, head_dim)
+
+
+def _is_causal(config: Any, name: str) -> bool:
+    """Return whether a model of a supported family is a language model."""
+    if config.model_type not in _IMAGE_MODELS | _TEXT_MODELS:
+        raise LatteError(f"{name}: the model type {config.model_type!r} is not supported; "
+                         f"supported are {', '.join(sorted(_IMAGE_MODELS | _TEXT_MODELS))}")
+    causal = config.model_type in _TEXT_MODELS
+    if getattr(config, "is_causal", causal) != causal:
+        raise LatteError(f"{name}: a {config.model_type!r} model with is_causal = {config.is_causal} is not supported; "
+                         f"its attention must be {'causal' if causal else 'over all keys'}")
+    return causal
+
+
+def _image_side(config: Any, name: str) -> int:
+    """Return the side of an image classifier's square input, in pixels."""
+    size = config.image_size
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    if height != width:
+        raise LatteError(f"{name}: the model reads images of {height} x {width} pixels, but only square inputs are "
+                         "supported; give a checkpoint whose image_size is one number")
+    if config.num_channels != 3:
+        raise LatteError(f"{name}: the model reads images of {config.num_channels} channels, but only RGB images are "
+                         "supported; give a checkpoint whose num_channels is 3")
+    return height
 
 
 def _load_tokenizer(source: str, options: dict[str, str]) -> Any:

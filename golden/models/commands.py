@@ -51,7 +51,7 @@ def vectors(model: str, images: pathlib.Path | None, text: pathlib.Path | None, 
         else:
             if images is None or text is not None:
                 raise LatteError(f"{checkpoint.name} is an image model: give its input with --images FILE_OR_FOLDER")
-            batch = load_images(find_images(images).paths[:1], checkpoint.image_size)
+            batch = load_images(find_images(images).paths[:1], checkpoint.preprocess)
         progress.update(task, description="attention blocks", total=checkpoint.blocks)
         result = extract_vectors(checkpoint, batch, preset("small", split=split), heads=heads, keep=keep,
                                  on_block=lambda: progress.advance(task))

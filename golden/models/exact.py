@@ -11,11 +11,13 @@ import torch
 from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import INTERPOLATION_BITS, NUMERATOR_FRAC_BITS, RECIPROCAL_FRAC_BITS, reciprocal_table
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, MASS_FRAC_BITS, UNIT_BITS, UNIT_FRAC_BITS
-from latte.golden.quantizer import QK_MAX
+from latte.golden.quantizer import MASS_KEEP_ALL, THETA_FRAC_BITS
 from latte.golden.softmax import exp2_table
+from latte.golden.thresholds import ThresholdKind
 
-__all__ = ["HeadCodes", "TensorTrace", "compensate", "estimate_all", "finish", "group_sums", "key_membership",
-           "power_tensor", "score_all", "split_tensor", "spread_over_groups", "threshold_keep", "visible_mask"]
+__all__ = ["Filtered", "HeadCodes", "TensorTrace", "attend_survivors", "compensate", "estimate_all", "filter_rows",
+           "finish", "group_sums", "key_membership", "normalize_trace", "power_tensor", "row_octaves", "score_all",
+           "split_tensor", "spread_over_groups", "visible_mask"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,30 +26,53 @@ class HeadCodes:
 
     Parameters
     ----------
-    tau, mantissa, shift
+    threshold : [batch, heads, LENGTH_OCTAVES]
+        As in `latte.golden.thresholds.Threshold`.
+    mantissa, shift
         As in `latte.golden.attention.HeadParameters`.
+    kind
+        Of the thresholds.
     denominator_gain, mean_gain
         As in `latte.golden.pruned_mass.Gains`; ``None`` runs without compensation.
-    estimate_shift
-        An estimate stands for a score of ``2**estimate_shift`` times as much: 8 with 4-bit halves.
     group_elements : [heads, bits] or ``None``
     group_cuts : [batch, heads, bits] or ``None``
         As in `latte.golden.key_groups.KeyGroups`; ``None`` is one group.
     """
 
-    tau: torch.Tensor
+    threshold: torch.Tensor
     mantissa: torch.Tensor
     shift: torch.Tensor
+    kind: ThresholdKind = ThresholdKind.RELATIVE
     denominator_gain: torch.Tensor | None = None
     mean_gain: torch.Tensor | None = None
-    estimate_shift: int = 8
     group_elements: torch.Tensor | None = None
     group_cuts: torch.Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)
+class Filtered:
+    """What the filter knows of each row.
+
+    Parameters
+    ----------
+    estimate : float32 [batch, heads, m, n]
+        Integer-valued; minus infinity where not visible.
+    row_max : float32 [batch, heads, m]
+    keep : bool [batch, heads, m, n]
+    weight : int32 [batch, heads, m, n] or ``None``
+        `latte.golden.pruned_mass.gap_weights` of every visible key, 0 of others; where thresholds by mass or gains
+        need them.
+    """
+
+    estimate: torch.Tensor
+    row_max: torch.Tensor
+    keep: torch.Tensor
+    weight: torch.Tensor | None
+
+
+@dataclasses.dataclass(frozen=True)
 class TensorTrace:
-    """Intermediates of `latte.golden.attention.HeadTrace` and `CompensatedTrace`, batched; integer-valued tensors.
+    """Intermediates of `latte.golden.attention.HeadTrace`, batched; integer-valued tensors.
 
     Parameters
     ----------
@@ -55,7 +80,7 @@ class TensorTrace:
     score_max, weight_sum : [batch, heads, m]
     weight : [batch, heads, m, n]
     accumulated, output : [batch, heads, m, d]
-        The output is ``None`` only between `finish` and `compensate`.
+        The output is ``None`` only between `attend_survivors` and `compensate`.
     row_mass, mass, unit : [batch, heads, m, groups] or ``None``
     """
 
@@ -70,11 +95,11 @@ class TensorTrace:
     unit: torch.Tensor | None = None
 
 
-def split_tensor(x: torch.Tensor, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (high, low) halves of integer-valued float32 elements, saturated at 119 as at the port."""
-    x = x.clamp(max=QK_MAX)
-    high = torch.floor((x + (8 if split == "balanced" else 0)) / 16)
-    return high, x - 16 * high
+def split_tensor(x: torch.Tensor, config: AttentionConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (high, low) parts of integer-valued float32 elements, saturated at `qk_max` as at the port."""
+    x, step = x.clamp(max=config.qk_max), 1 << (8 - config.estimate_bits)
+    high = torch.floor((x + (step // 2 if config.split == "balanced" else 0)) / step)
+    return high, x - step * high
 
 
 def key_membership(k: torch.Tensor, elements: torch.Tensor | None, cuts: torch.Tensor | None) -> torch.Tensor:
@@ -83,7 +108,7 @@ def key_membership(k: torch.Tensor, elements: torch.Tensor | None, cuts: torch.T
     Parameters
     ----------
     k : float32 [batch, heads, n, d]
-        At most 119 if integer-valued, as at the port.
+        At most `qk_max` if integer-valued, as at the port.
     elements : int64 [heads, bits] or ``None``
     cuts : [batch or 1, heads, bits] or ``None``
         As in `latte.golden.key_groups.KeyGroups`, in units of `k`; ``None`` is one group.
@@ -109,21 +134,55 @@ def estimate_all(q_high: torch.Tensor, k_high: torch.Tensor, causal: bool) -> to
     return estimate if visible is None else estimate.masked_fill_(~visible, -torch.inf)
 
 
-def threshold_keep(estimate: torch.Tensor, tau: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (keep, row maximum): the golden threshold filter."""
+def filter_rows(estimate: torch.Tensor, codes: HeadCodes, config: AttentionConfig, causal: bool) -> Filtered:
+    """Return the golden filter's survivors: `latte.golden.row_limit` and `latte.golden.threshold_filter`.
+
+    Parameters
+    ----------
+    estimate : float32 [batch, heads, m, n]
+        As of `estimate_all`.
+    """
     row_max = estimate.amax(-1)
-    return estimate > (row_max - tau[..., None])[..., None], row_max
+    gap = row_max[..., None] - estimate
+    by_mass = codes.kind is ThresholdKind.MASS
+    weight = _gap_weights(gap, codes, config) if by_mass or codes.denominator_gain is not None else None
+    threshold = codes.threshold[..., row_octaves(*estimate.shape[-2:], causal).to(estimate.device)]
+    if by_mass:
+        least = _mass_threshold(weight.sum(-1, dtype=torch.int64), threshold)
+        # The difference is below 2**31 where it matters: a weight has 18 bits.
+        keep = (weight > least.clamp(max=1 << 30).to(torch.int32)[..., None]).logical_or_(gap == 0)
+        if causal:
+            keep.logical_and_(gap.isfinite())
+    elif codes.kind is ThresholdKind.RELATIVE:
+        keep = gap < threshold.clamp(min=1)[..., None]
+    else:
+        keep = gap < (row_max.to(torch.int64) - threshold).clamp(min=1)[..., None]
+    return Filtered(estimate, row_max, keep, weight)
 
 
-def score_all(q_halves: tuple[torch.Tensor, torch.Tensor], k_halves: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Return the compensated scores of all pairs in one product: ``16 q_h . k + q_l . 16 k_h``."""
-    left = torch.cat([16 * q_halves[0], q_halves[1]], -1)
-    right = torch.cat([16 * k_halves[0] + k_halves[1], 16 * k_halves[0]], -1)
+def row_octaves(m: int, n: int, causal: bool) -> torch.Tensor:
+    """Return ``floor(log2(visible keys))`` of the last `m` rows of `n` keys, int64 [m]."""
+    visible = torch.arange(n - m + 1, n + 1) if causal else torch.full((m,), n)
+    return torch.frexp(visible.double())[1].to(torch.int64) - 1
+
+
+def _mass_threshold(mass: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """Return `latte.golden.row_limit.mass_threshold`."""
+    step = codes & ((1 << THETA_FRAC_BITS) - 1)
+    drop = (THETA_FRAC_BITS + 1 + (codes >> THETA_FRAC_BITS)).clamp(max=62)
+    return ((mass * ((2 << THETA_FRAC_BITS) - step)) >> drop).masked_fill_(codes == MASS_KEEP_ALL, -1)
+
+
+def score_all(q_parts: tuple[torch.Tensor, torch.Tensor], k_parts: tuple[torch.Tensor, torch.Tensor],
+              config: AttentionConfig) -> torch.Tensor:
+    """Return the compensated scores of all pairs in one product: ``16 q_h . k + q_l . 16 k_h`` with 4-bit halves."""
+    step = 1 << (8 - config.estimate_bits)
+    left = torch.cat([step * q_parts[0], q_parts[1]], -1)
+    right = torch.cat([step * k_parts[0] + k_parts[1], step * k_parts[0]], -1)
     return left @ right.transpose(-1, -2)
 
 
-def finish(score: torch.Tensor, keep: torch.Tensor, v: torch.Tensor, codes: HeadCodes, config: AttentionConfig,
-           *, estimate: torch.Tensor | None = None, row_max: torch.Tensor | None = None,
+def finish(score: torch.Tensor, rows: Filtered, v: torch.Tensor, codes: HeadCodes, config: AttentionConfig, *,
            membership: torch.Tensor | None = None, causal: bool) -> TensorTrace:
     """Return softmax, P·V, compensation and normalisation of given scores and survivors.
 
@@ -131,25 +190,31 @@ def finish(score: torch.Tensor, keep: torch.Tensor, v: torch.Tensor, codes: Head
     ----------
     score : float32 [batch, heads, m, n]
         Integer-valued; only survivors count.
-    keep : bool [batch, heads, m, n]
+    rows
+        Of the filter.
     v : float32 [batch, heads, n, d]
         Integer-valued.
     codes
-        With gains, `estimate`, `row_max` and `membership` are needed.
+        With gains, `membership` is needed.
     membership : float32 [batch, heads, n, groups]
     """
-    score_max = torch.where(keep, score, -torch.inf).amax(-1)
-    weight = _weights(score, score_max, keep, codes, config)
-    weight_sum = weight.sum(-1).to(torch.int64)
-    accumulated = (weight.double() @ v.double()).to(torch.int64)
-    score_max = score_max.to(torch.int64)
-    trace = TensorTrace(keep, score_max, weight, weight_sum, accumulated, None)
+    trace = attend_survivors(score, rows.keep, v, codes, config)
     if codes.denominator_gain is None:
-        return dataclasses.replace(trace, output=_normalize(accumulated, weight_sum, config))
-    row_mass = _row_mass(estimate, row_max, keep, membership, codes, config)
-    mass = _rescale(row_mass, row_max.to(torch.int64), score_max, codes, config)
+        return normalize_trace(trace, config)
+    pruned = rows.weight.masked_fill(rows.keep, 0)
+    row_mass = (pruned.double() @ membership.double()).to(torch.int64)
+    mass = _rescale(row_mass, rows.row_max.to(torch.int64), trace.score_max, codes, config)
     trace = compensate(trace, mass, v, membership, codes, config, causal=causal)
     return dataclasses.replace(trace, row_mass=row_mass)
+
+
+def attend_survivors(score: torch.Tensor, keep: torch.Tensor, v: torch.Tensor, codes: HeadCodes,
+                     config: AttentionConfig) -> TensorTrace:
+    """Return softmax and P·V of survivors, without output yet; the arguments are those of `finish`."""
+    score_max = torch.where(keep, score, -torch.inf).amax(-1)
+    weight = _weights(score, score_max, keep, codes, config)
+    accumulated = (weight.double() @ v.double()).to(torch.int64)
+    return TensorTrace(keep, score_max.to(torch.int64), weight, weight.sum(-1).to(torch.int64), accumulated, None)
 
 
 def compensate(trace: TensorTrace, mass: torch.Tensor, v: torch.Tensor, membership: torch.Tensor, codes: HeadCodes,
@@ -172,8 +237,8 @@ def compensate(trace: TensorTrace, mass: torch.Tensor, v: torch.Tensor, membersh
     virtual = spread_over_groups(unit.double(), value_sum.double(), causal).to(torch.int64)
     accumulated = trace.accumulated + ((virtual + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)
     weight_sum = trace.weight_sum + _gain(mass.sum(-1), codes.denominator_gain)
-    return dataclasses.replace(trace, weight_sum=weight_sum, accumulated=accumulated, mass=mass, unit=unit,
-                               output=_normalize(accumulated, weight_sum, config))
+    restored = dataclasses.replace(trace, weight_sum=weight_sum, accumulated=accumulated, mass=mass, unit=unit)
+    return normalize_trace(restored, config)
 
 
 def group_sums(v: torch.Tensor, membership: torch.Tensor, m: int, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -236,34 +301,29 @@ def _weights(score: torch.Tensor, score_max: torch.Tensor, keep: torch.Tensor, c
     return weight.view_as(score)
 
 
-def _row_mass(estimate: torch.Tensor, row_max: torch.Tensor, keep: torch.Tensor, membership: torch.Tensor,
-              codes: HeadCodes, config: AttentionConfig) -> torch.Tensor:
-    batch, heads, m, n = estimate.shape
-    gap = row_max[..., None] - estimate
-    largest = int(torch.where(gap.isinf(), 0, gap).amax()) + 1
+def _gap_weights(gap: torch.Tensor, codes: HeadCodes, config: AttentionConfig) -> torch.Tensor:
+    """Return `latte.golden.pruned_mass.gap_weights` of each gap, 0 of an infinite one, int32 of the same shape."""
+    batch, heads, m, n = gap.shape
+    flat = gap.reshape(batch * heads, m * n)
+    seen = torch.where(flat.isinf(), 0, flat)
+    largest = int(seen.amax()) + 1
     mantissa, shift = (code.expand(batch, heads).reshape(-1, 1) for code in (codes.mantissa, codes.shift))
-    if largest > m * n:  # a fine estimate has more gaps than there are pairs: no table
-        pruned = (~keep & gap.isfinite()).view(batch * heads, m * n)
-        delta = gap.view(batch * heads, m * n).masked_fill(~pruned, 0).to(torch.int64) << codes.estimate_shift
-        weights = power_tensor(delta, mantissa, shift, config, MASS_FRAC_BITS) * pruned
-        return _group_totals(weights.view(batch, heads, m, n), membership)
-    steps = torch.arange(largest, device=gap.device) << codes.estimate_shift
+    if largest > m * n:  # more gaps than pairs: no table
+        delta = seen.to(torch.int64) << config.estimate_shift
+        weights = power_tensor(delta, mantissa, shift, config, MASS_FRAC_BITS).to(torch.int32)
+        return weights.masked_fill_(flat.isinf(), 0).view(gap.shape)
+    steps = torch.arange(largest, device=gap.device) << config.estimate_shift
     table = torch.nn.functional.pad(
         power_tensor(steps, mantissa, shift, config, MASS_FRAC_BITS).to(torch.int32), (0, 1))
-    index = gap.clamp_(max=largest).masked_fill_(keep, largest).to(torch.int32).view(batch * heads, m * n)
+    index = flat.clamp(max=largest).to(torch.int32)
     index += torch.arange(0, table.numel(), largest + 1, device=gap.device, dtype=torch.int32)[:, None]
-    weights = table.flatten().index_select(0, index.flatten())
-    return _group_totals(weights.view(batch, heads, m, n), membership)
-
-
-def _group_totals(weights: torch.Tensor, membership: torch.Tensor) -> torch.Tensor:
-    return (weights.double() @ membership.double()).to(torch.int64)
+    return table.flatten().index_select(0, index.flatten()).view(gap.shape)
 
 
 def _rescale(row_mass: torch.Tensor, row_max: torch.Tensor, score_max: torch.Tensor, codes: HeadCodes,
              config: AttentionConfig) -> torch.Tensor:
     mantissa, shift = codes.mantissa[..., None], codes.shift[..., None]
-    exponent = (((score_max - (row_max << codes.estimate_shift)) * mantissa + ((1 << shift) >> 1)) >> shift)[..., None]
+    exponent = (((score_max - (row_max << config.estimate_shift)) * mantissa + ((1 << shift) >> 1)) >> shift)[..., None]
     entry = _table(config, row_mass.device)[exponent & ((1 << config.exp_frac_bits) - 1)]
     octaves = (exponent >> config.exp_frac_bits).clamp(-config.sum_bits, config.sum_bits)
     drop = MASS_FRAC_BITS + config.weight_bits + octaves
@@ -292,10 +352,11 @@ def _unit_weight(mass: torch.Tensor, keys: torch.Tensor, config: AttentionConfig
     return ((mass * mantissa + (1 << (drop - 1))) >> drop).clamp(max=(1 << UNIT_BITS) - 1)
 
 
-def _normalize(accumulated: torch.Tensor, weight_sum: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
-    mantissa, exponent = _reciprocal(weight_sum, config)
-    numerator = (accumulated << NUMERATOR_FRAC_BITS) >> exponent[..., None]
+def normalize_trace(trace: TensorTrace, config: AttentionConfig) -> TensorTrace:
+    """Return the trace with its output, as `latte.golden.normalizer.normalize` gives it."""
+    mantissa, exponent = _reciprocal(trace.weight_sum, config)
+    numerator = (trace.accumulated << NUMERATOR_FRAC_BITS) >> exponent[..., None]
     drop = RECIPROCAL_FRAC_BITS + NUMERATOR_FRAC_BITS - config.fraction_bits
     quotient = (numerator * mantissa[..., None] + (1 << (drop - 1))) >> drop
     limit = 1 << (config.out_bits - 1)
-    return quotient.clamp(-limit, limit - 1)
+    return dataclasses.replace(trace, output=quotient.clamp(-limit, limit - 1))

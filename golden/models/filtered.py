@@ -11,9 +11,10 @@ from latte.golden.filters import FilterInput, KeyFilter, TopTheta
 from latte.golden.models.exact import (
     HeadCodes,
     TensorTrace,
+    attend_survivors,
     compensate,
-    finish,
     key_membership,
+    normalize_trace,
     power_tensor,
     score_all,
     split_tensor,
@@ -101,18 +102,18 @@ class FilterAttention:
         keep = torch.from_numpy(np.ascontiguousarray(survivors)).to(q.device)
         self.work += work
         if self.key_filter.reuses_estimate:
-            score = score_all(split_tensor(q, self.config.split), split_tensor(k, self.config.split))
+            score = score_all(split_tensor(q, self.config), split_tensor(k, self.config), self.config)
         else:
             score = q @ k.transpose(-1, -2)
         mantissa, shift = scale_codes(step * math.log2(math.e), self.config)
-        codes = HeadCodes(torch.zeros_like(mantissa), mantissa, shift)
-        trace = finish(score, keep, v, codes, self.config, causal=causal)
+        codes = HeadCodes(torch.zeros_like(mantissa)[..., None], mantissa, shift)
+        trace = attend_survivors(score, keep, v, codes, self.config)
         self.counter.observe(block, keep, score, step, causal)
         return self.restore(FilteredRows(block, causal, trace, score, v, codes, visible, step)).output
 
     def restore(self, rows: FilteredRows) -> TensorTrace:
-        """Return the trace with what pruned keys give back: here nothing."""
-        return rows.trace
+        """Return the trace with its output, and with what pruned keys give back: here nothing."""
+        return normalize_trace(rows.trace, self.config)
 
 
 class TopThetaAttention(FilterAttention):

@@ -1,6 +1,5 @@
 """Whole models on hardware arithmetic: the handler that quantises, filters and attends as the accelerator does."""
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,56 +8,25 @@ import numpy as np
 import torch
 
 from latte.golden.config import AttentionConfig
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.exact import (
     HeadCodes,
     TensorTrace,
     estimate_all,
+    filter_rows,
     finish,
     key_membership,
     score_all,
     split_tensor,
-    threshold_keep,
 )
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
-from latte.golden.quantizer import QK_MAX, SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
+from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX, mass_code
+from latte.golden.thresholds import ThresholdKind
 
-__all__ = ["HardwareAttention", "Observer", "PairCounter", "Thresholds", "group_codes", "quantize_tensor", "row_chunks",
-           "scale_codes", "tau_codes"]
+__all__ = ["HardwareAttention", "Observer", "PairCounter", "group_codes", "quantize_tensor", "row_chunks",
+           "scale_codes", "threshold_codes"]
 
 ROW_CHUNK = 128
-
-
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """What is learned or calibrated per head; float64 [blocks, heads] unless said otherwise.
-
-    Parameters
-    ----------
-    tau
-        Natural exponent; +inf keeps every key.
-    denominator_gain, mean_gain
-        Of the pruned mass; ``None`` for both runs without compensation.
-    q_scale, k_scale, v_scale
-        Static scales of one int8 step; ``None`` for all three scales every sequence by its own largest element.
-    group_elements : int64 [blocks, heads, bits]
-    group_cuts : float64 [blocks, heads, bits]
-        Key groups of `latte.golden.key_groups`, cuts in the units of K; ``None`` for both is one group.
-    """
-
-    tau: np.ndarray
-    denominator_gain: np.ndarray | None = None
-    mean_gain: np.ndarray | None = None
-    q_scale: np.ndarray | None = None
-    k_scale: np.ndarray | None = None
-    v_scale: np.ndarray | None = None
-    group_elements: np.ndarray | None = None
-    group_cuts: np.ndarray | None = None
-
-    @classmethod
-    def uniform(cls, tau: float, blocks: int, heads: int, *, gain: tuple[float, float] | None = None) -> "Thresholds":
-        """Return one threshold, and one (denominator, mean) gain, for all heads."""
-        full = [None if gain is None else np.full((blocks, heads), value) for value in gain or (0, 0)]
-        return cls(np.full((blocks, heads), float(tau)), *full)
 
 
 class Observer(Protocol):
@@ -124,10 +92,24 @@ def scale_codes(scale: torch.Tensor, config: AttentionConfig) -> tuple[torch.Ten
     return mantissa, torch.where((shift < 0) | (shift > SCALE_SHIFT_MAX), 0, shift)
 
 
-def tau_codes(tau: torch.Tensor, q_scale: torch.Tensor, k_scale: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
-    """Return threshold codes as `latte.golden.quantizer.tau_code` does, int64."""
-    code = tau * math.sqrt(config.head_dim) / (q_scale * k_scale * 256) + 0.5
-    return code.floor().clamp(1, config.tau_keep_all).to(torch.int64)
+def threshold_codes(thresholds: Thresholds, block: int, q_scale: torch.Tensor, k_scale: torch.Tensor,
+                    config: AttentionConfig) -> torch.Tensor:
+    """Return the codes of a block's thresholds, int64 [batch or 1, heads, LENGTH_OCTAVES].
+
+    As `latte.golden.thresholds.Threshold.encode` does.
+
+    Parameters
+    ----------
+    q_scale, k_scale : float64 [batch or 1, heads]
+    """
+    tau = thresholds.tau_by_octave[block]
+    if thresholds.kind is ThresholdKind.MASS:
+        return torch.from_numpy(np.vectorize(mass_code, otypes=[np.int64])(tau))[None].to(q_scale.device)
+    steps = (torch.from_numpy(tau).to(q_scale.device) * math.sqrt(config.head_dim)
+             / (q_scale * k_scale * (1 << config.estimate_shift))[..., None])
+    low, high = thresholds.kind.code_range(config)
+    rounded = steps + 0.5 if thresholds.kind is ThresholdKind.RELATIVE else steps
+    return rounded.floor().clamp(low, high).to(torch.int64)
 
 
 def group_codes(thresholds: Thresholds, block: int, k_scale: torch.Tensor
@@ -157,14 +139,14 @@ class HardwareAttention:
     thresholds
         Per block and head, real units.
     config
-        Numeric fields decide the bits.
+        Numeric fields decide the bits; the width of the estimate is that of the thresholds.
     observers
         Look at the filter of every call.
     """
 
     def __init__(self, thresholds: Thresholds, config: AttentionConfig, *observers: Observer) -> None:
         self.thresholds = thresholds
-        self.config = config
+        self.config = config.replace(estimate_bits=thresholds.estimate_bits)
         self.observers = observers
 
     def _row(self, name: str, block: int, device: torch.device) -> torch.Tensor | None:
@@ -174,30 +156,36 @@ class HardwareAttention:
     def operands(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[
             tuple[torch.Tensor, torch.Tensor, torch.Tensor], HeadCodes, torch.Tensor, torch.Tensor]:
         """Return integer-valued (q, k, v), register codes, and estimate step and V scale, each [batch or 1, heads]."""
-        q, q_scale = quantize_tensor(q, QK_MAX, self._row("q_scale", block, q.device))
-        k, k_scale = quantize_tensor(k, QK_MAX, self._row("k_scale", block, q.device))
-        v, v_scale = quantize_tensor(v, V_MAX, self._row("v_scale", block, q.device))
-        root = math.sqrt(self.config.head_dim)
-        mantissa, shift = scale_codes(q_scale * k_scale * math.log2(math.e) / root, self.config)
-        tau = tau_codes(self._row("tau", block, q.device), q_scale, k_scale, self.config)
+        config, device = self.config, q.device
+        q, q_scale = quantize_tensor(q, config.qk_max, self._row("q_scale", block, device))
+        k, k_scale = quantize_tensor(k, config.qk_max, self._row("k_scale", block, device))
+        v, v_scale = quantize_tensor(v, V_MAX, self._row("v_scale", block, device))
+        root = math.sqrt(config.head_dim)
+        mantissa, shift = scale_codes(q_scale * k_scale * math.log2(math.e) / root, config)
+        threshold = threshold_codes(self.thresholds, block, q_scale, k_scale, config)
         gains = [gain if gain is None else
                  (gain * (1 << GAIN_FRAC_BITS) + 0.5).floor().clamp(0, GAIN_MAX).to(torch.int64)
-                 for gain in (self._row(name, block, q.device) for name in ("denominator_gain", "mean_gain"))]
+                 for gain in (self._row(name, block, device) for name in ("denominator_gain", "mean_gain"))]
         elements, cuts = group_codes(self.thresholds, block, k_scale)
-        codes = HeadCodes(tau, mantissa, shift, *gains, group_elements=elements, group_cuts=cuts)
-        return (q, k, v), codes, 256 * q_scale * k_scale / root, v_scale
+        codes = HeadCodes(threshold, mantissa, shift, self.thresholds.kind, *gains, group_elements=elements,
+                          group_cuts=cuts)
+        return (q, k, v), codes, (1 << config.estimate_shift) * q_scale * k_scale / root, v_scale
 
     def trace(self, operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor], codes: HeadCodes, causal: bool
               ) -> tuple[TensorTrace, torch.Tensor, torch.Tensor]:
         """Return (trace, estimate, score) of integer-valued operands."""
         q, k, v = operands
-        q_halves, k_halves = split_tensor(q, self.config.split), split_tensor(k, self.config.split)
-        estimate = estimate_all(q_halves[0], k_halves[0], causal)
-        keep, row_max = threshold_keep(estimate, codes.tau)
-        score = score_all(q_halves, k_halves)
-        membership = key_membership(k.clamp(max=QK_MAX), codes.group_elements, codes.group_cuts)
-        return (finish(score, keep, v, codes, self.config, estimate=estimate, row_max=row_max, membership=membership,
-                       causal=causal), estimate, score)
+        q_parts, k_parts = split_tensor(q, self.config), split_tensor(k, self.config)
+        rows = filter_rows(estimate_all(q_parts[0], k_parts[0], causal), codes, self.config, causal)
+        score = self.score(operands, q_parts, k_parts)
+        membership = key_membership(k.clamp(max=self.config.qk_max), codes.group_elements, codes.group_cuts)
+        return (finish(score, rows, v, codes, self.config, membership=membership, causal=causal), rows.estimate, score)
+
+    def score(self, operands: tuple[torch.Tensor, ...], q_parts: tuple[torch.Tensor, torch.Tensor],
+              k_parts: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Return the scores of all pairs, of which survivors' count."""
+        del operands
+        return score_all(q_parts, k_parts, self.config)
 
     def __call__(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the dequantised output [batch, heads, m, d]."""

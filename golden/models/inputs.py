@@ -1,4 +1,4 @@
-"""Images and texts as model inputs, as arrays: decoding, resizing, normalising, cutting in windows."""
+"""Images and texts as model inputs, as arrays: decoding and preprocessing, tokens cut in windows."""
 
 import dataclasses
 import pathlib
@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from latte.golden.errors import LatteError
+from latte.golden.models.preprocessing import Preprocess
 
 __all__ = ["ImageSet", "find_images", "load_images", "text_windows"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".jpeg2000"}
 
 
@@ -57,11 +56,13 @@ def find_images(source: str | pathlib.Path) -> ImageSet:
     return ImageSet(paths, np.array([int(match.group(1)) if match else -1 for match in matches], np.int64))
 
 
-def load_images(paths: list[pathlib.Path], size: int) -> np.ndarray:
-    """Decode images to normalised pixels.
+def load_images(paths: list[pathlib.Path], preprocess: Preprocess) -> np.ndarray:
+    """Decode images to the pixels that a model reads.
 
-    An image that is not already `size` square has its shorter side resized to ``size * 256 / 224`` and its centre
-    cut out, as the ImageNet protocol does.
+    Parameters
+    ----------
+    preprocess
+        The checkpoint's, `latte.golden.models.checkpoint.Checkpoint.preprocess`.
 
     Returns
     -------
@@ -70,32 +71,23 @@ def load_images(paths: list[pathlib.Path], size: int) -> np.ndarray:
     Raises
     ------
     LatteError
-        Some cannot be read; the message counts them and names the first.
+        Some cannot be read; the message counts them and names the first. Or the preprocessing fails.
     """
     from PIL import Image
 
     pixels, unreadable = [], []
     for path in paths:
         try:
-            with Image.open(path) as image:
-                pixels.append(_square(image.convert("RGB"), size))
+            with Image.open(path) as file:
+                image = file.convert("RGB")
         except (OSError, ValueError, SyntaxError):
             unreadable.append(path)
+        else:
+            pixels.append(preprocess(image))
     if unreadable:
         raise LatteError(f"{len(unreadable)} of {len(paths)} images cannot be read, the first is {unreadable[0].name}; "
                          "remove them or pass --skip-unreadable")
-    batch = np.stack(pixels).astype(np.float32) / 255
-    return ((batch - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)).transpose(0, 3, 1, 2)
-
-
-def _square(image: Any, size: int) -> np.ndarray:
-    if image.size != (size, size):
-        shorter = round(size * 256 / 224)
-        scale = shorter / min(image.size)
-        image = image.resize([max(shorter, round(side * scale)) for side in image.size], 3)
-        left, top = ((side - size) // 2 for side in image.size)
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image)
+    return np.stack(pixels)
 
 
 def text_windows(source: str | pathlib.Path, tokenizer: Any, tokens: int) -> np.ndarray:

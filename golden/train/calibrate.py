@@ -6,96 +6,110 @@ import math
 import numpy as np
 
 from latte.golden.config import AttentionConfig, ceil_log2
-from latte.golden.models.hardware import Thresholds
+from latte.golden.model_thresholds import Thresholds
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.top_theta import Calibration, MassCalibration, ThetaTables
 from latte.golden.train.collectors import (
-    SCALE_LIMITS,
-    Gaps,
-    HardGaps,
+    Distances,
     KthScores,
     LargestElements,
     PrunedMass,
-    ScaleErrors,
+    scale_limits,
 )
-from latte.golden.train.gaps import GapHistogram
+from latte.golden.train.distances import DistanceHistogram, from_distance, to_distance
 from latte.golden.train.groups import choose_groups
-from latte.golden.train.passes import Arrays, Passes
+from latte.golden.train.passes import Passes
 
-__all__ = ["fit_to_target", "starting_thresholds", "static_scales", "top_theta_tables"]
+__all__ = ["fit_to_target", "histogram", "starting_thresholds", "static_scales", "top_theta_tables"]
 
-SCALE_SHARES = np.geomspace(1, 0.25, 18)
-"""Of the scale that fits the largest element: the candidates for a scale with the least error."""
-
-
-def static_scales(passes: Passes, config: AttentionConfig, quantile: float | None = None) -> dict[str, np.ndarray]:
-    """Return ``q_scale``, ``k_scale``, ``v_scale``, each float64 [blocks, heads].
+def static_scales(passes: Passes, config: AttentionConfig, quantile: float = 1.0) -> dict[str, np.ndarray]:
+    """Return ``q_scale``, ``k_scale``, ``v_scale``, each float64 [blocks, heads], as a vector file holds them.
 
     Parameters
     ----------
     quantile
-        Take the largest element of each sequence, and of these the quantile: 1 lets no calibration sequence saturate.
-        ``None`` takes what leaves the least squared error: for Q and K of the 8-bit value and of its high half, which
-        alone makes the estimate, together. A few saturated elements then buy a finer estimate for all others.
+        Of the sequences' largest elements; 1 lets no calibration sequence saturate.
     """
     largest = passes.run(LargestElements())
-    largest = {name: np.quantile(values, 1.0 if quantile is None else quantile, axis=-1)
-               for name, values in largest.items()}
-    scales = {name: np.where(largest[name] > 0, largest[name], limit) / limit for name, limit in SCALE_LIMITS.items()}
-    if quantile is None:
-        candidates = {name: _rounded(SCALE_SHARES[:, None, None] * scale) for name, scale in scales.items()}
-        errors = passes.run(ScaleErrors(candidates, config.split))
-        scales = {name: np.take_along_axis(candidates[name], errors[name].argmin(0)[None], 0)[0] for name in scales}
-    return {name: _rounded(scale) for name, scale in scales.items()}
+    scales = {}
+    for name, limit in scale_limits(config).items():
+        element = np.quantile(largest[name], quantile, axis=-1)
+        scales[name] = np.float32(np.where(element > 0, element, limit) / limit).astype(np.float64)
+    return scales
 
 
-def _rounded(scale: np.ndarray) -> np.ndarray:
-    """Round to what a vector file holds."""
-    return np.float32(scale).astype(np.float64)
-
-
-def _histogram(arrays: Arrays) -> GapHistogram:
-    histogram = GapHistogram(*arrays["counts"].shape[:2])
-    histogram.counts = arrays["counts"]
-    return histogram
+def histogram(passes: Passes, thresholds: Thresholds, config: AttentionConfig) -> DistanceHistogram:
+    """Return the distances of all keys while the hardware's filter prunes."""
+    found = DistanceHistogram(thresholds)
+    arrays = passes.run(Distances(thresholds, config))
+    found.heads, found.octaves = arrays["heads"], arrays["octaves"]
+    return found
 
 
 def fit_to_target(passes: Passes, thresholds: Thresholds, target: float, config: AttentionConfig, *,
-                  rounds: int = 2) -> Thresholds:
-    """Scale all thresholds by one factor so that the hard integer filter prunes `target`.
+                  rounds: int = 2, by_length: bool = False) -> Thresholds:
+    """Move all thresholds together so that the hard integer filter prunes `target`.
 
-    A factor moves the activations of later blocks a little, hence more than one round.
+    Relative thresholds by one factor, others by one summand, which by mass is one factor on all theta. The activations
+    of later blocks move a little with it, hence more than one round.
+
+    Parameters
+    ----------
+    by_length
+        Fit the length term as well, the same for all heads, so that rows of all lengths in the data prune alike.
     """
     for _ in range(rounds):
-        histogram = _histogram(passes.run(HardGaps(thresholds, config)))
-        thresholds = dataclasses.replace(thresholds, tau=thresholds.tau * histogram.factor(thresholds.tau, target))
+        found = histogram(passes, thresholds, config)
+        if by_length:
+            slope = 0.0 if thresholds.tau_per_octave is None else thresholds.tau_per_octave
+            added = from_slope(thresholds.kind, found.slope(target))
+            thresholds = dataclasses.replace(thresholds, tau_per_octave=np.full_like(thresholds.tau, slope + added))
+            found = histogram(passes, thresholds, config)
+        cut = to_distance(thresholds.kind, thresholds.tau)
+        cut = (cut * found.factor(cut, target) if thresholds.kind is ThresholdKind.RELATIVE else
+               cut + found.shift(cut, target))
+        thresholds = dataclasses.replace(thresholds, tau=from_distance(thresholds.kind, cut))
     return thresholds
 
 
+def from_slope(kind: ThresholdKind, slope: float) -> float:
+    """Return the length term of a threshold whose distances grow by `slope` per octave."""
+    return -slope if kind is ThresholdKind.ABSOLUTE else slope
+
+
 def starting_thresholds(passes: Passes, target: float, config: AttentionConfig, *, mode: str = "global",
-                        gain: tuple[float, float] | None = (1.0, 1.0),
-                        scales: dict[str, np.ndarray] | None = None, groups: int = 1) -> Thresholds:
+                        kind: ThresholdKind = ThresholdKind.MASS, gain: tuple[float, float] | None = (1.0, 1.0),
+                        scales: dict[str, np.ndarray] | None = None, groups: int = 1, by_length: bool = False
+                        ) -> Thresholds:
     """Return thresholds that prune `target` without training.
 
     Parameters
     ----------
     mode
         ``"global"``: one for all heads; ``"head"``: fixed head-wise, each head prunes the target.
+    kind
     gain
         (denominator, mean) gains for all heads, or ``None`` for no compensation.
     scales
         Static ones, from `static_scales`; ``None`` for dynamic ones.
     groups
         Number of key groups, a power of two; without compensation there is none.
+    by_length
+        As for `fit_to_target`.
     """
     checkpoint = passes.checkpoint
-    thresholds = Thresholds.uniform(math.inf, checkpoint.blocks, checkpoint.heads, gain=gain)
-    histogram = _histogram(passes.run(Gaps(config)))
-    tau = (np.full_like(thresholds.tau, histogram.uniform_tau(target)) if mode == "global"
-           else histogram.head_tau(target))
-    thresholds = fit_to_target(passes, dataclasses.replace(thresholds, tau=tau, **(scales or {})), target, config)
-    if gain is None:
-        return thresholds
-    return dataclasses.replace(thresholds, **choose_groups(passes, thresholds.tau, ceil_log2(groups)))
+    everything = float(from_distance(kind, np.float64(math.inf)))
+    thresholds = Thresholds.uniform(everything, checkpoint.blocks, checkpoint.heads, kind=kind)
+    thresholds = dataclasses.replace(thresholds, estimate_bits=config.estimate_bits, **(scales or {}))
+    found = histogram(passes, thresholds, config)
+    cut = (np.full_like(thresholds.tau, found.uniform_cut(target)) if mode == "global" else found.head_cuts(target))
+    thresholds = dataclasses.replace(thresholds, tau=from_distance(kind, cut))
+    if gain is not None:
+        given = (np.full_like(thresholds.tau, value) for value in gain)
+        thresholds = dataclasses.replace(
+            thresholds, **dict(zip(("denominator_gain", "mean_gain"), given, strict=True)),
+            **choose_groups(passes, thresholds, ceil_log2(groups)))
+    return fit_to_target(passes, thresholds, target, config, by_length=by_length)
 
 
 def top_theta_tables(passes: Passes, keep: float, deviations: float = 0.0) -> ThetaTables:

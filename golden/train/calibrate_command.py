@@ -6,16 +6,21 @@ import pathlib
 import click
 
 from latte.golden.errors import LatteError
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.options import (
     PATH,
     check_output,
     check_share,
+    estimate_option,
     groups_option,
+    length_option,
     model_config,
     model_options,
     parse_gain,
     progress,
     scales_option,
+    threshold_option,
+    thresholds_option,
     worker_options,
 )
 
@@ -26,39 +31,48 @@ __all__ = ["calibrate"]
 @model_options
 @click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
 @click.option("--mode", type=click.Choice(["global", "head", "top-theta"]), default="global", show_default=True,
-              help="One threshold for all heads; fixed head-wise; or Top-Theta's absolute thresholds.")
+              help="One threshold for all heads; fixed head-wise; or Top-Theta's own, on exact scores.")
+@threshold_option
+@estimate_option
+@length_option
 @click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
 @groups_option
 @click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
-@click.option("--thresholds", "start", type=PATH, help="Keep these thresholds, gains, groups; only add static scales.")
-@click.option("--fit", is_flag=True, help="Scale --thresholds by one factor that meets the target on this data.")
+@thresholds_option("Keep these thresholds, gains, groups; only add static scales.", default=None)
+@click.option("--fit", is_flag=True, help="Move --thresholds together so that they meet the target on this data.")
 @scales_option
-@click.option("--quantile", type=click.FloatRange(0, 1), help="Static scales: this quantile of the sequences' largest "
-              "elements. [default: least squared error]")
+@click.option("--quantile", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+              help="Static scales: this quantile of the sequences' largest elements; beyond it elements saturate.")
 @worker_options
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
-              split: str, target: float, mode: str, gain: str, groups: str, deviations: float,
-              start: pathlib.Path | None, fit: bool, scales: str, quantile: float | None, workers: int | None,
-              scheduler: str | None, cache: pathlib.Path, output: pathlib.Path) -> None:
+              split: str, target: float, mode: str, threshold: str, estimate_bits: str, by_length: bool | None,
+              gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool, scales: str,
+              quantile: float, workers: int | None, scheduler: str | None, cache: pathlib.Path,
+              output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     check_share("--target", target)
     check_output(output, ".npz")
     gains = parse_gain(gain)
-    if fit and start is None:
-        raise LatteError("--fit needs thresholds to scale: give --thresholds FILE")
+    if fit and thresholds is None:
+        raise LatteError("--fit needs thresholds to scale: give --thresholds FILE or NAME")
     from latte.golden.models.extras import require_models
 
     require_models()
     from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales, top_theta_tables
     from latte.golden.train.passes import SourcePasses
     from latte.golden.train.source import Source
-    from latte.golden.train.state import load_thresholds, save_theta, save_thresholds
+    from latte.golden.train.threshold_files import load_thresholds, save_theta, save_thresholds
     from latte.golden.train.workers import Workers
 
     with Workers(workers, scheduler) as pool, progress("calibrating") as update:
         source = Source(model, data, part, tokens or 1024, None, skip_unreadable)
-        checkpoint, config = source.checkpoint(), model_config(source.checkpoint(), split)
+        checkpoint = source.checkpoint()
+        given = None
+        if thresholds:
+            given = load_thresholds(thresholds, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+        config = model_config(checkpoint, split, estimate_bits=given.estimate_bits if given else int(estimate_bits))
+        by_length = checkpoint.causal if by_length is None else by_length
         source = dataclasses.replace(source, items=items or (4 if checkpoint.causal else 32))
         passes = SourcePasses(source, 1 if checkpoint.causal else 8, pool, cache,
                               lambda done, total: update(completed=done, total=total))
@@ -67,17 +81,16 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
             save_theta(output, tables, checkpoint.name)
             click.echo(f"{output}: Top-Theta thresholds of {tables.theta.shape[0]} x {tables.theta.shape[1]} heads")
             return
-        given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
         found = static_scales(passes, config, quantile) if scales == "static" else None
         if given is None:
-            thresholds = starting_thresholds(passes, target, config, mode=mode, gain=gains, scales=found,
-                                             groups=int(groups))
+            learned = starting_thresholds(passes, target, config, mode=mode, kind=ThresholdKind(threshold), gain=gains,
+                                          scales=found, groups=int(groups), by_length=by_length)
         else:
-            thresholds = dataclasses.replace(given, **(found or {}))
+            learned = dataclasses.replace(given, **(found or {}))
         if fit:
-            thresholds = fit_to_target(passes, thresholds, target, config)
-    save_thresholds(output, thresholds, checkpoint.name,
+            learned = fit_to_target(passes, learned, target, config, by_length=by_length)
+    save_thresholds(output, learned, checkpoint.name,
                     {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
                      "split": split})
-    click.echo(f"{output}: thresholds, {scales} scales, of {checkpoint.blocks} x {checkpoint.heads} heads, "
-               f"mean tau {thresholds.tau.mean():.3f}")
+    click.echo(f"{output}: {learned.kind} thresholds, {scales} scales, of {checkpoint.blocks} x {checkpoint.heads} "
+               f"heads, mean tau {learned.tau.mean():.3f}")

@@ -8,6 +8,7 @@ import numpy as np
 from latte.golden.errors import LatteError
 from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.inputs import ImageSet, find_images, load_images, text_windows
+from latte.golden.models.preprocessing import Preprocess
 
 __all__ = ["Dataset", "load_dataset"]
 
@@ -22,12 +23,13 @@ class Dataset:
         Of a language model.
     images
         Of an image classifier.
-    image_size
+    preprocess
+        Of the images.
     """
 
     windows: np.ndarray | None = None
     images: ImageSet | None = None
-    image_size: int = 0
+    preprocess: Preprocess | None = None
 
     def __len__(self) -> int:
         return len(self.windows if self.windows is not None else self.images)
@@ -36,7 +38,7 @@ class Dataset:
         """Return (inputs, labels) of some items; the labels of token windows are the windows."""
         if self.windows is not None:
             return self.windows[indices], self.windows[indices]
-        return load_images([self.images.paths[i] for i in indices], self.image_size), self.images.labels[indices]
+        return load_images([self.images.paths[i] for i in indices], self.preprocess), self.images.labels[indices]
 
     def first(self, items: int | None) -> "Dataset":
         """Return the first items."""
@@ -76,7 +78,7 @@ def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str 
         return Dataset(windows=text_windows(data, checkpoint.tokenizer, tokens)[chosen])
     images = find_images(data)
     if skip_unreadable:
-        readable = [i for i, path in enumerate(images.paths) if _readable(path, checkpoint.image_size)]
+        readable = [i for i, path in enumerate(images.paths) if _readable(path, checkpoint.preprocess)]
         if not readable:
             raise LatteError(f"{data}: none of the {len(images)} images can be read")
         images = ImageSet([images.paths[i] for i in readable], images.labels[readable])
@@ -88,12 +90,12 @@ def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str 
     images = images.select(chosen)
     if not len(images):
         raise LatteError(f"{data}: no image is left in part {part!r}")
-    return Dataset(images=images, image_size=checkpoint.image_size)
+    return Dataset(images=images, preprocess=checkpoint.preprocess)
 
 
-def _readable(path: pathlib.Path, size: int) -> bool:
+def _readable(path: pathlib.Path, preprocess: Preprocess) -> bool:
     try:
-        load_images([path], size)
+        load_images([path], preprocess)
     except LatteError:
         return False
     return True

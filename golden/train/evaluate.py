@@ -1,6 +1,7 @@
 """Accuracy and work of a whole model, chunk by chunk: restartable, and the same for any number of Dask workers."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Callable
@@ -11,17 +12,23 @@ import torch
 
 from latte.golden.bit_operations import DENSE_BITOPS
 from latte.golden.config import preset
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.hardware import Thresholds
+from latte.golden.results import write_text
 from latte.golden.train.methods import build_method
 from latte.golden.train.passes import forward
 from latte.golden.train.source import Source, digest
 from latte.golden.train.workers import Workers
 
-__all__ = ["Job", "evaluate", "evaluate_chunk", "summarise"]
+__all__ = ["Chunks", "Job", "evaluate", "evaluate_chunk", "summarise"]
 
-_CHUNK_FORMAT = "2"
+Chunks = list[dict[str, Any]]
+"""What `evaluate_chunk` returned for all chunks of a job, in order."""
+
+_CHUNK_FORMAT = "3"
 """Changes when a method's meaning does: chunks kept by older programs are then measured again."""
+SEGMENTS = 8
+"""Parts of a text window whose mean losses are compared: 1024 tokens in parts of 128."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,25 +60,34 @@ class Job:
         if self.thresholds is not None:
             for field in dataclasses.fields(self.thresholds):
                 value = getattr(self.thresholds, field.name)
-                parts.append(field.name.encode() + (b"" if value is None else np.ascontiguousarray(value).tobytes()))
+                text = str(value).encode() if isinstance(value, str | int) else b""
+                parts.append(field.name.encode() + text
+                             + (np.ascontiguousarray(value).tobytes() if isinstance(value, np.ndarray) else b""))
         return digest(*parts)
 
 
 def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
-    """Measure items `start` to `stop`, as plain values: losses, hits, pairs per head, bit operations."""
+    """Measure items `start` to `stop`, as plain values: losses, divergences, hits, pairs per head, bit operations.
+
+    ``losses`` are one per item; ``segments``, losses, and ``divergences`` from the float model are one per image and
+    `SEGMENTS` per window of text.
+    """
     checkpoint, data = job.source.checkpoint(), job.source.dataset()
     config = preset("small", split=job.split).for_head_dim(checkpoint.head_dim)
     method = build_method(job.method, job.thresholds, checkpoint, config)
     inputs, labels = data.batch(np.arange(start, stop))
     logits, target = forward(checkpoint, method.handler, inputs), torch.from_numpy(labels)
     if checkpoint.causal:
-        shifted = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), target[:, 1:], reduction="none")
-        losses, hits = shifted.double().mean(1), torch.zeros(len(inputs))
-    else:
-        losses = torch.nn.functional.cross_entropy(logits, target, reduction="none").double()
-        hits = logits.argmax(-1) == target
-    result = {"losses": losses.tolist(), "hits": [int(hit) for hit in hits]}
+        logits, target = logits[:, :-1], target[:, 1:]
+    loss = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), target, reduction="none").double()
+    result: dict[str, Any] = {"losses": loss.flatten(1).mean(1).tolist() if checkpoint.causal else loss.tolist(),
+                              "segments": _by_segment(loss, checkpoint.causal)}
+    if not checkpoint.causal:
+        result["hits"] = [int(hit) for hit in logits.argmax(-1) == target]
     if method.counter is not None:
+        wanted = _float_logits(job.source, start, stop)
+        divergence = _divergence(wanted[:, :-1] if checkpoint.causal else wanted, logits)
+        result["divergences"] = _by_segment(divergence, checkpoint.causal)
         n = inputs.shape[1] if checkpoint.causal else checkpoint.image_tokens
         heads = checkpoint.blocks * checkpoint.heads
         result |= {"visible": method.counter.visible.tolist(), "kept": method.counter.kept.tolist(),
@@ -80,8 +96,33 @@ def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
     return result
 
 
+@functools.lru_cache(maxsize=1)
+def _float_logits(source: Source, start: int, stop: int) -> torch.Tensor:
+    handler = build_method("float", None, source.checkpoint(), preset("small")).handler
+    return forward(source.checkpoint(), handler, source.dataset().batch(np.arange(start, stop))[0])
+
+
+def _divergence(wanted: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Return the Kullback-Leibler divergence of `logits` from the float model's, float64, over the last dimension.
+
+    Row by row, since the logits of a window of text take much memory.
+    """
+    rows = []
+    for a, b in zip(wanted.flatten(0, -2).split(128), logits.flatten(0, -2).split(128), strict=True):
+        a, b = a.log_softmax(-1), b.log_softmax(-1)
+        rows.append((a.exp() * (a - b)).sum(-1).double())
+    return torch.cat(rows).view(wanted.shape[:-1])
+
+
+def _by_segment(values: torch.Tensor, causal: bool) -> list[float]:
+    """Return the values of images, or the means over `SEGMENTS` equal parts of each window of text."""
+    if not causal:
+        return values.tolist()
+    return [float(part.mean()) for window in values for part in window.tensor_split(min(SEGMENTS, len(window)))]
+
+
 def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | None = None,
-             progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+             progress: Callable[[int, int], None] = lambda done, total: None) -> Chunks:
     """Measure all items of a job.
 
     Parameters
@@ -92,17 +133,12 @@ def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | 
         Folder in which finished chunks are kept: a run that was cut off continues there.
     progress
         Called with (chunks done, chunks in all).
-
-    Returns
-    -------
-    As `summarise` returns; of a language model also ``tokens``.
     """
     total = len(job.source.dataset())
     ranges = [(start, min(start + job.chunk, total)) for start in range(0, total, job.chunk)]
     results: list[dict[str, Any] | None] = [None] * len(ranges)
     folder = None if cache is None else cache / job.fingerprint()
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         for index, (start, stop) in enumerate(ranges):
             path = folder / f"{start}-{stop}.json"
             if path.exists():
@@ -113,34 +149,54 @@ def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | 
         index = missing[place]
         results[index] = result
         if folder is not None:
-            path = folder / "{}-{}.json".format(*ranges[index])
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(result))
-            partial.replace(path)
+            write_text(folder / "{}-{}.json".format(*ranges[index]), json.dumps(result))
         progress(sum(entry is not None for entry in results), len(ranges))
-    summary = summarise(results, job.source.checkpoint())
-    return summary | ({"tokens": job.source.tokens} if job.source.checkpoint().causal else {})
+    return results
 
 
-def summarise(results: list[dict[str, Any]], checkpoint: Checkpoint) -> dict[str, Any]:
+def summarise(results: Chunks, reference: Chunks, checkpoint: Checkpoint) -> dict[str, Any]:
     """Return loss, perplexity or top-1, pruned share and savings over all chunks, in chunk order.
+
+    Parameters
+    ----------
+    results
+    reference
+        Of the same items, with which they are compared pair by pair: the float model, or dense attention.
+    checkpoint
 
     Returns
     -------
-    ``items``, ``loss``, ``ppl`` (language model) or ``top1`` (percent); with a filter also ``pruned`` (valid pairs),
-    ``pruned_macro`` (mean over heads), ``bitops_saved`` and ``bitops_saved_n2``.
+    ``items``, ``loss``, ``loss_increase``, ``ppl`` (language model) or ``top1`` and ``top1_drop`` (percent, points);
+    with a filter also ``divergence`` (from the float model, nat), ``pruned`` (valid pairs), ``pruned_macro`` (mean over
+    heads), ``bitops_saved`` and ``bitops_saved_n2``. ``*_interval`` is half the width of the 95 % interval of the
+    paired difference, or of the mean divergence.
     """
-    losses = [loss for result in results for loss in result["losses"]]
-    summary: dict[str, Any] = {"items": len(losses), "loss": float(np.mean(losses))}
+    def gather(chunks: Chunks, name: str) -> np.ndarray:
+        return np.array([value for chunk in chunks for value in chunk[name]])
+
+    loss, base = gather(results, "losses"), gather(reference, "losses")
+    summary: dict[str, Any] = {
+        "items": len(loss), "loss": float(loss.mean()), "loss_increase": float((loss - base).mean()),
+        "loss_interval": _interval(gather(results, "segments") - gather(reference, "segments"))}
     if checkpoint.causal:
-        summary["ppl"] = float(np.exp(summary["loss"]))
+        summary |= {"ppl": float(np.exp(loss.mean())), "ppl_increase": float(np.exp(loss.mean()) - np.exp(base.mean())),
+                    "ppl_increase_percent": float(100 * np.expm1(summary["loss_increase"]))}
     else:
-        summary["top1"] = 100 * float(np.mean([hit for result in results for hit in result["hits"]]))
+        hits, base = gather(results, "hits"), gather(reference, "hits")
+        summary |= {"top1": float(100 * hits.mean()), "top1_drop": float(100 * (base - hits).mean()),
+                    "top1_interval": 100 * _interval(base - hits)}
     if "visible" in results[0]:
+        divergence = gather(results, "divergences")
         visible, kept = (np.sum([result[name] for result in results], axis=0) for name in ("visible", "kept"))
         bitops = sum(result["bitops"] for result in results) / checkpoint.head_dim / DENSE_BITOPS
-        summary |= {"pruned": float(1 - kept.sum() / visible.sum()),
+        summary |= {"divergence": float(divergence.mean()), "divergence_interval": _interval(divergence),
+                    "pruned": float(1 - kept.sum() / visible.sum()),
                     "pruned_macro": float(np.mean(1 - kept / visible)),
                     "bitops_saved": float(1 - bitops / visible.sum()),
                     "bitops_saved_n2": float(1 - bitops / sum(result["square"] for result in results))}
     return summary
+
+
+def _interval(values: np.ndarray) -> float:
+    """Return half the width of the 95 % interval of the mean, by its normal approximation."""
+    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -1,19 +1,35 @@
 """``latte eval``: accuracy and work of whole models."""
 
 import dataclasses
+import math
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from latte.golden.errors import LatteError
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.results import write_results, write_text
-from latte.golden.train.options import PATH, model_config, model_options, parse_gain, progress, worker_options
+from latte.golden.thresholds import ThresholdKind
+from latte.golden.train.options import (
+    PATH,
+    model_config,
+    model_options,
+    parse_gain,
+    progress,
+    threshold_option,
+    thresholds_option,
+    worker_options,
+)
+
+if TYPE_CHECKING:
+    from latte.golden.train.evaluate import Chunks
+    from latte.golden.train.source import Source
 
 __all__ = ["evaluate_command"]
 
 
-def _sources(source: Any, lengths: str | None) -> list[Any]:
+def _sources(source: "Source", lengths: str | None) -> "list[Source]":
     """Return the source with each of the window lengths, over the same text."""
     if lengths is None:
         return [source]
@@ -32,10 +48,14 @@ def _sources(source: Any, lengths: str | None) -> list[Any]:
 @model_options
 @click.option("--method", "methods", multiple=True,
               help="Beside float and dense, which are always measured: latte, latte-slice, latte-exact, "
-                   "latte-bits:2|3|8, top-k:KEEP, top-theta[-exact|-exp|-offline]:FILE, energon:A2,A4, elsa:T, "
+                   "latte-bits:2|3|4, top-k:KEEP, top-theta[-exact|-exp|-offline]:FILE, energon:A2,A4, elsa:T, "
                    "a3:M,MARGIN. Repeatable. [default: latte]")
-@click.option("--thresholds", type=PATH, multiple=True, help="For the latte methods. Repeatable.")
+@thresholds_option("For the latte methods. Repeatable.", multiple=True)
+@click.option("--cross", nargs=2, multiple=True, metavar="A B",
+              help="Thresholds trained on the even and on the odd half: A is measured on the odd items, B on the even "
+                   "ones, and both together. Repeatable.")
 @click.option("--tau", type=float, help="One threshold for all heads, instead of a file.")
+@threshold_option
 @click.option("--gain", default="1,1", show_default=True, help="With --tau: denominator,mean or 'none'.")
 @click.option("--dynamic", is_flag=True, help="Ignore the static scales of threshold files.")
 @click.option("--lengths", help="Window lengths instead of --tokens, such as 1024,4096: each measures the same text, "
@@ -44,38 +64,52 @@ def _sources(source: Any, lengths: str | None) -> list[Any]:
 @worker_options
 @click.option("--output", default="build/eval.json", show_default=True, type=PATH, help="Result file; .csv beside it.")
 def evaluate_command(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
-                     split: str, methods: tuple[str, ...], thresholds: tuple[pathlib.Path, ...], tau: float | None,
-                     gain: str, dynamic: bool, lengths: str | None, chunk: int | None, workers: int | None,
-                     scheduler: str | None, cache: pathlib.Path, output: pathlib.Path) -> None:
-    """Measure accuracy and work of whole models on hardware arithmetic."""
+                     split: str, methods: tuple[str, ...], thresholds: tuple[str, ...],
+                     cross: tuple[tuple[str, str], ...], tau: float | None, threshold: str, gain: str, dynamic: bool,
+                     lengths: str | None, chunk: int | None, workers: int | None, scheduler: str | None,
+                     cache: pathlib.Path, output: pathlib.Path) -> None:
+    """Measure accuracy and work of whole models on hardware arithmetic.
+
+    Images are compared with the float model, text with dense 8-bit attention; KL is the divergence from the float
+    model.
+    """
     if output.suffix != ".json":
         raise LatteError(f"{output}: --output must be a .json file")
-    gains = parse_gain(gain)
-    if tau is not None and not tau >= 0:
-        raise LatteError(f"--tau {tau} must be zero or positive")
+    gains, kind = parse_gain(gain), ThresholdKind(threshold)
+    if tau is not None and (math.isnan(tau) or (tau < 0 and kind is not ThresholdKind.ABSOLUTE)):
+        raise LatteError(f"--tau {tau} must be zero or positive for thresholds of kind {kind}")
+    if cross and (part != "all" or lengths):
+        raise LatteError("--cross measures both halves; give it without --part and --lengths")
     from latte.golden.models.extras import require_models
 
     require_models()
-    from latte.golden.models.hardware import Thresholds
-    from latte.golden.train.evaluate import Job, evaluate
+    from latte.golden.train.evaluate import Job, evaluate, summarise
     from latte.golden.train.methods import LATTE_METHODS, build_method
-    from latte.golden.train.report import COLUMNS, as_csv, print_table, result_rows
+    from latte.golden.train.report import COLUMNS, as_csv, print_table
     from latte.golden.train.source import Source
-    from latte.golden.train.state import load_thresholds
+    from latte.golden.train.threshold_files import load_thresholds
     from latte.golden.train.workers import Workers
 
     with Workers(workers, scheduler) as pool:
         source = Source(model, data, part, tokens or 1024, items, skip_unreadable)
         checkpoint = source.checkpoint()
-        sets: dict[str, Any] = {path.stem: load_thresholds(path, checkpoint.name, checkpoint.blocks, checkpoint.heads)
-                                for path in thresholds}
+        chunk = chunk or (1 if checkpoint.causal else 10)
+
+        def load(name: str) -> Thresholds:
+            found = load_thresholds(name, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+            return dataclasses.replace(found, q_scale=None, k_scale=None, v_scale=None) if dynamic else found
+
+        def measure(of: "Source", label: str, method: str, entry: Thresholds | None) -> "Chunks":
+            with progress(label) as update:
+                return evaluate(Job(of, method, entry, split, chunk), workers=pool, cache=cache,
+                                progress=lambda done, total: update(completed=done, total=total))
+
+        sets = {pathlib.PurePath(name).stem: load(name) for name in thresholds}
         if tau is not None:
-            sets[f"tau{tau:g}"] = Thresholds.uniform(tau, checkpoint.blocks, checkpoint.heads, gain=gains)
-        if dynamic:
-            sets = {name: dataclasses.replace(entry, q_scale=None, k_scale=None, v_scale=None)
-                    for name, entry in sets.items()}
-        runs: list[tuple[str, str, Any]] = [("float", "float", None), ("dense", "dense", None)]
-        for method in methods or ("latte",):
+            sets[f"tau{tau:g}"] = Thresholds.uniform(tau, checkpoint.blocks, checkpoint.heads, kind=kind, gain=gains)
+        pairs = {f"{pathlib.PurePath(a).stem} x {pathlib.PurePath(b).stem}": (load(a), load(b)) for a, b in cross}
+        runs: list[tuple[str, str, Thresholds | None]] = []
+        for method in methods or ("latte",) * bool(sets or not pairs):
             build_method(method, next(iter(sets.values()), None), checkpoint, model_config(checkpoint, split))
             if method in LATTE_METHODS:
                 runs += [(f"{method}[{name}]", method, entry) for name, entry in sets.items()]
@@ -83,16 +117,29 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
                 name, _, argument = method.partition(":")
                 runs.append((f"{name}:{pathlib.Path(argument).stem}" if name.startswith("top-theta") else method,
                              method, None))
-        chunk = chunk or (1 if checkpoint.causal else 10)
+
         rows: list[dict[str, Any]] = []
+
+        def tabulate(label: str, of: "Source", results: "Chunks", reference: "Chunks") -> None:
+            length = {"tokens": of.tokens} if checkpoint.causal else {}
+            rows.append({"method": label, **length, **summarise(results, reference, checkpoint)})
+
+        base = "dense" if checkpoint.causal else "float"
         for part_source in _sources(source, lengths):
-            measured: dict[str, dict[str, Any]] = {}
+            suffix = f"@{part_source.tokens}" if lengths else ""
+            first = {method: measure(part_source, method, method, None) for method in ("float", "dense")}
+            for label, results in first.items():
+                tabulate(label + suffix, part_source, results, first[base])
             for label, method, entry in runs:
-                with progress(method) as update:
-                    measured[label] = evaluate(
-                        Job(part_source, method, entry, split, chunk), workers=pool, cache=cache,
-                        progress=lambda done, total, update=update: update(completed=done, total=total))
-            rows += result_rows(measured, causal=checkpoint.causal, suffix=f"@{part_source.tokens}" if lengths else "")
+                tabulate(label + suffix, part_source, measure(part_source, label, method, entry), first[base])
+        halves = {half: dataclasses.replace(source, part=half) for half in ("odd", "even")} if pairs else {}
+        bases = {half: measure(of, base, base, None) for half, of in halves.items()}
+        for label, entries in pairs.items():
+            found = {half: measure(halves[half], label, "latte", entry)
+                     for half, entry in zip(halves, entries, strict=True)}
+            for half, results in found.items():
+                tabulate(f"latte[{label}] {half}", source, results, bases[half])
+            tabulate(f"latte[{label}]", source, found["odd"] + found["even"], bases["odd"] + bases["even"])
     write_text(output.with_suffix(".csv"), as_csv(rows))
     results = [{"name": f"{checkpoint.name}.{row['method']}.{column}", "unit": unit, "value": row[column]}
                for row in rows for column, unit in COLUMNS.items() if column in row]

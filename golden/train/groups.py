@@ -11,10 +11,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.exact import key_membership, visible_mask
+from latte.golden.models.exact import key_membership, row_octaves, visible_mask
 from latte.golden.models.hook import Handler, float_attention
 from latte.golden.train.collectors import sum_chunks
+from latte.golden.train.distances import distances, to_distance
 from latte.golden.train.passes import Arrays, Passes
 
 __all__ = ["choose_groups"]
@@ -54,14 +56,15 @@ class _SplitErrors:
 
     Parameters
     ----------
-    tau : float64 [blocks, heads]
+    thresholds
+        Decide what is pruned.
     cuts : float64 [blocks, heads, d]
         Of every element.
     elements : int64 [blocks, heads, bits]
         Chosen so far.
     """
 
-    tau: np.ndarray
+    thresholds: Thresholds
     cuts: np.ndarray
     elements: np.ndarray
 
@@ -87,9 +90,10 @@ class _SplitErrors:
         visible = visible_mask(*score.shape[-2:], causal, score.device)
         if visible is not None:
             score.masked_fill_(~visible, -torch.inf)
-        tau = torch.from_numpy(self.tau[block]).to(score)[:, None, None]
-        gap = score.amax(-1, keepdim=True) - score
-        pruned_share = torch.softmax(score, -1).masked_fill_(gap < tau, 0)
+        distance = distances(self.thresholds.kind, score, torch.ones(1, score.shape[1], device=score.device))
+        cut = to_distance(self.thresholds.kind, self.thresholds.tau_by_octave[block])
+        cut = torch.from_numpy(cut).to(score)[:, row_octaves(*score.shape[-2:], causal)][..., None]
+        pruned_share = torch.softmax(score, -1).masked_fill_(distance < cut, 0)
         wanted = pruned_share @ v
 
         cuts = torch.from_numpy(self.cuts[block]).to(k)
@@ -110,7 +114,7 @@ class _SplitErrors:
         return (between.sum((-1, -2)) - 2 * across + wanted.square().sum((-1, -2))[..., None]).sum(0)
 
 
-def choose_groups(passes: Passes, tau: np.ndarray, bits: int) -> dict[str, np.ndarray]:
+def choose_groups(passes: Passes, thresholds: Thresholds, bits: int) -> dict[str, np.ndarray]:
     """Return ``group_elements`` and ``group_cuts``, [blocks, heads, bits] each, of ``2**bits`` groups per head.
 
     Query heads that share keys get the same groups, since a key is put into its group when it is loaded.
@@ -119,8 +123,8 @@ def choose_groups(passes: Passes, tau: np.ndarray, bits: int) -> dict[str, np.nd
     ----------
     passes
         The model and its calibration data.
-    tau : float64 [blocks, heads]
-        Thresholds near those that will be used: they decide what is pruned.
+    thresholds
+        Near those that will be used: they decide what is pruned.
     bits
         0: one group, no elements.
     """
@@ -132,7 +136,7 @@ def choose_groups(passes: Passes, tau: np.ndarray, bits: int) -> dict[str, np.nd
     cuts = sums["sum"] / sums["count"]
     elements = np.empty((checkpoint.blocks, checkpoint.heads, 0), np.int64)
     for _ in range(bits):
-        error = passes.run(_SplitErrors(tau, cuts, elements))["error"]
+        error = passes.run(_SplitErrors(thresholds, cuts, elements))["error"]
         shared = error.reshape(checkpoint.blocks, -1, checkpoint.heads_per_key, error.shape[-1]).sum(2)
         best = shared.argmin(-1).repeat(checkpoint.heads_per_key, axis=1)
         elements = np.concatenate([elements, best[..., None]], -1)

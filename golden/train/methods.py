@@ -2,33 +2,38 @@
 
 import dataclasses
 
-from latte.golden.bit_operations import CROSS_BITOPS, DENSE_BITOPS, ESTIMATE_BITOPS, VALUE_BITOPS
+from latte.golden.bit_operations import (
+    DENSE_BITOPS,
+    VALUE_BITOPS,
+    compensation_bitops,
+    cross_bitops,
+    estimate_bitops,
+    row_threshold_bitops,
+)
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
-from latte.golden.filters import (
-    A3,
-    Dense,
-    Elsa,
-    Energon,
-    KeyFilter,
-    TopK,
-    TopTheta,
-)
+from latte.golden.filters import FILTERS, TopTheta, parse_filter
 from latte.golden.filters.base import EXACT_BITOPS
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.coarse import CoarseAttention
+from latte.golden.models.exact_product import ExactProductAttention
 from latte.golden.models.filtered import TOP_THETA_MODES, FilterAttention, TopThetaAttention
-from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds
+from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import Handler, float_attention
-from latte.golden.pruned_mass import UNIT_BITS
-from latte.golden.train.state import load_theta
+from latte.golden.train.threshold_files import load_theta
 
-__all__ = ["Measured", "build_method", "parse_filter"]
+__all__ = ["LATTE_METHODS", "Measured", "build_method", "known_methods"]
 
-VALUE_SUM_BITS = 18
-_ESTIMATE_BITS = {"latte-exact": 4, "latte-bits:2": 2, "latte-bits:3": 3, "latte-bits:8": 8}
-LATTE_METHODS = ("latte", "latte-slice", *_ESTIMATE_BITS)
+_BITS = {"latte-bits:2": 2, "latte-bits:3": 3, "latte-bits:4": 4}
+LATTE_METHODS = ("latte", "latte-slice", "latte-exact", *_BITS)
 """Methods that take thresholds."""
+
+
+def known_methods() -> str:
+    """Return what can be measured, for messages and help."""
+    own = f"float, dense, {', '.join(LATTE_METHODS)} (these with thresholds), "
+    others = ", ".join(entry.usage(name) for name, entry in FILTERS.items() if name != "dense")
+    return own + others + f", top-theta:FILE and {', '.join(f'top-theta-{mode}:FILE' for mode in TOP_THETA_MODES)}"
 
 
 @dataclasses.dataclass
@@ -51,57 +56,24 @@ class Measured:
         Parameters
         ----------
         rows
-            Query rows of all heads and blocks: each pays for a virtual survivor of every key group where there is
-            compensation.
+            Query rows of all heads and blocks: each pays for its threshold, and for what is given back.
         """
         visible, kept = int(self.counter.visible.sum()), int(self.counter.kept.sum())
-        virtual = head_dim * UNIT_BITS * VALUE_SUM_BITS * rows
-        if isinstance(self.handler, FilterAttention):
-            work = self.handler.work + self.handler.key_filter.survivor_bitops() * head_dim * kept
-            return work + (virtual if isinstance(self.handler, TopThetaAttention) else 0)
-        estimate, survivor = ESTIMATE_BITOPS, CROSS_BITOPS + VALUE_BITOPS
-        if isinstance(self.handler, CoarseAttention):
-            estimate = self.handler.bits**2
-            # A 4-bit estimate with exact products is the paper's comparison: nothing is reused.
-            survivor = EXACT_BITOPS - (0 if self.handler.bits == 4 else estimate) + VALUE_BITOPS
-        thresholds = self.handler.thresholds
-        groups = 1 if thresholds.group_elements is None else 1 << thresholds.group_elements.shape[-1]
-        restored = 0 if thresholds.denominator_gain is None else virtual * groups
-        return head_dim * (estimate * visible + survivor * kept) + restored
+        handler = self.handler
+        if isinstance(handler, FilterAttention):
+            work = handler.work + handler.key_filter.survivor_bitops() * head_dim * kept
+            restored = isinstance(handler, TopThetaAttention)
+            return work + (rows * compensation_bitops(1, handler.config) if restored else 0)
+        bits, thresholds = handler.config.estimate_bits, handler.thresholds
+        product = EXACT_BITOPS if isinstance(handler, ExactProductAttention) else cross_bitops(bits)
+        work = head_dim * (estimate_bitops(bits) * visible + (product + VALUE_BITOPS) * kept)
+        work += rows * row_threshold_bitops(thresholds.kind, handler.config)
+        restored = thresholds.denominator_gain is not None
+        return work + (rows * compensation_bitops(thresholds.groups, handler.config) if restored else 0)
 
     def dense_bit_operations(self, head_dim: int) -> int:
         """Return what dense 8-bit attention would take on the visible pairs."""
         return DENSE_BITOPS * head_dim * int(self.counter.visible.sum())
-
-
-def parse_filter(text: str) -> KeyFilter:
-    """Return the filter of ``name`` or ``name:number[,number]``.
-
-    ``dense``, ``top-k:KEEP``, ``energon:ALPHA2,ALPHA4``, ``elsa:THRESHOLD`` and ``a3:ITERATIONS,MARGIN``.
-
-    Raises
-    ------
-    LatteError
-        The name or its numbers cannot be understood.
-    """
-    name, _, numbers = text.partition(":")
-    try:
-        values = [float(number) for number in numbers.split(",")] if numbers else []
-        if name == "dense" and not values:
-            return Dense()
-        if name == "top-k" and len(values) == 1 and 0 < values[0] <= 1:
-            return TopK(values[0])
-        if name == "energon" and len(values) == 2 and all(-1 < value < 1 for value in values):
-            return Energon((values[0], values[1]))
-        if name == "elsa" and len(values) == 1:
-            return Elsa(values[0])
-        if name == "a3" and len(values) == 2 and values[0] > 0:
-            return A3(*values)
-    except ValueError:
-        pass
-    raise LatteError(f"method {text!r} is not understood; methods are float, dense, {', '.join(LATTE_METHODS)} (these "
-                     "with thresholds), top-k:KEEP, energon:ALPHA2,ALPHA4, elsa:THRESHOLD, a3:ITERATIONS,MARGIN, "
-                     f"top-theta:FILE and {', '.join(f'top-theta-{mode}:FILE' for mode in TOP_THETA_MODES)}")
 
 
 def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoint, config: AttentionConfig) -> Measured:
@@ -111,7 +83,8 @@ def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoin
     ----------
     text
         ``float``; one of `LATTE_METHODS`, compensated if the thresholds have gains: the exact accelerator, with the
-        sliced split, with exact products for its survivors (the paper's Figure 5), or with an estimate of other width;
+        sliced split, with exact products for its survivors (the paper's Figure 5), or with an estimate of other width
+        than that of the thresholds;
         ``top-theta:FILE`` (tables from ``latte calibrate --mode top-theta``, nothing restored) and
         ``top-theta-exact``, ``-exp``, ``-offline`` (compensated); or one of `parse_filter`.
 
@@ -129,12 +102,15 @@ def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoin
         handler = (FilterAttention(TopTheta(tables.theta), config, counter) if name == "top-theta" else
                    TopThetaAttention(tables, name.removeprefix("top-theta-"), config, counter))
         return Measured(handler, counter)
-    if text not in LATTE_METHODS:
+    if name in FILTERS:
         return Measured(FilterAttention(parse_filter(text), config, counter), counter)
+    if text not in LATTE_METHODS:
+        raise LatteError(f"method {text!r} is not understood; methods are {known_methods()}")
     if thresholds is None:
         raise LatteError(f"method {text!r} needs thresholds: give --thresholds FILE or --tau NUMBER")
-    if text in _ESTIMATE_BITS:
-        return Measured(CoarseAttention(thresholds, config, _ESTIMATE_BITS[text], counter), counter)
+    if text in _BITS:
+        thresholds = dataclasses.replace(thresholds, estimate_bits=_BITS[text])
     if text == "latte-slice":
         config = config.replace(split="slice")
-    return Measured(HardwareAttention(thresholds, config, counter), counter)
+    handler = ExactProductAttention if text == "latte-exact" else HardwareAttention
+    return Measured(handler(thresholds, config, counter), counter)

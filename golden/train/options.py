@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
+from latte.golden.builds import DEFAULT_PRESET
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.errors import LatteError
+from latte.golden.thresholds import ThresholdKind
 
-__all__ = ["PATH", "check_output", "check_share", "groups_option", "model_config", "model_options", "parse_gain",
-           "progress", "scales_option", "worker_options"]
+__all__ = ["PATH", "check_output", "check_share", "estimate_option", "groups_option", "length_option", "model_config",
+           "model_options", "parse_gain", "progress", "scales_option", "threshold_option", "thresholds_option",
+           "worker_options"]
 
 PATH = click.Path(path_type=pathlib.Path)
 CACHE = pathlib.Path("build/chunks")
@@ -47,6 +50,19 @@ def worker_options(command: Callable) -> Callable:
     return command
 
 
+threshold_option = click.option(
+    "--threshold", type=click.Choice([kind.value for kind in ThresholdKind]), default="mass", show_default=True,
+    help="What a key's estimate is compared with: its share of the row's softmax mass, the row's largest estimate, or "
+         "a fixed level.")
+
+estimate_option = click.option(
+    "--estimate-bits", type=click.Choice(["4", "3", "2"]), default="4", show_default=True,
+    help="Width of the high parts that make the estimate.")
+
+length_option = click.option(
+    "--by-length/--any-length", default=None,
+    help="Fit a term of the threshold that grows with the row's length. [default: for language models]")
+
 groups_option = click.option(
     "--groups", type=click.Choice(["1", "2", "4", "8"]), default="4", show_default=True,
     help="Groups of keys whose mean values stand for what is pruned; 1 is the mean of all keys.")
@@ -80,9 +96,15 @@ def parse_gain(text: str) -> tuple[float, float] | None:
     return denominator, mean
 
 
-def model_config(checkpoint: Any, split: str, build: str = "small") -> AttentionConfig:
-    """Return the arithmetic of a preset for the heads of a model."""
-    return preset(build, split=split).for_head_dim(checkpoint.head_dim)
+def model_config(checkpoint: Any, split: str, estimate_bits: int = 4) -> AttentionConfig:
+    """Return the arithmetic for the heads of a model."""
+    return preset(DEFAULT_PRESET, split=split).for_head_dim(checkpoint.head_dim).replace(estimate_bits=estimate_bits)
+
+
+def thresholds_option(text: str, **settings: Any) -> Callable:
+    """Return the option ``--thresholds``, which takes a file or the name of shipped thresholds."""
+    return click.option("--thresholds", metavar="FILE|NAME",
+                        help=f"{text} A file, or shipped ones such as deit_tiny/best_90.", **settings)
 
 
 def check_output(path: pathlib.Path, suffix: str) -> None:

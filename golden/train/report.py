@@ -9,35 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["COLUMNS", "as_csv", "history_csv", "print_table", "result_rows"]
+__all__ = ["COLUMNS", "as_csv", "history_csv", "print_table"]
 
-COLUMNS = {"items": "count", "tokens": "count", "loss": "nat", "top1": "percent", "top1_drop": "points",
-           "ppl": "perplexity", "ppl_increase": "points", "pruned": "ratio", "pruned_macro": "ratio",
-           "bitops_saved": "ratio", "bitops_saved_n2": "ratio"}
-"""Measured columns and their units."""
-
-
-def result_rows(measured: Mapping[str, Mapping[str, Any]], *, causal: bool, suffix: str = ""
-                ) -> list[dict[str, Any]]:
-    """Return a row per method, with points of top-1 lost to ``float`` or of perplexity above ``dense``.
-
-    Parameters
-    ----------
-    measured
-        Summaries by method, ``float`` and ``dense`` among them.
-    causal
-    suffix
-        Of the methods' names in the rows.
-    """
-    rows = []
-    for label, summary in measured.items():
-        row = {"method": label + suffix, **summary}
-        if causal:
-            row["ppl_increase"] = summary["ppl"] - measured["dense"]["ppl"]
-        else:
-            row["top1_drop"] = measured["float"]["top1"] - summary["top1"]
-        rows.append(row)
-    return rows
+COLUMNS = {"items": "count", "tokens": "count", "loss": "nat", "loss_increase": "nat", "loss_interval": "nat",
+           "divergence": "nat", "divergence_interval": "nat", "top1": "percent", "top1_drop": "points",
+           "top1_interval": "points", "ppl": "perplexity", "ppl_increase": "points", "ppl_increase_percent": "percent",
+           "pruned": "ratio", "pruned_macro": "ratio", "bitops_saved": "ratio", "bitops_saved_n2": "ratio"}
+"""Measured columns and their units. Images are compared with the float model, text with dense 8-bit attention."""
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -60,9 +38,10 @@ def history_csv(history: Iterable[Mapping[str, float]]) -> str:
 
 def print_table(title: str, rows: Iterable[Mapping[str, Any]], *, causal: bool) -> None:
     """Print the columns that matter most."""
-    headings = ({"ppl": "perplexity", "ppl_increase": "over dense 8-bit"} if causal else
-                {"top1": "top-1 (%)", "top1_drop": "points below float"})
-    headings |= {"loss": "loss", "pruned": "pruned", "bitops_saved": "bit operations saved"}
+    headings = ({"ppl": "perplexity", "ppl_increase": "over dense", "ppl_increase_percent": "over dense (%)"} if causal
+                else {"top1": "top-1 (%)", "top1_drop": "points below float", "top1_interval": "+-"})
+    headings |= {"loss_increase": "loss increase", "loss_interval": "+-", "divergence": "KL to float",
+                 "pruned": "pruned", "bitops_saved": "bit operations saved"}
     table = Table(title=title)
     table.add_column("method")
     for heading in headings.values():
@@ -75,4 +54,7 @@ def print_table(title: str, rows: Iterable[Mapping[str, Any]], *, causal: bool) 
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.2%}" if name in ("pruned", "bitops_saved") else f"{value:.3f}"
+    if name in ("pruned", "bitops_saved"):
+        return f"{value:.2%}"
+    digits = {"top1": 1, "top1_drop": 1, "top1_interval": 1, "ppl": 2, "ppl_increase": 2, "ppl_increase_percent": 2}
+    return f"{value:.{digits.get(name, 4)}f}"

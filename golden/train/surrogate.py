@@ -14,10 +14,19 @@ import torch
 from torch import nn
 
 from latte.golden.config import AttentionConfig
-from latte.golden.models.exact import group_sums, key_membership, split_tensor, spread_over_groups, visible_mask
-from latte.golden.models.hardware import Thresholds, group_codes, quantize_tensor, row_chunks
+from latte.golden.model_thresholds import Thresholds
+from latte.golden.models.exact import (
+    group_sums,
+    key_membership,
+    row_octaves,
+    split_tensor,
+    spread_over_groups,
+    visible_mask,
+)
+from latte.golden.models.hardware import group_codes, quantize_tensor, row_chunks
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
-from latte.golden.quantizer import QK_MAX, V_MAX
+from latte.golden.quantizer import V_MAX
+from latte.golden.thresholds import ThresholdKind
 
 __all__ = ["SoftAttention"]
 
@@ -31,10 +40,10 @@ class SoftAttention(nn.Module):
     Parameters
     ----------
     thresholds
-        Where training starts; gains of ``None`` stay 0 and are not trained. Static scales and key groups are used, and
-        stay.
+        Where training starts; gains of ``None`` stay 0 and are not trained. Kind, length term, static scales and key
+        groups are used, and stay.
     config
-        Split of the halves.
+        Split of the operands; the width of the estimate is that of the thresholds.
 
     Attributes
     ----------
@@ -54,7 +63,7 @@ class SoftAttention(nn.Module):
         self.denominator_gain = nn.Parameter(torch.tensor(denominator, dtype=torch.float32), compensated)
         self.mean_share = nn.Parameter(torch.tensor(share, dtype=torch.float32), compensated)
         self.start = thresholds
-        self.config = config
+        self.config = config.replace(estimate_bits=thresholds.estimate_bits)
         self.temperature = 0.3
         self._kept: list[torch.Tensor] = []
         self._visible = 0
@@ -75,7 +84,8 @@ class SoftAttention(nn.Module):
     @torch.no_grad()
     def project(self) -> None:
         """Move parameters back into what the registers hold."""
-        self.tau.clamp_(min=SMALLEST_TAU)
+        if self.start.kind is not ThresholdKind.ABSOLUTE:
+            self.tau.clamp_(min=SMALLEST_TAU)
         self.denominator_gain.clamp_(0, LARGEST_GAIN)
         self.mean_share.clamp_(0, 1)
 
@@ -84,22 +94,27 @@ class SoftAttention(nn.Module):
         with torch.no_grad():
             scales = [None if scale is None else torch.from_numpy(scale[block])[None].to(q.device)
                       for scale in (self.start.q_scale, self.start.k_scale, self.start.v_scale)]
-            q_code, q_scale = quantize_tensor(q, QK_MAX, scales[0])
-            k_code, k_scale = quantize_tensor(k, QK_MAX, scales[1])
+            q_code, q_scale = quantize_tensor(q, self.config.qk_max, scales[0])
+            k_code, k_scale = quantize_tensor(k, self.config.qk_max, scales[1])
             v_code, v_scale = quantize_tensor(v, V_MAX, scales[2])
             step = (q_scale * k_scale / math.sqrt(q.shape[-1]))[..., None, None].to(q.dtype)
-            (q_high, q_low), (k_high, k_low) = (split_tensor(code.to(q.dtype), self.config.split)
+            (q_high, q_low), (k_high, k_low) = (split_tensor(code.to(q.dtype), self.config)
                                                 for code in (q_code, k_code))
-            q_steps = torch.cat([16 * step * q_high, step * q_low], -1)
+            part = 1 << (8 - self.config.estimate_bits)
+            q_steps = torch.cat([part * step * q_high, step * q_low], -1)
             membership = key_membership(k_code, *group_codes(self.start, block, k_scale)).to(q.dtype)
             v_error = v_code * v_scale.to(q.dtype)[..., None, None] - v
         v = v + v_error
+        slope = (torch.zeros_like(self.tau[block]) if self.start.tau_per_octave is None else
+                 torch.from_numpy(self.start.tau_per_octave[block]).to(self.tau))
         outputs = []
         for rows, keys in row_chunks(q.shape[-2], k.shape[-2], causal):
-            codes = q_steps[..., rows, :], k_high[..., :keys, :], k_low[..., :keys, :]
+            codes = q_steps[..., rows, :], part * k_high[..., :keys, :], k_low[..., :keys, :]
+            octaves = row_octaves(len(range(*rows.indices(q.shape[-2]))), keys, causal).to(q.device)
+            threshold = _SoftThreshold(self.start.kind, slope[:, None] * octaves, self.temperature)
             output, kept = _SoftRows.apply(
                 q[..., rows, :], k[..., :keys, :], v[..., :keys, :], self.tau[block], self.denominator_gain[block],
-                self.mean_share[block], codes, membership[..., :keys, :], self.temperature, causal)
+                self.mean_share[block], codes, membership[..., :keys, :], threshold, causal)
             outputs.append(output)
             self._kept.append(kept)
         m, n = q.shape[-2], k.shape[-2]
@@ -107,30 +122,71 @@ class SoftAttention(nn.Module):
         return torch.cat(outputs, -2)
 
 
+@dataclasses.dataclass(frozen=True)
+class _SoftThreshold:
+    """The level that an estimate is softly compared with.
+
+    Parameters
+    ----------
+    kind
+    by_length : float32 [heads, m]
+        What the row's length adds to the head's threshold.
+    temperature
+    """
+
+    kind: ThresholdKind
+    by_length: torch.Tensor
+    temperature: float
+
+    @property
+    def sign(self) -> float:
+        """Of the level's derivative by the threshold."""
+        return 1.0 if self.kind is ThresholdKind.ABSOLUTE else -1.0
+
+    def soft_keep(self, estimate: torch.Tensor, peak: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
+        """Return ``sigmoid((estimate - level) / temperature)``.
+
+        Parameters
+        ----------
+        estimate : float32 [batch, heads, m, n]
+            Scaled, minus infinity where not visible.
+        peak : float32 [batch, heads, m, 1]
+        tau : float32 [heads]
+        """
+        tau = (tau[:, None] + self.by_length)[..., None]
+        if self.kind is ThresholdKind.ABSOLUTE:
+            level = tau
+        elif self.kind is ThresholdKind.MASS:
+            level = estimate.logsumexp(-1, keepdim=True) - tau.clamp(min=0)
+        else:
+            level = peak - tau.clamp(min=0)
+        return (estimate - torch.minimum(level, peak)).div_(self.temperature).sigmoid_()
+
+
 class _SoftRows(torch.autograd.Function):
     """Soft attention of some rows, with its gradient written out: half the passes over memory of the recorded one.
 
-    With the soft filter ``s = sigmoid((tau - gap) / temperature)``, ``p = s * exp(score)``, ``u = (1 - s) *
+    With the soft filter ``s = sigmoid((estimate - level) / temperature)``, ``p = s * exp(score)``, ``u = (1 - s) *
     exp(estimate)`` and ``M_j`` the sum of ``u`` over key group ``j``, the output is ``(p @ v + g * share * sum_j M_j *
     mean_j) / (sum p + g * sum u)``. Scores and estimates have the gradient of ``q . k / sqrt(d)``; the distance to the
-    threshold only that of ``tau``.
+    level only that of ``tau``.
     """
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tau: torch.Tensor, gain: torch.Tensor,
-                share: torch.Tensor, codes: tuple[torch.Tensor, ...], membership: torch.Tensor, temperature: float,
-                causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        q_steps, k_high, k_low = codes
+                share: torch.Tensor, codes: tuple[torch.Tensor, ...], membership: torch.Tensor,
+                threshold: _SoftThreshold, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        q_steps, k_high, k_low = codes  # high parts as they count in a score
         d = q.shape[-1]
-        estimate = (16 * q_steps[..., :d]) @ k_high.transpose(-1, -2)
-        score = q_steps @ torch.cat([16 * k_high + k_low, 16 * k_high], -1).transpose(-1, -2)
+        estimate = q_steps[..., :d] @ k_high.transpose(-1, -2)
+        score = q_steps @ torch.cat([k_high + k_low, k_high], -1).transpose(-1, -2)
         visible = visible_mask(q.shape[-2], k.shape[-2], causal, q.device)
         if visible is not None:
             estimate.masked_fill_(~visible, -torch.inf)
             score.masked_fill_(~visible, -torch.inf)
         peak = estimate.amax(-1, keepdim=True)
         base = torch.maximum(peak, score.amax(-1, keepdim=True))
-        soft = (estimate - (peak - tau[:, None, None])).div_(temperature).sigmoid_()
+        soft = threshold.soft_keep(estimate, peak, tau)
         kept = score.sub_(base).exp_().mul_(soft)
         mass = estimate.sub_(base).exp_()
         mass.addcmul_(mass, soft, value=-1)
@@ -142,7 +198,7 @@ class _SoftRows(torch.autograd.Function):
         total = kept.sum(-1, keepdim=True) + gain * masses.sum(-1, keepdim=True)
         output = (kept @ v + gain * share * spread_over_groups(masses, means, causal)) / total
         ctx.save_for_backward(q, k, v, gain, share, soft, kept, mass, masses, membership, keys, means, total, output)
-        ctx.temperature, ctx.causal = temperature, causal
+        ctx.threshold, ctx.causal = threshold, causal
         return output, soft.sum()
 
     @staticmethod
@@ -155,14 +211,14 @@ class _SoftRows(torch.autograd.Function):
         of_score = (grad @ v.transpose(-1, -2)).add_(of_total).mul_(kept)
         both = mass * ((gain * of_masses) @ membership.transpose(-1, -2))
         of_mass_soft = (both * soft).sum((0, 2, 3))
-        # With s' = s (1 - s) / temperature: kept' = kept (1 - s) / temperature, mass' = -mass s / temperature.
-        of_tau = (of_score.sum((0, 2, 3)) - (of_score * soft).sum((0, 2, 3)) - of_mass_soft
-                  + grad_kept * (soft - soft * soft).sum((0, 2, 3))) / ctx.temperature
+        # By the level, s' = -s (1 - s) / temperature: kept' = -kept (1 - s) / temperature, mass' likewise.
+        of_level = (of_score.sum((0, 2, 3)) - (of_score * soft).sum((0, 2, 3)) - of_mass_soft
+                    + grad_kept * (soft - soft * soft).sum((0, 2, 3))) / -ctx.threshold.temperature
         both.add_(of_score).mul_(1 / math.sqrt(q.shape[-1]))
         of_v = kept.transpose(-1, -2) @ grad + _of_grouped_values(
             gain * share * masses / keys, grad, membership, ctx.causal)
-        return (both @ k, both.transpose(-1, -2) @ q, of_v, of_tau, (masses * of_masses).sum((0, 2, 3)),
-                (gain * masses * of_means).sum((0, 2, 3)), None, None, None, None)
+        return (both @ k, both.transpose(-1, -2) @ q, of_v, ctx.threshold.sign * of_level,
+                (masses * of_masses).sum((0, 2, 3)), (gain * masses * of_means).sum((0, 2, 3)), None, None, None, None)
 
 
 def _of_grouped_values(weights: torch.Tensor, grad: torch.Tensor, membership: torch.Tensor, causal: bool

@@ -7,16 +7,20 @@ import time
 import click
 
 from latte.golden.results import write_text
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.options import (
     PATH,
     check_output,
     check_share,
+    estimate_option,
     groups_option,
+    length_option,
     model_config,
     model_options,
     parse_gain,
     progress,
     scales_option,
+    threshold_option,
 )
 
 __all__ = ["train"]
@@ -35,17 +39,20 @@ __all__ = ["train"]
 @click.option("--kappa", default=1.0, show_default=True, type=click.FloatRange(0),
               help="Weight of the distillation loss.")
 @click.option("--gain", default="1,1", show_default=True, help="Gains to start from: denominator,mean or 'none'.")
+@threshold_option
+@estimate_option
+@length_option
 @groups_option
 @scales_option
-@click.option("--start", type=PATH, help="Thresholds to start from, with their scales and groups. "
+@click.option("--start", metavar="FILE|NAME", help="Thresholds to start from, with their kind, scales and groups. "
               "[default: one for all heads]")
 @click.option("--restart", is_flag=True, help="Ignore the checkpoint of a run that was cut off.")
 @click.option("--device", default="auto", show_default=True, help="'auto' takes a GPU if there is one.")
 @click.option("--output", required=True, type=PATH, help="Trained thresholds (.npz); curves and checkpoint beside it.")
 def train(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool, split: str,
           target: float, steps: int, batch: int | None, seed: int, alpha: float, beta: float, kappa: float, gain: str,
-          groups: str, scales: str, start: pathlib.Path | None, restart: bool, device: str,
-          output: pathlib.Path) -> None:
+          threshold: str, estimate_bits: str, by_length: bool | None, groups: str, scales: str, start: str | None,
+          restart: bool, device: str, output: pathlib.Path) -> None:
     """Train one threshold and two gains per head; the model's weights stay as they are."""
     check_share("--target", target)
     check_output(output, ".npz")
@@ -61,7 +68,8 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     from latte.golden.train.figures import training_curves
     from latte.golden.train.passes import LocalPasses
     from latte.golden.train.report import history_csv
-    from latte.golden.train.state import load_thresholds, restore_trainer, save_thresholds, save_trainer
+    from latte.golden.train.state import restore_trainer, save_trainer
+    from latte.golden.train.threshold_files import load_thresholds, save_thresholds
     from latte.golden.train.trainer import Recipe, Trainer
 
     if device == "auto":
@@ -69,19 +77,20 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     checkpoint = load_checkpoint(model, device)
     dataset = load_dataset(checkpoint, data, part=part, tokens=tokens or 512, skip_unreadable=skip_unreadable)
     dataset = dataset.first(items)
-    config = model_config(checkpoint, split)
+    given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
+    config = model_config(checkpoint, split, estimate_bits=given.estimate_bits if given else int(estimate_bits))
+    by_length = checkpoint.causal if by_length is None else by_length
     recipe = Recipe(target, steps, batch or (1 if checkpoint.causal else 16), alpha, beta, kappa, seed=seed)
     passes = LocalPasses(checkpoint, dataset.first(4 if checkpoint.causal else 64), 1 if checkpoint.causal else 8)
     began = time.monotonic()
     torch.manual_seed(seed)
     resumed = output.with_suffix(".checkpoint.npz")
     with progress("finding scales and starting thresholds") as update:
-        if start:
-            first = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads)
-        else:
+        if given is None:
             found = static_scales(passes, config) if scales == "static" else None
-            first = starting_thresholds(passes, target, config, gain=gains, scales=found, groups=int(groups))
-        trainer = Trainer(checkpoint, dataset, first, recipe, config)
+            given = starting_thresholds(passes, target, config, kind=ThresholdKind(threshold), gain=gains, scales=found,
+                                        groups=int(groups), by_length=by_length)
+        trainer = Trainer(checkpoint, dataset, given, recipe, config)
         if resumed.exists() and not restart:
             restore_trainer(resumed, trainer)
         update(description="training", total=steps, completed=trainer.step)
@@ -96,7 +105,7 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
             # Longer windows prune more at the same thresholds: meet the target where latte eval measures.
             longer = load_dataset(checkpoint, data, part=part, tokens=min(1024, checkpoint.max_tokens))
             passes = dataclasses.replace(passes, data=longer.first(4))
-        thresholds = fit_to_target(passes, trainer.attention.thresholds(), target, config)
+        thresholds = fit_to_target(passes, trainer.attention.thresholds(), target, config, by_length=by_length)
     save_thresholds(output, thresholds, checkpoint.name,
                     {"command": "train", **dataclasses.asdict(recipe), "items": len(dataset), "split": split,
                      "seconds": round(time.monotonic() - began)})

@@ -7,8 +7,8 @@ import torch
 
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.hardware import Thresholds
 from latte.golden.models.hook import float_attention
 from latte.golden.train.data import Dataset
 from latte.golden.train.passes import forward
@@ -111,9 +111,9 @@ class Trainer:
         """Return what must agree between a run and its continuation."""
         start = self.attention.start
         return dataclasses.asdict(self.recipe) | {
-            "items": len(self.data), "split": self.config.split,
-            "scales": "dynamic" if start.q_scale is None else "static",
-            "groups": 1 if start.group_elements is None else 1 << start.group_elements.shape[-1]}
+            "threshold": str(start.kind), "estimate_bits": start.estimate_bits, "groups": start.groups,
+            "scales": "dynamic" if start.q_scale is None else "static", "items": len(self.data),
+            "split": self.config.split}
 
     def advance(self) -> dict[str, float]:
         """Take one step, and return its losses and soft pruning ratio."""

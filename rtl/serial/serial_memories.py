@@ -58,8 +58,8 @@ class DualPortRam(wiring.Component):
 class SinglePortRam(wiring.Component):
     """Memory that is written or read in a cycle, not both: one address.
 
-    Of plain parts, so that every family maps it. The name of its array tells `latte.fpga.targets` that single-ported
-    memory is enough, which the iCE40 UP has 1 Mbit of.
+    Of plain parts, so that every family maps it. The name of its array tells `latte.fpga.synthesis.targets` that
+    single-ported memory is enough, which the iCE40 UP has 1 Mbit of.
 
     Latency: `latency` cycles; `read_data` stands while a word is written. Contents survive reset.
 

@@ -15,6 +15,7 @@ from latte.golden.score_estimator import estimate_scores
 from latte.golden.softmax import exp2_table, softmax_weights
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import threshold_filter, visible_keys
+from latte.golden.thresholds import Threshold
 
 CONFIG = preset("small")
 INT8 = np.arange(-128, 128, dtype=np.int8)
@@ -164,7 +165,7 @@ def test_normaliser_is_within_its_rounding():
 def test_queries_of_the_last_positions_equal_the_whole_pass():
     rng = np.random.default_rng(11)
     q, k, v = (rng.integers(-119, 120, (20, 64), dtype=np.int8) for _ in range(3))
-    parameters = HeadParameters(30, 40000, 20)
+    parameters = HeadParameters(Threshold.relative(30), 40000, 20)
     whole = attend(q, k, v, parameters, CONFIG, causal=True)
     tail = attend(q[13:], k, v, parameters, CONFIG, causal=True)
     assert (whole.output[13:] == tail.output).all() and (whole.keep[13:] == tail.keep).all()
@@ -173,5 +174,5 @@ def test_queries_of_the_last_positions_equal_the_whole_pass():
 def test_dense_engine_is_the_exact_product():
     rng = np.random.default_rng(12)
     q, k, v = (rng.integers(-119, 120, (9, 64), dtype=np.int8) for _ in range(3))
-    trace = attend(q, k, v, HeadParameters(1, 40000, 20), CONFIG.dense(), causal=False)
+    trace = attend(q, k, v, HeadParameters(Threshold.relative(1), 40000, 20), CONFIG.dense(), causal=False)
     assert trace.keep.all() and (trace.score == q.astype(int) @ k.astype(int).T).all()

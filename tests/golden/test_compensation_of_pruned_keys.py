@@ -1,5 +1,7 @@
 """Pruned-mass compensation and Top-Theta's denominators against float mathematics, and their corner cases."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,10 @@ from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import ONE_GROUP, KeyGroups
-from latte.golden.pruned_mass import NO_COMPENSATION, Gains, attend_compensated
+from latte.golden.pruned_mass import Gains
 from latte.golden.quantizer import softmax_scale
+from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
+from latte.golden.thresholds import Threshold, ThresholdKind
 from latte.golden.top_theta import (
     Calibration,
     denominator_exact,
@@ -23,45 +27,48 @@ CONFIG = preset("small")
 
 @pytest.mark.parametrize("groups", [ONE_GROUP, KeyGroups((5, 40), (-3, 10))], ids=["one-group", "four-groups"])
 @pytest.mark.parametrize("gains", [(1.0, 1.0), (2.5, 0.5), (0.75, 0.0)])
+@pytest.mark.parametrize("kind", [ThresholdKind.RELATIVE, ThresholdKind.MASS])
 @pytest.mark.parametrize("vectors", list(embedded_vectors()), ids=lambda vectors: vectors.model)
-def test_compensated_output_against_float64(vectors, gains, groups):
-    codes = Gains.encode(*gains)
+def test_compensated_output_against_float64(vectors, kind, gains, groups):
     for index in range(0, len(vectors), 5):
         q, k, v = vectors.q[index], vectors.k[index], vectors.v[index]
-        trace = attend_compensated(q, k, v, vectors.parameters(index, CONFIG), codes, CONFIG, causal=vectors.causal,
-                                   groups=groups)
-        head, scale = trace.head, softmax_scale(vectors.q_scale[index], vectors.k_scale[index], 64)
-        top = head.score_max[:, None]
-        weight = np.exp2(np.where(head.keep, head.score - top, -np.inf) * scale)
-        mass = np.exp2(np.where(head.visible & ~head.keep, 256 * head.estimate - top, -np.inf) * scale)
-        number = sum((k[:, element] > cut) * 2**bit
-                     for bit, (element, cut) in enumerate(zip(groups.elements, groups.cuts, strict=True)))
-        restored = np.zeros_like(weight @ v)
-        for group in range(groups.count):
-            seen = head.visible & (number == group)
-            mean = seen @ v.astype(float) / np.maximum(seen.sum(1), 1)[:, None]
-            restored += (mass * (number == group)).sum(1)[:, None] * mean
-        expected = (weight @ v + gains[1] * restored) / (weight.sum(1) + gains[0] * mass.sum(1))[:, None]
-        error = head.output / 256 - expected
-        assert np.sqrt(np.mean(error**2) / np.mean(expected**2)) <= 0.01, vectors.names()[index]
-        assert np.abs(error).max() <= 1
+        scales = vectors.q_scale[index], vectors.k_scale[index]
+        tau = float(vectors.tau[index]) if kind is ThresholdKind.RELATIVE else 4.6
+        parameters = HeadParameters.encode(tau, *scales, CONFIG, kind=kind, gains=Gains.encode(*gains), groups=groups)
+        trace = attend(q, k, v, parameters, CONFIG, causal=vectors.causal)
+        expected = reference_output(trace, v, softmax_scale(*scales, 64), gains=gains, membership=groups.membership(k))
+        relative_rms, largest = output_error(trace.output, expected, CONFIG)
+        assert relative_rms <= MAX_RELATIVE_RMS and largest <= MAX_ERROR_V_LSB, vectors.names()[index]
 
 
-def test_no_compensation_is_plain_attention():
-    vectors = next(iter(embedded_vectors()))
-    arguments = (vectors.q[3], vectors.k[3], vectors.v[3], vectors.parameters(3, CONFIG))
-    plain = attend(*arguments, CONFIG, causal=False)
-    np.testing.assert_array_equal(attend_compensated(*arguments, NO_COMPENSATION, CONFIG, causal=False).head.output,
-                                  plain.output)
+def test_reference_gives_pruned_mass_back_by_its_definition():
+    rng = np.random.default_rng(4)
+    q, k, v = rng.integers(-119, 120, (3, 7, 64)).astype(np.int8)
+    groups, scale = KeyGroups((3,), (5,)), softmax_scale(0.01, 0.01, 64)
+    trace = attend(q, k, v, HeadParameters(Threshold.relative(150), 40000, 22), CONFIG, causal=True)
+    got = reference_output(trace, v, scale, gains=(1.5, 0.5), membership=groups.membership(k))
+    for row in range(7):
+        seen = range(row + 1)
+        kept = [j for j in seen if trace.keep[row, j]]
+        weight = {j: 2 ** (scale * int(trace.score[row, j] if j in kept else 256 * trace.estimate[row, j]))
+                  for j in seen}
+        numerator = sum(weight[j] * v[j].astype(float) for j in kept)
+        denominator = sum(weight[j] for j in kept) + 1.5 * sum(weight[j] for j in seen if j not in kept)
+        for above in (False, True):
+            members = [j for j in seen if (k[j, 3] > 5) == above]
+            mass = sum(weight[j] for j in members if j not in kept)
+            if members:
+                numerator = numerator + 0.5 * mass * v[members].astype(float).mean(axis=0)
+        np.testing.assert_allclose(got[row], numerator / denominator, rtol=1e-9)
 
 
 def test_nothing_pruned_gives_no_mass():
     rng = np.random.default_rng(1)
     q, k, v = rng.integers(-119, 120, (3, 9, 64)).astype(np.int8)
-    parameters = HeadParameters(CONFIG.tau_keep_all, 40000, 22)
-    trace = attend_compensated(q, k, v, parameters, Gains(255, 255), CONFIG, causal=True)
+    plain = HeadParameters(Threshold.relative(CONFIG.tau_keep_all), 40000, 22)
+    trace = attend(q, k, v, dataclasses.replace(plain, gains=Gains(255, 255)), CONFIG, causal=True)
     assert not trace.mass.any() and not trace.unit.any()
-    np.testing.assert_array_equal(trace.head.output, attend(q, k, v, parameters, CONFIG, causal=True).output)
+    np.testing.assert_array_equal(trace.output, attend(q, k, v, plain, CONFIG, causal=True).output)
 
 
 @pytest.mark.parametrize(("elements", "cuts"),

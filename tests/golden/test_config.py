@@ -61,6 +61,41 @@ def test_serial_engine_takes_one_thing_at_a_time(changes):
         preset("tiny", **changes)
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_lanes_follow_head_dim(name):
+    """Every head_dim is a build, of as many cycles per key and survivor (the serial engine: of the same lanes)."""
+    usual = preset(name)
+    for head_dim in range(4, 257, 2):
+        config = preset(name, head_dim=head_dim)
+        assert config.head_dim == head_dim
+        if config.engine == "serial":
+            assert config.dim_lanes <= usual.dim_lanes and config.value_lanes == usual.value_lanes
+            if head_dim % 16 == 0:
+                assert config.dim_lanes == usual.dim_lanes
+        else:
+            assert config.dim_slices == usual.dim_slices
+            assert config.compensation_slices <= usual.compensation_slices
+            assert config.value_slices <= usual.value_slices
+        if head_dim % 32 == 0:
+            assert (config.bus_bytes, config.normalizer_lanes) == (usual.bus_bytes, usual.normalizer_lanes)
+        assert config == usual.for_head_dim(head_dim)
+    assert preset(name, head_dim=64) == usual
+
+
+def test_given_lanes_do_not_follow():
+    config = preset("small", head_dim=128, value_lanes=22, bus_bytes=2)
+    assert (config.compensation_lanes, config.value_lanes, config.bus_bytes) == (64, 22, 2)
+    assert preset("small", head_dim=128, value_lanes=22).bus_bytes == 2
+    assert preset("base", head_dim=80, normalizer_lanes=2).normalizer_lanes == 2
+    for changes, words in (({"head_dim": 128, "value_lanes": 130}, "value_lanes"),
+                           ({"head_dim": 80, "bus_bytes": 32}, "bus_bytes"), ({"head_dim": 80, "bus_bytes": 0}, "bus"),
+                           ({"head_dim": 80, "dim_lanes": "x"}, "dim_lanes"), ({"head_dim": 258}, "head_dim"),
+                           ({"head_dim": 33}, "even"), ({"head_dim": 32.0}, "head_dim"), ({"head_dim": None}, "head"),
+                           ({"head_dim": 128, "dim_lanes": 64}, "pe_structure")):
+        with pytest.raises(LatteError, match=words):
+            preset("small", **changes)
+
+
 def test_unknown_preset_lists_the_known():
     with pytest.raises(LatteError, match="tiny, small, small_lm, base, base_lm"):
         preset("huge")

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from latte.golden.config import preset
-from latte.golden.filters import A3, Dense, Elsa, Energon, FilterInput, Latte, LatteExactProduct, TopK, TopTheta
+from latte.golden.errors import LatteError
+from latte.golden.filters import A3, Dense, Elsa, Energon, FilterInput, TopK, TopTheta, parse_filter
 from latte.golden.filters.elsa import projection
-from latte.golden.quantizer import tau_code
 from latte.golden.threshold_filter import visible_keys
 
 M, N, D = 13, 13, 64
@@ -41,39 +40,24 @@ def compare(x, keep, expected_row):
         assert got
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("split", ["balanced", "slice"])
-def test_latte(causal, bits, split):
-    x = operands(1, causal)
-    tau = np.array([[0.3, 1.0, 4.0]])
-    keep, work = Latte(tau, bits=bits, split=split).select(x)
-    config = preset("small")
-
-    def high(element):
-        half = 2 ** (8 - bits) // 2 if split == "balanced" else 0
-        return min((element + half) // 2 ** (8 - bits), 2 ** (bits - 1) - 1)
-
-    def expected(lead, i, visible, q, keys):
-        code = max(1, math.floor(tau[0, lead[1]] / (0.001 * 4 ** (8 - bits)) + 0.5))
-        if bits == 4:
-            scale = math.sqrt(0.001 * math.sqrt(D))
-            assert code == tau_code(tau[0, lead[1]], scale, scale, config)
-        estimate = {j: dot(map(high, q), map(high, keys[j])) for j in visible}
-        return {j for j in visible if estimate[j] > max(estimate.values()) - code}
-
-    compare(x, keep, expected)
-    assert work == bits * bits * D * 6 * x.visible.sum()
-    exact, _ = LatteExactProduct(tau, bits=bits, split=split).select(x)
-    np.testing.assert_array_equal(exact, keep)
-
-
 def test_work_of_a_survivor():
-    tau = np.zeros((1, 3))
-    costs = {"dense": Dense(), "latte": Latte(tau), "latte-exact": LatteExactProduct(tau), "top-k": TopK(0.1)}
-    assert {name: f.survivor_bitops() for name, f in costs.items()} == {
-        "dense": 128, "latte": 96, "latte-exact": 128, "top-k": 64}
-    assert Latte(tau, bits=8).survivor_bitops() == 64
+    assert {name: f.survivor_bitops() for name, f in {"dense": Dense(), "top-k": TopK(0.1)}.items()} == {
+        "dense": 128, "top-k": 64}
+
+
+@pytest.mark.parametrize("text", ["dense", "top-k:0.15", "energon:0.1,-0.2", "elsa:0.1", "a3:0.5,3"])
+def test_filters_by_name(text):
+    found = parse_filter(text)
+    assert found.name == text.partition(":")[0] and type(found) is type(parse_filter(text))
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("top-k", "top-k:KEEP"), ("top-k:0", "top-k:KEEP"), ("top-k:a", "top-k:KEEP"),
+    ("energon:0.1", "energon:ALPHA2,ALPHA4"), ("energon:1,0", "energon:ALPHA2,ALPHA4"),
+    ("a3:0,3", "a3:ITERATIONS,MARGIN"), ("dense:1", "takes dense"), ("spatten:1", "the filters are .*top-k:KEEP")])
+def test_filters_that_are_not_understood(text, says):
+    with pytest.raises(LatteError, match=says):
+        parse_filter(text)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -5,8 +5,8 @@ import pytest
 from latte.fpga.benchmark import workloads
 from latte.fpga.benchmark.areas import engine_area
 from latte.fpga.benchmark.engine import run_engine
-from latte.fpga.multiplier import lut4_per_multiplier
-from latte.fpga.targets import find_target
+from latte.fpga.synthesis.multiplier import lut4_per_multiplier
+from latte.fpga.synthesis.targets import find_target
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.sim.core_run import build_core

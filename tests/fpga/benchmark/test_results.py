@@ -9,7 +9,7 @@ from latte.fpga.benchmark import results
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.cpu import measure_cpu
 from latte.fpga.benchmark.engine import EngineRun
-from latte.fpga.synthesis import Usage
+from latte.fpga.synthesis.yosys import Usage
 from latte.golden.bit_operations import PairCount
 from latte.golden.config import preset
 from latte.golden.vectors import embedded_vectors

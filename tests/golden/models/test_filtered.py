@@ -1,4 +1,6 @@
-"""Top-Theta and other widths of the estimate inside a model, against the golden functions head by head."""
+"""Top-Theta and exact products inside a model, against the golden functions head by head."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,15 +9,16 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from latte.golden.config import preset  # noqa: E402
-from latte.golden.filters import FilterInput, Latte  # noqa: E402
-from latte.golden.models.coarse import CoarseAttention  # noqa: E402
+from latte.golden.model_thresholds import Thresholds  # noqa: E402
+from latte.golden.models.exact_product import ExactProductAttention  # noqa: E402
 from latte.golden.models.filtered import TOP_THETA_MODES, TopThetaAttention  # noqa: E402
-from latte.golden.models.hardware import HardwareAttention, PairCounter, Thresholds, quantize_tensor  # noqa: E402
+from latte.golden.models.hardware import HardwareAttention, PairCounter  # noqa: E402
 from latte.golden.normalizer import normalize  # noqa: E402
 from latte.golden.pruned_mass import accumulate_virtual_survivors, unit_weight  # noqa: E402
 from latte.golden.quantizer import quantize, softmax_scale, softmax_scale_code  # noqa: E402
 from latte.golden.softmax import score_maximum, softmax_weights  # noqa: E402
 from latte.golden.threshold_filter import visible_keys  # noqa: E402
+from latte.golden.thresholds import ThresholdKind  # noqa: E402
 from latte.golden.top_theta import (  # noqa: E402
     MassCalibration,
     ThetaTables,
@@ -91,42 +94,36 @@ def test_mass_calibration_is_its_definition():
     np.testing.assert_allclose(tables.ratio, [ratios.mean(0)])
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize("causal", [False, True])
-def test_other_widths_keep_what_their_golden_filter_keeps(bits, causal):
+def test_exact_products_change_the_score_only(bits, causal):
     q, k, v = (torch.from_numpy(x) for x in operands(4))
-    tau = np.array([[0.7, 1.4, 3.0]])
-    handler = CoarseAttention(Thresholds(tau, np.ones((1, 3)), np.ones((1, 3))), CONFIG, bits)
-    codes, registers, _, _ = handler.operands(0, q, k, v)
-    trace, _, _ = handler.trace(codes, registers, causal)
-    (q_code, q_scale), (k_code, k_scale) = (quantize_tensor(x, 119) for x in (q, k))
-    keep, _ = Latte(tau, bits).select(FilterInput(q_code.numpy().astype(np.int8), k_code.numpy().astype(np.int8),
-                                                  visible_keys(N, N, causal), (q_scale * k_scale / 8).numpy()))
-    np.testing.assert_array_equal(trace.keep.numpy(), keep)
-    assert 0 < keep.sum() < keep.size
-    exact = torch.softmax((q @ k.transpose(-1, -2) / 8).masked_fill(~torch.from_numpy(visible_keys(N, N, causal)),
-                                                                    -torch.inf), -1) @ v
-    everything = CoarseAttention(Thresholds.uniform(1e9, 1, 3), CONFIG, bits)
-    assert (everything(0, q, k, v, causal) - exact).abs().max() < 0.1
-    if bits == 4:
-        plain = HardwareAttention(Thresholds(tau), CONFIG)
-        codes, registers, _, _ = plain.operands(0, q, k, v)
-        np.testing.assert_array_equal(trace.keep.numpy(), plain.trace(codes, registers, causal)[0].keep.numpy())
+    thresholds = dataclasses.replace(Thresholds.uniform(2.5, 1, 3, kind=ThresholdKind.MASS, gain=(1, 1)),
+                                     estimate_bits=bits)
+    plain, exact = HardwareAttention(thresholds, CONFIG), ExactProductAttention(thresholds, CONFIG)
+    codes, registers, _, _ = exact.operands(0, q, k, v)
+    trace, _, score = exact.trace(codes, registers, causal)
+    assert torch.equal(trace.keep, plain.trace(codes, registers, causal)[0].keep)
+    assert torch.equal(score, codes[0] @ codes[1].transpose(-1, -2))
+    visible = torch.from_numpy(visible_keys(N, N, causal))
+    wanted = torch.softmax((q @ k.transpose(-1, -2) / 8).masked_fill(~visible, -torch.inf), -1) @ v
+    everything = dataclasses.replace(thresholds, tau=np.full((1, 3), np.inf))
+    assert (ExactProductAttention(everything, CONFIG)(0, q, k, v, causal) - wanted).abs().max() < 0.1
 
 
 def test_mass_without_a_table_is_the_same():
-    """A fine estimate takes the way without a table, a coarse one with it: equal for equal estimates."""
-    operand = [torch.from_numpy(x[:1, :, :3]) * 3 for x in operands(5)]
+    """A single row has more gaps than pairs and takes no table of weights, many rows do: the same mass."""
+    q, k, v = (torch.from_numpy(x[:1]) for x in operands(5))
     ones = np.ones((1, 3))
-    scales = dict.fromkeys(("q_scale", "k_scale", "v_scale"), 0.2 * ones)
+    scales = dict.fromkeys(("q_scale", "k_scale", "v_scale"), 0.05 * ones)
+    thresholds = dataclasses.replace(Thresholds.uniform(1.5, 1, 3, kind=ThresholdKind.MASS, gain=(1, 1)), **scales)
+    handler = HardwareAttention(thresholds, CONFIG)
     results = []
-    for repeat in (1, 60):
-        handler = CoarseAttention(Thresholds(0.5 * ones, ones, ones, **scales), CONFIG, 4)
-        codes, registers, _, _ = handler.operands(0, *(x.repeat(1, 1, repeat, 1) for x in operand))
+    for repeat in (1, 200):
+        codes, registers, _, _ = handler.operands(0, q[..., :1, :].repeat(1, 1, repeat, 1), k, v)
         trace, estimate, _ = handler.trace(codes, registers, False)
-        gaps = int((estimate.amax(-1, keepdim=True) - estimate).max()) + 1
-        results.append((gaps, estimate.shape[-1] * estimate.shape[-2], trace.row_mass[..., :3, 0]))
-    (few, pairs, mass), (same, more, times) = results
-    assert few == same and pairs < few < more
-    np.testing.assert_array_equal(60 * mass.numpy(), times.numpy())
-    assert mass.sum() > 0
+        gaps = estimate.amax(-1, keepdim=True) - estimate
+        results.append((int(gaps.max()) + 1, estimate.shape[-2:].numel(), trace))
+    (gaps, pairs, one), (_, many, repeated) = results
+    assert pairs < gaps < many
+    assert torch.equal(one.row_mass[..., 0, :], repeated.row_mass[..., 7, :]) and one.row_mass.sum() > 0

@@ -10,9 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from latte.golden.models.hardware import Thresholds  # noqa: E402
-from latte.golden.train.state import save_thresholds  # noqa: E402
-from latte.sim.cli import main  # noqa: E402
+from latte.fpga.cli import main  # noqa: E402
+from latte.golden.model_thresholds import Thresholds  # noqa: E402
+from latte.golden.train.threshold_files import save_thresholds  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

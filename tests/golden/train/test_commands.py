@@ -12,17 +12,17 @@ from click.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from latte.fpga.cli import cli
 from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import KeyGroups
-from latte.golden.models.hardware import Thresholds
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.register_image import load_register_image
 from latte.golden.train.evaluate import Job, evaluate
 from latte.golden.train.source import Source
-from latte.golden.train.state import load_thresholds, save_thresholds
+from latte.golden.train.threshold_files import load_thresholds, save_thresholds
 from latte.golden.train.workers import Workers
-from latte.sim.cli import cli
 
 
 @pytest.fixture(autouse=True)

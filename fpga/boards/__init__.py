@@ -1,0 +1,1 @@
+"""Facts only: FPGAs, and the boards they sit on."""

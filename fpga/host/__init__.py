@@ -1,0 +1,1 @@
+"""The other end of the link: transport, driver, a simulated board, verification (``latte run``)."""

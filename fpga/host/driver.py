@@ -1,0 +1,272 @@
+"""Driver of a board, or of its simulation: load parameters, keys and values, stream queries, read outputs."""
+
+import dataclasses
+import os
+import secrets
+from types import TracebackType
+
+import numpy as np
+from amaranth.lib import data
+
+from latte.fpga.host.transport import LinkStatistics, Port, Transport
+from latte.fpga.link.protocol import (
+    IDENTITY_FIELDS,
+    MAGIC,
+    PROTOCOL_VERSION,
+    STREAMS,
+    Request,
+    byte_size,
+    identity,
+    identity_layout,
+    item_shape,
+    report_layout,
+    trailer_layout,
+)
+from latte.golden.attention import HeadParameters
+from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
+from latte.golden.jobs import REFUSALS, Job
+from latte.golden.register_image import RegisterImage
+from latte.rtl.common.core import counters_layout, status_layout
+from latte.rtl.common.payloads import job_layout, parameter_layout
+from latte.sim.packing import PayloadReader, pack_struct
+
+__all__ = ["DEFAULT_BAUD", "Board", "BoardReport", "JobRefused", "open_port"]
+
+DEFAULT_BAUD = 1_000_000
+_QUIET_READS = 16
+"""Reads without any output after which the core counts as stuck."""
+
+
+class JobRefused(LatteError):
+    """The core refused a job; its data were dropped and the board is ready for the next."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BoardReport:
+    """Status and counters of a board.
+
+    Parameters
+    ----------
+    status : frozenset of str
+        Sticky bits that are set.
+    discarded : int
+        Frames that the board discarded because they were damaged.
+    counters : dict of str to int
+    """
+
+    status: frozenset[str]
+    discarded: int
+    counters: dict[str, int]
+
+
+def open_port(name: str, baud: int) -> Port:
+    """Open a serial port.
+
+    Raises
+    ------
+    LatteError
+        There is none of this name, or it cannot be used.
+    """
+    import serial
+    from serial.tools import list_ports
+
+    try:
+        return serial.Serial(name, baud, timeout=1, exclusive=True)
+    except (serial.SerialException, OSError, ValueError) as error:
+        ports = ", ".join(sorted(port.device for port in list_ports.comports())) or "none"
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else str(error).splitlines()[0].rstrip(".")
+        raise LatteError(f"the serial port {name!r} cannot be opened ({reason}); serial ports here: {ports}") from None
+
+
+class Board:
+    """A session with a board.
+
+    Parameters
+    ----------
+    port
+        Open serial port, or anything that behaves like one; closed with the session.
+    config
+        What the board must have been built for; speed and area fields do not matter.
+    baud
+    margin, retries
+        See `latte.fpga.host.transport.Transport`.
+
+    Raises
+    ------
+    LatteError
+        Nobody answers, or a board of another version or configuration.
+    """
+
+    def __init__(self, port: Port, config: AttentionConfig, baud: int = DEFAULT_BAUD, *, margin: float = 0.25,
+                 retries: int = 8) -> None:
+        self.config = config
+        # A board remembers the last number of an earlier session: begin anywhere.
+        self._transport = Transport(port, baud, margin=margin, retries=retries, sequence=secrets.randbelow(256))
+        self._transport.drain()
+        self._shake_hands()
+        self._transport.request(Request.RESET)
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session."""
+        self._transport.port.close()
+
+    @property
+    def statistics(self) -> LinkStatistics:
+        """What happened on the line so far."""
+        return self._transport.statistics
+
+    def _shake_hands(self) -> None:
+        answer = self._transport.request(Request.HELLO)
+        board = _fields(identity_layout(), answer.ljust(byte_size(identity_layout()), b"\0"))
+        if board["magic"] != MAGIC:
+            raise LatteError("what answers is not a LATTE board; choose another port with --port")
+        if board["protocol"] != PROTOCOL_VERSION:
+            raise LatteError(f"the board speaks protocol version {board['protocol']}, this driver version "
+                             f"{PROTOCOL_VERSION}; build and load the bitstream again")
+        expected = identity(self.config, board["payload_bytes"])
+        for field in IDENTITY_FIELDS:
+            if board[field] != expected[field]:
+                raise LatteError(f"the board was built with {field} = {board[field]}, not {expected[field]}; choose "
+                                 f"its configuration with --config and --{field.replace('_', '-')}, or load another "
+                                 "bitstream")
+        if board["fingerprint"] != expected["fingerprint"]:
+            raise LatteError("the board was built from another version of the messages or layouts; build and load the "
+                             "bitstream again")
+        self._transport.payload_bytes = board["payload_bytes"]
+
+    def reset(self) -> None:
+        """Reset the core: parameters, sequences and outputs are gone."""
+        self._transport.request(Request.RESET)
+
+    def clear(self) -> None:
+        """Clear status and counters."""
+        self._transport.request(Request.CLEAR)
+
+    def report(self) -> BoardReport:
+        """Return status and counters."""
+        fields = _fields(report_layout(), self._transport.request(Request.REPORT))
+        return BoardReport(_set_bits(fields["status"]), fields["discarded"],
+                           {name: fields[name] for name, _ in counters_layout()})
+
+    def load_parameters(self, parameters: dict[int, HeadParameters]) -> None:
+        """Write register file entries."""
+        layout = parameter_layout(self.config)
+        for head, entry in parameters.items():
+            if not 0 <= head < self.config.heads:
+                raise LatteError(f"head {head} does not exist; the board has heads 0 to {self.config.heads - 1}")
+            values = {"head": head, **entry.registers()}
+            for name, value in values.items():
+                if value >> layout[name].width:
+                    raise LatteError(f"{name} = {value} of head {head} does not fit {layout[name].width} bits")
+        items = [pack_struct(layout, head=head, **entry.registers()) for head, entry in parameters.items()]
+        size = byte_size(layout)
+        raw = b"".join(item.to_bytes(size, "little") for item in items)
+        self._write_all(Request.WRITE_PARAMETER, raw)
+
+    def load_image(self, image: RegisterImage) -> None:
+        """Write the whole register file; job heads are then `RegisterImage.index` of (block, head).
+
+        The gains of the image stay on the host: the core has no registers for them yet.
+
+        Raises
+        ------
+        LatteError
+            The image is made for another configuration, or has more heads than the board.
+        """
+        image.check_fits(self.config)
+        self.load_parameters(image.parameters())
+
+    def run(self, job: Job) -> np.ndarray:
+        """Compute one job.
+
+        Returns
+        -------
+        ndarray of int32 [query_rows, d]
+            Output codes.
+
+        Raises
+        ------
+        JobRefused
+            The core refused it; the message says why.
+        LatteError
+            The operands cannot be handed to the board, and nothing was sent; or the line or the core failed.
+        """
+        job.check(self.config)
+        if self.report().status & set(REFUSALS):
+            self.clear()
+        item = pack_struct(job_layout(), head=job.head, load_rows=len(job.k), fresh=job.fresh, query_rows=len(job.q),
+                           causal=job.causal)
+        self._write_all(Request.WRITE_JOB, item.to_bytes(byte_size(job_layout()), "little"))
+        output = bytearray()
+        # Queries last: they wait for the computation, which waits for keys, values and free outputs.
+        for request, rows in ((Request.WRITE_K, job.k), (Request.WRITE_V, job.v), (Request.WRITE_Q, job.q)):
+            raw = np.ascontiguousarray(rows, np.int8).tobytes()
+            self._write_all(request, raw, output)
+        return self._read_rows(job, output)
+
+    def _write_all(self, request: Request, raw: bytes, output: bytearray | None = None) -> None:
+        """Send all items; while the stream is stalled, read outputs to keep the core going."""
+        size = byte_size(item_shape(request, self.config))
+        chunk = self._transport.payload_bytes // size * size
+        at = quiet = 0
+        while at < len(raw):
+            part = raw[at:at + chunk]
+            taken = int.from_bytes(self._transport.request(request, part), "little") * size
+            at += taken
+            moved = taken > 0
+            if output is not None and taken < len(part):
+                moved |= self._read_output(output)[0] > 0
+            quiet = 0 if moved else quiet + 1
+            if quiet == _QUIET_READS:
+                raise LatteError(f"the core does not take more of {STREAMS[request]!r}; reset the board")
+
+    def _read_output(self, output: bytearray) -> tuple[int, bool, frozenset[str]]:
+        """Append the output there is; return (its bytes, whether it ends a job, status)."""
+        answer = self._transport.request(Request.READ_OUTPUT)
+        size = byte_size(trailer_layout())
+        trailer = _fields(trailer_layout(), answer[-size:])
+        output += answer[:-size]
+        return len(answer) - size, bool(trailer["job_last"]), _set_bits(trailer["status"])
+
+    def _read_rows(self, job: Job, output: bytearray) -> np.ndarray:
+        """Read what is left of the job's output; a refused job has none."""
+        config = self.config
+        shape = item_shape(Request.READ_OUTPUT, config)
+        size = byte_size(shape)
+        beats = len(job.q) * config.head_dim // config.normalizer_lanes
+        quiet, status = 0, self.report().status
+        while len(output) < beats * size and not status & set(REFUSALS):
+            got, job_last, status = self._read_output(output)
+            if job_last != (len(output) == beats * size):
+                raise LatteError("the core ended a job too early or too late; reset the board")
+            quiet = 0 if got else quiet + 1
+            if quiet == _QUIET_READS:
+                raise LatteError("the core produces no more output; reset the board")
+        refusal = sorted(status & set(REFUSALS))
+        if refusal:
+            raise JobRefused(f"the core refused the job: {', '.join(refusal)} (head {job.head}, {len(job.k)} keys, "
+                             f"{len(job.q)} queries)")
+        payloads = [int.from_bytes(output[at:at + size], "little") for at in range(0, len(output), size)]
+        if not payloads:
+            return np.zeros((0, config.head_dim), np.int32)
+        codes = PayloadReader(data.StructLayout({"data": shape}), payloads).ints("data")
+        return codes.reshape(len(job.q), config.head_dim).astype(np.int32)
+
+
+def _fields(layout: data.StructLayout, raw: bytes) -> dict[str, int]:
+    """Return the fields of a struct as unsigned numbers."""
+    value = int.from_bytes(raw, "little")
+    return {str(name): value >> field.offset & (1 << field.width) - 1 for name, field in layout}
+
+
+def _set_bits(status: int) -> frozenset[str]:
+    return frozenset(str(name) for name, field in status_layout() if status >> field.offset & 1)

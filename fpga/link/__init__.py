@@ -1,0 +1,1 @@
+"""The host link in gateware: protocol, frames, UART, and the core that hangs on it."""

@@ -1,0 +1,111 @@
+"""``latte timing`` and ``latte bitstream``."""
+
+import pathlib
+import time
+from typing import Any
+
+import click
+from rich.text import Text
+
+from latte.fpga.boards.board import BOARDS, Board, find_board
+from latte.fpga.boards.devices import DEVICES, find_device
+from latte.fpga.placement.bitstream import build_bitstream
+from latte.fpga.placement.place import Placement, median
+from latte.fpga.placement.timing import BLOCKS, measure_timing
+from latte.fpga.synthesis.tools import check_tools
+from latte.golden.config import PRESETS, AttentionConfig
+from latte.golden.console import create_console, create_table, show_status
+from latte.golden.errors import LatteError
+from latte.golden.results import write_results
+from latte.sim.options import board_config_options, build_option
+
+__all__ = ["bitstream_command", "timing_command"]
+
+_DEFAULT_DEVICE = "25k"
+
+
+@click.command("timing")
+@click.option("--device", "device_name", metavar="NAME",
+              help=f"Part: {', '.join(DEVICES)}. [default: the board's, else {_DEFAULT_DEVICE}]")
+@click.option("--block", "names", multiple=True, default=["core", "pe_array"], show_default=True, metavar="NAME",
+              help=f"What is placed, each alone; repeatable: {', '.join(BLOCKS)}.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Runs per block.")
+@click.option("--mhz", type=click.FloatRange(1),
+              help="Clock to place for and to reach. Default: the block's own, 120 for the core, 200 for the PE array.")
+@build_option
+@board_config_options
+def timing_command(config: AttentionConfig, board: str | None, device_name: str | None, names: tuple[str, ...],
+                   seeds: int, mhz: float | None, build_folder: pathlib.Path) -> None:
+    """Place and route without pins; print the median Fmax over the seeds and where the critical path is."""
+    console = create_console()
+    device = find_device(device_name or (find_board(board).device if board else _DEFAULT_DEVICE))
+    for name in names:
+        if name not in BLOCKS:
+            raise LatteError(f"unknown block {name!r}; the blocks are {', '.join(BLOCKS)}")
+    check_tools("yosys", device.tool)
+    runs = {}
+    for name in names:
+        with show_status(console, f"placing {name} on the {device.title}, minutes ...") as status:
+            runs[name] = measure_timing(
+                name, config, device, build_folder / "timing" / f"{config.name}-{device.name}",
+                mhz=mhz or BLOCKS[name].goal, seeds=seeds,
+                progress=lambda placement, name=name, status=status: status.update(
+                    Text(f"placing {name}; seed {placement.seed}: {placement.fmax:.1f} MHz ...")))
+    figures: list[dict[str, Any]] = []
+    for name, placements in runs.items():
+        prefix = f"{config.name}.{device.target}" if name == "core" else f"{name}.{device.target}"
+        slowest = _slowest(placements)
+        figures.append({"name": f"{prefix}.fmax", "unit": "MHz", "value": round(median(placements), 2),
+                        "device": device.name, "seeds": {run.seed: round(run.fmax, 2) for run in placements},
+                        "utilisation": slowest.utilisation, "critical_path": slowest.path})
+    passed = all(median(placements) >= (mhz or BLOCKS[name].goal) for name, placements in runs.items())
+    write_results(build_folder / "timing.json", "timing", config, figures, passed)
+    table = create_table("block", "median MHz", "seeds", "utilisation", "critical path",
+                         title=f"Timing, {device.title}", left=("utilisation", "critical path"))
+    for name, placements in runs.items():
+        slowest = _slowest(placements)
+        table.add_row(name, f"{median(placements):.1f}", ", ".join(f"{run.fmax:.1f}" for run in placements),
+                      _utilisation(slowest), " - ".join(slowest.path))
+    console.print(table)
+    raise SystemExit(0 if passed else 1)
+
+
+def _slowest(placements: list[Placement]) -> Placement:
+    return min(placements, key=lambda placement: placement.fmax)
+
+
+@click.command("bitstream")
+@click.option("--board", "board_name", required=True, metavar="NAME", help=f"Board: {', '.join(BOARDS)}.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1),
+              help="Placements to try until the clock is met.")
+@build_option
+def bitstream_command(board_name: str, seeds: int, build_folder: pathlib.Path) -> None:
+    """Build a board's bitstream: the core, its host link over UART, clock and lamps."""
+    console = create_console()
+    board = find_board(board_name)
+    (build_folder / "bitstream.json").unlink(missing_ok=True)
+    started = time.monotonic()
+    with show_status(console, f"building the {board.title}, up to 20 minutes ..."):
+        built = build_bitstream(board, build_folder / "bitstream", seeds=seeds)
+    size, placement = built.path.stat().st_size, built.placement
+    write_results(build_folder / "bitstream.json", "bitstream", board.config, [
+        {"name": f"{board.name}.fmax", "unit": "MHz", "value": round(placement.fmax, 2),
+         "constraint": placement.constraint, "seed": placement.seed, "utilisation": placement.utilisation},
+        {"name": f"{board.name}.bytes", "unit": "bytes", "value": size, "file": built.path.name}], True)
+    table = create_table("board", "configuration", "file", "bytes", "MHz", "clock", "utilisation", title=board.title,
+                         left=("configuration", "file", "utilisation"))
+    table.add_row(board.name, _configuration(board), str(built.path), str(size), f"{placement.fmax:.1f}",
+                  f"{placement.constraint:g}", _utilisation(placement))
+    console.print(table)
+    console.print(f"{time.monotonic() - started:.0f} s; critical path {' - '.join(placement.path)}")
+
+
+def _configuration(board: Board) -> str:
+    """Return the preset of a board's build, and what differs from it."""
+    config, plain = board.config.to_dict(), PRESETS[board.config.name].to_dict()
+    return " ".join([board.config.name, *(f"{key}={value}" for key, value in config.items() if value != plain[key])])
+
+
+def _utilisation(placement: Placement) -> str:
+    return "\n".join(f"{name} {used}/{available}" for name, (used, available) in placement.utilisation.items()
+                     if 20 * used >= available)

@@ -1,0 +1,80 @@
+"""Fmax of the core and of each block alone, placed and routed without pins."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+from amaranth.lib import wiring
+
+from latte.fpga.boards.devices import Device
+from latte.fpga.placement.fit import check_fits
+from latte.fpga.placement.place import Placement, place
+from latte.fpga.synthesis.area import baseline_usages
+from latte.fpga.synthesis.targets import TARGETS
+from latte.fpga.synthesis.yosys import synthesise
+from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
+from latte.rtl.engines import create_core
+from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.value_accumulator import ValueAccumulator
+
+__all__ = ["BLOCKS", "TimedBlock", "measure_timing"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedBlock:
+    """What is placed alone, and how fast it is meant to be.
+
+    Parameters
+    ----------
+    create
+    goal
+        MHz to place for, which the median must reach.
+    """
+
+    create: Callable[[AttentionConfig], wiring.Component]
+    goal: float
+
+
+def _create_array(config: AttentionConfig) -> wiring.Component:
+    return SerialEstimator(config) if config.engine == "serial" else ScoreEstimator(config)
+
+
+BLOCKS = {
+    "pe_array": TimedBlock(_create_array, 200),
+    "core": TimedBlock(create_core, 120),
+    "compensation_unit": TimedBlock(CompensationUnit, 120),
+    "softmax": TimedBlock(Softmax, 120),
+    "value_accumulator": TimedBlock(ValueAccumulator, 120),
+    "normalizer": TimedBlock(Normalizer, 120),
+}
+"""By the name of a run."""
+_OF_ALL_ENGINES = ("pe_array", "core")
+
+
+def measure_timing(name: str, config: AttentionConfig, device: Device, folder: pathlib.Path, *, mhz: float,
+                   seeds: int, progress: Callable[[Placement], None] = lambda placement: None) -> list[Placement]:
+    """Place and route a block of `BLOCKS` with several seeds.
+
+    Raises
+    ------
+    LatteError
+        It does not fit the device, or the configuration has no such block.
+    """
+    if config.engine == "serial" and name not in _OF_ALL_ENGINES:
+        raise LatteError(f"{config.name!r} has no {name}; of engine 'serial' there are {' and '.join(_OF_ALL_ENGINES)}")
+    folder = folder / name
+    blocks = synthesise(BLOCKS[name].create(config), TARGETS[device.target], folder, top=name)
+    usage = next(iter(blocks.values()))
+    what = f"{config.name!r} with max_seq_len = {config.max_seq_len}"
+    check_fits(usage, device, what, baseline_usages(device.target))
+    placements = []
+    for seed in range(1, seeds + 1):
+        placements.append(place(f"{name}.json", device, folder, mhz=mhz, seed=seed,
+                                options=("--out-of-context", *device.package)))
+        progress(placements[-1])
+    return placements

@@ -1,0 +1,119 @@
+"""``latte area``."""
+
+import pathlib
+from typing import Any
+
+import click
+from rich.console import Console
+
+from latte.fpga.boards.board import find_board
+from latte.fpga.synthesis.area import is_preset, measure_area, per_mac, read_baseline, results, total, update_baseline
+from latte.fpga.synthesis.area_plot import plot_sweep
+from latte.fpga.synthesis.targets import TARGETS, Target, find_target
+from latte.fpga.synthesis.tools import check_tools
+from latte.fpga.synthesis.yosys import Usage
+from latte.golden.config import AttentionConfig
+from latte.golden.console import create_console, create_table, show_status
+from latte.golden.results import write_results
+from latte.sim.options import board_config_options, build_option
+
+__all__ = ["area_command"]
+
+_DEFAULT_TARGET = "ecp5"
+SWEEP_LANES = {"latte": ("query_lanes", (1, 2, 4, 6)), "dense": ("query_lanes", (1, 2, 4, 6)),
+               "serial": ("dim_lanes", (2, 4, 8, 16))}
+"""The lanes that ``latte area --sweep`` varies, by engine."""
+_FPGA_COLUMNS = {"LUT": "lut", "carry": "carry", "LUT RAM": "lutram", "LUT4 eq.": "lut4_equivalents",
+                 "flip-flops": "ff", "DSP": "dsp", "block RAM": "bram", "SPRAM": "spram", "RAM bits": "bram_bits"}
+_GATE_COLUMNS = {"gates": "gate", "flip-flops": "ff", "transistors": "transistors", "memories": "bram",
+                 "memory bits": "bram_bits"}
+
+
+@click.command("area")
+@click.option("--target", "target_names", multiple=True, metavar="NAME",
+              help=f"Family, repeatable: {', '.join(TARGETS)}. [default: the board's, else {_DEFAULT_TARGET}]")
+@click.option("--sweep", is_flag=True, help="Draw area against lanes as well: query lanes, of the serial engine "
+              "lanes of a dot product.")
+@click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/area.json.")
+@build_option
+@board_config_options
+def area_command(config: AttentionConfig, board: str | None, target_names: tuple[str, ...], sweep: bool, rebase: bool,
+                 build_folder: pathlib.Path) -> None:
+    """Count the cells of each hardware block, as Yosys maps them, and compare them with the committed baseline."""
+    console = create_console()
+    own = find_board(board).part.target if board else _DEFAULT_TARGET
+    targets = [find_target(name) for name in target_names or [own]]
+    check_tools("yosys")
+    baseline = read_baseline() if is_preset(config) else {}
+    areas = {target.name: _synthesise(console, config, target, build_folder) for target in targets}
+    figures = [figure for target in targets for figure in results(config, target, areas[target.name])]
+    swept = _sweep(console, config, targets, build_folder) if sweep else {}
+    pictures = plot_sweep(swept, _swept_field(config).replace("_", " "), build_folder / "area_sweep") if swept else []
+    write_results(build_folder / "area.json", "area", config, [*figures, *_sweep_figures(swept)], True)
+    for target in targets:
+        _print_area(console, config, target, areas[target.name])
+        new = results(config, target, areas[target.name])
+        _print_difference(console, new, baseline)
+        if rebase:
+            update_baseline(config, target, new)
+    for path in pictures:
+        console.print(f"drawn: {path}", soft_wrap=True)
+
+
+def _synthesise(console: Console, config: AttentionConfig, target: Target,
+                build_folder: pathlib.Path) -> dict[str, Usage]:
+    with show_status(console, f"synthesising {config.name!r} for {target.title}, a few minutes ..."):
+        return measure_area(config, target, build_folder / "area" / f"{config.name}-{target.name}")
+
+
+def _print_area(console: Console, config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -> None:
+    columns = dict(_GATE_COLUMNS if target.name == "cmos" else _FPGA_COLUMNS)
+    if all(kind.kind != "spram" for kind in target.cells):
+        columns.pop("SPRAM", None)
+    table = create_table("block", *columns,
+                         title=f"Area of {config.name!r} ({config.max_seq_len} keys), {target.title}")
+    for name, usage in blocks.items():
+        table.add_row(name, *(str(getattr(usage, field) or "") for field in columns.values()))
+    table.add_section()
+    table.add_row("total", *(str(getattr(total(blocks), field)) for field in columns.values()), style="bold")
+    console.print(table)
+    unit = "transistors" if target.name == "cmos" else "LUT4 equivalents"
+    console.print(f"PE array, query tables and adder trees included: {per_mac(config, blocks):.1f} {unit} per 4-bit "
+                  "multiply-accumulate")
+
+
+def _print_difference(console: Console, new: list[dict[str, Any]], baseline: dict[str, float]) -> None:
+    known = [figure for figure in new if figure["name"] in baseline]
+    changed = [figure for figure in known if figure["value"] != baseline[figure["name"]]]
+    for figure in changed:
+        old = baseline[figure["name"]]
+        share = f" ({100 * (figure['value'] / old - 1):+.1f} %)" if old else ""
+        console.print(f"{figure['name']}: {old} -> {figure['value']}{share}")
+    if not known:
+        console.print("no baseline for this configuration and target")
+    elif not changed:
+        console.print(f"as the baseline in all {len(known)} figures")
+
+
+def _swept_field(config: AttentionConfig) -> str:
+    return SWEEP_LANES[config.engine][0]
+
+
+def _sweep(console: Console, config: AttentionConfig, targets: list[Target],
+           build_folder: pathlib.Path) -> dict[str, list[tuple[int, Usage]]]:
+    """Return (lanes, usage of the whole core) by the target's title."""
+    points: dict[str, list[tuple[int, Usage]]] = {}
+    field, all_lanes = SWEEP_LANES[config.engine]
+    for target in targets:
+        for lanes in all_lanes:
+            changes = {"name": f"{config.name}-{lanes}lanes", field: lanes}
+            if field == "query_lanes":
+                changes["query_rows"] = max(config.query_rows, 4 * lanes)
+            usage = total(_synthesise(console, config.replace(**changes), target, build_folder))
+            points.setdefault(target.title, []).append((lanes, usage))
+    return points
+
+
+def _sweep_figures(points: dict[str, list[tuple[int, Usage]]]) -> list[dict[str, Any]]:
+    return [{"name": f"sweep.{title}.lanes{lanes}", "unit": "count", "value": usage.lut4_equivalents or usage.gate}
+            for title, series in points.items() for lanes, usage in series]

@@ -1,0 +1,32 @@
+"""Every board elaborates with its pins; clocks can be made."""
+
+import pytest
+
+pytest.importorskip("amaranth_boards")
+
+from latte.fpga.boards.board import BOARDS, find_board
+from latte.fpga.placement.bitstream import prepare
+from latte.fpga.placement.board_top import pll_dividers
+from latte.golden.errors import LatteError
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_board_elaborates(name):
+    rtlil, constraints = prepare(BOARDS[name])
+    assert "attention_core.score_estimator" in rtlil
+    for pin in ("uart_0__rx", "uart_0__tx"):
+        assert pin in constraints
+
+
+@pytest.mark.parametrize(("source", "wanted"), [(25e6, 120e6), (48e6, 120e6), (25e6, 100e6), (100e6, 120e6)])
+def test_pll_makes_the_clock(source, wanted):
+    divide, multiply, out = pll_dividers(source, wanted)
+    assert source / divide * multiply == wanted
+    assert 400e6 <= wanted * out <= 800e6
+
+
+def test_impossible_clock_and_unknown_board_are_refused():
+    with pytest.raises(LatteError, match="a PLL cannot make"):
+        pll_dividers(25e6, 123.4567e6)
+    with pytest.raises(LatteError, match="unknown board 'nope'"):
+        find_board("nope")

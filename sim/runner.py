@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
@@ -249,10 +249,27 @@ def _complaint(log: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def _locked(path: pathlib.Path) -> Iterator[None]:
-    """Hold a lock file, so that two processes do not compile into one folder."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold a lock file, so that two processes do not compile into one folder.
+
+    Raises
+    ------
+    LatteError
+        The file system has no locks.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the system has no locks, filelock says so, and makes the file the lock
+        import filelock  # here, so that only what compiles needs it
+    # A lock of one kind does not look like one of another.
+    lock = filelock.FileLock(path.with_suffix(f".{filelock.FileLock.__name__}"))
+    try:
+        lock.acquire()
+    except NotImplementedError:
+        raise LatteError(f"{path.parent}: this file system has no locks, which keep two simulations from compiling in "
+                         "one folder; choose another output folder with --build") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _runner(simulator: str) -> cocotb_runner.Runner:

@@ -11,6 +11,7 @@ from latte.golden.attention import dequantize
 from latte.golden.config import AttentionConfig, ceil_div
 from latte.golden.jobs import Job
 from latte.golden.register_image import RegisteredVectors
+from latte.golden.results import write_arrays
 from latte.golden.vectors import VectorSet
 from latte.sim.core_run import CoreReport, run_core
 from latte.sim.program import Program
@@ -137,7 +138,4 @@ def write_dump(path: pathlib.Path, vectors: VectorSet, heads: list[HeadRun], con
         "out": np.stack([dequantize(head.output, vectors.v_scale[i], config) for i, head in enumerate(heads)]),
         "cycles": np.array([head.cycles for head in heads], np.int64),
     }
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial.replace(path)
+    write_arrays(path, arrays)

@@ -5,7 +5,6 @@ does not depend on who computed them, and are kept in a folder, so that a pass t
 """
 
 import dataclasses
-import io
 import pathlib
 import pickle
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import torch
 from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.extraction import model_inputs
 from latte.golden.models.hook import Handler, replaced_attention
+from latte.golden.results import write_arrays
 from latte.golden.train.data import Dataset
 from latte.golden.train.source import Source, digest
 from latte.golden.train.workers import Workers
@@ -153,11 +153,5 @@ def _load(folder: pathlib.Path | None, place: tuple[int, int]) -> Arrays | None:
 
 
 def _keep(folder: pathlib.Path | None, place: tuple[int, int], arrays: Arrays) -> None:
-    if folder is None:
-        return
-    path = folder / "{}-{}.npz".format(*place)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    if folder is not None:
+        write_arrays(folder / "{}-{}.npz".format(*place), arrays)

@@ -35,7 +35,7 @@ WRITERS = {
 @pytest.mark.parametrize("before", [None, "the file as it was"])
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_full_disk_names_the_file_and_leaves_nothing(kind, before, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "git_revision", lambda: "abc")  # git writes its index now and then: not in little space
+    monkeypatch.setattr(results, "git_revision", lambda: "abc")  # git may write its index
     path = tmp_path / "file.out"
     if before is not None:
         path.write_text(before)

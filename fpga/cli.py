@@ -22,6 +22,7 @@ COMMANDS = {
     "measure-blocks": ("latte.fpga.sizing.commands", "measure_blocks_command", "Synthesise blocks for size and sweep."),
     "run": ("latte.fpga.host.commands", "run_command", "Run heads on a board and compare every bit with the model."),
     "report": ("latte.fpga.report.commands", "report_command", "Gather all results into one HTML page."),
+    "documents": ("latte.fpga.documents", "documents_command", "Write the documents' tables of code and baselines."),
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),
     "calibrate": ("latte.golden.train.calibrate_command", "calibrate",
                   "Choose scales and thresholds from calibration data."),

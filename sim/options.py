@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import tempfile
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,24 @@ import click
 
 from latte.golden.builds import BUILDS, DEFAULT_PRESET, choose_config
 from latte.golden.config import PRESETS, AttentionConfig
+from latte.golden.errors import LatteError
 from latte.sim.runner import BUILD_FOLDER
 
 __all__ = ["board_config_options", "build_option", "config_options"]
 
-build_option = click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True,
+
+def _check_folder(ctx: click.Context, option: click.Option, folder: pathlib.Path) -> pathlib.Path:
+    """Return a folder that can be written, or made: what was measured for minutes must not be lost for that."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise LatteError(f"--build {folder} cannot be written ({error.strerror}); choose another folder") from None
+    return folder
+
+
+build_option = click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True, callback=_check_folder,
                             type=click.Path(path_type=pathlib.Path), help="Output folder.")
 
 

@@ -1,8 +1,7 @@
-"""Compile a component for a simulator, once, and run cocotb benches on it."""
+"""Compile a component for a simulator, once, and run cocotb testbenches on it."""
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
@@ -13,6 +12,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
@@ -131,7 +131,7 @@ class Model:
         seed
             Of cocotb's own random numbers.
         environment
-            Extra variables for the bench.
+            Extra variables for the testbench.
         """
         run_folder.mkdir(parents=True, exist_ok=True)
         runner = _runner(self.simulator)
@@ -249,15 +249,32 @@ def _complaint(log: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def _locked(path: pathlib.Path) -> Iterator[None]:
-    """Hold a lock file, so that two processes do not compile into one folder."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold a lock file, so that two processes do not compile into one folder.
+
+    Raises
+    ------
+    LatteError
+        The file system has no locks.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where the system has no locks, filelock says so, and makes the file the lock
+        import filelock  # here, so that only what compiles needs it
+    # A lock of one kind does not look like one of another.
+    lock = filelock.FileLock(path.with_suffix(f".{filelock.FileLock.__name__}"))
+    try:
+        lock.acquire()
+    except NotImplementedError:
+        raise LatteError(f"{path.parent}: this file system has no locks, which keep two simulations from compiling in "
+                         "one folder; choose another output folder with --build") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _runner(simulator: str) -> cocotb_runner.Runner:
     runner = _Verilator() if simulator == "verilator" else cocotb_runner.Icarus()
-    # Its messages repeat every command line; failures are reported by `LatteError` and the benches' reports.
+    # Its messages repeat every command line; failures are reported by `LatteError` and the testbenches' reports.
     runner.log.addHandler(logging.NullHandler())
     runner.log.propagate = False
     return runner

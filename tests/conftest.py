@@ -1,10 +1,13 @@
 """Shared pieces of all tests: compiled models are kept in the project's ``build`` folder."""
 
+import dataclasses
 import pathlib
+from collections.abc import Callable
 
 import pytest
 
 from latte.golden.errors import LatteError
+from latte.golden.vectors import embedded_vectors, save_vectors
 from latte.sim.runner import check_simulator
 
 BUILD = pathlib.Path(__file__).parent.parent / "build"
@@ -27,3 +30,13 @@ def simulator(request: pytest.FixtureRequest) -> str:
             pytest.skip(str(error))
         raise
     return name
+
+
+@pytest.fixture
+def short_vectors() -> Callable[[pathlib.Path], None]:
+    """Return what writes a vector file of one embedded head, cut to 8 keys."""
+    def write(path: pathlib.Path) -> None:
+        vectors = next(iter(embedded_vectors())).select([0])
+        save_vectors(path, dataclasses.replace(vectors, **{name: getattr(vectors, name)[:, :8] for name in "qkv"}))
+
+    return write

@@ -19,14 +19,16 @@ LAYERS = {
 }
 """Folder: what it may import besides itself."""
 FPGA_LAYERS = {
+    "baselines": set(),
     "boards": set(),
-    "synthesis": {"boards"},
+    "synthesis": {"baselines", "boards"},
     "link": set(),
-    "placement": {"boards", "synthesis", "link"},
+    "placement": {"baselines", "boards", "synthesis", "link"},
     "host": {"boards", "link"},
     "sizing": {"boards", "synthesis"},
-    "benchmark": {"synthesis", "sizing"},
+    "benchmark": {"baselines", "synthesis", "sizing"},
     "report": {"boards", "sizing"},
+    "documents": {"baselines", "benchmark", "link", "placement", "synthesis"},
     "cli": set(),
 }
 """The same inside ``fpga/``. The command line imports none: it names its commands in a table."""

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from latte.fpga.baselines import read_baseline
 from latte.fpga.benchmark.cpu import CpuTime, measure_cpu
 from latte.fpga.benchmark.figures import draw
 from latte.fpga.benchmark.measure import Plan, measure
@@ -16,10 +17,9 @@ from latte.fpga.benchmark.results import (
     Bar,
     PresetResult,
     differences,
+    make_baseline,
     model_seconds,
     preset_figures,
-    read_baseline,
-    update_baseline,
 )
 from latte.fpga.benchmark.workloads import PAPER_KEEP, keep_name
 from latte.fpga.synthesis.targets import find_target
@@ -100,7 +100,7 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
     for bar_ in bars:
         console.print(str(bar_), style=None if bar_.met else "bold red", soft_wrap=True, highlight=False)
     if rebase:
-        update_baseline(figures)
+        make_baseline(figures)
     raise SystemExit(0 if passed else 1)
 
 
@@ -221,7 +221,7 @@ def _bars(result: PresetResult, values: dict[str, float]) -> list[Bar]:
 
 
 def _print_differences(console: Console, figures: list[dict[str, Any]]) -> None:
-    baseline = read_baseline()
+    baseline = read_baseline("bench")
     changed = differences(figures, baseline)
     known = sum(figure["name"] in baseline for figure in figures)
     console.print(f"baseline: {known} of {len(figures)} figures known, {len(changed)} differ by more than 0.1 %")

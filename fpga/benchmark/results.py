@@ -1,24 +1,23 @@
 """Figures of a benchmark: names, bars, the committed baseline and the difference to it."""
 
 import dataclasses
-import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from latte.fpga.baselines import update_baseline
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.engine import EngineRun
+from latte.fpga.benchmark.tables import TABLES
 from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
 from latte.fpga.synthesis.yosys import Usage
 from latte.golden.bit_operations import CROSS_BITOPS, DENSE_BITOPS, ESTIMATE_BITOPS, VALUE_BITOPS, bit_operations_saved
 from latte.golden.config import AttentionConfig
 
-__all__ = ["BASELINE", "Bar", "Comparison", "Losses", "PresetResult", "differences", "fitted_exponent",
-           "model_seconds", "pair_costs", "preset_figures", "read_baseline", "run_figures", "update_baseline"]
+__all__ = ["Bar", "Comparison", "Losses", "PresetResult", "differences", "fitted_exponent", "make_baseline",
+           "model_seconds", "pair_costs", "preset_figures", "run_figures"]
 
-BASELINE = pathlib.Path(__file__).parent.parent / "baselines" / "bench.json"
 Figure = dict[str, Any]
 _VISION, _VISION_HEADS = "deit-tiny", 36
 Runs = dict[str, EngineRun]
@@ -237,20 +236,13 @@ def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def read_baseline() -> dict[str, float]:
-    """Return the committed figures by name."""
-    return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-
-
-def update_baseline(figures: Sequence[Figure]) -> None:
-    """Put figures in the place of those that the baseline has; those of presets that were not run stay.
+def make_baseline(figures: Sequence[Figure]) -> None:
+    """Make figures the baseline; those of presets that were not run stay.
 
     What depends on the machine, the times of its processor, is left out.
     """
-    merged = read_baseline() | {figure["name"]: round(figure["value"], 6) for figure in figures
-                                if "_cpu_" not in figure["name"]}
-    BASELINE.parent.mkdir(exist_ok=True)
-    BASELINE.write_text(json.dumps(dict(sorted(merged.items())), indent=0) + "\n")
+    update_baseline("bench", {figure["name"]: round(figure["value"], 6) for figure in figures
+                              if "_cpu_" not in figure["name"]}, TABLES)
 
 
 def differences(figures: Sequence[Figure], baseline: Mapping[str, float],

@@ -68,9 +68,12 @@ def open_port(name: str, baud: int) -> Port:
     LatteError
         There is none of this name, or it cannot be used.
     """
-    import serial
-    from serial.tools import list_ports
-
+    try:
+        import serial
+        from serial.tools import list_ports
+    except ImportError as error:
+        raise LatteError(f"this system has no serial ports that pyserial can use ({error}); --port sim takes the "
+                         "simulated board") from None
     try:
         return serial.Serial(name, baud, timeout=1, exclusive=True)
     except (serial.SerialException, OSError, ValueError) as error:

@@ -91,7 +91,15 @@ def simulated_port(model: Model, folder: pathlib.Path) -> Iterator[SimulatedPort
         From `build_board`.
     folder
         Of the log.
+
+    Raises
+    ------
+    LatteError
+        The system has no Unix sockets, or the simulator does not start.
     """
+    if not hasattr(socket, "AF_UNIX"):
+        raise LatteError("the simulated board needs Unix sockets, which this system does not have; simulate with: "
+                         "latte sim")
     with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as server:
         address = os.path.join(place, "port")
         server.bind(address)

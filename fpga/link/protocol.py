@@ -1,4 +1,4 @@
-"""The host protocol: one table of messages that makes the gateware, the driver and the README's table.
+"""The host protocol: one table of messages that makes the gateware, the driver and the tables of fpga/README.md.
 
 A frame is ``END, type, sequence, length (2 bytes), payload, CRC-32 (4 bytes), END``. Numbers are little-endian.
 Between the two END marks, END and ESCAPE are sent as ESCAPE and the byte with `ESCAPE_FLIP` applied, so END is found
@@ -18,14 +18,16 @@ from typing import Any
 from amaranth.hdl import Shape, ShapeLike, signed
 from amaranth.lib import data
 
-from latte.golden.config import AttentionConfig, ceil_div
+from latte.golden.builds import DEFAULT_PRESET
+from latte.golden.config import AttentionConfig, ceil_div, preset
+from latte.golden.documents import markdown_table
 from latte.rtl.common.core import counters_layout, status_layout
 from latte.rtl.common.payloads import job_layout, output_layout, parameter_layout
 
 __all__ = ["CRC_BYTES", "END", "ERROR", "ESCAPE", "ESCAPE_FLIP", "HEADER_BYTES", "IDENTITY_FIELDS", "MAGIC", "MESSAGES",
            "PROTOCOL_VERSION", "RESPONSE", "STREAMS", "Failure", "Frame", "Message", "Request", "byte_size",
-           "encode_frame", "fingerprint", "identity", "identity_layout", "item_shape", "parse_frame", "protocol_table",
-           "report_layout", "trailer_layout", "unescape"]
+           "encode_frame", "fingerprint", "identity", "identity_layout", "item_shape", "layouts_table",
+           "messages_table", "parse_frame", "report_layout", "trailer_layout", "unescape"]
 
 PROTOCOL_VERSION = 1
 MAGIC = int.from_bytes(b"LATT", "little")
@@ -199,18 +201,22 @@ def parse_frame(raw: bytes) -> Frame | None:
     return Frame(content[0], content[1], content[HEADER_BYTES:])
 
 
-def protocol_table() -> str:
-    """Return the messages and their layouts as Markdown."""
-    lines = ["| type | request | payload | answer | what it does |", "|---|---|---|---|---|"]
-    lines += [f"| 0x{code:02x} | {code.name} | {message.request} | {message.response} | {message.purpose} |"
-              for code, message in MESSAGES.items()]
-    lines += ["", "Answer: type + 0x80, same sequence number; or 0xff with one byte: "
-              + ", ".join(f"{failure.value} {failure.name}" for failure in Failure) + ".", ""]
+def messages_table() -> str:
+    """Return the messages as Markdown."""
+    rows = [[f"0x{code:02x}", code.name, message.request, message.response, message.purpose]
+            for code, message in MESSAGES.items()]
+    failures = ", ".join(f"{failure.value} {failure.name}" for failure in Failure)
+    table = markdown_table(["type", "request", "payload", "answer", "what it does"], rows)
+    return (f"{table}\n\nAn answer has the request's type + 0x{RESPONSE:02x} and its sequence number; or type "
+            f"0x{ERROR:02x} and one byte: {failures}.")
+
+
+def layouts_table() -> str:
+    """Return the layouts of payloads as Markdown."""
+    config = preset(DEFAULT_PRESET)
     layouts = {"identity": identity_layout(), "report": report_layout(), "status": status_layout(),
-               "trailer": trailer_layout(), "job": job_layout()}
-    lines += ["| layout | fields: bits, first field in the low bits |", "|---|---|"]
-    for name, layout in layouts.items():
-        fields = ", ".join(f"{field} {Shape.cast(part.shape).width}" for field, part in layout)
-        lines.append(f"| {name} | {fields} |")
-    lines.append("| parameter | head 16, tau est_bits, scale_mantissa 16, scale_shift 6 |")
-    return "\n".join(lines) + "\n"
+               "trailer": trailer_layout(), "job": job_layout(),
+               f"parameter, head_dim {config.head_dim}": parameter_layout(config)}
+    rows = [[name, ", ".join(f"{field} {Shape.cast(part.shape).width}" for field, part in layout)]
+            for name, layout in layouts.items()]
+    return markdown_table(["layout", "fields: bits, first field in the low bits"], rows)

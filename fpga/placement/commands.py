@@ -7,13 +7,15 @@ from typing import Any
 import click
 from rich.text import Text
 
-from latte.fpga.boards.board import BOARDS, Board, find_board
+from latte.fpga.baselines import read_baseline
+from latte.fpga.boards.board import BOARDS, find_board
 from latte.fpga.boards.devices import DEVICES, find_device
 from latte.fpga.placement.bitstream import build_bitstream
+from latte.fpga.placement.board_results import describe_build, figures, make_baseline
 from latte.fpga.placement.place import Placement, median
 from latte.fpga.placement.timing import BLOCKS, measure_timing
 from latte.fpga.synthesis.tools import check_tools
-from latte.golden.config import PRESETS, AttentionConfig
+from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_table, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
@@ -51,15 +53,15 @@ def timing_command(config: AttentionConfig, board: str | None, device_name: str 
                 mhz=mhz or BLOCKS[name].goal, seeds=seeds,
                 progress=lambda placement, name=name, status=status: status.update(
                     Text(f"placing {name}; seed {placement.seed}: {placement.fmax:.1f} MHz ...")))
-    figures: list[dict[str, Any]] = []
+    measured: list[dict[str, Any]] = []
     for name, placements in runs.items():
         prefix = f"{config.name}.{device.target}" if name == "core" else f"{name}.{device.target}"
         slowest = _slowest(placements)
-        figures.append({"name": f"{prefix}.fmax", "unit": "MHz", "value": round(median(placements), 2),
+        measured.append({"name": f"{prefix}.fmax", "unit": "MHz", "value": round(median(placements), 2),
                         "device": device.name, "seeds": {run.seed: round(run.fmax, 2) for run in placements},
                         "utilisation": slowest.utilisation, "critical_path": slowest.path})
     passed = all(median(placements) >= (mhz or BLOCKS[name].goal) for name, placements in runs.items())
-    write_results(build_folder / "timing.json", "timing", config, figures, passed)
+    write_results(build_folder / "timing.json", "timing", config, measured, passed)
     table = create_table("block", "median MHz", "seeds", "utilisation", "critical path",
                          title=f"Timing, {device.title}", left=("utilisation", "critical path"))
     for name, placements in runs.items():
@@ -78,8 +80,10 @@ def _slowest(placements: list[Placement]) -> Placement:
 @click.option("--board", "board_name", required=True, metavar="NAME", help=f"Board: {', '.join(BOARDS)}.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1),
               help="Placements to try until the clock is met.")
+@click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/bitstream.json, and "
+              "those of fpga/README.md.")
 @build_option
-def bitstream_command(board_name: str, seeds: int, build_folder: pathlib.Path) -> None:
+def bitstream_command(board_name: str, seeds: int, rebase: bool, build_folder: pathlib.Path) -> None:
     """Build a board's bitstream: the core, its host link over UART, clock and lamps."""
     console = create_console()
     board = find_board(board_name)
@@ -87,23 +91,19 @@ def bitstream_command(board_name: str, seeds: int, build_folder: pathlib.Path) -
     started = time.monotonic()
     with show_status(console, f"building the {board.title}, up to 20 minutes ..."):
         built = build_bitstream(board, build_folder / "bitstream", seeds=seeds)
-    size, placement = built.path.stat().st_size, built.placement
-    write_results(build_folder / "bitstream.json", "bitstream", board.config, [
-        {"name": f"{board.name}.fmax", "unit": "MHz", "value": round(placement.fmax, 2),
-         "constraint": placement.constraint, "seed": placement.seed, "utilisation": placement.utilisation},
-        {"name": f"{board.name}.bytes", "unit": "bytes", "value": size, "file": built.path.name}], True)
+    measured, placement = figures(board, built), built.placement
+    write_results(build_folder / "bitstream.json", "bitstream", board.config, measured, True)
     table = create_table("board", "configuration", "file", "bytes", "MHz", "clock", "utilisation", title=board.title,
                          left=("configuration", "file", "utilisation"))
-    table.add_row(board.name, _configuration(board), str(built.path), str(size), f"{placement.fmax:.1f}",
-                  f"{placement.constraint:g}", _utilisation(placement))
+    table.add_row(board.name, describe_build(board), str(built.path), str(built.path.stat().st_size),
+                  f"{placement.fmax:.1f}", f"{placement.constraint:g}", _utilisation(placement))
     console.print(table)
     console.print(f"{time.monotonic() - started:.0f} s; critical path {' - '.join(placement.path)}")
-
-
-def _configuration(board: Board) -> str:
-    """Return the preset of a board's build, and what differs from it."""
-    config, plain = board.config.to_dict(), PRESETS[board.config.name].to_dict()
-    return " ".join([board.config.name, *(f"{key}={value}" for key, value in config.items() if value != plain[key])])
+    before = read_baseline("bitstream")
+    console.print(f"baseline: {before[f'{board.name}.fmax']:.1f} MHz, {before[f'{board.name}.bytes']} bytes"
+                  if f"{board.name}.fmax" in before else "no baseline for this board")
+    if rebase:
+        make_baseline(board, built)
 
 
 def _utilisation(placement: Placement) -> str:

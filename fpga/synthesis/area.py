@@ -1,20 +1,21 @@
 """Area per hardware block, from the synthesiser's own figures, against a committed baseline."""
 
 import dataclasses
-import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+from latte.fpga.baselines import read_baseline, update_baseline
 from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.yosys import Usage, synthesise
 from latte.golden.config import PRESETS, AttentionConfig
+from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
 from latte.rtl.engines import create_core
 
-__all__ = ["BASELINE", "DENSE_PE_ARRAY", "PE_ARRAY", "baseline_usages", "is_preset", "measure_area", "per_mac",
-           "read_baseline", "results", "total", "update_baseline"]
+__all__ = ["DENSE_PE_ARRAY", "PE_ARRAY", "TABLES", "baseline_usages", "is_preset", "make_baseline", "measure_area",
+           "per_mac", "results", "total"]
 
-BASELINE = pathlib.Path(__file__).parent.parent / "baselines" / "area.json"
 PE_ARRAY, DENSE_PE_ARRAY = "score_estimator", "score_array"
 _UNITS = {"lut": "count", "carry": "count", "lutram": "count", "ff": "count", "dsp": "count", "bram": "count",
           "spram": "count", "bram_bits": "bit", "lut4_equivalents": "count", "gate": "count", "transistors": "count"}
@@ -61,12 +62,7 @@ def is_preset(config: AttentionConfig) -> bool:
     return PRESETS.get(config.name) == config
 
 
-def read_baseline() -> dict[str, float]:
-    """Return the committed figures by name."""
-    return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-
-
-def update_baseline(config: AttentionConfig, target: Target, figures: list[dict[str, Any]]) -> None:
+def make_baseline(config: AttentionConfig, target: Target, figures: list[dict[str, Any]]) -> None:
     """Put the figures of a preset and target in the place of those that the baseline has.
 
     Raises
@@ -76,19 +72,49 @@ def update_baseline(config: AttentionConfig, target: Target, figures: list[dict[
     """
     if not is_preset(config):
         raise LatteError("a baseline is kept of the presets as they stand; leave out the options that change one")
-    prefix = f"{config.name}.{target.name}."
-    kept = {name: value for name, value in read_baseline().items() if not name.startswith(prefix)}
-    kept |= {figure["name"]: figure["value"] for figure in figures}
-    BASELINE.parent.mkdir(exist_ok=True)
-    BASELINE.write_text(json.dumps(dict(sorted(kept.items())), indent=0) + "\n")
+    update_baseline("area", {figure["name"]: figure["value"] for figure in figures}, TABLES,
+                    replaced=f"{config.name}.{target.name}.")
 
 
 def baseline_usages(target: str) -> dict[str, Usage]:
     """Return the total usage of each preset that has a baseline for a target."""
-    figures, usages = read_baseline(), {}
+    figures, usages = read_baseline("area"), {}
     for name in PRESETS:
         own = {field.name: figures.get(f"{name}.{target}.{'lut4' if field.name == 'lut' else field.name}", 0)
                for field in dataclasses.fields(Usage)}
         if any(own.values()):
             usages[name] = Usage(**own)
     return usages
+
+
+_COLUMNS = {"lut4_equivalents": "LUT4 equivalents", "lut4_per_mac": "per MAC of the array", "ff": "flip-flops",
+            "dsp": "multipliers", "bram": "block RAMs", "spram": "single-ported"}
+_SHOWN_BLOCKS = (("small", "ecp5"), ("tiny", "ice40"))
+
+
+def _presets_table(figures: Mapping[str, float]) -> str:
+    """Return a row for each preset and family of a baseline."""
+    cores = dict.fromkeys(".".join(name.split(".")[:2]) for name in figures)
+    rows = [[f"`{core.partition('.')[0]}`", core.partition(".")[2], *_cells(figures, core, _COLUMNS)]
+            for core in sorted(cores, key=lambda core: (core.partition(".")[2], figures[f"{core}.lut4_equivalents"]))]
+    return markdown_table(["preset", "family", *_COLUMNS.values()], rows)
+
+
+def _blocks_table(figures: Mapping[str, float]) -> str:
+    """Return a row for each block of a few cores, the largest first."""
+    columns = {name: title for name, title in _COLUMNS.items() if name != "lut4_per_mac"}
+    rows = []
+    for preset, target in _SHOWN_BLOCKS:
+        core = f"{preset}.{target}"
+        blocks = {name.split(".")[2] for name in figures if name.startswith(f"{core}.") and name.count(".") == 3}
+        for block in sorted(blocks, key=lambda block: (-figures[f"{core}.{block}.lut4_equivalents"], block)):
+            rows.append([f"`{preset}`, {target}", block, *_cells(figures, f"{core}.{block}", columns)])
+    return markdown_table(["core", "block", *columns.values()], rows)
+
+
+def _cells(figures: Mapping[str, float], prefix: str, columns: Mapping[str, str]) -> list[str]:
+    return [f"{figures[f'{prefix}.{name}']:g}" if figures.get(f"{prefix}.{name}") else "" for name in columns]
+
+
+TABLES = {"areas": _presets_table, "blocks": _blocks_table}
+"""By section of ``fpga/README.md``."""

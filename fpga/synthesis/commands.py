@@ -6,8 +6,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from latte.fpga.baselines import read_baseline
 from latte.fpga.boards.board import find_board
-from latte.fpga.synthesis.area import is_preset, measure_area, per_mac, read_baseline, results, total, update_baseline
+from latte.fpga.synthesis.area import is_preset, make_baseline, measure_area, per_mac, results, total
 from latte.fpga.synthesis.area_plot import plot_sweep
 from latte.fpga.synthesis.targets import TARGETS, Target, find_target
 from latte.fpga.synthesis.tools import check_tools
@@ -44,7 +45,7 @@ def area_command(config: AttentionConfig, board: str | None, target_names: tuple
     own = find_board(board).part.target if board else _DEFAULT_TARGET
     targets = [find_target(name) for name in target_names or [own]]
     check_tools("yosys")
-    baseline = read_baseline() if is_preset(config) else {}
+    baseline = read_baseline("area") if is_preset(config) else {}
     areas = {target.name: _synthesise(console, config, target, build_folder) for target in targets}
     figures = [figure for target in targets for figure in results(config, target, areas[target.name])]
     swept = _sweep(console, config, targets, build_folder) if sweep else {}
@@ -55,7 +56,7 @@ def area_command(config: AttentionConfig, board: str | None, target_names: tuple
         new = results(config, target, areas[target.name])
         _print_difference(console, new, baseline)
         if rebase:
-            update_baseline(config, target, new)
+            make_baseline(config, target, new)
     for path in pictures:
         console.print(f"drawn: {path}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""The open tools, run as the pinned wheels' own functions: nothing has to be on the PATH."""
+"""The open tools of synthesis, placement and packing, by name."""
 
 import importlib.util
 import pathlib
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from latte.golden.errors import LatteError
+from latte.rtl.webassembly import check_cache, run_webassembly
 
 __all__ = ["TOOLS", "ToolFailure", "check_tools", "run_tool", "run_yosys_script"]
 
@@ -21,8 +22,6 @@ TOOLS = {
 }
 """Tool: its module, and the function that takes the arguments (None: the module is a script)."""
 
-_CALL = "import importlib, sys; sys.exit(getattr(importlib.import_module(sys.argv[1]), sys.argv[2])(sys.argv[3:]))"
-
 
 class ToolFailure(LatteError):
     """A tool stopped with an error; `output` is all it printed."""
@@ -35,11 +34,13 @@ class ToolFailure(LatteError):
 
 
 def check_tools(*tools: str) -> None:
-    """Raise `LatteError` if a tool's wheel is not installed."""
+    """Raise `LatteError` if a tool's wheel is not installed, or would be compiled where nothing can be kept."""
     for tool in tools:
-        package = TOOLS[tool][0].partition(".")[0]
-        if importlib.util.find_spec(package) is None:
+        module, function = TOOLS[tool]
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
             raise LatteError(f"{tool} is not installed; it comes with the extra 'fpga': pip install -e '.[fpga]'")
+        if function:
+            check_cache(module, function)
 
 
 def run_tool(tool: str, arguments: Sequence[str], folder: pathlib.Path) -> str:
@@ -54,9 +55,11 @@ def run_tool(tool: str, arguments: Sequence[str], folder: pathlib.Path) -> str:
     """
     check_tools(tool)
     module, function = TOOLS[tool]
-    start = ["-c", _CALL, module, function] if function else ["-m", module]
-    done = subprocess.run([sys.executable, *start, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, check=False)
+    if function:
+        done = run_webassembly(module, function, arguments, folder)
+    else:
+        done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     (folder / f"{tool}.out").write_text(done.stdout)
     if done.returncode:
         raise ToolFailure(tool, done.stdout)

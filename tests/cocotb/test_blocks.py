@@ -33,7 +33,7 @@ from latte.rtl.wide.softmax import Softmax
 from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.rtl.wide.threshold_filter import ThresholdFilter
 from latte.rtl.wide.value_accumulator import ValueAccumulator
-from latte.sim.block_bench import Expect, Offer, run_block
+from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.stalls import STALLS
 
 WIDE = AttentionConfig(

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from latte.fpga import baselines
 from latte.fpga.benchmark import results
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.cpu import measure_cpu
@@ -72,10 +73,12 @@ def test_differences_to_the_baseline():
 
 
 def test_a_baseline_keeps_the_figures_of_other_presets(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "BASELINE", tmp_path / "baselines" / "bench.json")
-    results.update_baseline([{"name": "small.x", "value": 1.0}, {"name": "small.speedup_over_cpu_float", "value": 9}])
-    results.update_baseline([{"name": "base.x", "value": 2.0}])
-    assert json.loads(results.BASELINE.read_text()) == results.read_baseline() == {"base.x": 2.0, "small.x": 1.0}
+    monkeypatch.setattr(baselines, "_FOLDER", tmp_path)
+    monkeypatch.setattr(results, "TABLES", {})
+    results.make_baseline([{"name": "small.x", "value": 1.0}, {"name": "small.speedup_over_cpu_float", "value": 9}])
+    results.make_baseline([{"name": "base.x", "value": 2.0}])
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert written == baselines.read_baseline("bench") == {"base.x": 2.0, "small.x": 1.0}
 
 
 def test_the_processor_computes_the_same_attention_in_float_and_in_integers():

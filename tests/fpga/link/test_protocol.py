@@ -18,8 +18,9 @@ from latte.fpga.link.protocol import (
     fingerprint,
     identity,
     identity_layout,
+    layouts_table,
+    messages_table,
     parse_frame,
-    protocol_table,
 )
 from latte.golden.config import preset
 
@@ -74,6 +75,7 @@ def test_identity_fits_its_layout():
 
 
 def test_table_names_every_message():
-    table = protocol_table()
+    table = messages_table()
     assert all(request in MESSAGES and f"| {request.name} |" in table for request in Request)
     assert set(STREAMS) == {request for request in Request if request.name.startswith("WRITE_")}
+    assert "| job | head 16, load_rows 16, fresh 1, query_rows 16, causal 1 |" in layouts_table()

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from latte.fpga import baselines
 from latte.fpga.boards.devices import DEVICES
 from latte.fpga.placement import place
 from latte.fpga.placement.fit import check_fits
@@ -70,15 +71,16 @@ def test_the_dense_array_makes_four_products_per_pair():
 
 
 def test_a_new_baseline_replaces_only_its_own_preset_and_target(tmp_path, monkeypatch):
-    monkeypatch.setattr(area, "BASELINE", tmp_path / "baselines" / "area.json")
+    monkeypatch.setattr(baselines, "_FOLDER", tmp_path)
+    monkeypatch.setattr(area, "TABLES", {})
     config, blocks = preset("small"), {area.PE_ARRAY: Usage(lut=10, carry=1, lut4_equivalents=12)}
     for target in ("ecp5", "ice40"):
-        area.update_baseline(config, TARGETS[target], area.results(config, TARGETS[target], blocks))
+        area.make_baseline(config, TARGETS[target], area.results(config, TARGETS[target], blocks))
     blocks = {area.PE_ARRAY: Usage(lut=8, lut4_equivalents=8)}
-    area.update_baseline(config, TARGETS["ecp5"], area.results(config, TARGETS["ecp5"], blocks))
-    baseline = area.read_baseline()
+    area.make_baseline(config, TARGETS["ecp5"], area.results(config, TARGETS["ecp5"], blocks))
+    baseline = baselines.read_baseline("area")
     assert (baseline["small.ecp5.lut4"], baseline["small.ice40.lut4"]) == (8, 10)
     assert "small.ecp5.carry" not in baseline
     assert area.baseline_usages("ecp5") == {"small": Usage(lut=8, lut4_equivalents=8)}
     with pytest.raises(LatteError, match="a baseline is kept of the presets"):
-        area.update_baseline(config.replace(max_seq_len=9), TARGETS["ecp5"], [])
+        area.make_baseline(config.replace(max_seq_len=9), TARGETS["ecp5"], [])

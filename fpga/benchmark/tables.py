@@ -1,0 +1,71 @@
+"""The benchmark's baseline as tables of the document."""
+
+from collections.abc import Mapping
+
+from latte.fpga.benchmark.workloads import KEEP_RATIOS, PAPER_KEEP, keep_name
+from latte.golden.documents import markdown_table
+
+__all__ = ["TABLES"]
+
+_PRESETS = ("small", "base")
+_VECTORS = {"deit-tiny": "DeiT-Tiny, 36 heads, 197 keys", "smollm2-135m": "SmolLM2-135M, 12 heads, 512 keys, causal",
+            "smollm2-135m-keep10": "the same, fewer kept"}
+_AREAS = {"lut4_equivalents": "LUT4 equivalents without multipliers", "dsp": "multipliers", "ff": "flip-flops",
+          "bram": "block RAMs", "area": "LUT4 equivalents, multipliers included"}
+_LOSSES = {"bit_operations": "the limit by bit operations, 128 / (16 + 96 keep)",
+           "real_prices": "the units at their synthesised prices",
+           "whole_units": "units as large as they are: they idle part of the time",
+           "whole_core": "memories, softmax, division, control", "measured": "cycles as measured"}
+_MIXED = {"mixed": "order of the model", "mixed-alternating": "light and heavy heads in turn",
+          "deep.mixed": "order of the model, deep queues", "deep.mixed-alternating": "in turn, deep queues"}
+_TIMES = {"deit_tiny_image": "DeiT-Tiny image, 36 heads",
+          "smollm2_135m_prefill_token": "SmolLM2-135M token in a prefill of 512, 270 heads",
+          "smollm2_135m_decode_token": "SmolLM2-135M decoded token after 512, 90 caches loaded anew"}
+
+
+def _cycles(figures: Mapping[str, float]) -> str:
+    rows = [[title, f"{100 * figures[f'small.{name}.kept']:.1f} %",
+             *(cell for preset in _PRESETS
+               for cell in (f"{figures[f'{preset}.{name}.cycles_over_bound']:.3f}",
+                            f"{100 * figures[f'{preset}.{name}.estimator_utilisation']:.1f} %"))]
+            for name, title in _VECTORS.items()]
+    return markdown_table(["vectors", "kept", "`small`", "estimator", "`base`", "estimator"], rows)
+
+
+def _areas(figures: Mapping[str, float]) -> str:
+    rows = [[title, *(f"{figures[f'{engine}.{kind}']:.0f}" for preset in _PRESETS
+                      for engine in (preset, f"{preset}.dense"))] for kind, title in _AREAS.items()]
+    return markdown_table(["ECP5, 1024 keys", "`small`", "its dense", "`base`", "its dense"], rows)
+
+
+def _losses(figures: Mapping[str, float]) -> str:
+    rows = [[title, *(f"{figures[f'{preset}.advantage.{step}']:.2f}" for preset in _PRESETS)]
+            for step, title in _LOSSES.items()]
+    return markdown_table([f"{100 * PAPER_KEEP:g} % kept; advantage over dense with", *map(_code, _PRESETS)], rows)
+
+
+def _keep(figures: Mapping[str, float]) -> str:
+    rows = [[_code(preset), *(f"{figures[f'{preset}.{keep_name(keep)}.throughput_per_area_vs_dense']:.2f}"
+                              for keep in KEEP_RATIOS)] for preset in _PRESETS]
+    return markdown_table(["kept", *(f"{100 * keep:g} %" for keep in KEEP_RATIOS)], rows)
+
+
+def _mixed(figures: Mapping[str, float]) -> str:
+    rows = [[title, *(f"{figures[f'{preset}.{name}.cycles_over_work_bound']:.3f}" for preset in _PRESETS)]
+            for name, title in _MIXED.items()]
+    return markdown_table(["", *map(_code, _PRESETS)], rows)
+
+
+def _times(figures: Mapping[str, float]) -> str:
+    rows = [[title, *(f"{1000 * figures[f'{preset}.{name}']:.3f} ms" for preset in _PRESETS)]
+            for name, title in _TIMES.items()]
+    return markdown_table([f"attention only, one core at {figures['small.clock']:g} MHz", *map(_code, _PRESETS)], rows)
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
+TABLES = {"bench-cycles": _cycles, "bench-areas": _areas, "bench-losses": _losses, "bench-keep": _keep,
+          "bench-mixed": _mixed, "bench-times": _times}
+"""By section of ``fpga/README.md``."""

@@ -14,8 +14,8 @@ from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import GROUP_BITS_MAX, ONE_GROUP, KeyGroups
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX, NO_COMPENSATION, Gains
-from latte.golden.results import write_arrays
 from latte.golden.thresholds import ThresholdKind
+from latte.golden.whole_file import whole_file
 
 __all__ = ["VectorSet", "embedded_vectors", "load_vectors", "save_vectors"]
 
@@ -220,13 +220,15 @@ def _check_thresholds(data: dict[str, np.ndarray], threshold: ThresholdKind) -> 
 
 def save_vectors(path: str | pathlib.Path, vectors: VectorSet) -> None:
     """Write a vector file, whole or not at all."""
+    path = pathlib.Path(path)
     data = {key: np.ascontiguousarray(getattr(vectors, key), dtype)
             for key, (dtype, _) in (_ARRAYS | _OPTIONAL).items() if getattr(vectors, key) is not None}
     data |= {"causal": np.bool_(vectors.causal), "model": np.str_(vectors.model)}
     if vectors.threshold is not ThresholdKind.RELATIVE:
         data["threshold"] = np.str_(vectors.threshold)
     _validate({key: np.asarray(value) for key, value in data.items()})
-    write_arrays(pathlib.Path(path), data)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **data)
 
 
 def embedded_vectors() -> Iterator[VectorSet]:

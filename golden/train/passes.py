@@ -16,10 +16,10 @@ import torch
 from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.extraction import model_inputs
 from latte.golden.models.hook import Handler, replaced_attention
-from latte.golden.results import write_arrays
 from latte.golden.train.data import Dataset
 from latte.golden.train.source import Source, digest
 from latte.golden.train.workers import Workers
+from latte.golden.whole_file import whole_file
 
 __all__ = ["Arrays", "Collector", "LocalPasses", "Passes", "SourcePasses", "forward"]
 
@@ -153,5 +153,8 @@ def _load(folder: pathlib.Path | None, place: tuple[int, int]) -> Arrays | None:
 
 
 def _keep(folder: pathlib.Path | None, place: tuple[int, int], arrays: Arrays) -> None:
-    if folder is not None:
-        write_arrays(folder / "{}-{}.npz".format(*place), arrays)
+    if folder is None:
+        return
+    path = folder / "{}-{}.npz".format(*place)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from latte.golden.errors import LatteError
-from latte.golden.results import write_arrays
-from latte.golden.train.threshold_files import read_arrays
+from latte.golden.train.threshold_files import read_arrays, write_arrays
 from latte.golden.train.trainer import Trainer
 
 __all__ = ["restore_trainer", "save_trainer"]

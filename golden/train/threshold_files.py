@@ -10,17 +10,23 @@ import numpy as np
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import GROUP_BITS_MAX
 from latte.golden.model_thresholds import Thresholds
-from latte.golden.results import write_arrays
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.top_theta import ThetaTables
+from latte.golden.whole_file import whole_file
 
 __all__ = ["SHIPPED", "find_thresholds", "load_theta", "load_thresholds", "read_arrays", "save_theta",
-           "save_thresholds", "shipped_thresholds"]
+           "save_thresholds", "shipped_thresholds", "write_arrays"]
 
 SHIPPED = pathlib.Path(__file__).parent / "thresholds"
 """Folder of the thresholds that travel with the package, by model."""
 
 _ARRAYS = tuple(field.name for field in dataclasses.fields(Thresholds) if field.name not in ("kind", "estimate_bits"))
+
+
+def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz file, whole or not at all."""
+    with whole_file(path) as file:
+        np.savez(file, **arrays)
 
 
 def read_arrays(path: str | pathlib.Path, kind: str) -> dict[str, np.ndarray]:

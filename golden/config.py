@@ -1,4 +1,4 @@
-"""The one frozen description of an accelerator, shared by the golden model, the RTL, the benches and the builds."""
+"""The one frozen description of an accelerator, shared by the golden model, the RTL, the testbenches and the builds."""
 
 import dataclasses
 from typing import Any, Literal

@@ -19,7 +19,8 @@ from latte.golden.quantizer import saturate_qk
 __all__ = ["COUNT_BITS", "REFUSALS", "Job", "Sequence", "carry_out", "final_status", "find_refusals"]
 
 COUNT_BITS = 16
-"""Width of head numbers and of counts of rows in a job."""
+"""Width of head numbers and of counts of rows in a job: wide enough to say, and so to refuse, more than any build
+holds."""
 
 REFUSALS = ("head_invalid", "no_keys", "too_long")
 """Status bits that say why a job was refused; the first that applies is set."""

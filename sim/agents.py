@@ -1,4 +1,4 @@
-"""Drivers and monitors of streams and taps, stepped once per clock cycle by `latte.sim.bench.Bench`.
+"""Drivers and monitors of streams and taps, stepped once per clock cycle by `latte.sim.testbench.Testbench`.
 
 Each agent reads the observed vector as it was just before the clock edge and returns the bits that it drives from
 then on. In the same cycle a handshake is therefore: what was driven before, and what is observed now.
@@ -10,12 +10,12 @@ from typing import Protocol
 from latte.sim.harness import PortBits
 from latte.sim.stalls import Stall
 
-__all__ = ["Agent", "BenchFailure", "Ports", "StreamDriver", "StreamMonitor", "Tap"]
+__all__ = ["Agent", "TestbenchFailure", "Ports", "StreamDriver", "StreamMonitor", "Tap"]
 
 Ports = tuple[dict[str, PortBits], dict[str, PortBits]]
 
 
-class BenchFailure(AssertionError):
+class TestbenchFailure(AssertionError):
     """The hardware broke a rule that every stream obeys, or hangs."""
 
 
@@ -121,8 +121,8 @@ class StreamMonitor:
         if observed & self._valid:
             payload = observed >> self._payload.offset & self._mask
             if self._waiting is not None and payload != self._waiting:
-                raise BenchFailure(f"{self.name}: the payload changed from {self._waiting:#x} to {payload:#x} while "
-                                   f"it waited for ready (cycle {cycle})")
+                raise TestbenchFailure(f"{self.name}: the payload changed from {self._waiting:#x} to {payload:#x} "
+                                       f"while it waited for ready (cycle {cycle})")
             if self._driven:
                 self.count += 1
                 self._waiting = None
@@ -130,7 +130,7 @@ class StreamMonitor:
             else:
                 self._waiting = payload
         elif self._waiting is not None:
-            raise BenchFailure(f"{self.name}: valid fell before the payload was taken (cycle {cycle})")
+            raise TestbenchFailure(f"{self.name}: valid fell before the payload was taken (cycle {cycle})")
         self._driven = 0 if self._stall is not None and self._stall() else self._ready
         return self._driven
 

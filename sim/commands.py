@@ -28,7 +28,7 @@ __all__ = ["emit_command", "simulate_command"]
 @click.option("--sim", "simulator", default="verilator", show_default=True, metavar="NAME",
               help=f"Simulator: {' or '.join(SIMULATORS)}.")
 @click.option("--waves", is_flag=True, help="Record waves (slow); the files are listed at the end.")
-@click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
+@click.option("--processes", "--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
               help="Simulations to run at a time.")
 @click.option("--stall", default="none", show_default=True, type=click.Choice(STALLS),
               help="Idle sources, slow sink, or both.")
@@ -36,7 +36,7 @@ __all__ = ["emit_command", "simulate_command"]
 @build_option
 @config_options
 def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], registers: pathlib.Path | None,
-                     dump: pathlib.Path | None, simulator: str, waves: bool, jobs: int, stall: str, seed: int,
+                     dump: pathlib.Path | None, simulator: str, waves: bool, processes: int, stall: str, seed: int,
                      build_folder: pathlib.Path) -> None:
     """Simulate heads in RTL and compare every bit with the golden model.
 
@@ -60,7 +60,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
         task = progress.add_task("simulating", total=sum(len(vectors) for vectors in sets))
         heads, reports = simulate(
             sets, model, config, build_folder / "sim" / "runs" / f"{config.name}-{simulator}-{os.getpid()}",
-            processes=jobs, stall=stall, seed=seed, keep_arrays=dump is not None,
+            processes=processes, stall=stall, seed=seed, keep_arrays=dump is not None,
             progress=lambda done: progress.update(task, completed=done))
     simulated = time.monotonic()
     passed = all(head.passed for head in heads)

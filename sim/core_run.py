@@ -24,7 +24,7 @@ class CoreReport:
     jobs : dict of int to dict
         By job index: ``mismatches``, ``cycles``, ``kept``, ``visible``. Jobs without output are absent.
     failure : str or None
-        What stopped the bench, or was wrong with the program as a whole.
+        What stopped the testbench, or was wrong with the program as a whole.
     counters : dict of str to int
         At the end of the program.
     status : list of str
@@ -95,7 +95,7 @@ def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str
     program.save(folder)
     settings = {"stall": stall, "seed": seed, "reset_at": reset_at, "patience": patience}
     (folder / "settings.json").write_text(json.dumps(settings))
-    model.run("latte.sim.core_bench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run("latte.sim.core_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
     path = folder / "report.json"
     if not path.exists():
         log = (folder / "sim.log").read_text(errors="replace").strip() if (folder / "sim.log").exists() else ""

@@ -1,4 +1,4 @@
-"""One input vector and one output vector around any component, so that a bench cycle is one write and one read."""
+"""One input vector and one output vector around any component, so that a testbench cycle is one write and one read."""
 
 import dataclasses
 from typing import Any

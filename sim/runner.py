@@ -1,4 +1,4 @@
-"""Compile a component for a simulator, once, and run cocotb benches on it."""
+"""Compile a component for a simulator, once, and run cocotb testbenches on it."""
 
 import contextlib
 import dataclasses
@@ -131,7 +131,7 @@ class Model:
         seed
             Of cocotb's own random numbers.
         environment
-            Extra variables for the bench.
+            Extra variables for the testbench.
         """
         run_folder.mkdir(parents=True, exist_ok=True)
         runner = _runner(self.simulator)
@@ -274,7 +274,7 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
 
 def _runner(simulator: str) -> cocotb_runner.Runner:
     runner = _Verilator() if simulator == "verilator" else cocotb_runner.Icarus()
-    # Its messages repeat every command line; failures are reported by `LatteError` and the benches' reports.
+    # Its messages repeat every command line; failures are reported by `LatteError` and the testbenches' reports.
     runner.log.addHandler(logging.NullHandler())
     runner.log.propagate = False
     return runner

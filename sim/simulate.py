@@ -106,7 +106,7 @@ def _program(sets: list[VectorSet], shard: list[_HeadId], config: AttentionConfi
 
 
 def _follow(runs: list[Future], folders: list[pathlib.Path], progress: Callable[[int], None]) -> None:
-    """Report finished heads until all simulations have ended; a bench writes a byte per head."""
+    """Report finished heads until all simulations have ended; a testbench writes a byte per head."""
     while not all(run.done() for run in runs):
         time.sleep(0.1)
         marks = (path / "progress" for path in folders)

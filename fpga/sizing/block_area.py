@@ -13,7 +13,8 @@ import numpy as np
 
 from latte.golden.config import AttentionConfig, ceil_div, ceil_log2
 from latte.golden.errors import LatteError
-from latte.golden.latencies import Latencies
+from latte.rtl.wide.query_buffer import QueryBuffer
+from latte.rtl.wide.score_queue import ROW_QUEUE_DEPTH, ScoreQueue
 
 __all__ = ["MEASURED", "RESOURCES", "Area", "block_features", "block_memories", "estimate_area",
            "find_multiplier_price", "find_samples"]
@@ -77,11 +78,10 @@ def block_features(config: AttentionConfig) -> dict[str, tuple[float, ...]]:
 
 def block_memories(config: AttentionConfig) -> dict[str, list[tuple[int, int, int]]]:
     """Return the memories of each block as (number, words, bits)."""
-    latencies = Latencies.of(config)
     n, d, banks, pairs = config.max_seq_len, config.head_dim, config.kv_banks, config.pairs_per_cycle
     key, slot = ceil_log2(n), ceil_log2(config.query_rows)
     halves = 8 * config.compensation_lanes
-    queue_rows = [(1, latencies.query_queue, 4 * d)] if config.dim_slices == 1 else []
+    queue_rows = [(1, QueryBuffer.waiting_rows(config), 4 * d)] if config.dim_slices == 1 else []
     return {
         "key_value_scratchpad": [
             (config.key_lanes, ceil_div(n, config.key_lanes) * config.dim_slices * banks, 4 * config.dim_lanes),
@@ -91,8 +91,8 @@ def block_memories(config: AttentionConfig) -> dict[str, list[tuple[int, int, in
         "query_buffer": [(1, config.query_rows * config.compensation_slices, halves), *queue_rows],
         "survivor_queue": [
             (1, config.survivor_fifo_depth, pairs * (1 + config.est_bits) + key + slot + 2)],
-        "score_queue": [(1, latencies.score_queue, config.score_bits + key + 1),
-                        (1, latencies.row_queue_depth, config.score_bits)],
+        "score_queue": [(1, ScoreQueue.depth_of(config), config.score_bits + key + 1),
+                        (1, ROW_QUEUE_DEPTH, config.score_bits)],
         "softmax": [(1, 1 << config.exp_frac_bits, config.weight_bits)],
         "normalizer": [(1, 1 << config.reciprocal_bits, 26)],
         "head_registers": [(1, config.heads, config.est_bits + 20)]}

@@ -14,7 +14,7 @@ from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig, preset
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
-from latte.rtl.wide.compensation_unit import CompensationUnit, pipeline_scores
+from latte.rtl.wide.compensation_unit import CompensationUnit
 from latte.rtl.wide.estimate_buffer import EstimateBuffer
 from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
 from latte.rtl.wide.normalizer import Normalizer
@@ -75,7 +75,7 @@ def plan_samples(target: Target) -> Iterator[tuple[str, Block, AttentionConfig]]
     small = base.replace(pe_structure="multiplier", dim_lanes=8)
     yield from ((name, block, base) for name, block in (
         ("tile_sequencer", TileSequencer), ("job_sequencer", JobSequencer), ("head_registers", HeadRegisters),
-        ("softmax", Softmax), ("score_queue", lambda config: ScoreQueue(config, pipeline_scores(config)))))
+        ("softmax", Softmax), ("score_queue", ScoreQueue)))
     if target.name != "ice40":  # no table of a whole row fits there
         for lanes in ((1, 1), (2, 1), (1, 2), (2, 2)):
             yield "score_estimator/table", ScoreEstimator, base.replace(query_lanes=lanes[0], key_lanes=lanes[1])

@@ -1,6 +1,6 @@
 """Sum of many terms, a register per level."""
 
-from amaranth import Cat, Module, signed
+from amaranth import Cat, Module, Shape, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,7 @@ from latte.golden.config import ceil_log2
 from latte.rtl.common.primitives import register
 
 __all__ = ["AdderTree"]
+
 
 class AdderTree(wiring.Component):
     """Sum of `count` signed terms, each with an optional carry: a binary tree with a register per level.
@@ -27,15 +28,15 @@ class AdderTree(wiring.Component):
 
     Parameters
     ----------
-    count : int
+    count
         Number of terms.
-    shape : amaranth.hdl.Shape
+    shape
         Signed shape of one term.
-    carries : bool
+    carries
         Whether the terms have carries.
 
-    Attributes
-    ----------
+    Members
+    -------
     terms : In(ArrayLayout(shape, count))
     carry_a, carry_b : In(count)
         Carries of the terms; present with `carries` only.
@@ -44,11 +45,11 @@ class AdderTree(wiring.Component):
         The carry still owed: the exact sum is ``sum + carry``. Present with `carries` only.
     """
 
-    def __init__(self, count, shape, *, carries=False):
+    def __init__(self, count: int, shape: Shape, *, carries: bool = False):
         self.count = count
         self.shape = shape
         self.carries = carries
-        self.latency = ceil_log2(count)
+        self.latency = self.latency_of(count)
         ports = {
             "terms": In(data.ArrayLayout(shape, count)),
             "sum": Out(signed(shape.width + self.latency)),
@@ -56,6 +57,11 @@ class AdderTree(wiring.Component):
         if carries:
             ports |= {"carry_a": In(count), "carry_b": In(count), "carry": Out(1)}
         super().__init__(ports)
+
+    @staticmethod
+    def latency_of(count: int) -> int:
+        """Return the latency of a sum of `count` terms."""
+        return ceil_log2(count)
 
     def elaborate(self, platform):
         m = Module()

@@ -11,6 +11,7 @@ from latte.rtl.common.primitives import register
 
 __all__ = ["BitPlaneDot"]
 
+
 class BitPlaneDot(wiring.Component):
     """Dot product of two vectors that may both change every cycle: ANDed bit planes of the key.
 
@@ -22,20 +23,25 @@ class BitPlaneDot(wiring.Component):
 
     Parameters
     ----------
-    dims : int
+    dims
         Elements of a vector.
 
-    Attributes
-    ----------
+    Members
+    -------
     q, k : In(ArrayLayout(signed(HALF_BITS), dims))
     sum : Out(signed(8 + ceil_log2(dims)))
     """
 
-    def __init__(self, dims):
+    def __init__(self, dims: int):
         self.dims = dims
-        self.latency = ceil_log2(dims) + 2
+        self.latency = self.latency_of(dims)
         vector = data.ArrayLayout(signed(HALF_BITS), dims)
         super().__init__({"q": In(vector), "k": In(vector), "sum": Out(signed(2 * HALF_BITS + ceil_log2(dims)))})
+
+    @staticmethod
+    def latency_of(dims: int) -> int:
+        """Return the latency for vectors of `dims` elements: the planes' trees, then two additions."""
+        return AdderTree.latency_of(dims) + 2
 
     def elaborate(self, platform):
         m = Module()

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.payloads import COUNT_BITS, head_entry_layout, parameter_layout
-from latte.rtl.common.ram import Ram
+from latte.rtl.common.ram import RAM_LATENCY, Ram
 
 __all__ = ["HeadRegisters"]
 
@@ -19,8 +19,8 @@ class HeadRegisters(wiring.Component):
 
     A threshold written as 0 is held as 1, the smallest that keeps the row's maximum.
 
-    Latency: `entry` and `known` follow `look_up` by two cycles, `known` if `head` stands still. A write is visible to
-    a look-up in the next cycle.
+    Latency: `entry` and `known` follow `look_up` by `latency` cycles, `known` if `head` stands still. A write is
+    visible to a look-up in the next cycle.
 
     Members
     -------
@@ -34,6 +34,8 @@ class HeadRegisters(wiring.Component):
     head_invalid : Out(1)
         A write to a head that does not exist was ignored in this cycle.
     """
+
+    latency = RAM_LATENCY
 
     def __init__(self, config: AttentionConfig):
         self.config = config

@@ -45,7 +45,7 @@ class Prediction:
     Parameters
     ----------
     heads : list of int
-        Cycles of each job as the benches count them: from the previous job's last output, or this one's first
+        Cycles of each job as the testbenches count them: from the previous job's last output, or this one's first
         estimates if later, to its last output.
     total : int
         From the first job's acceptance to the last output, loading included.

@@ -33,7 +33,7 @@ class JobSequencer(wiring.Component):
     -------
     job : In(stream of job_layout)
     look_up, head, entry, known
-        Look-up in `HeadRegisters`: the entry, and whether it is known, two cycles later.
+        Look-up in `HeadRegisters`: the entry, and whether it is known, `look_up_latency` cycles later.
     kv_load, query_load : Out(stream)
         Commands to the loaders.
     loaded : In(1)
@@ -48,6 +48,13 @@ class JobSequencer(wiring.Component):
     head_invalid, too_long, no_keys : Out(1)
         One cycle when a job is refused: unknown head; more rows than the build or the sequence holds; none at all.
     """
+
+    look_up_latency = 2
+    """Cycles after which the entry is taken; `HeadRegisters` answer in as many."""
+    check_cycles = 5
+    """From a job's acceptance to its command to the query loader: look-up, comparison, check, judgement."""
+    command_cycles = 2
+    """From there to the command to the key loader, and from its answer to the dispatch."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config

@@ -11,6 +11,7 @@ from latte.rtl.common.primitives import next_modulo
 
 __all__ = ["KeyValueLoader", "RowLoader"]
 
+
 class RowLoader(wiring.Component):
     """Takes a commanded number of rows off a stream, beat by beat.
 
@@ -77,6 +78,9 @@ class KeyValueLoader(wiring.Component):
     key_valid, key_elements, value_valid, value_elements : Out
         Beats for the planes, one cycle after they were taken; key elements are split.
     """
+
+    overhead = 2
+    """Cycles of a command besides its beats: its acceptance, and the last beat's way into memory."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config

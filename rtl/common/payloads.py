@@ -4,14 +4,11 @@ from amaranth import signed
 from amaranth.lib import data
 
 from latte.golden.config import AttentionConfig
+from latte.golden.jobs import COUNT_BITS
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 
 __all__ = ["COUNT_BITS", "compute_layout", "head_entry_layout", "job_layout", "key_shape", "length_shape",
            "load_layout", "output_layout", "parameter_layout", "query_load_layout"]
-
-COUNT_BITS = 16
-"""Row counts and head numbers at the ports: wide enough to say, and so to refuse, more than any build holds."""
-
 
 def key_shape(config: AttentionConfig) -> range:
     """Shape of a key index."""

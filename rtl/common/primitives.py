@@ -1,10 +1,12 @@
 """What every block uses: registers, arithmetic modulo a constant, addresses."""
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import ShapeLike
 
 __all__ = ["add_modulo", "delay", "next_modulo", "register", "slice_address", "times"]
 
-def delay(m: Module, value, cycles: int, *, name: str, reset_less: bool = False):
+
+def delay(m: Module, value: Value, cycles: int, *, name: str, reset_less: bool = False) -> Value:
     """Return `value` as it was `cycles` cycles ago, of the same shape."""
     for stage in range(cycles):
         register = Signal(value.shape(), name=f"{name}_d{stage + 1}", reset_less=reset_less)
@@ -13,12 +15,12 @@ def delay(m: Module, value, cycles: int, *, name: str, reset_less: bool = False)
     return value
 
 
-def register(m, value, name):
-    """Return `value`, a cycle later.
+def register(m: Module, value: Value, name: str, shape: ShapeLike | None = None) -> Signal:
+    """Return `value` a cycle later, cut to `shape` if one is given.
 
-    Without reset: a sum means something only while the array says so, and that is reset.
+    Without reset: data means something only while a valid bit beside it says so, and that is reset.
     """
-    stage = Signal(value.shape(), name=name, reset_less=True)
+    stage = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
     m.d.sync += stage.eq(value)
     return stage
 

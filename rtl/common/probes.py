@@ -8,6 +8,7 @@ from latte.rtl.common.payloads import key_shape
 
 __all__ = ["filter_probe_layout", "probe_layout"]
 
+
 def filter_probe_layout(config: AttentionConfig) -> data.StructLayout:
     """What the filter decided on one group; `visible` marks the keys the row may see."""
     return data.StructLayout({

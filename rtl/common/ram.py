@@ -1,6 +1,9 @@
 """Block RAM with its output register."""
 
+from collections.abc import Sequence
+
 from amaranth import Module, Signal
+from amaranth.hdl import ShapeLike
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,7 +32,7 @@ class Ram(wiring.Component):
 
     A deep memory is made of `part_sizes`, each with its own register; one choice between them comes after.
 
-    Latency: a word written in one cycle is read by an address given in the next; `RAM_LATENCY` cycles later it is at
+    Latency: a word written in one cycle is read by an address given in the next; `latency` cycles later it is at
     `read_data`. Contents survive reset.
 
     Parameters
@@ -48,7 +51,9 @@ class Ram(wiring.Component):
     read_data : Out(shape)
     """
 
-    def __init__(self, shape, depth: int, init=()):
+    latency = RAM_LATENCY
+
+    def __init__(self, shape: ShapeLike, depth: int, init: Sequence = ()):
         self.shape = shape
         self.depth = depth
         self.init = init

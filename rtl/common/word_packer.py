@@ -1,6 +1,7 @@
 """Width converter between an input stream's beats and the words of a memory."""
 
 from amaranth import Module, Mux, Signal
+from amaranth.hdl import ShapeLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +15,7 @@ class WordPacker(wiring.Component):
 
     A row of `row_lanes` elements ends in a word of its own; elements beyond the row are zero.
 
-    Latency: 1 cycle after a word's last beat. Throughput: one beat per cycle; nothing is ever refused.
+    Latency: `latency` cycles after a word's last beat. Throughput: one beat per cycle; nothing is ever refused.
 
     Parameters
     ----------
@@ -34,7 +35,9 @@ class WordPacker(wiring.Component):
         The word ends its row.
     """
 
-    def __init__(self, element, beat_lanes: int, word_lanes: int, row_lanes: int):
+    latency = 1
+
+    def __init__(self, element: ShapeLike, beat_lanes: int, word_lanes: int, row_lanes: int):
         self.element = element
         self.beat_lanes = beat_lanes
         self.word_lanes = word_lanes

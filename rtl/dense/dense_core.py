@@ -1,6 +1,6 @@
 """The dense baseline: the same array, memories and softmax without the filter, all four partial products."""
 
-from amaranth import Const, Module, Mux, Signal, signed
+from amaranth import Const, Module, Mux, signed
 from amaranth.lib import data, wiring
 
 from latte.golden.config import AttentionConfig
@@ -12,7 +12,6 @@ from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.dense.dense_softmax import DenseSoftmax, weights_layout
 from latte.rtl.dense.dense_value_accumulator import DenseValueAccumulator
 from latte.rtl.dense.score_array import ScoreArray
-from latte.rtl.wide.estimate_buffer import READ_LATENCY
 from latte.rtl.wide.front import connect_front, connect_normalizer, connect_row_buffer, population
 from latte.rtl.wide.operand_plane import OperandPlane
 
@@ -45,7 +44,7 @@ class DenseCore(Core):
         m.submodules.value_accumulator = values = DenseValueAccumulator(config)
         front = connect_front(m, self, loader)
         tiles = front.tiles
-        scanner = connect_row_buffer(m, front, array.score_valid, array.score)
+        scanner = connect_row_buffer(m, front, array.latency, array.score_valid, array.score)
         wiring.connect(m, tiles.query, array.q)
         for plane in (keys, value_plane):
             m.d.comb += [plane.restart.eq(loader.restart), plane.restart_bank.eq(loader.restart_bank)]
@@ -59,14 +58,12 @@ class DenseCore(Core):
         ]
 
         # Weights wait in a queue while the normaliser is busy with short rows.
-        margin = READ_LATENCY + softmax.latency + 4
-        m.submodules.weight_queue = queue = StreamQueue(weights_layout(config), 2 * margin)
+        m.submodules.weight_queue = queue = StreamQueue(
+            weights_layout(config), producer_latency=scanner.latency + softmax.latency)
         wiring.connect(m, queue.o, values.i)
-        room = Signal()
-        m.d.sync += room.eq(queue.level < margin)
         scanned = scanner.o
         m.d.comb += [
-            scanner.room.eq(room), softmax.row_valid.eq(scanner.row_valid), softmax.row.eq(scanner.row),
+            scanner.room.eq(queue.room), softmax.row_valid.eq(scanner.row_valid), softmax.row.eq(scanner.row),
             softmax.i_valid.eq(scanner.o_valid), softmax.i.eq(scanned),
             queue.i.valid.eq(softmax.o_valid), queue.i.payload.eq(softmax.o),
             front.queries.retire.eq(scanner.o_valid & scanned.row_last),
@@ -76,7 +73,7 @@ class DenseCore(Core):
         ]
         connect_normalizer(m, self, front, values)
         seen = population(Mux(scanner.o_valid, scanned.visible, 0))
-        self.keep(m, front.events() | {"overflow": queue.i.valid & ~queue.i.ready}, front.increments() | {
+        self.keep(m, front.events() | {"overflow": queue.overflow}, front.increments() | {
             "pairs_estimated": seen, "survivors": seen, "compensation_beats": Const(0), "value_beats": values.step,
             "filter_stalls": scanner.stalled,
         })

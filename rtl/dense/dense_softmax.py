@@ -7,9 +7,8 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.payloads import key_shape
 from latte.rtl.common.primitives import delay
-from latte.rtl.wide.estimate_buffer import READ_LATENCY
 from latte.rtl.wide.payloads import row_layout
-from latte.rtl.wide.row_scanner import scanned_layout
+from latte.rtl.wide.row_scanner import RowScanner, scanned_layout
 from latte.rtl.wide.weight_pipeline import WeightPipeline
 
 __all__ = ["DenseSoftmax", "weights_layout"]
@@ -25,7 +24,7 @@ def weights_layout(config: AttentionConfig) -> data.StructLayout:
 class DenseSoftmax(wiring.Component):
     """``P`` weights per cycle, relative to the row's maximum, which the row buffer knows already.
 
-    Latency: `WeightPipeline` and 2 cycles. Throughput: one group per cycle.
+    Latency: `latency` cycles. Throughput: one group per cycle.
 
     Members
     -------
@@ -35,19 +34,21 @@ class DenseSoftmax(wiring.Component):
     o_valid, o : Out(weights_layout)
     """
 
+    latency = 1 + WeightPipeline.latency
+    """Distance to the maximum, and its weight."""
+
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.pipelines = [WeightPipeline(config) for _ in range(config.pairs_per_cycle)]
-        self.latency = self.pipelines[0].latency + 1
         super().__init__({"row_valid": In(1), "row": In(row_layout(config)), "i_valid": In(1),
                           "i": In(scanned_layout(config)), "o_valid": Out(1), "o": Out(weights_layout(config))})
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        # The row's description overtakes its estimates by the buffer's read latency.
-        valid = delay(m, self.row_valid, READ_LATENCY - 1, name="row_valid")
-        arrived, held = delay(m, self.row, READ_LATENCY - 1, name="row", reset_less=True), Signal(row_layout(config))
+        # The row's description overtakes its scores.
+        lead = RowScanner.latency - RowScanner.row_latency
+        valid = delay(m, self.row_valid, lead, name="row_valid")
+        arrived, held = delay(m, self.row, lead, name="row", reset_less=True), Signal(row_layout(config))
         row = Signal(row_layout(config))
         m.d.comb += row.eq(Mux(valid, arrived.as_value(), held.as_value()))
         with m.If(valid):
@@ -64,8 +65,8 @@ class DenseSoftmax(wiring.Component):
             self.o_valid.eq(delay(m, self.i_valid, self.latency, name="valid")),
             self.o.eq(delay(m, beside, self.latency, name="beside", reset_less=True)),
         ]
-        for n, pipeline in enumerate(self.pipelines):
-            m.submodules[f"pipeline_{n}"] = pipeline
+        for n in range(config.pairs_per_cycle):
+            m.submodules[f"pipeline_{n}"] = pipeline = WeightPipeline(config)
             m.d.sync += [
                 pipeline.delta.eq(self.i.row_max - self.i.estimate[n]),
                 pipeline.scale_mantissa.eq(row.scale_mantissa), pipeline.scale_shift.eq(row.scale_shift),

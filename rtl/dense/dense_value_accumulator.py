@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import AttentionConfig, ceil_log2
+from latte.golden.config import AttentionConfig
 from latte.rtl.common.adder_tree import AdderTree
 from latte.rtl.common.payloads import key_shape
 from latte.rtl.common.primitives import delay
@@ -17,7 +17,8 @@ __all__ = ["DenseValueAccumulator"]
 class DenseValueAccumulator(wiring.Component):
     """P·V of ``P`` keys per cycle: as many multipliers per dimension, an adder tree, one accumulator.
 
-    Latency: ``RAM_LATENCY + 4 + ceil(log2(P))`` cycles. Throughput: one group per cycle.
+    Latency: `latency` cycles from a row's last group to its word, `sum_latency` to its sum of weights. Throughput: one
+    group per cycle.
 
     Members
     -------
@@ -30,6 +31,10 @@ class DenseValueAccumulator(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
+        tree = AdderTree.latency_of(config.pairs_per_cycle)
+        self.sum_latency = tree + 1
+        # Address, memory; product in two, sum over the keys; the row's sum.
+        self.latency = 1 + RAM_LATENCY + 2 + tree + 1
         values = data.ArrayLayout(data.ArrayLayout(signed(8), config.head_dim), config.pairs_per_cycle)
         super().__init__({
             "i": In(stream.Signature(weights_layout(config))), "step": Out(1),
@@ -57,24 +62,22 @@ class DenseValueAccumulator(wiring.Component):
         with m.If(step):
             m.d.sync += first.eq(item.row_last)
 
-        depth = ceil_log2(pairs)
         m.submodules.weight_tree = tree = AdderTree(pairs, signed(config.weight_bits + 1))
         m.d.comb += [tree.terms[n].eq(item.weights[n]) for n in range(pairs)]
         total = Signal.like(self.weight_sum, reset_less=True)
-        weights_first = delay(m, first, depth, name="weights_first")
-        with m.If(delay(m, step, depth, name="weights_valid")):
+        weights_first = delay(m, first, tree.latency, name="weights_first")
+        with m.If(delay(m, step, tree.latency, name="weights_valid")):
             m.d.sync += total.eq(Mux(weights_first, 0, total) + tree.sum)
         m.d.comb += [
             self.weight_sum.eq(total),
-            self.sum_valid.eq(delay(m, step & item.row_last, depth + 1, name="sum_valid")),
-            self.job_last.eq(delay(m, item.job_last, depth + 1, name="job_last")),
+            self.sum_valid.eq(delay(m, step & item.row_last, self.sum_latency, name="sum_valid")),
+            self.job_last.eq(delay(m, item.job_last, self.sum_latency, name="job_last")),
         ]
 
         to_values = 1 + RAM_LATENCY
         weights = delay(m, item.weights, to_values, name="weights", reset_less=True)
-        latency = to_values + 2 + depth
-        valid = delay(m, step, latency, name="valid")
-        emit = delay(m, step & item.row_last, latency, name="emit")
+        valid = delay(m, step, self.latency - 1, name="valid")
+        emit = delay(m, step & item.row_last, self.latency - 1, name="emit")
         m.d.sync += self.word_valid.eq(emit)
         for d in range(config.head_dim):
             m.submodules[f"tree_{d}"] = tree = AdderTree(pairs, signed(config.weight_bits + 8))

@@ -18,7 +18,7 @@ class ScoreArray(wiring.Component):
 
     ``q . k = 256 * hh + 16 * (hl + lh) + ll``; in the balanced split all halves are signed 4-bit numbers.
 
-    Latency: that of the estimator and 2 cycles. Throughput: one beat per cycle. Exact.
+    Latency: `latency` cycles. Throughput: one beat per cycle. Exact.
 
     Members
     -------
@@ -30,7 +30,8 @@ class ScoreArray(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.arrays = {(q, k): ScoreEstimator(config) for q in ("high", "low") for k in ("high", "low")}
+        # The four estimates, then their sum in two additions.
+        self.latency = ScoreEstimator.latency_of(config) + 2
         element = element_layout(config.split)
         super().__init__({
             "q": In(stream.Signature(query_row_layout(config, element))),
@@ -43,7 +44,8 @@ class ScoreArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        for (q_half, k_half), array in self.arrays.items():
+        arrays = {(q, k): ScoreEstimator(config) for q in ("high", "low") for k in ("high", "low")}
+        for (q_half, k_half), array in arrays.items():
             m.submodules[f"{q_half}_{k_half}"] = array
             row = array.q.payload
             m.d.comb += [
@@ -54,12 +56,12 @@ class ScoreArray(wiring.Component):
             m.d.comb += [array.k_hi[lane][d].eq(self.k[lane][d][k_half])
                          for lane in range(config.key_lanes) for d in range(config.dim_lanes)]
         # The four arrays load and compute in step.
-        high = self.arrays["high", "high"]
+        high = arrays["high", "high"]
         m.d.comb += [self.q.ready.eq(high.q.ready),
-                     self.score_valid.eq(delay(m, high.est_valid, 2, name="score_valid"))]
+                     self.score_valid.eq(delay(m, high.est_valid, self.latency - high.latency, name="score_valid"))]
         for r in range(config.query_lanes):
             for lane in range(config.key_lanes):
-                est = {halves: array.est[r][lane] for halves, array in self.arrays.items()}
+                est = {halves: array.est[r][lane] for halves, array in arrays.items()}
                 cross = Signal(signed(config.cross_bits), name=f"cross_{r}_{lane}", reset_less=True)
                 outer = Signal(signed(config.score_bits), name=f"outer_{r}_{lane}", reset_less=True)
                 score = Signal(signed(config.score_bits), name=f"score_{r}_{lane}", reset_less=True)

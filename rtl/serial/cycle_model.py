@@ -1,43 +1,17 @@
 """Cycle model of the serial engine: three stages with one row each, every step of a known length."""
 
-import dataclasses
-
 import numpy as np
 
-from latte.golden.config import AttentionConfig, ceil_log2
+from latte.golden.config import AttentionConfig
 from latte.rtl.common.head_work import HeadWork, Prediction
+from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.common.key_value_loader import KeyValueLoader
+from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.serial.serial_finisher import SerialFinisher
+from latte.rtl.serial.serial_query_ring import SerialQueryRing
+from latte.rtl.serial.serial_scorer import SerialScorer
 
-__all__ = ["SerialLatencies", "SerialCycleModel"]
-
-
-@dataclasses.dataclass(frozen=True)
-class SerialLatencies:
-    """Cycles, one field per constant of a block; ``tests/golden/test_latencies.py`` holds each to its block.
-
-    Parameters
-    ----------
-    estimator
-        From a slice's address to its place in the sum.
-    score
-        Of a survivor in the scorer, besides the cycle of every key.
-    survivor
-        Of a survivor in the finisher.
-    division
-        From a row's last value to its last output.
-    """
-
-    estimator: int
-    score: int
-    survivor: int
-    division: int
-
-    @classmethod
-    def of(cls, config: AttentionConfig) -> "SerialLatencies":
-        """Return the figures of a build."""
-        reciprocal = config.sum_bits - config.weight_bits + 2
-        return cls(estimator=ceil_log2(config.dim_lanes) + 4, score=config.compensation_slices + 2,
-                   survivor=config.value_slices + 5,
-                   division=reciprocal + config.value_slices * (1 + 4 * config.value_lanes))
+__all__ = ["SerialCycleModel"]
 
 
 class SerialCycleModel:
@@ -45,7 +19,10 @@ class SerialCycleModel:
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
-        self.latencies = SerialLatencies.of(config)
+        self.estimator_latency = SerialEstimator.latency_of(config)
+        self.score_cycles = SerialScorer.score_cycles_of(config)
+        self.survivor_cycles = SerialFinisher.survivor_cycles_of(config)
+        self.division_cycles = SerialFinisher.division_cycles_of(config)
         self.idle = 0
         self.query_end = -1
         self.offered: list[int] = []  # by the estimator, and accepted by the scorer
@@ -62,9 +39,9 @@ class SerialCycleModel:
         m, n = job.keep.shape
         load_rows = n if job.load_rows is None else job.load_rows
         accepted = max(self.idle, self.value_end + 1)
-        command = accepted + 5 + job.fresh
+        command = accepted + JobSequencer.check_cycles + job.fresh
         load = load_rows * config.head_dim // config.bus_bytes
-        dispatch = command + load + 4
+        dispatch = command + JobSequencer.command_cycles + KeyValueLoader.overhead + load
         self.idle = dispatch + 1
         if self.scored:
             self.stalls["key_load"] += load
@@ -78,8 +55,8 @@ class SerialCycleModel:
         for visible, kept in zip(keys.tolist(), survivors.tolist(), strict=True):
             taken = self._estimate(free, visible)
             free = taken + 1
-            first_group = first_group or taken + 2
-            self._finish(taken + 2 + visible + kept * self.latencies.score, kept)
+            first_group = first_group or taken + SerialScorer.latency
+            self._finish(taken + SerialScorer.latency + visible + kept * self.score_cycles, kept)
         self.heads.append(self.output - max(previous, first_group))
         self.busy += self.value_end - accepted
         kept = int(survivors.sum())
@@ -94,8 +71,8 @@ class SerialCycleModel:
         if len(self.scored) >= config.query_rows:
             begin = max(begin, self.scored[-config.query_rows] + 1)
         self.query_end = begin + config.head_dim // config.bus_bytes - 1
-        start = max(free, self.query_end + 3)
-        offered = start + keys * config.dim_slices + self.latencies.estimator + 1
+        start = max(free, self.query_end + SerialQueryRing.latency)
+        offered = start + keys * config.dim_slices + self.estimator_latency + 1
         taken = max(offered, self.scored[-1] + 1 if self.scored else 0)
         self.stalls["query_load"] += start - free
         self.stalls["filter"] += taken - offered
@@ -105,8 +82,8 @@ class SerialCycleModel:
         """Finish a row of `kept` survivors that the scorer has offered."""
         taken = max(offered, self.finished + 1)
         self.scored.append(taken)
-        self.value_end = taken + kept * self.latencies.survivor
-        self.finished = self.output = self.value_end + self.latencies.division
+        self.value_end = taken + kept * self.survivor_cycles
+        self.finished = self.output = self.value_end + self.division_cycles
 
     def prediction(self) -> Prediction:
         """Return what was found."""

@@ -51,8 +51,7 @@ class SerialEstimator(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.dot = BitPlaneDot(config.dim_lanes)
-        self.latency = 1 + self.dot.latency + 1
+        self.latency = self.latency_of(config)
         super().__init__({
             "compute": In(stream.Signature(compute_layout(config))),
             "query_available": In(1), "query_slice": Out(range(config.dim_slices)),
@@ -61,6 +60,11 @@ class SerialEstimator(wiring.Component):
             "row": Out(stream.Signature(estimated_row_layout(config))),
             "index": In(key_shape(config)), "estimate": Out(signed(config.est_bits)),
             "waiting_for_query": Out(1), "waiting_for_row": Out(1)})
+
+    @staticmethod
+    def latency_of(config: AttentionConfig) -> int:
+        """Return the cycles from a slice's address to its place in the sum: memories, dot product, sum."""
+        return DualPortRam.latency + BitPlaneDot.latency_of(config.dim_lanes) + 1
 
     def elaborate(self, platform):
         m = Module()
@@ -105,7 +109,7 @@ class SerialEstimator(wiring.Component):
                         m.next = "JOB"
 
         # Products of a slice, their sum, and what becomes of it.
-        m.submodules.dot = dot = self.dot
+        m.submodules.dot = dot = BitPlaneDot(config.dim_lanes)
         m.d.comb += [dot.q.eq(self.query), dot.k.eq(self.keys.data)]
         flags = Cat(self.keys.read, self.keys.read & (part == 0), self.keys.read & key_ends,
                     self.keys.read & key_ends & last_key)

@@ -55,9 +55,8 @@ class SerialFinisher(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.survivor_cycles = 5 + config.value_slices
-        self.division_cycles = (config.sum_bits - config.weight_bits + 2
-                                + config.value_slices * (1 + 4 * config.value_lanes))
+        self.survivor_cycles = self.survivor_cycles_of(config)
+        self.division_cycles = self.division_cycles_of(config)
         stored = data.StructLayout({"score": stored_score(config), "key": key_shape(config)})
         super().__init__({
             "row": In(stream.Signature(scored_row_layout(config))),
@@ -68,6 +67,17 @@ class SerialFinisher(wiring.Component):
             "score_probe": Out(data.StructLayout({"valid": 1, "row_last": 1, "key": key_shape(config),
                                                   "score": signed(config.score_bits)})),
             "weight_probe": Out(data.StructLayout({"valid": 1, "row_last": 1, "weight": config.weight_bits}))})
+
+    @staticmethod
+    def survivor_cycles_of(config: AttentionConfig) -> int:
+        """Return the cycles of a survivor: five to its weight, then its slices."""
+        return 5 + config.value_slices
+
+    @staticmethod
+    def division_cycles_of(config: AttentionConfig) -> int:
+        """Return the cycles from a row's last value to its last output: reciprocal, words, elements."""
+        reciprocal = config.sum_bits - config.weight_bits + 2
+        return reciprocal + config.value_slices * (1 + 4 * config.value_lanes)
 
     def elaborate(self, platform):
         m = Module()

@@ -1,6 +1,9 @@
 """Memories of the serial core: an address in one cycle, its word in the next."""
 
+from collections.abc import Sequence
+
 from amaranth import Module
+from amaranth.hdl import ShapeLike
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +15,8 @@ class DualPortRam(wiring.Component):
 
     Without the output register of `latte.rtl.common.ram.Ram`: the serial core's clock is slow, its flip-flops are few.
 
-    Latency: 1 cycle. A word that is written in the cycle of its address is not defined. Contents survive reset.
+    Latency: `latency` cycles. A word that is written in the cycle of its address is not defined. Contents survive
+    reset.
 
     Parameters
     ----------
@@ -30,7 +34,9 @@ class DualPortRam(wiring.Component):
     read_data : Out(shape)
     """
 
-    def __init__(self, shape, depth: int, init=()):
+    latency = 1
+
+    def __init__(self, shape: ShapeLike, depth: int, init: Sequence = ()):
         self.shape = shape
         self.depth = max(2, depth)
         self.init = init
@@ -55,7 +61,7 @@ class SinglePortRam(wiring.Component):
     Of plain parts, so that every family maps it. The name of its array tells `latte.fpga.synthesis.targets` that
     single-ported memory is enough, which the iCE40 UP has 1 Mbit of.
 
-    Latency: 1 cycle; `read_data` stands while a word is written. Contents survive reset.
+    Latency: `latency` cycles; `read_data` stands while a word is written. Contents survive reset.
 
     Parameters
     ----------
@@ -70,7 +76,9 @@ class SinglePortRam(wiring.Component):
     read_data : Out(shape)
     """
 
-    def __init__(self, shape, depth: int):
+    latency = 1
+
+    def __init__(self, shape: ShapeLike, depth: int):
         self.shape = shape
         self.depth = max(2, depth)
         super().__init__({"write_en": In(1), "address": In(range(self.depth)), "write_data": In(shape),

@@ -20,7 +20,7 @@ class SerialQueryRing(wiring.Component):
         q -> saturate, split -+-> high halves: ring of query_rows rows -> estimator
                               +-> both halves: ring of query_rows rows -> scorer
 
-    Latency: 1 cycle from a slice to its data; a row is `available` 3 cycles after its last beat was taken.
+    Latency: a row is `available` `latency` cycles after its last beat was taken; 1 cycle from a slice to its data.
     Throughput: one beat per cycle.
 
     Members
@@ -40,6 +40,9 @@ class SerialQueryRing(wiring.Component):
     scored : In(1)
         The scorer goes to the next row.
     """
+
+    latency = 1 + WordPacker.latency + 1
+    """Split, packed, counted."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config

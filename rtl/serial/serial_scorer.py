@@ -44,7 +44,7 @@ class SerialScorer(wiring.Component):
 
     Scores wait in one half of a memory while the next row's go to the other.
 
-    Latency: a row of n keys and s survivors is offered ``2 + n + s score_cycles`` cycles after it was accepted.
+    Latency: a row of n keys and s survivors is offered ``latency + n + s score_cycles`` cycles after it was accepted.
     Throughput: the next row is accepted one cycle after this one has left. Exact.
 
     Members
@@ -70,9 +70,12 @@ class SerialScorer(wiring.Component):
         Tap for a scoreboard.
     """
 
+    latency = 2
+    """Cycles until the first key is filtered: the row is taken, then its first estimate read."""
+
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.score_cycles = config.compensation_slices + 2
+        self.score_cycles = self.score_cycles_of(config)
         elements = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
         self.stored = data.StructLayout({"score": stored_score(config), "key": key_shape(config)})
         super().__init__({
@@ -84,6 +87,11 @@ class SerialScorer(wiring.Component):
             "o": Out(stream.Signature(scored_row_layout(config))),
             "score_index": In(key_shape(config)), "score": Out(self.stored),
             "waiting_for_row": Out(1), "step": Out(1), "probe": Out(filter_probe_layout(config))})
+
+    @staticmethod
+    def score_cycles_of(config: AttentionConfig) -> int:
+        """Return the cycles of a survivor, besides that of every key: its slices, the last product, the score."""
+        return config.compensation_slices + 2
 
     def elaborate(self, platform):
         m = Module()

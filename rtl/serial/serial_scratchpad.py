@@ -1,6 +1,7 @@
 """Keys and values of the serial core in single-ported memory."""
 
 from amaranth import Module, Mux, Signal, signed
+from amaranth.hdl import ShapeLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,7 +16,7 @@ from latte.rtl.serial.serial_memories import SinglePortRam
 __all__ = ["SerialScratchpad", "SinglePortPlane", "plane_port"]
 
 
-def plane_port(config: AttentionConfig, element, lanes: int) -> wiring.Signature:
+def plane_port(config: AttentionConfig, element: ShapeLike, lanes: int) -> wiring.Signature:
     """Read port of a plane, from its reader: `data` follows `key` and `slice` by one cycle."""
     slices = config.head_dim // lanes
     return wiring.Signature({"read": Out(1), "key": Out(key_shape(config)), "slice": Out(range(slices)),
@@ -27,7 +28,7 @@ class SinglePortPlane(wiring.Component):
 
     Rows are written in order; writing starts over with `restart`, otherwise it goes on behind the last row.
 
-    Latency: 1 cycle from an address to its data. Throughput: one beat written, or one word read, per cycle.
+    Latency: `latency` cycles from an address to its data. Throughput: one beat written, or one word read, per cycle.
 
     Parameters
     ----------
@@ -47,7 +48,9 @@ class SinglePortPlane(wiring.Component):
         A word is written while another is read, which is lost.
     """
 
-    def __init__(self, config: AttentionConfig, element, lanes: int):
+    latency = SinglePortRam.latency
+
+    def __init__(self, config: AttentionConfig, element: ShapeLike, lanes: int):
         self.config = config
         self.element = element
         self.lanes = lanes

@@ -12,12 +12,7 @@ from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.wide.cross_product import create_cross_product, cross_product_latency
 from latte.rtl.wide.payloads import score_layout, slot_shape, survivor_layout
 
-__all__ = ["CompensationUnit", "pipeline_scores"]
-
-
-def pipeline_scores(config: AttentionConfig) -> int:
-    """Return the number of scores that may still come out after `room` was withdrawn."""
-    return 1 + RAM_LATENCY + cross_product_latency(config) + 4
+__all__ = ["CompensationUnit"]
 
 
 class CompensationUnit(wiring.Component):
@@ -31,7 +26,7 @@ class CompensationUnit(wiring.Component):
     The cross products are spread over the dimensions, not over keys, so that one survivor after another keeps every
     multiplier busy.
 
-    Latency: ``RAM_LATENCY + 4 + cross product`` cycles after the last slice. Throughput: one survivor in
+    Latency: `latency` cycles after a survivor's last slice. Throughput: one survivor in
     `compensation_slices` cycles. Exact.
 
     Members
@@ -44,21 +39,30 @@ class CompensationUnit(wiring.Component):
     query, keys : In(ArrayLayout(element_layout, compensation_lanes))
         Their data, `RAM_LATENCY` cycles later.
     retire : Out(1)
-        A row's last survivor has left: its query is no longer needed.
+        A row's last survivor was taken `retire_latency` cycles ago: its query is no longer needed.
     step : Out(1)
         A slice is begun in this cycle.
     o_valid, o : Out
         Scores, never refused.
     """
 
+    retire_latency = 2
+    """The ring is read one cycle after the address register; only then may the row be overwritten."""
+
     def __init__(self, config: AttentionConfig):
         self.config = config
+        self.latency = self.latency_of(config)
         element = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
         super().__init__({
             "i": In(stream.Signature(survivor_layout(config))), "room": In(1),
             "slot": Out(slot_shape(config)), "slice": Out(range(max(2, config.compensation_slices))),
             "key": Out(key_shape(config)), "bank": Out(1), "query": In(element), "keys": In(element),
             "retire": Out(1), "step": Out(1), "o_valid": Out(1), "o": Out(score_layout(config))})
+
+    @staticmethod
+    def latency_of(config: AttentionConfig) -> int:
+        """Return the latency of a build: address, memories, cross products, sum of slices, score."""
+        return 1 + RAM_LATENCY + cross_product_latency(config) + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -77,8 +81,7 @@ class CompensationUnit(wiring.Component):
             m.d.sync += part.eq(next_modulo(part, slices))
         m.d.sync += [self.slot.eq(survivor.slot), self.key.eq(survivor.key), self.bank.eq(survivor.bank),
                      self.slice.eq(part)]
-        # The ring is read one cycle after the address register; only then may the row be overwritten.
-        m.d.comb += self.retire.eq(delay(m, self.i.ready & survivor.row_last, 2, name="retire"))
+        m.d.comb += self.retire.eq(delay(m, self.i.ready & survivor.row_last, self.retire_latency, name="retire"))
 
         m.submodules.cross = cross = create_cross_product(config)
         m.d.comb += [cross.query.eq(self.query), cross.keys.eq(self.keys)]

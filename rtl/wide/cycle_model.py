@@ -7,8 +7,25 @@ order suffices; inside a row, key groups are handled as arrays. Sources and sink
 import numpy as np
 
 from latte.golden.config import AttentionConfig, ceil_div
-from latte.golden.latencies import Latencies
 from latte.rtl.common.head_work import HeadWork, Prediction
+from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.common.key_value_loader import KeyValueLoader
+from latte.rtl.common.ram import RAM_LATENCY
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.estimate_buffer import TILE_BUFFERS, EstimateBuffer
+from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.query_buffer import QueryBuffer
+from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_scanner import RowScanner
+from latte.rtl.wide.running_maximum import RunningMaximum
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.score_queue import ROW_QUEUE_DEPTH, ScoreQueue
+from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.survivor_queue import SurvivorQueue
+from latte.rtl.wide.threshold_filter import ThresholdFilter
+from latte.rtl.wide.tile_sequencer import TileSequencer
+from latte.rtl.wide.value_accumulator import ValueAccumulator
 
 __all__ = ["WideCycleModel"]
 
@@ -16,8 +33,8 @@ __all__ = ["WideCycleModel"]
 class _Sequencer:
     """`JobSequencer` and the K and V loaders: when a job's keys are in place."""
 
-    def __init__(self, config: AttentionConfig, latencies: Latencies) -> None:
-        self.config, self.latencies = config, latencies
+    def __init__(self, config: AttentionConfig) -> None:
+        self.config = config
         self.idle = 0
         self.bank = 0
         self.bank_free = [0, 0]
@@ -25,15 +42,14 @@ class _Sequencer:
 
     def load(self, rows: int, fresh: bool) -> tuple[int, int]:
         """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
-        command = self.idle + 5
+        command = self.idle + JobSequencer.check_cycles
         if fresh:
             self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
             command = max(command, self.bank_free[self.bank]) + 1
         beats = rows * self.config.head_dim // self.config.bus_bytes
-        dispatch = command + beats + 4
+        dispatch = command + JobSequencer.command_cycles + KeyValueLoader.overhead + beats
         self.idle = dispatch + 1
-        queue = self.latencies.stream_queue
-        return command + queue, dispatch + queue
+        return command + StreamQueue.latency, dispatch + StreamQueue.latency
 
     def release(self, cycle: int) -> None:
         """The present bank's last job left it."""
@@ -43,14 +59,14 @@ class _Sequencer:
 class _Queries:
     """`QueryBuffer`: when each row is there for the tile sequencer."""
 
-    def __init__(self, config: AttentionConfig, latencies: Latencies) -> None:
+    def __init__(self, config: AttentionConfig) -> None:
         self.beats = config.head_dim // config.bus_bytes
         self.whole_rows = config.dim_slices == 1
         # A row of a single beat has begun before the next knows of it.
         late = int(self.beats == 1)
-        self.depth = latencies.query_queue - late if self.whole_rows else 1
+        self.depth = QueryBuffer.waiting_rows(config) - late * self.whole_rows
         self.ring = config.query_rows - late
-        self.latencies = latencies
+        self.latency = QueryBuffer.latency_of(config)
         self.end = -1
         self.taken: list[int] = []
         self.retired: list[int] = []
@@ -68,9 +84,9 @@ class _Queries:
         if row >= self.depth:
             start = max(start, self.taken[row - self.depth] + 2)
         self.end = start + self.beats - 1
-        if not self.whole_rows:
-            return self.end + 3
-        return max(self.end + 2 + self.latencies.stream_queue, self.taken[-1] + 2 if row else 0)
+        offered = self.end + self.latency
+        # The queue gives a row in every other cycle.
+        return max(offered, self.taken[-1] + 2) if self.whole_rows and row else offered
 
 
 class WideCycleModel:
@@ -78,9 +94,8 @@ class WideCycleModel:
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
-        self.latencies = latencies = Latencies.of(config)
-        self.sequencer = _Sequencer(config, latencies)
-        self.queries = _Queries(config, latencies)
+        self.sequencer = _Sequencer(config)
+        self.queries = _Queries(config)
         self.heads: list[int] = []
         self.beats = {"estimator": 0, "compensation": 0, "value": 0}
         self.stalls = {"key_load": 0, "query_load": 0, "filter": 0}
@@ -91,8 +106,10 @@ class WideCycleModel:
         self.tile_accepted = -1
         self.finished: list[int] = []
         self.scanned: list[int] = []
+        self.load_cycles = ScoreEstimator.load_cycles_of(config)
+        self.estimated = RAM_LATENCY + ScoreEstimator.latency_of(config) + EstimateBuffer.latency
         # Behind it.
-        self.rows = _RowPipeline(config, latencies)
+        self.rows = _RowPipeline(config)
 
     def run(self, job: HeadWork) -> None:
         """Add one job."""
@@ -115,11 +132,11 @@ class WideCycleModel:
             scan = max(complete, self.scanned[-1] + 1 if self.scanned else 0)
             for row in rows:
                 begin, scan = self.rows.add(row, scan)
-                self.queries.retired.append(self.rows.compensated + 2)
+                self.queries.retired.append(self.rows.compensated + CompensationUnit.retire_latency)
                 if first_group is None:
-                    first_group = begin + self.latencies.estimate_read + 2
+                    first_group = begin + RowScanner.latency + ThresholdFilter.probe_latency
             self.scanned.append(scan - 1)
-        self.sequencer.release(self.rows.value_end + 3)
+        self.sequencer.release(self.rows.value_end + ValueAccumulator.release_latency + 1)
         self.heads.append(self.rows.output - max(self.last_output, first_group))
         self.last_output = self.rows.output
         kept = int(np.count_nonzero(job.keep))
@@ -128,18 +145,18 @@ class WideCycleModel:
 
     def _estimate(self, wait_for_bank: int, rows: int, beats: int, dispatched: int | None) -> int:
         """Load and estimate one tile; return the cycle in which it may be scanned."""
-        latencies, queries, finished = self.latencies, self.queries, self.finished
+        queries, finished = self.queries, self.finished
         if len(finished) >= 2:
-            wait_for_bank = max(wait_for_bank, finished[-2] + latencies.bank_drain + 1)
+            wait_for_bank = max(wait_for_bank, finished[-2] + TileSequencer.bank_drain + 1)
         accept = wait_for_bank
         for _ in range(rows):
             accept = max(accept + 1, queries.next_row(), self.query_ready)
             queries.taken.append(accept)
-            self.query_ready = accept + latencies.query_load + 1
+            self.query_ready = accept + self.load_cycles + 1
         loaded = max(self.query_ready, accept + 1, self.tile_accepted + 1) + 1
         self.loader_idle = loaded
         previous_end = finished[-1] if finished else loaded
-        buffer_free = self.scanned[-latencies.tile_buffers] + 1 if len(self.scanned) >= latencies.tile_buffers else 0
+        buffer_free = self.scanned[-TILE_BUFFERS] + 1 if len(self.scanned) >= TILE_BUFFERS else 0
         self.tile_accepted = max(loaded, previous_end, buffer_free)
         if finished:
             waited = max(0, self.tile_accepted - previous_end - 1)
@@ -150,7 +167,7 @@ class WideCycleModel:
             self.stalls["query_load"] += waited - waited_for_filter - waited_for_keys
         finished.append(self.tile_accepted + beats)
         self.beats["estimator"] += beats
-        return finished[-1] + latencies.ram + latencies.estimator + latencies.maximum + 5
+        return finished[-1] + self.estimated
 
     def prediction(self) -> Prediction:
         """Return what was found."""
@@ -171,19 +188,26 @@ class _RowPipeline:
         Its last output beat.
     """
 
-    def __init__(self, config: AttentionConfig, latencies: Latencies) -> None:
-        self.config, self.latencies = config, latencies
+    def __init__(self, config: AttentionConfig) -> None:
+        self.config = config
+        self.score_latency = CompensationUnit.latency_of(config)
+        self.value_latency = ValueAccumulator.latency_of(config)
         self.compensated = self.value_end = self.output = 0
         self.fetched: list[int] = []
         self.softmax_end = self.value_free = self.sums_free = self.sent = 0
         self.group_held = 0
-        # What a producer can have in a queue before `room` stops it: the margin is filled by what was under way then.
-        self.group_room = config.survivor_fifo_depth - latencies.filter_groups + 4
-        self.row_room = config.query_rows - latencies.row_queue_margin
-        under_way = (latencies.ram + latencies.cross_product + 4) // config.compensation_slices
-        self.score_room = latencies.score_queue - latencies.score_margin + under_way
-        self.maxima_room = latencies.row_queue_depth - latencies.score_margin + 1
-        self.weight_room = 2 * latencies.weight
+        # What a producer can have in a queue before `room` stops it, and then until a place is free again: the margin
+        # is empty when room ends, and what was under way fills it, a group in about every other cycle.
+        groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency)
+        scores = StreamQueue.count_under_way(self.score_latency)
+        maxima = StreamQueue.count_under_way(self.score_latency + RunningMaximum.latency)
+        weights = StreamQueue.count_under_way(Softmax.weight_latency)
+        self.group_room = config.survivor_fifo_depth - groups + groups // 2
+        self.row_room = config.query_rows - StreamQueue.count_under_way(RowScanner.row_latency)
+        self.score_room = (ScoreQueue.depth_of(config) - scores
+                           + (self.score_latency + 1) // config.compensation_slices)
+        self.maxima_room = ROW_QUEUE_DEPTH - maxima + 1
+        self.weight_room = StreamQueue.gapless_depth(Softmax.weight_latency) - weights + 1
         self.taken = {name: np.zeros(0, np.int64) for name in ("group", "score", "weight")}
 
     def begin_job(self, keep: np.ndarray, keys_of_row: np.ndarray) -> None:
@@ -228,7 +252,6 @@ class _RowPipeline:
         `scan` is the cycle in which the row's first group was scanned, or would have been without later waiting;
         returned is the same, moved by the waiting of these groups.
         """
-        latencies = self.latencies
         group, service = self.group[low:stop], self.service[low:stop]
         before = int(self.work[low]) - int(service[0])
         work = self.work[low:stop] - before
@@ -245,14 +268,14 @@ class _RowPipeline:
         pushed = np.empty(len(group), np.int64)
         pushed[:-1] = scanned[1:]
         pushed[-1] = scan + (self.group[stop] if stop < row_end else steps)
-        pushed += latencies.estimate_read + 3
-        loaded = pushed + latencies.stream_queue
+        pushed += RowScanner.latency + ThresholdFilter.latency - 1  # it leaves as the other comes up behind it
+        loaded = pushed + StreamQueue.latency
         self._wait_for_scores(low, loaded)
         finished = np.maximum(np.maximum.accumulate(loaded - work + service), self.compensated) + work
         held = finished - service
         taken[place] = self.group_held
         taken[place + 1:place + len(group)] = held[:-1]
-        np.maximum(taken[place:place + len(group)], pushed + latencies.stream_queue - 1,
+        np.maximum(taken[place:place + len(group)], pushed + StreamQueue.latency - 1,
                    out=taken[place:place + len(group)])
         self.group_held, self.compensated = int(held[-1]), int(finished[-1])
         return scan
@@ -265,12 +288,11 @@ class _RowPipeline:
 
     def _weigh(self, kept: int) -> None:
         """Softmax, P·V and normaliser of a row of `kept` survivors."""
-        config, latencies = self.config, self.latencies
-        queue, slices = latencies.stream_queue, config.value_slices
-        complete = self.compensated + latencies.ram + latencies.cross_product + 3 + latencies.maximum
+        config, slices = self.config, self.config.value_slices
+        known = self.compensated + self.score_latency + ScoreQueue.latency
         # The queues of rows give one item in three cycles at most.
-        fetch = max(complete + queue, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
-        value = max(fetch + 3 + latencies.weight + queue, self.value_free)
+        fetch = max(known, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
+        value = max(fetch + Softmax.latency, self.value_free)
         last = max(value + (kept - 1) * slices, self.sums_free)
         self.fetched.append(fetch)
         self.value_free = last + slices
@@ -289,7 +311,8 @@ class _RowPipeline:
         place = self.seen["score"] + done
         scores[place:place + kept] = np.arange(self.softmax_end - kept + 1, self.softmax_end + 1)
 
-        hand_over = max(last + 2 + latencies.reciprocal, last + latencies.accumulator + slices, self.sent)
+        divided = last + ValueAccumulator.sum_latency + Reciprocal.latency + 1
+        hand_over = max(divided, last + self.value_latency + slices, self.sent)
         self.sums_free = hand_over + 1
         self.sent = self.sums_free + config.head_dim // config.normalizer_lanes
-        self.output = self.sent - 1 + latencies.scaler + queue
+        self.output = self.sent - 1 + Normalizer.beat_latency + StreamQueue.latency

@@ -8,14 +8,12 @@ from latte.golden.config import AttentionConfig, ceil_div
 from latte.rtl.common.primitives import delay, next_modulo
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 from latte.rtl.wide.payloads import tile_layout
-from latte.rtl.wide.running_maximum import MAXIMUM_LATENCY, RunningMaximum
+from latte.rtl.wide.running_maximum import RunningMaximum
 
-__all__ = ["EstimateBuffer", "READ_LATENCY", "TILE_BUFFERS", "scan_layout"]
+__all__ = ["EstimateBuffer", "TILE_BUFFERS", "scan_layout"]
 
 TILE_BUFFERS = 3
 """One being written, one being scanned, and one more: with two, the estimator would wait for its own latency."""
-READ_LATENCY = RAM_LATENCY + 1
-"""Cycles from `read_index` to `read_data`."""
 
 
 def scan_layout(config: AttentionConfig) -> data.StructLayout:
@@ -47,7 +45,7 @@ class EstimateBuffer(wiring.Component):
 
     Beside it, the running maximum of each row over the keys it may see (LATTE Eq. 6).
 
-    Latency: a tile is offered to the filter 7 cycles after its last beat; `READ_LATENCY` for a read.
+    Latency: a tile is offered to the filter `latency` cycles after its last beat; `read_latency` for a read.
     Throughput: one beat written and one group read per cycle.
 
     Members
@@ -55,7 +53,7 @@ class EstimateBuffer(wiring.Component):
     tile : In(stream of tile_layout)
         Announces the beats of the next tile; ready while a tile buffer is free.
     est_valid, est : In
-        A beat of estimates, in the order of the announced tiles, at least 3 cycles after the announcement.
+        A beat of estimates, in the order of the announced tiles, at least `announcement` cycles after its description.
     scan : Out(stream of scan_layout)
         Complete tiles. Accepting one frees its buffer: by then the last read has been issued.
     read_index : In
@@ -64,6 +62,13 @@ class EstimateBuffer(wiring.Component):
         The row it belongs to, in the same cycle.
     read_data : Out(ArrayLayout(signed(row_bits), P))
     """
+
+    read_latency = RAM_LATENCY + 1
+    """The memories, and the rotation undone."""
+    announcement = 3
+    """Cycles by which a tile's description comes before its first beat: kept, its rows' keys counted, compared."""
+    latency = 2 + RunningMaximum.latency + 3
+    """A beat's candidates and their largest, the running maximum; kept, counted, offered."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -148,8 +153,8 @@ class EstimateBuffer(wiring.Component):
         config = self.config
         first = delay(m, self.key == 0, 2, name="first")
         beat_valid = delay(m, self.est_valid, 2, name="max_valid")
-        tile_last = delay(m, last, 2 + MAXIMUM_LATENCY, name="tile_last")
-        buffer = delay(m, write_tile, 2 + MAXIMUM_LATENCY, name="max_buffer")
+        tile_last = delay(m, last, 2 + RunningMaximum.latency, name="tile_last")
+        buffer = delay(m, write_tile, 2 + RunningMaximum.latency, name="max_buffer")
         results = Array(Signal(data.ArrayLayout(signed(config.row_bits), config.query_lanes), name=f"row_max_{n}")
                         for n in range(TILE_BUFFERS))
         lowest = -(1 << (config.row_bits - 1))

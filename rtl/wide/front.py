@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from latte.rtl.common.core import Core
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.estimate_buffer import EstimateBuffer
 from latte.rtl.wide.normalizer import Normalizer
@@ -107,8 +108,10 @@ def connect_front(m: Module, core: Core, storage: KeyValueStorage) -> Front:
     return Front(registers, jobs, queries, tiles, storage)
 
 
-def connect_row_buffer(m: Module, front: Front, est_valid: Value, est: data.View) -> RowScanner:
+def connect_row_buffer(m: Module, front: Front, array_latency: int, est_valid: Value, est: data.View) -> RowScanner:
     """Buffer the array's beats until their row's maximum is known; return the scanner of complete rows."""
+    # A tile is announced with the address of its first keys.
+    assert RAM_LATENCY + array_latency >= EstimateBuffer.announcement, "estimates overtake the tile they belong to"
     config = front.tiles.config
     m.submodules.estimate_buffer = estimates = EstimateBuffer(config)
     m.submodules.row_scanner = scanner = RowScanner(config)

@@ -12,6 +12,7 @@ from latte.rtl.wide.operand_plane import OperandPlane
 
 __all__ = ["KeyValueScratchpad"]
 
+
 class KeyValueScratchpad(wiring.Component):
     """Keys and values of one or two sequences, each plane as wide as its reader takes it::
 
@@ -21,7 +22,7 @@ class KeyValueScratchpad(wiring.Component):
 
     The high halves are kept twice because the estimator reads them in every cycle.
 
-    Latency: `RAM_LATENCY` cycles from an address to its data. One read of each plane per cycle, besides loading.
+    Latency: `latency` cycles from an address to its data. One read of each plane per cycle, besides loading.
 
     Members
     -------
@@ -34,6 +35,8 @@ class KeyValueScratchpad(wiring.Component):
     value_bank, value_key, value_slice : In
         Address of one value, one slice of dimensions; `value_data` : Out.
     """
+
+    latency = OperandPlane.latency
 
     def __init__(self, config: AttentionConfig):
         self.config = config

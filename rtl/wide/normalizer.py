@@ -15,6 +15,7 @@ from latte.rtl.wide.row_scaler import RowScaler
 
 __all__ = ["Normalizer"]
 
+
 class Normalizer(wiring.Component):
     """Divides each row by its sum of weights and sends it out, `normalizer_lanes` elements per beat::
 
@@ -23,8 +24,8 @@ class Normalizer(wiring.Component):
 
     One row arrives while another leaves.
 
-    Latency: 2 cycles from a row's last word, then one beat per cycle. Throughput: one row in
-    ``max(head_dim / normalizer_lanes, RAM_LATENCY + 8)`` cycles or a little more.
+    Latency: `latency` cycles from a row's last word to its first beat, if its reciprocal is there. Throughput: one row
+    in ``max(head_dim / normalizer_lanes, Reciprocal.latency)`` cycles or a little more.
 
     Members
     -------
@@ -36,6 +37,12 @@ class Normalizer(wiring.Component):
         A word stands until the next one is valid.
     o : Out(stream of output_layout)
     """
+
+    hand_over_latency = 2
+    """Cycles from a row's last word until its first element may leave: counted, handed over."""
+    beat_latency = ROW_LATENCY + RowScaler.latency
+    """Cycles from an element's leaving to its quotient."""
+    latency = hand_over_latency + beat_latency + StreamQueue.latency
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -82,33 +89,29 @@ class Normalizer(wiring.Component):
         self._send(m, leaving_valid, rows, leaving)
         return m
 
-    def _send(self, m, leaving_valid, rows, leaving):
+    def _send(self, m: Module, leaving_valid: Signal, rows: RowMemory | RowShifter, leaving: data.View) -> None:
         """Send the leaving row out, beat by beat, while the output queue has room."""
         config = self.config
         beats = config.head_dim // config.normalizer_lanes
         m.submodules.scaler = scaler = RowScaler(config)
-        latency = scaler.latency + ROW_LATENCY
-        depth = 2 * (latency + 4)
-        m.submodules.queue = queue = StreamQueue(output_layout(config), depth)
+        m.submodules.queue = queue = StreamQueue(output_layout(config), producer_latency=self.beat_latency)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        room = Signal()
-        m.d.sync += room.eq(queue.level < depth - latency - 2)
 
         beat, step, row_ends = Signal(range(max(2, beats))), Signal(), Signal()
-        m.d.comb += [step.eq(leaving_valid & room), row_ends.eq(beat == beats - 1), rows.step.eq(step)]
+        m.d.comb += [step.eq(leaving_valid & queue.room), row_ends.eq(beat == beats - 1), rows.step.eq(step)]
         with m.If(step):
             m.d.sync += beat.eq(next_modulo(beat, beats))
             with m.If(row_ends):
                 m.d.sync += leaving_valid.eq(0)
 
-        factor = delay(m, leaving, ROW_LATENCY, name="factor", reset_less=True)
+        factor = delay(m, leaving, rows.latency, name="factor", reset_less=True)
         m.d.comb += [scaler.numerator.eq(rows.elements), scaler.mantissa.eq(factor.mantissa),
                      scaler.exponent.eq(factor.exponent)]
         flags = Signal(data.StructLayout({"row_last": 1, "job_last": 1}))
         m.d.comb += [flags.row_last.eq(row_ends), flags.job_last.eq(row_ends & leaving.job_last)]
-        flags = delay(m, flags, latency, name="flags", reset_less=True)
+        flags = delay(m, flags, self.beat_latency, name="flags", reset_less=True)
         m.d.comb += [
-            queue.i.valid.eq(delay(m, step, latency, name="valid")),
+            queue.i.valid.eq(delay(m, step, self.beat_latency, name="valid")),
             queue.i.payload.data.eq(scaler.quotient),
             queue.i.payload.row_last.eq(flags.row_last), queue.i.payload.job_last.eq(flags.job_last),
         ]

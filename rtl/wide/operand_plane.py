@@ -1,12 +1,13 @@
 """One plane of the scratchpad: keys or values, laid out for one reader."""
 
 from amaranth import Module, Signal
+from amaranth.hdl import ShapeLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import ceil_div
 from latte.rtl.common.primitives import next_modulo, slice_address
-from latte.rtl.common.ram import Ram
+from latte.rtl.common.ram import RAM_LATENCY, Ram
 from latte.rtl.common.word_packer import WordPacker
 
 __all__ = ["OperandPlane"]
@@ -18,7 +19,7 @@ class OperandPlane(wiring.Component):
     Row ``j`` lies in memory ``j % row_lanes``; its slice ``s`` is word ``(s * banks + bank) * groups + j // row_lanes``
     of it. Rows are written in order; writing starts over with `restart`, otherwise it goes on behind the last row.
 
-    Latency: `RAM_LATENCY` cycles from an address to its data. Throughput: one beat written and one word of each
+    Latency: `latency` cycles from an address to its data. Throughput: one beat written and one word of each
     memory read per cycle.
 
     Parameters
@@ -44,8 +45,10 @@ class OperandPlane(wiring.Component):
     data : Out(ArrayLayout(ArrayLayout(element, word_lanes), row_lanes))
     """
 
-    def __init__(self, element, *, beat_lanes: int, word_lanes: int, head_dim: int, row_lanes: int, rows: int,
-                 banks: int):
+    latency = RAM_LATENCY
+
+    def __init__(self, element: ShapeLike, *, beat_lanes: int, word_lanes: int, head_dim: int, row_lanes: int,
+                 rows: int, banks: int):
         self.element = element
         self.beat_lanes = beat_lanes
         self.word_lanes = word_lanes

@@ -1,6 +1,6 @@
 """Dot products of 4-bit vectors, two products per hard multiplier."""
 
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from latte.rtl.common.adder_tree import AdderTree
 from latte.rtl.common.operand_split import HALF_BITS
 
 __all__ = ["PackedDspDot"]
+
 
 class PackedDspDot(wiring.Component):
     """Dot products of two keys with one query row, two 4-bit products per hard multiplier.
@@ -23,31 +24,36 @@ class PackedDspDot(wiring.Component):
 
     Parameters
     ----------
-    dims : int
+    dims
         Elements of a vector, at most 64 (the operand's width).
 
-    Attributes
-    ----------
+    Members
+    -------
     q : In(ArrayLayout(signed(HALF_BITS), dims))
     packed : In(ArrayLayout(signed(field + 5), dims))
         Two keys' elements, from `pack`.
     sums : Out(ArrayLayout(signed(8 + ceil_log2(dims)), 2))
     """
 
-    def __init__(self, dims):
+    def __init__(self, dims: int):
         if dims > 64:
             raise ValueError(f"head_dim {dims} is too large for pe_structure 'dsp': at most 64 fit 18 bits")
         self.dims = dims
         self.field = 2 * HALF_BITS - 1 + ceil_log2(dims)
-        self.latency = ceil_log2(dims) + 2
+        self.latency = self.latency_of(dims)
         super().__init__({
             "q": In(data.ArrayLayout(signed(HALF_BITS), dims)),
             "packed": In(data.ArrayLayout(signed(self.field + HALF_BITS + 1), dims)),
             "sums": Out(data.ArrayLayout(signed(self.field + 1), 2)),
         })
 
-    def pack(self, k0, k1):
-        """Operand that holds one element of each of two keys."""
+    @staticmethod
+    def latency_of(dims: int) -> int:
+        """Return the latency for vectors of `dims` elements: the products, their tree, and what is borrowed back."""
+        return 1 + AdderTree.latency_of(dims) + 1
+
+    def pack(self, k0: Value, k1: Value) -> Value:
+        """Return the operand that holds one element of each of two keys."""
         return k0 + (k1 << self.field)
 
     def elaborate(self, platform):

@@ -11,6 +11,7 @@ from latte.rtl.common.primitives import register
 
 __all__ = ["PairEntry", "PairTableDot"]
 
+
 class PairEntry(data.Struct):
     """What a held query row remembers of two elements ``q0``, ``q1``: all that `PairTableDot` needs.
 
@@ -57,11 +58,11 @@ class PairTableDot(wiring.Component):
 
     Parameters
     ----------
-    head_dim : int
+    head_dim
         Elements of a vector; even.
 
-    Attributes
-    ----------
+    Members
+    -------
     entries : In(ArrayLayout(PairEntry, head_dim / 2))
         The query row.
     invert : In(ArrayLayout(head_dim / 2, 4))
@@ -73,11 +74,11 @@ class PairTableDot(wiring.Component):
     sum : Out(signed(8 + ceil_log2(head_dim)))
     """
 
-    def __init__(self, head_dim):
+    def __init__(self, head_dim: int):
         self.head_dim = head_dim
         self.pairs = head_dim // 2
-        self.offset_delay = 1 + ceil_log2(self.pairs)
-        self.latency = self.offset_delay + 3
+        self.offset_delay = self.offset_delay_of(head_dim)
+        self.latency = self.latency_of(head_dim)
         super().__init__({
             "entries": In(data.ArrayLayout(PairEntry, self.pairs)),
             "invert": In(data.ArrayLayout(self.pairs, HALF_BITS)),
@@ -85,6 +86,16 @@ class PairTableDot(wiring.Component):
             "offset": In(signed(HALF_BITS + ceil_log2(self.pairs))),
             "sum": Out(signed(2 * HALF_BITS + ceil_log2(head_dim))),
         })
+
+    @staticmethod
+    def offset_delay_of(head_dim: int) -> int:
+        """Return the cycles until the trees' sums are there: the chosen terms, then a level each."""
+        return 1 + AdderTree.latency_of(head_dim // 2)
+
+    @classmethod
+    def latency_of(cls, head_dim: int) -> int:
+        """Return the latency for vectors of `head_dim` elements: three additions come after the trees."""
+        return cls.offset_delay_of(head_dim) + 3
 
     def elaborate(self, platform):
         m = Module()

@@ -11,6 +11,7 @@ from latte.rtl.common.payloads import head_entry_layout, key_shape, length_shape
 __all__ = ["group_layout", "query_element", "query_row_layout", "row_layout", "score_layout", "slot_shape",
            "survivor_layout", "tile_layout", "weight_layout"]
 
+
 def slot_shape(config: AttentionConfig) -> range:
     """Shape of a row index of the query ring buffer."""
     return range(config.query_rows)

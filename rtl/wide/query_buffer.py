@@ -27,7 +27,8 @@ class QueryBuffer(wiring.Component):
     Rows enter in the order of the jobs, as far as there is room, ahead of the computation. Slot numbers count rows
     modulo `query_rows`.
 
-    Latency: `RAM_LATENCY` from address to data. Throughput: one beat per cycle.
+    Latency: `latency` cycles from a row's last beat to `o`; `RAM_LATENCY` from address to data. Throughput: one beat
+    per cycle.
 
     Members
     -------
@@ -44,6 +45,7 @@ class QueryBuffer(wiring.Component):
 
     def __init__(self, config: AttentionConfig):
         self.config = config
+        self.latency = self.latency_of(config)
         super().__init__({
             "load": In(stream.Signature(query_load_layout())),
             "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
@@ -53,6 +55,16 @@ class QueryBuffer(wiring.Component):
             "compensation_slice": In(range(max(2, config.compensation_slices))),
             "compensation_data": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)),
             "retire": In(1)})
+
+    @staticmethod
+    def waiting_rows(config: AttentionConfig) -> int:
+        """Return how many whole rows may wait for the estimator: two tiles, or one if it takes many cycles for each."""
+        return max(4, 1 << ceil_log2(2 * config.query_lanes)) if config.dim_slices == 1 else 1
+
+    @staticmethod
+    def latency_of(config: AttentionConfig) -> int:
+        """Return the latency of a build: split, packed; then the queue, or a register that tells of a row."""
+        return 1 + WordPacker.latency + (StreamQueue.latency if config.dim_slices == 1 else 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -89,7 +101,8 @@ class QueryBuffer(wiring.Component):
         m.d.comb += row_packer.beat_valid.eq(arrived)
         m.d.comb += [row_packer.beat[n].eq(elements[n].high if config.engine == "latte" else elements[n])
                      for n in range(config.bus_bytes)]
-        depth = self._estimator_rows(m, row_packer)
+        self._queue_rows(m, row_packer)
+        depth = self.waiting_rows(config)
         # Rows that wait for the estimator, and rows that the compensation unit may still need. `room` is a register: a
         # row of a single beat has begun before it knows of the one before.
         late = int(beats == 1)
@@ -103,25 +116,20 @@ class QueryBuffer(wiring.Component):
             self._compensation_ring(m, arrived, elements)
         return m
 
-    def _estimator_rows(self, m, packer):
-        """Queue whole rows for the estimator, two tiles ahead; return how many rows there may be from port to `o`.
-
-        A time-multiplexed estimator is too slow to need more than the packer's own register.
-        """
-        config = self.config
-        if config.dim_slices > 1:
+    def _queue_rows(self, m: Module, packer: WordPacker) -> None:
+        """Queue whole rows for the estimator; one that takes many cycles for each needs the packer's register alone."""
+        if self.config.dim_slices > 1:
             full = Signal()
             with m.If(packer.word_valid):
                 m.d.sync += full.eq(1)
             with m.Elif(self.o.ready):
                 m.d.sync += full.eq(0)
             m.d.comb += [self.o.valid.eq(full), self.o.payload.eq(packer.word)]
-            return 1
-        depth = max(4, 1 << ceil_log2(2 * config.query_lanes))
-        m.submodules.rows = queue = StreamQueue(self.o.payload.shape(), depth, every_other=True)
-        wiring.connect(m, wiring.flipped(self.o), queue.o)
-        m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
-        return depth
+        else:
+            m.submodules.rows = queue = StreamQueue(self.o.payload.shape(), self.waiting_rows(self.config),
+                                                    every_other=True)
+            wiring.connect(m, wiring.flipped(self.o), queue.o)
+            m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
 
     def _compensation_ring(self, m, arrived, elements):
         """Keep both halves of each row for the compensation unit."""

@@ -10,40 +10,42 @@ from latte.rtl.wide.payloads import query_row_layout
 
 __all__ = ["QueryMemory"]
 
+
 class QueryMemory(wiring.Component):
-    """The held query rows as they are, in a memory of two banks; reads `dims` elements at a time.
+    """The held query rows as they are, in a memory of two banks; reads `dim_lanes` elements at a time.
 
     The memory is not cleared by reset: a row is loaded before it is used.
 
     Parameters
     ----------
-    head_dim, rows : int
-        Elements of a row, and rows.
-    dims : int
-        Elements per slice; divides `head_dim`.
+    config
 
-    Attributes
-    ----------
-    q : In(stream.Signature(StructLayout))
+    Members
+    -------
+    q : In(stream of query_row_layout)
         Rows to load. Ready again after `load_cycles`.
     k_bank : In(1)
-    k_slice : In(range(head_dim / dims))
+    k_slice : In(range(dim_slices))
         What to read: `hi` shows it one cycle later.
-    hi : Out(ArrayLayout(ArrayLayout(signed(HALF_BITS), dims), rows))
+    hi : Out(ArrayLayout(ArrayLayout(signed(HALF_BITS), dim_lanes), query_lanes))
     """
 
     def __init__(self, config: AttentionConfig):
-        head_dim, rows, dims = config.head_dim, config.query_lanes, config.dim_lanes
-        self.rows = rows
-        self.slices = head_dim // dims
-        self.load_cycles = self.slices
-        self.word = data.ArrayLayout(signed(HALF_BITS), dims)
+        self.rows = config.query_lanes
+        self.slices = config.dim_slices
+        self.load_cycles = self.load_cycles_of(config)
+        self.word = data.ArrayLayout(signed(HALF_BITS), config.dim_lanes)
         super().__init__({
             "q": In(stream.Signature(query_row_layout(config, signed(HALF_BITS)))),
             "k_bank": In(1),
             "k_slice": In(range(self.slices)),
-            "hi": Out(data.ArrayLayout(self.word, rows)),
+            "hi": Out(data.ArrayLayout(self.word, self.rows)),
         })
+
+    @staticmethod
+    def load_cycles_of(config: AttentionConfig) -> int:
+        """Return the cycles that a row keeps the loader busy: one for each slice."""
+        return config.dim_slices
 
     def elaborate(self, platform):
         m = Module()

@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import AttentionConfig, ceil_log2
+from latte.golden.config import AttentionConfig, ceil_div, ceil_log2
 from latte.rtl.common.adder_tree import AdderTree
 from latte.rtl.common.operand_split import HALF_BITS
 from latte.rtl.common.primitives import delay
@@ -12,6 +12,7 @@ from latte.rtl.wide.pair_table_dot import PairEntry
 from latte.rtl.wide.payloads import query_row_layout
 
 __all__ = ["QueryTables"]
+
 
 class QueryTables(wiring.Component):
     """The held query rows as `PairEntry` tables, double buffered, with the loader that makes them.
@@ -30,38 +31,47 @@ class QueryTables(wiring.Component):
 
     Parameters
     ----------
-    head_dim, rows : int
-        Elements of a row, and rows.
-    offset_delay : int
+    config
+    offset_delay
         Cycles by which `offset` follows `entries` when the bank is switched.
 
-    Attributes
-    ----------
-    q : In(stream.Signature(StructLayout))
+    Members
+    -------
+    q : In(stream of query_row_layout)
         Rows to load. Ready again after `load_cycles`.
     k_valid, k_bank : In(1)
         A key, and the bank it is for: `entries` hold that bank two cycles later.
-    entries : Out(ArrayLayout(ArrayLayout(PairEntry, pairs), rows))
-    offset : Out(ArrayLayout(signed, rows))
+    entries : Out(ArrayLayout(ArrayLayout(PairEntry, head_dim / 2), query_lanes))
+    offset : Out(ArrayLayout(signed, query_lanes))
     """
 
     MAX_SLICES = 8
 
     def __init__(self, config: AttentionConfig, offset_delay: int):
-        head_dim, rows = config.head_dim, config.query_lanes
-        self.pairs = head_dim // 2
-        self.rows = rows
+        self.pairs = config.head_dim // 2
+        self.rows = config.query_lanes
         self.offset_delay = offset_delay
-        self.slice_pairs = -(-self.pairs // self.MAX_SLICES)
-        self.slices = -(-self.pairs // self.slice_pairs)
-        self.load_cycles = self.slices + 2
+        self.slice_pairs, self.slices = self._slices_of(config)
+        self.load_cycles = self.load_cycles_of(config)
         super().__init__({
             "q": In(stream.Signature(query_row_layout(config, signed(HALF_BITS)))),
             "k_valid": In(1),
             "k_bank": In(1),
-            "entries": Out(data.ArrayLayout(data.ArrayLayout(PairEntry, self.pairs), rows)),
-            "offset": Out(data.ArrayLayout(signed(HALF_BITS + ceil_log2(self.pairs)), rows)),
+            "entries": Out(data.ArrayLayout(data.ArrayLayout(PairEntry, self.pairs), self.rows)),
+            "offset": Out(data.ArrayLayout(signed(HALF_BITS + ceil_log2(self.pairs)), self.rows)),
         })
+
+    @classmethod
+    def _slices_of(cls, config: AttentionConfig) -> tuple[int, int]:
+        """Return (pairs in a slice, slices of a row)."""
+        pairs = config.head_dim // 2
+        slice_pairs = ceil_div(pairs, cls.MAX_SLICES)
+        return slice_pairs, ceil_div(pairs, slice_pairs)
+
+    @classmethod
+    def load_cycles_of(cls, config: AttentionConfig) -> int:
+        """Return the cycles that a row keeps the loader busy: its slices, and the two stages behind them."""
+        return cls._slices_of(config)[1] + 2
 
     def elaborate(self, platform):
         m = Module()

@@ -11,6 +11,7 @@ from latte.rtl.common.ram import RAM_LATENCY, Ram
 
 __all__ = ["Reciprocal", "exponent_shape"]
 
+
 def exponent_shape(config: AttentionConfig) -> range:
     """Shape of the place of the leading one of a sum of weights, above the smallest: `weight_bits` - 1."""
     return range(config.sum_bits - config.weight_bits + 1)
@@ -36,9 +37,11 @@ class Reciprocal(wiring.Component):
         Place of the leading one, less ``weight_bits - 1``.
     """
 
+    latency = 4 + RAM_LATENCY + 3
+    """Leading one, its distance, shift in two; table; factor, product, difference."""
+
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.latency = 7 + RAM_LATENCY
         super().__init__({"weight_sum": In(config.sum_bits), "mantissa": Out(RECIPROCAL_FRAC_BITS),
                           "exponent": Out(exponent_shape(config))})
 

@@ -9,6 +9,7 @@ from latte.rtl.common.primitives import delay, next_modulo
 
 __all__ = ["ROW_LATENCY", "RowMemory", "RowShifter", "row_signature"]
 
+
 def row_signature(config: AttentionConfig) -> dict:
     """Return the members of what holds rows before the scaler, `RowMemory` or `RowShifter`.
 
@@ -23,17 +24,19 @@ def row_signature(config: AttentionConfig) -> dict:
 
 
 ROW_LATENCY = 3
+"""Cycles from a step to its elements: address, then a choice in two steps; or a shift, then the way to the scaler."""
 
 
 class RowMemory(wiring.Component):
     """Two rows of several words each: LUT RAM where they are wide and few, block RAM where they are many.
 
-    Latency: `ROW_LATENCY` cycles from a step to its elements. Nothing is read while it is written.
+    Latency: `latency` cycles from a step to its elements. Nothing is read while it is written.
 
     Members are those of `row_signature`.
     """
 
     LUT_RAM_DEPTH = 16
+    latency = ROW_LATENCY
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -78,10 +81,12 @@ class RowMemory(wiring.Component):
 class RowShifter(wiring.Component):
     """A row that comes as one word and leaves by shifting: one LUT per bit, where a memory would have to be as wide.
 
-    Latency: `ROW_LATENCY` cycles from a step to its elements.
+    Latency: `latency` cycles from a step to its elements.
 
     Members are those of `row_signature`.
     """
+
+    latency = ROW_LATENCY
 
     def __init__(self, config: AttentionConfig):
         self.config = config

@@ -1,15 +1,16 @@
 """Quotients: a row's elements times its reciprocal."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import NUMERATOR_FRAC_BITS, RECIPROCAL_FRAC_BITS
-from latte.rtl.common.primitives import delay
+from latte.rtl.common.primitives import delay, register
 from latte.rtl.wide.reciprocal import exponent_shape
 
 __all__ = ["RowScaler"]
+
 
 class RowScaler(wiring.Component):
     """``round(numerator * reciprocal)`` of `normalizer_lanes` elements: `latte.golden.normalizer.normalize`.
@@ -27,9 +28,11 @@ class RowScaler(wiring.Component):
     quotient : Out(ArrayLayout(signed(out_bits), normalizer_lanes))
     """
 
+    latency = 6
+    """Shift in two, product in two, rounding, limit."""
+
     def __init__(self, config: AttentionConfig):
         self.config = config
-        self.latency = 6
         lanes = config.normalizer_lanes
         super().__init__({
             "numerator": In(data.ArrayLayout(signed(config.acc_bits), lanes)),
@@ -48,17 +51,12 @@ class RowScaler(wiring.Component):
         drop = RECIPROCAL_FRAC_BITS + NUMERATOR_FRAC_BITS - config.fraction_bits
         limit = 1 << (config.out_bits - 1)
 
-        def stage(value, name, shape=None):
-            register = Signal(shape or value.shape(), name=name, reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
-
         for n in range(config.normalizer_lanes):
             scaled = (self.numerator[n] << NUMERATOR_FRAC_BITS) >> least
-            coarse = stage(scaled >> (self.exponent[low_bits:] << low_bits), f"coarse_{n}")
-            numerator = stage(coarse >> low_shift, f"fine_{n}", operand)
-            product = stage(stage(numerator * mantissa, f"product_{n}"), f"piped_{n}")
-            rounded = stage((product + (1 << (drop - 1))) >> drop, f"rounded_{n}")
+            coarse = register(m, scaled >> (self.exponent[low_bits:] << low_bits), f"coarse_{n}")
+            numerator = register(m, coarse >> low_shift, f"fine_{n}", operand)
+            product = register(m, register(m, numerator * mantissa, f"product_{n}"), f"piped_{n}")
+            rounded = register(m, (product + (1 << (drop - 1))) >> drop, f"rounded_{n}")
             limited = Mux(rounded < -limit, -limit, Mux(rounded > limit - 1, limit - 1, rounded))
-            m.d.comb += self.quotient[n].eq(stage(limited, f"quotient_{n}", signed(config.out_bits)))
+            m.d.comb += self.quotient[n].eq(register(m, limited, f"quotient_{n}", signed(config.out_bits)))
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.payloads import key_shape
 from latte.rtl.common.primitives import add_modulo, delay, next_modulo
-from latte.rtl.wide.estimate_buffer import READ_LATENCY, TILE_BUFFERS, buffer_size, scan_layout
+from latte.rtl.wide.estimate_buffer import TILE_BUFFERS, EstimateBuffer, buffer_size, scan_layout
 from latte.rtl.wide.payloads import row_layout, slot_shape
 
 __all__ = ["RowScanner", "scanned_layout"]
@@ -32,8 +32,8 @@ class RowScanner(wiring.Component):
                       |
                       +-> row (scale and flags of each row, to the softmax)
 
-    Latency: `READ_LATENCY` cycles. Throughput: one group per cycle, no gap between rows or tiles; `room` is the only
-    thing it waits for.
+    Latency: from a cycle of `room`, `latency` to a group and `row_latency` to the description of a row that begins.
+    Throughput: one group per cycle, no gap between rows or tiles; `room` is the only thing it waits for.
 
     Members
     -------
@@ -49,6 +49,10 @@ class RowScanner(wiring.Component):
     stalled : Out(1)
         A tile is there but `room` is not.
     """
+
+    latency = EstimateBuffer.read_latency
+    row_latency = 1
+    """A register, off the counters' path."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -99,7 +103,6 @@ class RowScanner(wiring.Component):
             with m.If(tile_ends):
                 m.d.sync += row.eq(0)
 
-        # The row queue hears of a row one cycle later, off the counters' path.
         m.d.sync += [
             self.row_valid.eq(step & (key == 0)),
             self.row.scale_mantissa.eq(tile.entry.scale_mantissa), self.row.scale_shift.eq(tile.entry.scale_shift),
@@ -113,8 +116,8 @@ class RowScanner(wiring.Component):
             group.row_max.eq(Array(scan.row_max[n] for n in range(lanes))[row]),
         ]
         m.d.comb += [
-            self.o_valid.eq(delay(m, step, READ_LATENCY, name="read_valid")),
-            self.o.eq(delay(m, group, READ_LATENCY - 1, name="group", reset_less=True)),
+            self.o_valid.eq(delay(m, step, self.latency, name="read_valid")),
+            self.o.eq(delay(m, group, self.latency - 1, name="group", reset_less=True)),
             self.o.estimate.eq(self.read_data),
         ]
         return m

@@ -4,10 +4,7 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["MAXIMUM_LATENCY", "RunningMaximum"]
-
-MAXIMUM_LATENCY = 2
-"""Cycles from a value to the maximum that knows it."""
+__all__ = ["RunningMaximum"]
 
 
 class RunningMaximum(wiring.Component):
@@ -19,7 +16,7 @@ class RunningMaximum(wiring.Component):
         value -+--------> latest ------------------+-> maximum
                +-> [> latest] [> maximum] -> take -^
 
-    Latency: `MAXIMUM_LATENCY` cycles. Throughput: one value per cycle. Exact.
+    Latency: `latency` cycles from a value to the maximum that knows it. Throughput: one value per cycle. Exact.
 
     Parameters
     ----------
@@ -32,6 +29,9 @@ class RunningMaximum(wiring.Component):
         `first` forgets the values before this one.
     maximum : Out(signed(width))
     """
+
+    latency = 2
+    """The comparison, and the maximum."""
 
     def __init__(self, width: int):
         self.width = width

@@ -1,10 +1,10 @@
 """The PE array: estimates every score from the high halves of Q and K."""
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import ceil_log2
+from latte.golden.config import AttentionConfig
 from latte.rtl.common.bit_plane_dot import BitPlaneDot
 from latte.rtl.common.operand_split import HALF_BITS
 from latte.rtl.common.primitives import delay
@@ -15,6 +15,9 @@ from latte.rtl.wide.query_memory import QueryMemory
 from latte.rtl.wide.query_tables import QueryTables
 
 __all__ = ["ScoreEstimator"]
+
+_DOT_PRODUCTS = {"table": PairTableDot, "multiplier": BitPlaneDot, "dsp": PackedDspDot}
+
 
 class ScoreEstimator(wiring.Component):
     """PE array: ``est[i, j] = sum(q_hi[i, d] * k_hi[j, d])`` for `query_lanes` x `key_lanes` scores at once.
@@ -40,13 +43,13 @@ class ScoreEstimator(wiring.Component):
 
     Parameters
     ----------
-    config : AttentionConfig
+    config
         Uses `head_dim`, `query_lanes`, `key_lanes`, `dim_lanes`, `split`, `pe_structure` and `est_bits`.
         Both splits give signed high halves, so `split` changes nothing here.
 
-    Attributes
-    ----------
-    q : In(stream.Signature(StructLayout({"row": ..., "bank": 1, "hi": ...})))
+    Members
+    -------
+    q : In(stream of query_row_layout)
         Query rows' high halves.
     k_valid : In(1)
         There is a key beat in this cycle.
@@ -60,95 +63,76 @@ class ScoreEstimator(wiring.Component):
     est : Out(ArrayLayout(ArrayLayout(signed(est_bits), key_lanes), query_lanes))
     """
 
-    STRUCTURES = ("table", "multiplier", "dsp")
+    operand_latency = 2
+    """Cycles from a beat to its dot products: one to come in, one to be encoded."""
 
-    def __init__(self, config):
-        self.head_dim = config.head_dim
-        self.query_lanes = config.query_lanes
-        self.key_lanes = config.key_lanes
-        self.dim_lanes = config.dim_lanes
-        self.split = config.split
-        self.pe_structure = config.pe_structure
-        self.est_bits = config.est_bits
-        self._check()
-
-        self.slices = self.head_dim // self.dim_lanes
-        structure = {"table": PairTableDot, "multiplier": BitPlaneDot, "dsp": PackedDspDot}[self.pe_structure]
-        keys_per_dot = 2 if self.pe_structure == "dsp" else 1
-        self._dots = [[structure(self.dim_lanes) for _ in range(0, self.key_lanes, keys_per_dot)]
-                      for _ in range(self.query_lanes)]
-        dot = self._dots[0][0]
-        if self.pe_structure == "table":
-            self._rows = QueryTables(config, dot.offset_delay)
-        else:
-            self._rows = QueryMemory(config)
-        self.load_cycles = self._rows.load_cycles
-        self.latency = 2 + dot.latency + (self.slices > 1)
+    def __init__(self, config: AttentionConfig):
+        self.config = config
+        self.latency = self.latency_of(config)
+        self.load_cycles = self.load_cycles_of(config)
+        lanes = data.ArrayLayout(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes), config.key_lanes)
+        scores = data.ArrayLayout(data.ArrayLayout(signed(config.est_bits), config.key_lanes), config.query_lanes)
         super().__init__({
             "q": In(stream.Signature(query_row_layout(config, signed(HALF_BITS)))),
-            "k_valid": In(1),
-            "k_bank": In(1),
-            "k_first": In(1),
-            "k_hi": In(data.ArrayLayout(data.ArrayLayout(signed(HALF_BITS), self.dim_lanes), self.key_lanes)),
-            "est_valid": Out(1),
-            "est": Out(data.ArrayLayout(data.ArrayLayout(signed(self.est_bits), self.key_lanes),
-                                        self.query_lanes)),
-        })
+            "k_valid": In(1), "k_bank": In(1), "k_first": In(1), "k_hi": In(lanes),
+            "est_valid": Out(1), "est": Out(scores)})
 
-    def _check(self):
-        for name in ("query_lanes", "key_lanes", "dim_lanes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} is not positive")
-        if self.pe_structure not in self.STRUCTURES:
-            raise ValueError(f"pe_structure {self.pe_structure!r} is none of {', '.join(self.STRUCTURES)}")
-        if self.head_dim % 2 or not 4 <= self.head_dim <= 512:
-            raise ValueError(f"head_dim {self.head_dim} is not an even number from 4 to 512")
-        if self.head_dim % self.dim_lanes:
-            raise ValueError(f"dim_lanes {self.dim_lanes} does not divide head_dim {self.head_dim}")
-        if self.dim_lanes < self.head_dim and self.pe_structure != "multiplier":
-            raise ValueError(f"dim_lanes {self.dim_lanes} below head_dim {self.head_dim} needs pe_structure "
-                             f"'multiplier', not {self.pe_structure!r}")
-        if self.est_bits != 2 * HALF_BITS + ceil_log2(self.head_dim):
-            raise ValueError(f"est_bits {self.est_bits} is not 8 + ceil(log2(head_dim {self.head_dim}))")
+    @classmethod
+    def latency_of(cls, config: AttentionConfig) -> int:
+        """Return the latency of a build: operands, dot product, and the sum of slices if there are several."""
+        dot = _DOT_PRODUCTS[config.pe_structure].latency_of(config.dim_lanes)
+        return cls.operand_latency + dot + (config.dim_slices > 1)
+
+    @staticmethod
+    def load_cycles_of(config: AttentionConfig) -> int:
+        """Return the cycles from a row's acceptance until `q` is ready again."""
+        return (QueryTables if config.pe_structure == "table" else QueryMemory).load_cycles_of(config)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.rows = rows = self._rows
+        config = self.config
+        if config.pe_structure == "table":
+            rows = QueryTables(config, PairTableDot.offset_delay_of(config.head_dim))
+        else:
+            rows = QueryMemory(config)
+        m.submodules.rows = rows
         wiring.connect(m, wiring.flipped(self.q), rows.q)
 
         # A beat takes two cycles before the dot products: one to come in, one to be encoded. The query side
         # needs both as well, to switch banks or to read a slice.
         k_hi = Signal.like(self.k_hi, reset_less=True)
         m.d.sync += k_hi.eq(self.k_hi)
-        index = Signal(range(self.slices))
-        if self.pe_structure == "table":
+        index = Signal(range(config.dim_slices))
+        if config.pe_structure == "table":
             m.d.comb += [rows.k_valid.eq(self.k_valid), rows.k_bank.eq(self.k_bank)]
         else:
             m.d.sync += [rows.k_bank.eq(self.k_bank), rows.k_slice.eq(index)]
-        build = {"table": self._tables, "multiplier": self._planes, "dsp": self._packed}[self.pe_structure]
+        build = {"table": self._tables, "multiplier": self._planes, "dsp": self._packed}[config.pe_structure]
         results = build(m, rows, k_hi)
 
-        if self.slices > 1:
+        if config.dim_slices > 1:
             self._accumulate(m, index, results)
         else:
             m.d.comb += self.est_valid.eq(delay(m, self.k_valid, self.latency, name="valid"))
-            for r in range(self.query_lanes):
-                for lane in range(self.key_lanes):
+            for r in range(config.query_lanes):
+                for lane in range(config.key_lanes):
                     m.d.comb += self.est[r][lane].eq(results[r][lane])
         return m
 
-    def _tables(self, m, rows, k_hi):
-        results = [[] for _ in range(self.query_lanes)]
-        for lane in range(self.key_lanes):
-            planes = data.ArrayLayout(data.ArrayLayout(1, self.head_dim // 2), HALF_BITS)
+    def _tables(self, m: Module, rows: QueryTables, k_hi: data.View) -> list[list[Value]]:
+        """Return the dot products [query lane][key lane] of `PairTableDot`; keys are encoded for all rows together."""
+        config = self.config
+        results = [[] for _ in range(config.query_lanes)]
+        for lane in range(config.key_lanes):
+            planes = data.ArrayLayout(data.ArrayLayout(1, config.head_dim // 2), HALF_BITS)
             invert = Signal(planes, name=f"invert_{lane}", reset_less=True)
             differ = Signal(planes, name=f"differ_{lane}", reset_less=True)
-            for i in range(self.head_dim // 2):
+            for i in range(config.head_dim // 2):
                 first, second = k_hi[lane][2 * i], k_hi[lane][2 * i + 1]
                 for b in range(HALF_BITS):
                     m.d.sync += [invert[b][i].eq(first[b]), differ[b][i].eq(first[b] ^ second[b])]
-            for r in range(self.query_lanes):
-                m.submodules[f"dot_{r}_{lane}"] = dot = self._dots[r][lane]
+            for r in range(config.query_lanes):
+                m.submodules[f"dot_{r}_{lane}"] = dot = PairTableDot(config.head_dim)
                 m.d.comb += [
                     dot.entries.eq(rows.entries[r]),
                     dot.offset.eq(rows.offset[r]),
@@ -158,45 +142,51 @@ class ScoreEstimator(wiring.Component):
                 results[r].append(dot.sum)
         return results
 
-    def _planes(self, m, rows, k_hi):
+    def _planes(self, m: Module, rows: QueryMemory, k_hi: data.View) -> list[list[Value]]:
+        """Return the dot products [query lane][key lane] of `BitPlaneDot`."""
+        config = self.config
         k_encoded = Signal.like(k_hi, reset_less=True)
         m.d.sync += k_encoded.eq(k_hi)
-        results = [[] for _ in range(self.query_lanes)]
-        for r in range(self.query_lanes):
-            for lane in range(self.key_lanes):
-                m.submodules[f"dot_{r}_{lane}"] = dot = self._dots[r][lane]
+        results = [[] for _ in range(config.query_lanes)]
+        for r in range(config.query_lanes):
+            for lane in range(config.key_lanes):
+                m.submodules[f"dot_{r}_{lane}"] = dot = BitPlaneDot(config.dim_lanes)
                 m.d.comb += [dot.q.eq(rows.hi[r]), dot.k.eq(k_encoded[lane])]
                 results[r].append(dot.sum)
         return results
 
-    def _packed(self, m, rows, k_hi):
-        results = [[] for _ in range(self.query_lanes)]
-        # An odd last lane shares its multipliers with zeros.
-        lanes = [k_hi[lane] for lane in range(self.key_lanes)]
+    def _packed(self, m: Module, rows: QueryMemory, k_hi: data.View) -> list[list[Value]]:
+        """Return the dot products [query lane][key lane] of `PackedDspDot`, two key lanes each."""
+        config = self.config
+        results = [[] for _ in range(config.query_lanes)]
+        lanes = [k_hi[lane] for lane in range(config.key_lanes)]
+        # A single lane shares its multipliers with zeros.
         if len(lanes) % 2:
-            lanes.append(lanes[0].shape().const([0] * self.dim_lanes))
+            lanes.append(lanes[0].shape().const([0] * config.dim_lanes))
         for n in range(len(lanes) // 2):
-            packed = Signal.like(self._dots[0][n].packed, name=f"packed_{n}", reset_less=True)
-            for d in range(self.dim_lanes):
-                m.d.sync += packed[d].eq(self._dots[0][n].pack(lanes[2 * n][d], lanes[2 * n + 1][d]))
-            for r in range(self.query_lanes):
-                m.submodules[f"dot_{r}_{n}"] = dot = self._dots[r][n]
+            dots = [PackedDspDot(config.dim_lanes) for _ in range(config.query_lanes)]
+            packed = Signal.like(dots[0].packed, name=f"packed_{n}", reset_less=True)
+            for d in range(config.dim_lanes):
+                m.d.sync += packed[d].eq(dots[0].pack(lanes[2 * n][d], lanes[2 * n + 1][d]))
+            for r, dot in enumerate(dots):
+                m.submodules[f"dot_{r}_{n}"] = dot
                 m.d.comb += [dot.q.eq(rows.hi[r]), dot.packed.eq(packed)]
                 results[r] += [dot.sums[0], dot.sums[1]]
         return results
 
-    def _accumulate(self, m, index, results):
+    def _accumulate(self, m: Module, index: Signal, results: list[list[Value]]) -> None:
         """Count the slices of a key group in `index`, and add their results."""
+        config = self.config
         expected = Signal.like(index)
         m.d.comb += index.eq(Mux(self.k_first, 0, expected))
         with m.If(self.k_valid):
             m.d.sync += expected.eq(index + 1)
-        flags = Cat(self.k_valid, index == 0, index == self.slices - 1)
+        flags = Cat(self.k_valid, index == 0, index == config.dim_slices - 1)
         valid, first, last = delay(m, flags, self.latency - 1, name="flags")
         m.d.sync += self.est_valid.eq(valid & last)
-        for r in range(self.query_lanes):
-            for lane in range(self.key_lanes):
-                total = Signal(signed(self.est_bits), name=f"total_{r}_{lane}", reset_less=True)
+        for r in range(config.query_lanes):
+            for lane in range(config.key_lanes):
+                total = Signal(signed(config.est_bits), name=f"total_{r}_{lane}", reset_less=True)
                 with m.If(valid):
                     m.d.sync += total.eq(Mux(first, 0, total) + results[r][lane])
                 m.d.comb += self.est[r][lane].eq(total)

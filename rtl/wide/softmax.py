@@ -12,12 +12,13 @@ from latte.rtl.wide.weight_pipeline import WeightPipeline
 
 __all__ = ["Softmax"]
 
+
 class Softmax(wiring.Component):
     """Weights of each row's survivors, in their order.
 
-    Latency: a row waits until its last score is known; then 2 cycles, `WeightPipeline` and a short queue. Throughput:
-    one weight per cycle, without a gap between complete rows of three weights or more. Weights are not normalised here:
-    `Normalizer` divides.
+    Latency: `latency` cycles from a row whose description, maximum and first score are there to its first weight.
+    Throughput: one weight per cycle, without a gap between complete rows of three weights or more. Weights are not
+    normalised here: `Normalizer` divides.
 
     Members
     -------
@@ -27,6 +28,11 @@ class Softmax(wiring.Component):
         One item each per row, in order.
     o : Out(stream of weight_layout)
     """
+
+    weight_latency = 2 + WeightPipeline.latency
+    """Cycles from a score's acceptance to its weight: the score and its row are registered, then their difference."""
+    latency = 1 + weight_latency + StreamQueue.latency
+    """The row is made the present one first, and a queue comes last."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -39,18 +45,14 @@ class Softmax(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.pipeline = pipeline = WeightPipeline(config)
-        latency = 2 + pipeline.latency
-        depth = 2 * (latency + 4)
-        m.submodules.queue = queue = StreamQueue(weight_layout(config), depth)
+        m.submodules.queue = queue = StreamQueue(weight_layout(config), producer_latency=self.weight_latency)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        room = Signal()
-        m.d.sync += room.eq(queue.level < depth - latency - 2)
 
         row, row_max, active = Signal(row_layout(config)), Signal(signed(config.score_bits)), Signal()
         step, row_ends, row_begins, fetch = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            step.eq(active & self.i.valid & room),
-            self.i.ready.eq(active & room),
+            step.eq(active & self.i.valid & queue.room),
+            self.i.ready.eq(active & queue.room),
             row_ends.eq(step & self.i.payload.row_last),
             row_begins.eq(self.row.valid & self.row_max.valid & ~fetch & (~active | row_ends)),
             self.row.ready.eq(fetch), self.row_max.ready.eq(fetch),
@@ -72,9 +74,9 @@ class Softmax(wiring.Component):
         beside = Signal(weight_layout(config))
         m.d.comb += [beside.key.eq(item.key), beside.row_last.eq(item.row_last),
                      beside.bank.eq(row.bank), beside.job_last.eq(row.job_last & item.row_last)]
-        beside = delay(m, beside, latency - 1, name="beside", reset_less=True)
+        beside = delay(m, beside, self.weight_latency - 1, name="beside", reset_less=True)
         m.d.comb += [
-            queue.i.valid.eq(delay(m, step, latency, name="valid")), queue.i.payload.eq(beside),
+            queue.i.valid.eq(delay(m, step, self.weight_latency, name="valid")), queue.i.payload.eq(beside),
             queue.i.payload.weight.eq(pipeline.weight),
         ]
         return m

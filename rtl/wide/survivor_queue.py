@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.payloads import group_layout, survivor_layout
-from latte.rtl.wide.threshold_filter import PIPELINE_GROUPS
+from latte.rtl.wide.row_scanner import RowScanner
+from latte.rtl.wide.threshold_filter import ThresholdFilter
 
 __all__ = ["SurvivorQueue"]
 
@@ -17,18 +18,24 @@ class SurvivorQueue(wiring.Component):
 
     The queue rides out rows with many survivors while the estimator goes on.
 
-    Latency: 4 cycles when empty. Throughput: one survivor per cycle, without a gap between groups.
+    Latency: `latency` cycles when empty. Throughput: one survivor per cycle, without a gap between groups.
 
     Members
     -------
     i_valid, i : In
         A group with at least one survivor; never refused, so the producer heeds `room`.
     room : Out(1)
-        There is room for `PIPELINE_GROUPS` more groups after this one.
+        Another group may be begun.
     overflow : Out(1)
         A group was lost: `room` was not heeded.
     o : Out(stream of survivor_layout)
     """
+
+    latency = StreamQueue.latency + 1
+    """The queue, and the register of the group whose survivors are taken."""
+
+    producer_latency = RowScanner.latency + ThresholdFilter.latency
+    """Cycles from `room` to the group that it allowed."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -38,13 +45,12 @@ class SurvivorQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        depth = config.survivor_fifo_depth
         # A group takes the compensation unit as many cycles as it has slices, or a multiple of that.
-        m.submodules.queue = queue = StreamQueue(group_layout(config), depth,
-                                                 every_other=config.compensation_slices > 1)
-        m.d.comb += [queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i),
-                     self.overflow.eq(self.i_valid & ~queue.i.ready)]
-        m.d.sync += self.room.eq(queue.level < depth - PIPELINE_GROUPS - 1)
+        m.submodules.queue = queue = StreamQueue(
+            group_layout(config), config.survivor_fifo_depth, producer_latency=self.producer_latency,
+            every_other=config.compensation_slices > 1)
+        m.d.comb += [queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), self.room.eq(queue.room),
+                     self.overflow.eq(queue.overflow)]
 
         group, valid = Signal(group_layout(config), reset_less=True), Signal()
         left = Signal(config.pairs_per_cycle)

@@ -6,15 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.probes import filter_probe_layout
-from latte.rtl.wide.estimate_buffer import READ_LATENCY
 from latte.rtl.wide.payloads import group_layout
 from latte.rtl.wide.row_scanner import scanned_layout
 
-__all__ = ["PIPELINE_GROUPS", "ThresholdFilter"]
-
-PIPELINE_GROUPS = READ_LATENCY + 7
-"""Groups that may still come out after the scanner was asked to stop."""
-
+__all__ = ["ThresholdFilter"]
 
 class ThresholdFilter(wiring.Component):
     """``keep = est > rowmax - tau`` over the row's visible keys (LATTE Eq. 6), ``P`` keys of one row per cycle.
@@ -22,7 +17,8 @@ class ThresholdFilter(wiring.Component):
     A group without survivors is dropped. The last group of a row that has some is marked `row_last`; it is known
     only at the row's end, so each group waits for its successor. A row always has a survivor.
 
-    Latency: 4 cycles, more while a group waits for the row's end. Throughput: one group per cycle.
+    Latency: `latency` cycles, more while a group waits for the row's end; `probe_latency` to the probe. Throughput: one
+    group per cycle.
 
     Members
     -------
@@ -31,6 +27,11 @@ class ThresholdFilter(wiring.Component):
         A group with survivors; never refused.
     probe : Out(filter_probe_layout)
     """
+
+    probe_latency = 2
+    """The threshold, and the comparison."""
+    latency = probe_latency + 2
+    """The wait for what follows, and the output."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config

@@ -9,12 +9,9 @@ from latte.rtl.common.payloads import COUNT_BITS, compute_layout, key_shape
 from latte.rtl.common.primitives import add_modulo, delay, next_modulo
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.wide.payloads import query_element, query_row_layout, tile_layout
+from latte.rtl.wide.score_estimator import ScoreEstimator
 
 __all__ = ["TileSequencer"]
-
-BANK_DRAIN = RAM_LATENCY + 3
-"""Cycles from a key's address to the moment the estimator has read the query rows that it meets."""
-
 
 class TileSequencer(wiring.Component):
     """Two walkers, one tile apart, so that the estimator never waits between tiles::
@@ -42,6 +39,9 @@ class TileSequencer(wiring.Component):
     waiting_for_queries, waiting_for_filter : Out(1)
         No beat in this cycle, because the next tile's queries are not there; because no tile buffer is free.
     """
+
+    bank_drain = RAM_LATENCY + ScoreEstimator.operand_latency + 1
+    """Cycles from a key's address until the dot products' first registers hold the query rows that it meets."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -170,7 +170,7 @@ class TileSequencer(wiring.Component):
         # A query bank is free again once its last beat has passed the estimator's own registers.
         done = Signal(2)
         m.d.comb += done.bit_select(query_bank, 1).eq(finishing)
-        drained = delay(m, done, BANK_DRAIN, name="bank_done")
+        drained = delay(m, done, self.bank_drain, name="bank_done")
         m.d.sync += self.bank_busy.eq((self.bank_busy & ~drained) | self.bank_taken)
 
         m.d.comb += [

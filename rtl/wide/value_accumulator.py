@@ -10,15 +10,10 @@ from latte.rtl.common.primitives import delay, next_modulo
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 from latte.rtl.wide.payloads import weight_layout
 
-__all__ = ["ValueAccumulator", "accumulator_latency"]
+__all__ = ["ValueAccumulator"]
 
 _MAX_RING = 8
 """Slices up to which the partial sums are held in registers."""
-
-
-def accumulator_latency(config: AttentionConfig) -> int:
-    """Return the cycles from a row's last survivor to its first sum at the normaliser."""
-    return RAM_LATENCY + 5 + (1 < config.value_slices <= _MAX_RING)
 
 
 class ValueAccumulator(wiring.Component):
@@ -29,8 +24,9 @@ class ValueAccumulator(wiring.Component):
 
     Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
 
-    Latency: `accumulator_latency` from a survivor to its sum. Throughput: one survivor in `value_slices`
-    cycles. Exact: `acc_bits` hold `max_seq_len` terms.
+    Latency: `latency` cycles from a slice of a row's last survivor to its word of sums, `sum_latency` from the first of
+    them to the sum of weights. Throughput: one survivor in `value_slices` cycles. Exact: `acc_bits` hold `max_seq_len`
+    terms.
 
     Members
     -------
@@ -51,8 +47,13 @@ class ValueAccumulator(wiring.Component):
         The last row of a job has read its last value from the given bank.
     """
 
+    release_latency = RAM_LATENCY
+    """Cycles from a job's last slice: its value is read one cycle after the address register."""
+    sum_latency = 1
+
     def __init__(self, config: AttentionConfig):
         self.config = config
+        self.latency = self.latency_of(config)
         super().__init__({
             "i": In(stream.Signature(weight_layout(config))),
             "bank": Out(1), "key": Out(key_shape(config)), "slice": Out(range(max(2, config.value_slices))),
@@ -61,6 +62,11 @@ class ValueAccumulator(wiring.Component):
             "sum_valid": Out(1), "weight_sum": Out(config.sum_bits), "job_last": Out(1),
             "word_valid": Out(1), "word": Out(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
             "release": Out(1), "release_bank": Out(1)})
+
+    @staticmethod
+    def latency_of(config: AttentionConfig) -> int:
+        """Return the latency of a build: address, memory, value, product in two, word; and a step of the ring."""
+        return 1 + RAM_LATENCY + 3 + 1 + (1 < config.value_slices <= _MAX_RING)
 
     def elaborate(self, platform):
         m = Module()
@@ -80,9 +86,9 @@ class ValueAccumulator(wiring.Component):
         with m.If(step):
             m.d.sync += part.eq(next_modulo(part, slices))
         m.d.sync += [self.bank.eq(item.bank), self.key.eq(item.key), self.slice.eq(part)]
-        released = delay(m, row_ends & item.job_last, RAM_LATENCY, name="release")
+        released = delay(m, row_ends & item.job_last, self.release_latency, name="release")
         m.d.comb += [self.release.eq(released),
-                     self.release_bank.eq(delay(m, item.bank, RAM_LATENCY, name="release_bank"))]
+                     self.release_bank.eq(delay(m, item.bank, self.release_latency, name="release_bank"))]
 
         first = Signal(init=1)
         with m.If(step & last):

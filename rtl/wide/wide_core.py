@@ -1,13 +1,13 @@
 """The accelerator: one LATTE attention engine that runs a list of heads."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux
 from amaranth.lib import wiring
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.core import Core
 from latte.rtl.common.probes import probe_layout
 from latte.rtl.common.stream_queue import StreamQueue
-from latte.rtl.wide.compensation_unit import CompensationUnit, pipeline_scores
+from latte.rtl.wide.compensation_unit import CompensationUnit
 from latte.rtl.wide.front import connect_front, connect_normalizer, connect_row_buffer, population
 from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
 from latte.rtl.wide.payloads import row_layout
@@ -19,9 +19,6 @@ from latte.rtl.wide.threshold_filter import ThresholdFilter
 from latte.rtl.wide.value_accumulator import ValueAccumulator
 
 __all__ = ["WideCore"]
-
-ROW_QUEUE_MARGIN = 6
-"""Rows that the filter may still begin after the row queue asked it to stop."""
 
 
 class WideCore(Core):
@@ -53,14 +50,14 @@ class WideCore(Core):
         m.submodules.threshold_filter = threshold = ThresholdFilter(config)
         m.submodules.survivor_queue = survivors = SurvivorQueue(config)
         m.submodules.compensation_unit = compensation = CompensationUnit(config)
-        m.submodules.score_queue = scores = ScoreQueue(config, pipeline_scores(config))
+        m.submodules.score_queue = scores = ScoreQueue(config)
         m.submodules.softmax = softmax = Softmax(config)
         m.submodules.value_accumulator = values = ValueAccumulator(config)
 
         # Estimates.
         front = connect_front(m, self, scratchpad)
         tiles, queries = front.tiles, front.queries
-        scanner = connect_row_buffer(m, front, estimator.est_valid, estimator.est)
+        scanner = connect_row_buffer(m, front, estimator.latency, estimator.est_valid, estimator.est)
         wiring.connect(m, tiles.query, estimator.q)
         m.d.comb += [
             scratchpad.estimator_bank.eq(tiles.key_bank), scratchpad.estimator_group.eq(tiles.key_group),
@@ -70,11 +67,10 @@ class WideCore(Core):
         ]
 
         # Filter.
-        m.submodules.row_queue = rows = StreamQueue(row_layout(config), config.query_rows, every_other=True)
-        row_room = Signal()
-        m.d.sync += row_room.eq(rows.level < config.query_rows - ROW_QUEUE_MARGIN)
+        m.submodules.row_queue = rows = StreamQueue(
+            row_layout(config), config.query_rows, producer_latency=scanner.row_latency, every_other=True)
         m.d.comb += [
-            scanner.room.eq(survivors.room & row_room),
+            scanner.room.eq(survivors.room & rows.room),
             rows.i.valid.eq(scanner.row_valid), rows.i.payload.eq(scanner.row),
             threshold.i_valid.eq(scanner.o_valid), threshold.i.eq(scanner.o),
             survivors.i_valid.eq(threshold.o_valid), survivors.i.eq(threshold.o),
@@ -101,7 +97,7 @@ class WideCore(Core):
 
         group = threshold.probe
         self.keep(m, front.events() | {
-            "overflow": survivors.overflow | scores.overflow | (rows.i.valid & ~rows.i.ready),
+            "overflow": survivors.overflow | scores.overflow | rows.overflow,
         }, front.increments() | {
             "pairs_estimated": population(Mux(group.valid, group.visible, 0)),
             "survivors": population(Mux(group.valid, group.keep, 0)),

@@ -23,17 +23,17 @@ from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import Ram
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.common.word_packer import WordPacker
-from latte.rtl.wide.compensation_unit import CompensationUnit, pipeline_scores
-from latte.rtl.wide.estimate_buffer import READ_LATENCY, TILE_BUFFERS, EstimateBuffer
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.estimate_buffer import TILE_BUFFERS, EstimateBuffer
 from latte.rtl.wide.normalizer import Normalizer
 from latte.rtl.wide.payloads import row_layout, score_layout, survivor_layout, tile_layout, weight_layout
 from latte.rtl.wide.row_scanner import RowScanner, scanned_layout
 from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.softmax import Softmax
 from latte.rtl.wide.survivor_queue import SurvivorQueue
-from latte.rtl.wide.threshold_filter import PIPELINE_GROUPS, ThresholdFilter
+from latte.rtl.wide.threshold_filter import ThresholdFilter
 from latte.rtl.wide.value_accumulator import ValueAccumulator
-from latte.sim.block_bench import Expect, Offer, run_block
+from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.stalls import STALLS
 
 WIDE = AttentionConfig(
@@ -99,7 +99,8 @@ def test_survivor_queue(config, check):
         kept = [n for n in range(pairs) if keep >> n & 1]
         survivors += [{"estimate": group["estimate"][n], "key": group["key"] + n, "slot": group["slot"],
                        "bank": group["bank"], "row_last": group["row_last"] and n == kept[-1]} for n in kept]
-    check(SurvivorQueue(config), f"survivors-{config.name}", {"i": Offer(groups, "room", PIPELINE_GROUPS)},
+    check(SurvivorQueue(config), f"survivors-{config.name}",
+          {"i": Offer(groups, "room", SurvivorQueue.producer_latency)},
           {"o": Expect(survivors)}, quiet=["overflow"])
 
 
@@ -236,7 +237,7 @@ def test_estimate_buffer_and_scanner(config, check):
                         "key": key, "slot": (slot + r) % config.query_rows, "bank": bank,
                         "row_last": key + pairs >= keys} for key in range(0, keys, pairs)]
     check(ScannedTiles(config), f"scanner-{config.name}", {"tile": Offer(tiles), "beat": Offer(beats)},
-          {"row": Expect(rows), "o": Expect(groups, "room", READ_LATENCY)})
+          {"row": Expect(rows), "o": Expect(groups, "room", RowScanner.latency)})
 
 
 # --------------------------------------------------------------------------------------------------------- softmax
@@ -258,7 +259,7 @@ class ScoresToWeights(wiring.Component):
     def elaborate(self, platform):
         """Connect."""
         m = Module()
-        m.submodules.scores = scores = ScoreQueue(self.config, pipeline_scores(self.config))
+        m.submodules.scores = scores = ScoreQueue(self.config)
         m.submodules.softmax = softmax = Softmax(self.config)
         wiring.connect(m, softmax.i, scores.o)
         wiring.connect(m, softmax.row_max, scores.row_max)
@@ -287,9 +288,8 @@ def test_softmax(config, check):
             scores.append({"score": score, **place})
             weights.append({"weight": expected[n], "bank": rows[-1]["bank"], **place,
                             "job_last": rows[-1]["job_last"] and place["row_last"]})
-    # The compensation unit's scores come two cycles before its margin is used up.
     check(ScoresToWeights(config), f"softmax-{config.name}",
-          {"i": Offer(scores, "room", pipeline_scores(config) - 2), "row": Offer(rows)}, {"o": Expect(weights)},
+          {"i": Offer(scores, "room", CompensationUnit.latency_of(config)), "row": Offer(rows)}, {"o": Expect(weights)},
           quiet=["overflow"])
 
 
@@ -356,7 +356,7 @@ def test_compensation_unit(config, check):
     scores = [{"score": expected[slot, key], "key": key, "row_last": survivor["row_last"]}
               for (slot, key), survivor in zip(pairs, survivors, strict=True)]
     check(ScoresFromMemory(config, q, k), f"compensation-{config.name}", {"i": Offer(survivors)},
-          {"o": Expect(scores, "room", pipeline_scores(config))})
+          {"o": Expect(scores, "room", CompensationUnit.latency_of(config))})
 
 
 class OutputFromMemory(wiring.Component):

@@ -24,7 +24,7 @@ from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.rtl.serial.serial_memories import DualPortRam
 from latte.rtl.serial.serial_query_ring import SerialQueryRing
 from latte.rtl.serial.serial_scorer import SCORE_SHIFT, SerialScorer, scored_row_layout
-from latte.sim.block_bench import Expect, Offer, run_block
+from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.stalls import STALLS
 
 PAIRED = AttentionConfig(

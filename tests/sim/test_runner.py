@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.errors import LatteError
 from latte.sim import runner
-from latte.sim.block_bench import Expect, Offer, run_block
+from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.runner import build_model, load_ports
 
 

@@ -1,6 +1,5 @@
 """Vector files of real models: capture against transformers, thresholds, and the files that travel with the package."""
 
-import os
 import pathlib
 
 import numpy as np
@@ -115,16 +114,21 @@ def run_command(*arguments):
 
 
 def test_command_writes_what_load_vectors_reads(tmp_path):
-    pytest.importorskip("transformers")
-    if not (os.environ.get("LATTE_DEIT") and os.environ.get("LATTE_IMAGES")):
-        pytest.skip("needs LATTE_DEIT (a DeiT folder) and LATTE_IMAGES (an image folder)")
-    output = tmp_path / "deit.npz"
-    result = run_command("--model", os.environ["LATTE_DEIT"], "--images", os.environ["LATTE_IMAGES"], "--heads",
-                         "0.1,11.2", "--keep", 0.3, "--output", output)
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    image = pytest.importorskip("PIL.Image")
+    torch.manual_seed(7)
+    transformers.DeiTForImageClassification(transformers.DeiTConfig(
+        hidden_size=192, num_attention_heads=2, num_hidden_layers=3, intermediate_size=8, image_size=32, patch_size=8)
+    ).save_pretrained(tmp_path / "deit-random-patch16-32")
+    pixels = np.random.default_rng(7).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    image.fromarray(pixels).save(tmp_path / "photo.png")
+    result = run_command("--model", tmp_path / "deit-random-patch16-32", "--images", tmp_path, "--heads", "0.1,2.0",
+                         "--keep", 0.3, "--output", tmp_path / "deit.npz")
     assert result.exit_code == 0, result.output
-    vectors = load_vectors(output)
-    assert vectors.q.shape == (2, 197, 64) and not vectors.causal
-    assert vectors.names() == ["deit-tiny.block0.head1", "deit-tiny.block11.head2"]
+    vectors = load_vectors(tmp_path / "deit.npz")
+    assert vectors.q.shape == (2, 18, 96) and not vectors.causal
+    assert vectors.names() == ["deit-random.block0.head1", "deit-random.block2.head0"]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -8,15 +8,15 @@ from typing import Any
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from latte.sim.agents import Agent, BenchFailure
+from latte.sim.agents import Agent, TestbenchFailure
 from latte.sim.runner import load_ports
 
-__all__ = ["Bench"]
+__all__ = ["Testbench"]
 
 _WATCH_PERIOD = 256
 
 
-class Bench:
+class Testbench:
     """Clock, reset and agents of one simulated `latte.sim.harness.Harness`.
 
     Parameters
@@ -76,7 +76,7 @@ class Bench:
 
         Raises
         ------
-        BenchFailure
+        TestbenchFailure
             An agent found a broken rule, or nothing moved for `patience` cycles.
         """
         edge, observe, drive = self._edge, self._dut.observe, self._dut.drive
@@ -98,7 +98,7 @@ class Bench:
                     moved, moved_at = count, self.cycle
                 elif self.cycle - moved_at >= self.patience:
                     state = "; ".join(agent.describe() for agent in agents)
-                    raise BenchFailure(f"nothing moved for {self.cycle - moved_at} cycles ({state})")
+                    raise TestbenchFailure(f"nothing moved for {self.cycle - moved_at} cycles ({state})")
 
 
 def _known_bits(value: Any) -> int:

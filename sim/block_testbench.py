@@ -1,4 +1,4 @@
-"""cocotb bench of one block: offers items at its inputs, compares what comes out, under the stall matrix.
+"""cocotb testbench of one block: offers items at its inputs, compares what comes out, under the stall matrix.
 
 The same module serves both sides: `run_block` in the test's process, and `offer_and_collect` in the simulator's.
 
@@ -20,12 +20,12 @@ import cocotb
 from amaranth.hdl import Const, Shape, ShapeLike
 from amaranth.lib import data, wiring
 
-from latte.sim.agents import Agent, BenchFailure, Ports, StreamDriver, StreamMonitor
-from latte.sim.bench import Bench
+from latte.sim.agents import Agent, Ports, StreamDriver, StreamMonitor, TestbenchFailure
 from latte.sim.harness import PortBits
 from latte.sim.packing import locate
 from latte.sim.runner import BUILD_FOLDER, build_model
 from latte.sim.stalls import Stall, stall_pair
+from latte.sim.testbench import Testbench
 
 __all__ = ["Expect", "Item", "Offer", "check_items", "decode", "encode", "run_block"]
 
@@ -107,7 +107,7 @@ def run_block(component: wiring.Component, name: str, folder: pathlib.Path, inpu
                     for port, expect in outputs.items()},
         "quiet": list(quiet), "stall": stall, "seed": seed, "patience": patience}
     (folder / "plan.json").write_text(json.dumps(plan))
-    model.run("latte.sim.block_bench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run("latte.sim.block_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
     path = folder / "report.json"
     where = f"{name}, stall {stall}, seed {seed}"
     if not path.exists():
@@ -251,7 +251,7 @@ class PushMonitor:
             self._received.append(observed >> self._value.offset & self._value.mask)
             self._late += not self._driven
             if self._room and self._late > self._margin:
-                raise BenchFailure(f"{self.name}: {self._late} items without room, {self._margin} allowed "
+                raise TestbenchFailure(f"{self.name}: {self._late} items without room, {self._margin} allowed "
                                    f"(cycle {cycle})")
         self._driven = 0 if self._stall is not None and self._stall() else self._room
         return self._driven
@@ -281,7 +281,7 @@ class Never:
     def step(self, observed: int, cycle: int) -> int:
         """Look at the bit."""
         if observed & self._bits:
-            raise BenchFailure(f"{self.name} was set (cycle {cycle})")
+            raise TestbenchFailure(f"{self.name} was set (cycle {cycle})")
         return 0
 
     def describe(self) -> str:
@@ -294,38 +294,38 @@ async def offer_and_collect(dut: Any) -> None:
     """Carry out the plan of ``$LATTE_RUN`` and write what came out beside it."""
     folder = pathlib.Path(os.environ["LATTE_RUN"])
     plan = json.loads((folder / "plan.json").read_text())
-    bench = Bench(dut, plan["patience"])
+    testbench = Testbench(dut, plan["patience"])
     received: dict[str, list[int]] = {port: [] for port in plan["outputs"]}
     failure = None
     try:
-        await bench.reset()
-        await _run(bench, plan, received)
-    except BenchFailure as error:
+        await testbench.reset()
+        await _run(testbench, plan, received)
+    except TestbenchFailure as error:
         failure = str(error)
-    report = {"failure": failure, "cycles": bench.cycle,
+    report = {"failure": failure, "cycles": testbench.cycle,
               "received": {port: [f"{payload:x}" for payload in payloads] for port, payloads in received.items()}}
     partial = folder / "report.partial"
     partial.write_text(json.dumps(report))
     partial.replace(folder / "report.json")
 
 
-async def _run(bench: Bench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:
+async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:
     source, sink = stall_pair(plan["stall"], plan["seed"])
-    drivers = [_driver(bench.ports, port, offer, source.fork(port) if source else None)
+    drivers = [_driver(testbench.ports, port, offer, source.fork(port) if source else None)
                for port, offer in plan["inputs"].items()]
-    agents: list[Agent] = [*drivers, *(Never(bench.ports, port) for port in plan["quiet"])]
+    agents: list[Agent] = [*drivers, *(Never(testbench.ports, port) for port in plan["quiet"])]
     for port, expect in plan["outputs"].items():
         stall, payloads = sink.fork(port) if sink else None, received[port]
-        if f"{port}__valid" in bench.ports[1]:
-            agents.append(StreamMonitor(bench.ports, port, lambda payload, _, into=payloads: into.append(payload),
+        if f"{port}__valid" in testbench.ports[1]:
+            agents.append(StreamMonitor(testbench.ports, port, lambda payload, _, into=payloads: into.append(payload),
                                         stall))
         else:
-            agents.append(PushMonitor(bench.ports, port, payloads, expect["room"], expect["margin"], stall))
+            agents.append(PushMonitor(testbench.ports, port, payloads, expect["room"], expect["margin"], stall))
     counts = {port: expect["count"] for port, expect in plan["outputs"].items()}
-    await bench.run(agents, lambda: all(driver.finished for driver in drivers)
+    await testbench.run(agents, lambda: all(driver.finished for driver in drivers)
                     and all(len(received[port]) >= count for port, count in counts.items()))
-    end = bench.cycle + _QUIET_CYCLES
-    await bench.run(agents, lambda: bench.cycle >= end)
+    end = testbench.cycle + _QUIET_CYCLES
+    await testbench.run(agents, lambda: testbench.cycle >= end)
 
 
 def _driver(ports: Ports, port: str, offer: dict[str, Any], stall: Stall | None) -> StreamDriver | PushDriver:

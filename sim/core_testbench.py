@@ -1,4 +1,4 @@
-"""cocotb bench of the whole core: runs the program of ``$LATTE_RUN`` and writes what the core produced beside it.
+"""cocotb testbench of the whole core: runs the program of ``$LATTE_RUN`` and writes what the core produced beside it.
 
 Runs inside the simulator's process; `latte.sim.core_run` prepares the folder and reads the report.
 """
@@ -18,13 +18,13 @@ from latte.golden.attention import HeadTrace
 from latte.rtl.common.core import counters_layout
 from latte.rtl.common.payloads import job_layout, parameter_layout
 from latte.rtl.engines import create_core
-from latte.sim.agents import Agent, BenchFailure, StreamDriver, StreamMonitor, Tap
-from latte.sim.bench import Bench
+from latte.sim.agents import Agent, StreamDriver, StreamMonitor, Tap, TestbenchFailure
 from latte.sim.harness import PortBits
 from latte.sim.packing import PayloadReader, locate, pack_rows, pack_struct
 from latte.sim.program import Program
 from latte.sim.scoreboard import JobRecord, RowSplitter, compare_job
 from latte.sim.stalls import Stall, stall_pair
+from latte.sim.testbench import Testbench
 
 __all__ = ["run_program"]
 
@@ -39,28 +39,28 @@ async def run_program(dut: Any) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     report: dict[str, Any] = {"jobs": [], "failure": None}
     started = time.monotonic()
-    bench = Bench(dut, settings["patience"])
-    core = CoreBench(bench, Program.load(folder), settings, folder, report)
+    testbench = Testbench(dut, settings["patience"])
+    core = CoreTestbench(testbench, Program.load(folder), settings, folder, report)
     try:
-        await bench.reset()
+        await testbench.reset()
         if settings["reset_at"] is not None:
             await core.run(until=settings["reset_at"])
-            await bench.reset()
+            await testbench.reset()
         await core.run()
-    except BenchFailure as failure:
+    except TestbenchFailure as failure:
         report["failure"] = str(failure)
-    report |= {"cycles": bench.cycle, "seconds": time.monotonic() - started}
+    report |= {"cycles": testbench.cycle, "seconds": time.monotonic() - started}
     partial = folder / "report.partial"
     partial.write_text(json.dumps(report))
     partial.replace(folder / "report.json")
 
 
-class CoreBench:
+class CoreTestbench:
     """Agents of one core and the bookkeeping of its jobs.
 
     Parameters
     ----------
-    bench
+    testbench
         Clock and ports.
     program
         What to run.
@@ -72,9 +72,9 @@ class CoreBench:
         Filled with one entry per job, the counters and the status.
     """
 
-    def __init__(self, bench: Bench, program: Program, settings: dict[str, Any], folder: pathlib.Path,
+    def __init__(self, testbench: Testbench, program: Program, settings: dict[str, Any], folder: pathlib.Path,
                  report: dict[str, Any]) -> None:
-        self.bench = bench
+        self.testbench = testbench
         self.program = program
         self.settings = settings
         self.folder = folder
@@ -90,30 +90,30 @@ class CoreBench:
 
     async def run(self, until: int | None = None) -> None:
         """Run the program from its beginning, to its end or for `until` cycles."""
-        bench = self.bench
+        testbench = self.testbench
         splitters = {name: RowSplitter(locate(self._layouts[name], "row_last")[0], self.program.row_counts())
                      for name in (*self._taps, "output")}
         writer = self._driver("parameter", self._parameters(), None)
-        await bench.run([writer], lambda: writer.finished)
+        await testbench.run([writer], lambda: writer.finished)
         agents, drivers = self._agents(splitters)
         if until is not None:
-            stop = bench.cycle + until
-            await bench.run(agents, lambda: bench.cycle >= stop)
+            stop = testbench.cycle + until
+            await testbench.run(agents, lambda: testbench.cycle >= stop)
             return
         outputs = splitters["output"].segments
-        self._previous_end = started = bench.cycle
+        self._previous_end = started = testbench.cycle
         for done, (index, trace) in enumerate(self.program.expected()):
-            await bench.run(agents, lambda done=done: len(outputs) > done)
+            await testbench.run(agents, lambda done=done: len(outputs) > done)
             missing = [name for name in self._taps if len(splitters[name].segments) <= done]
             if missing:
-                raise BenchFailure(f"job {index} ended its output before its rows of {' and '.join(missing)}")
+                raise TestbenchFailure(f"job {index} ended its output before its rows of {' and '.join(missing)}")
             record = JobRecord(**{name: splitters[name].segments[done] for name in (*self._taps, "output")})
             self._judge(index, record, trace)
             record.clear()
         self.report["elapsed"] = self._previous_end - started
-        await bench.run(agents, lambda: all(driver.finished for driver in drivers))
-        quiet = bench.cycle + _QUIET_CYCLES
-        await bench.run(agents, lambda: bench.cycle >= quiet)
+        await testbench.run(agents, lambda: all(driver.finished for driver in drivers))
+        quiet = testbench.cycle + _QUIET_CYCLES
+        await testbench.run(agents, lambda: testbench.cycle >= quiet)
         self._check_end(splitters)
 
     def _judge(self, index: int, record: JobRecord, trace: HeadTrace) -> None:
@@ -135,7 +135,7 @@ class CoreBench:
             yield pack_struct(layout, head=head, **entry.registers())
 
     def _driver(self, name: str, payloads: Iterable[int], stall: Stall | None) -> StreamDriver:
-        return StreamDriver(self.bench.ports, name, payloads, stall.fork(name) if stall else None)
+        return StreamDriver(self.testbench.ports, name, payloads, stall.fork(name) if stall else None)
 
     def _agents(self, splitters: dict[str, RowSplitter]) -> tuple[list[Agent], list[StreamDriver]]:
         """Return (all agents, those of them that are sources)."""
@@ -148,25 +148,25 @@ class CoreBench:
             rows = [getattr(job, name) for job in jobs]
             beats = itertools.chain.from_iterable(pack_rows(array, bus) for array in rows)
             drivers.append(self._driver(name, beats, source))
-        output = StreamMonitor(self.bench.ports, "o", splitters["output"].receive, sink)
+        output = StreamMonitor(self.testbench.ports, "o", splitters["output"].receive, sink)
         return [*drivers, output, *(self._tap(name, splitters[name]) for name in self._taps)], drivers
 
     def _tap(self, name: str, splitter: RowSplitter) -> Tap:
-        base = self.bench.ports[1]["probe"].offset
+        base = self.testbench.ports[1]["probe"].offset
         offset, shape = locate(self._probe, name)
         valid, _ = locate(shape, "valid")
         return Tap(name, PortBits(base + offset, shape.size), base + offset + valid, splitter.receive)
 
     def _check_end(self, splitters: dict[str, RowSplitter]) -> None:
         """Read counters and status, and check that nothing came after the last job."""
-        counters = PayloadReader(self._counters, [self.bench.output("counters")])
-        status = PayloadReader(self._status, [self.bench.output("status")])
+        counters = PayloadReader(self._counters, [self.testbench.output("counters")])
+        status = PayloadReader(self._status, [self.testbench.output("status")])
         raised = {name for name, _ in self._status if status.ints(name)[0]}
         self.report["counters"] = {name: int(counters.ints(name)[0]) for name, _ in self._counters}
         self.report["status"] = sorted(raised)
         for name, splitter in splitters.items():
             if splitter.surplus:
-                raise BenchFailure(f"{name}: {splitter.surplus} payloads after the last job")
+                raise TestbenchFailure(f"{name}: {splitter.surplus} payloads after the last job")
         expected = self.program.status()
         if raised != expected:
-            raise BenchFailure(f"status bits {sorted(raised)}, expected {sorted(expected)}")
+            raise TestbenchFailure(f"status bits {sorted(raised)}, expected {sorted(expected)}")

@@ -68,7 +68,7 @@ BOARDS = {board.name: board for board in (
     BoardSpec("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 120e6),
     BoardSpec("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", 100e6),
     BoardSpec("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", 120e6,
-          resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
+              resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
     BoardSpec("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", 12e6),
     BoardSpec("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", 27e6),
 )}

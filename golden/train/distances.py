@@ -72,14 +72,19 @@ class DistanceHistogram:
         """Add the pairs of one block; the arguments are those of `latte.golden.models.hardware.Observer`."""
         del keep
         distance = distances(self.kind, estimate, step)
-        of_row = row_octaves(*estimate.shape[-2:], causal)
-        for head in range(estimate.shape[1]):
-            for octave in of_row.unique().tolist():
-                rows = distance[:, head, of_row == octave]
-                rows = rows[rows.isfinite()]
-                self.heads[block, head] += _count(rows - self.slopes[block, head, octave])
-                if np.isfinite(self.cuts[block, head, octave]):
-                    self.octaves[octave] += _count(rows - self.cuts[block, head, octave])
+        heads, octave = distance.shape[1], row_octaves(*distance.shape[-2:], causal)
+
+        def count(origins: np.ndarray, places: torch.Tensor, size: int) -> np.ndarray:
+            """Count distances from `origins` [heads, octaves], in one histogram for each of `size` places."""
+            origin = torch.from_numpy(origins)[:, octave, None].to(distance)
+            apart = distance - origin
+            bins = ((apart - RANGE[0]) / BIN).clamp_(0, BINS - 1).nan_to_num_(0).to(torch.int64)
+            seen = (bins + BINS * places)[apart.isfinite()]
+            return torch.bincount(seen, minlength=size * BINS).view(size, BINS).cpu().numpy()
+
+        of_head = torch.arange(heads, device=distance.device)[:, None, None]
+        self.heads[block] += count(self.slopes[block], of_head, heads)
+        self.octaves += count(self.cuts[block], octave[:, None].to(distance.device), LENGTH_OCTAVES)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the counts, by name."""
@@ -138,11 +143,6 @@ class DistanceHistogram:
             return 0.0
         needed = [_cut(self.octaves[octave], target) for octave in used]
         return float(np.polyfit(used, needed, 1, w=np.sqrt(pairs[used]))[0])
-
-
-def _count(distance: torch.Tensor) -> np.ndarray:
-    bins = ((distance - RANGE[0]) / BIN).clamp_(0, BINS - 1).to(torch.int64)
-    return torch.bincount(bins, minlength=BINS).cpu().numpy()
 
 
 def _beyond(counts: np.ndarray, cut: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ __all__ = ["SHARE_FRAC_BITS", "Calibration", "MassCalibration", "ThetaTables", "
            "denominator_exp_threshold", "denominator_offline", "theta_codes", "theta_filter"]
 
 SHARE_FRAC_BITS = 8
+
+_NOTHING: Any = None  # of the sums below, which are arrays as soon as they are made
 
 
 @dataclasses.dataclass
@@ -27,15 +29,15 @@ class Calibration:
     heads, lengths
         Of the tables; row lengths are 1 to `lengths`.
     count, total, squares : float64 [heads, lengths]
-        Sums so far, over rows; ``None`` for none.
+        Sums so far, over rows; zeros if not given.
     """
 
     keep: float
     heads: int
     lengths: int
-    count: np.ndarray | None = None
-    total: np.ndarray | None = None
-    squares: np.ndarray | None = None
+    count: np.ndarray = _NOTHING
+    total: np.ndarray = _NOTHING
+    squares: np.ndarray = _NOTHING
 
     SUMS: ClassVar = ("count", "total", "squares")
 
@@ -43,7 +45,7 @@ class Calibration:
         if not 0 < self.keep <= 1:
             raise LatteError(f"the share of keys to keep must be above 0 and at most 1, not {self.keep}")
         for name in self.SUMS:
-            if getattr(self, name) is None:
+            if getattr(self, name) is _NOTHING:
                 setattr(self, name, np.zeros((self.heads, self.lengths)))
 
     def add(self, score: np.ndarray, visible: np.ndarray) -> None:
@@ -112,22 +114,22 @@ class MassCalibration:
     ----------
     theta : float64 [heads, lengths]
     ratios, rows : float64 [heads, lengths]
-        Sums so far of pruned over surviving mass, and of rows; ``None`` for none.
+        Sums so far of pruned over surviving mass, and of rows; zeros if not given.
     shares, pruned : float64 [heads]
         Sums so far of pruned keys' weights over the weight at the threshold, and of pruned keys.
     """
 
     theta: np.ndarray
-    ratios: np.ndarray | None = None
-    rows: np.ndarray | None = None
-    shares: np.ndarray | None = None
-    pruned: np.ndarray | None = None
+    ratios: np.ndarray = _NOTHING
+    rows: np.ndarray = _NOTHING
+    shares: np.ndarray = _NOTHING
+    pruned: np.ndarray = _NOTHING
 
     SUMS: ClassVar = ("ratios", "rows", "shares", "pruned")
 
     def __post_init__(self) -> None:
         for name in self.SUMS:
-            if getattr(self, name) is None:
+            if getattr(self, name) is _NOTHING:
                 setattr(self, name, np.zeros(self.theta.shape if name in ("ratios", "rows") else len(self.theta)))
 
     def add(self, score: np.ndarray, visible: np.ndarray) -> None:
@@ -182,7 +184,7 @@ def theta_filter(score: np.ndarray, visible: np.ndarray, codes: np.ndarray) -> n
     visible : bool [m, n]
     codes : int64 [..., m]
     """
-    keep = visible & (score > codes[..., None])
+    keep: np.ndarray = visible & (score > codes[..., None])
     best = np.where(visible, score, -np.inf).argmax(-1)
     return keep | (~keep.any(-1)[..., None] & (np.arange(score.shape[-1]) == best[..., None]))
 

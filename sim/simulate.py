@@ -3,6 +3,7 @@
 import pathlib
 import time
 from collections.abc import Callable
+from typing import Any
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -132,7 +133,7 @@ def write_dump(path: pathlib.Path, vectors: VectorSet, heads: list[HeadRun], con
 
     Each head needs its arrays.
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         "keep": np.stack([head.keep for head in heads]).astype(bool),
         "score": np.stack([head.score for head in heads]).astype(np.int32),
         "out": np.stack([dequantize(head.output, vectors.v_scale[i], config) for i, head in enumerate(heads)]),

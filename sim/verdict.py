@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class JudgedHead:
         """Return the outcome of a head that has no result."""
         return self._outcome([problem])
 
-    def judge(self, trace: HeadTrace, output: np.ndarray, differences: Sequence[str], /, **measured: object) -> HeadRun:
+    def judge(self, trace: HeadTrace, output: np.ndarray, differences: Sequence[str], /, **measured: Any) -> HeadRun:
         """Return the outcome of a head with a result.
 
         Parameters
@@ -109,7 +110,7 @@ class JudgedHead:
             problems.append(f"the output's largest error {largest:.3f} exceeds {MAX_ERROR_V_LSB} steps of V")
         return self._outcome(problems, relative_rms=relative_rms, largest_error=largest, **measured)
 
-    def _outcome(self, problems: list[str], **measured: object) -> HeadRun:
+    def _outcome(self, problems: list[str], **measured: Any) -> HeadRun:
         vectors, h = self._vectors, self._h
         return HeadRun(vectors.names()[h], vectors.model, int(vectors.block[h]), int(vectors.head[h]), vectors.keys,
                        problems, **measured)

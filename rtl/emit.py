@@ -53,13 +53,27 @@ def systemverilog_of_rtlil(text: str) -> str:
     Not Amaranth's own Verilog: its ``always @*`` blocks are evaluated wrongly at time 0 by Icarus (amaranth#594), and
     those that read each other's outputs make it loop without end. Here every process becomes multiplexers, without
     the priority multiplexers that Icarus would reject as functions, and operands are as wide as Verilog takes them.
+
+    Raises
+    ------
+    LatteError
+        Yosys failed, or there is no room for its files.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder)
-        (path / "design.il").write_text(text)
-        (path / "widths.v").write_text(OPERAND_WIDTHS)
-        run_yosys(_SCRIPT, path)
-        return _ZERO_WORDS.sub(_zero_loop, (path / "design.sv").read_text())
+        try:
+            (path / "design.il").write_text(text)
+            (path / "widths.v").write_text(OPERAND_WIDTHS)
+            run_yosys(_SCRIPT, path)
+            verilog = (path / "design.sv").read_text()
+        except OSError as error:
+            raise LatteError(f"{folder} cannot be written: {error.strerror or error}; make room, or name another "
+                             "folder in TMPDIR") from error
+        # Yosys does not look whether what it writes arrives.
+        if not verilog.endswith("endmodule\n"):
+            raise LatteError(f"{folder} holds a part of the SystemVerilog only; make room, or name another folder in "
+                             "TMPDIR")
+    return _ZERO_WORDS.sub(_zero_loop, verilog)
 
 
 def _zero_loop(run: re.Match[str]) -> str:

@@ -26,8 +26,8 @@ sim: $(VENV)/ready  ## Simulate all embedded heads in RTL and compare every bit 
 area: $(VENV)/ready  ## Count the cells of each hardware block (ARGS='--target ice40 --sweep')
 	$(LATTE) area $(ARGS)
 
-timing: $(VENV)/ready  ## Place and route for an ECP5-25F: Fmax and critical path
-	$(LATTE) timing --max-seq-len 256 --compensation-lanes 22 --value-lanes 22 --bus-bytes 2 $(ARGS)
+timing: $(VENV)/ready  ## Place and route a board's build: Fmax and critical path (BOARD=ulx3s_25f)
+	$(LATTE) timing --board $(BOARD) $(ARGS)
 
 bitstream: $(VENV)/ready  ## Build a board's bitstream (BOARD=ulx3s_25f)
 	$(LATTE) bitstream --board $(BOARD) $(ARGS)

@@ -1,7 +1,6 @@
 """The ``latte`` command: a group whose commands are imported when they are used."""
 
 import importlib
-import importlib.util
 import sys
 
 import click

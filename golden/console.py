@@ -6,7 +6,15 @@ rich takes square brackets for markup; here they are text. What shall have a sty
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
@@ -32,11 +40,11 @@ def create_table(*columns: str, title: str, left: Sequence[str] = ()) -> Table:
 
 
 def create_progress(console: Console, unit: str = "") -> Progress:
-    """Return a bar that vanishes at its end, with a task's description and its count of `unit`."""
+    """Return a bar that vanishes at its end, with a task's description, its count of `unit`, time gone and left."""
     columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()]
     if unit:
         columns.append(TextColumn(unit, markup=False))
-    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True)
 
 
 def show_status(console: Console, text: str) -> Status:

@@ -46,7 +46,7 @@ def run_webassembly(package: str, function: str, arguments: Sequence[str],
 
 
 def check_cache(package: str, function: str) -> pathlib.Path:
-    """Return the folder of compiled tools, whole path; say on standard error if this one has to be compiled first.
+    """Return the folder of compiled tools, whole path; tell a terminal if this tool has to be compiled first.
 
     Raises
     ------
@@ -73,7 +73,9 @@ def check_cache(package: str, function: str) -> pathlib.Path:
 
 @functools.cache
 def _announce(tool: str, cache: pathlib.Path) -> None:
-    print(f"latte: preparing {tool} for its first use, a minute or more; kept in {cache}", file=sys.stderr)
+    """Tell who waits at a terminal, once."""
+    if sys.stderr.isatty():
+        print(f"preparing {tool} for its first use, a minute or more; kept in {cache}", file=sys.stderr)
 
 
 def _is_compiled(package: str, place: pathlib.Path) -> bool:

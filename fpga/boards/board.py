@@ -1,4 +1,4 @@
-"""The boards: a line of facts each. To add one, add a `Board` here and its build in `latte.golden.builds`."""
+"""The boards: a line of facts each. To add one, add a `BoardSpec` here and its build in `latte.golden.builds`."""
 
 import dataclasses
 import importlib
@@ -10,13 +10,13 @@ from latte.golden.builds import find_build
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 
-__all__ = ["BOARDS", "DEFAULT_BAUD", "Board", "find_board"]
+__all__ = ["BOARDS", "DEFAULT_BAUD", "BoardSpec", "find_board"]
 
 DEFAULT_BAUD = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Board:
+class BoardSpec:
     """What a board needs besides its build, which `latte.golden.builds` has by the same name.
 
     Parameters
@@ -31,8 +31,6 @@ class Board:
     baud
     resources
         Resources that amaranth-boards does not have: a UART on free pins.
-    pnr_options
-        Further options of nextpnr.
     """
 
     name: str
@@ -42,7 +40,6 @@ class Board:
     clock_hz: float
     baud: int = DEFAULT_BAUD
     resources: tuple[Resource, ...] = ()
-    pnr_options: tuple[str, ...] = ()
 
     @property
     def config(self) -> AttentionConfig:
@@ -68,16 +65,16 @@ def _uart(rx: str, tx: str, conn: tuple[str, int], **attrs: str) -> Resource:
 
 
 BOARDS = {board.name: board for board in (
-    Board("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 120e6),
-    Board("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", 100e6),
-    Board("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", 120e6,
-          resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
-    Board("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", 12e6),
-    Board("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", 27e6),
+    BoardSpec("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 120e6),
+    BoardSpec("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", 100e6),
+    BoardSpec("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", 120e6,
+              resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
+    BoardSpec("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", 12e6),
+    BoardSpec("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", 27e6),
 )}
 
 
-def find_board(name: str) -> Board:
+def find_board(name: str) -> BoardSpec:
     """Return the board of that name, or raise `LatteError`."""
     if name not in BOARDS:
         raise LatteError(f"unknown board {name!r}; the boards are {', '.join(BOARDS)}")

@@ -10,6 +10,8 @@ import click
 from rich.console import Console
 
 from latte.fpga.boards.board import DEFAULT_BAUD, find_board
+from latte.fpga.host.driver import Board, open_port
+from latte.fpga.host.verify import verify_heads
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.results import write_results
@@ -41,9 +43,6 @@ def run_command(config: AttentionConfig, board: str | None, port_name: str, baud
     --board names the build of its bitstream. Prints a table, writes build/run.json, and exits with 0 only if every bit
     agrees.
     """
-    from latte.fpga.host.driver import Board  # brings in Amaranth
-    from latte.fpga.host.verify import verify_heads
-
     console = create_console()
     image = open_registers(registers, config)
     sets, left_out = gather_vectors(files, image, config)
@@ -87,11 +86,9 @@ def _port(name: str, baud: int, config: AttentionConfig, build_folder: pathlib.P
           console: Console) -> Iterator[tuple[object, int]]:
     """Yield (open port, its baud rate)."""
     if name != SIMULATED:
-        from latte.fpga.host.driver import open_port
-
         yield open_port(name, baud), baud
         return
-    from latte.fpga.host.simulated_port import SIMULATED_BAUD, build_board, simulated_port
+    from latte.fpga.host.simulated_port import SIMULATED_BAUD, build_board, simulated_port  # brings in the whole RTL
 
     with show_status(console, f"compiling the board {config.name!r} (kept for the next time) ..."):
         model = build_board(config, build_folder=build_folder)

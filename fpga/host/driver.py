@@ -8,6 +8,7 @@ from types import TracebackType
 import numpy as np
 from amaranth.lib import data
 
+from latte.fpga.boards.board import DEFAULT_BAUD
 from latte.fpga.host.transport import LinkStatistics, Port, Transport
 from latte.fpga.link.protocol import (
     IDENTITY_FIELDS,
@@ -31,9 +32,8 @@ from latte.rtl.common.core import counters_layout, status_layout
 from latte.rtl.common.payloads import job_layout, parameter_layout
 from latte.sim.packing import PayloadReader, pack_struct
 
-__all__ = ["DEFAULT_BAUD", "Board", "BoardReport", "JobRefused", "open_port"]
+__all__ = ["Board", "BoardReport", "JobRefused", "open_port"]
 
-DEFAULT_BAUD = 1_000_000
 _QUIET_READS = 16
 """Reads without any output after which the core counts as stuck."""
 
@@ -138,9 +138,9 @@ class Board:
         expected = identity(self.config, board["payload_bytes"])
         for field in IDENTITY_FIELDS:
             if board[field] != expected[field]:
-                raise LatteError(f"the board was built with {field} = {board[field]}, not {expected[field]}; choose "
-                                 f"its configuration with --config and --{field.replace('_', '-')}, or load another "
-                                 "bitstream")
+                raise LatteError(f"the board was built with {field} = {board[field]}, not {expected[field]}; name "
+                                 f"it with --board, or its build with --config and --{field.replace('_', '-')}, or "
+                                 "load another bitstream")
         if board["fingerprint"] != expected["fingerprint"]:
             raise LatteError("the board was built from another version of the messages or layouts; build and load the "
                              "bitstream again")

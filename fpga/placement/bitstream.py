@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from latte.fpga.boards.board import Board
+from latte.fpga.boards.board import BoardSpec
 from latte.fpga.placement.board_top import BoardTop
 from latte.fpga.placement.fit import check_fits
 from latte.fpga.placement.place import Placement, place
@@ -57,14 +57,14 @@ _FLOWS = {
 _ECP5_PACKAGES = {"BG256": "CABGA256", "BG381": "CABGA381", "BG554": "CABGA554", "MG285": "CSFBGA285"}
 
 
-def prepare(board: Board) -> tuple[str, str]:
+def prepare(board: BoardSpec) -> tuple[str, str]:
     """Return the RTLIL and the pin constraints of a board's design."""
     plan = board.make_platform().prepare(BoardTop(board), _TOP, emit_src=False)
     texts = {name: content if isinstance(content, str) else content.decode() for name, content in plan.files.items()}
     return texts[f"{_TOP}.il"], texts[_TOP + _FLOWS[board.part.target].constraints]
 
 
-def build_bitstream(board: Board, folder: pathlib.Path, *, seeds: int) -> Bitstream:
+def build_bitstream(board: BoardSpec, folder: pathlib.Path, *, seeds: int) -> Bitstream:
     """Build a board's bitstream, ``<folder>/<board>.<ending>``; the first seed that meets the clock is taken.
 
     A file left by an earlier build is removed first, so that what is there is good.
@@ -98,7 +98,7 @@ def build_bitstream(board: Board, folder: pathlib.Path, *, seeds: int) -> Bitstr
                      f"{best.constraint:g} MHz is not met; try more with --seeds")
 
 
-def _package(board: Board) -> tuple[str, ...]:
+def _package(board: BoardSpec) -> tuple[str, ...]:
     if board.part.target == "ecp5":
         platform = board.make_platform()
         return ("--package", _ECP5_PACKAGES[platform.package], "--speed", platform.speed)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latte.fpga.baselines import update_baseline
-from latte.fpga.boards.board import BOARDS, Board
+from latte.fpga.boards.board import BOARDS, BoardSpec
 from latte.fpga.placement.bitstream import Bitstream
 from latte.golden.config import PRESETS
 from latte.golden.documents import markdown_table
@@ -17,7 +17,7 @@ _SHOWN = {"LUT cells": ("TRELLIS_COMB", "ICESTORM_LC", "LUT4"), "flip-flops": ("
 """Columns of the table, and the families' names of what they count."""
 
 
-def figures(board: Board, built: Bitstream) -> list[dict[str, Any]]:
+def figures(board: BoardSpec, built: Bitstream) -> list[dict[str, Any]]:
     """Return the figures of a result file."""
     placement = built.placement
     return [{"name": f"{board.name}.fmax", "unit": "MHz", "value": round(placement.fmax, 2),
@@ -26,13 +26,13 @@ def figures(board: Board, built: Bitstream) -> list[dict[str, Any]]:
              "file": built.path.name}]
 
 
-def describe_build(board: Board) -> str:
+def describe_build(board: BoardSpec) -> str:
     """Return the preset of a board's build, and what differs from it."""
     config, plain = board.config.to_dict(), PRESETS[board.config.name].to_dict()
     return " ".join([board.config.name, *(f"{key}={value}" for key, value in config.items() if value != plain[key])])
 
 
-def make_baseline(board: Board, built: Bitstream) -> None:
+def make_baseline(board: BoardSpec, built: Bitstream) -> None:
     """Put a board's figures in the place of those that the baseline has."""
     placement, name = built.placement, board.name
     entry = {f"{name}.fmax": round(placement.fmax, 2), f"{name}.clock": placement.constraint,

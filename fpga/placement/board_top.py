@@ -4,7 +4,7 @@ from amaranth import ClockDomain, ClockSignal, Elaboratable, Instance, Module, S
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from latte.fpga.boards.board import Board
+from latte.fpga.boards.board import BoardSpec
 from latte.fpga.link.hosted_core import HostedCore
 from latte.golden.errors import LatteError
 
@@ -42,7 +42,7 @@ class BoardTop(Elaboratable):
     board
     """
 
-    def __init__(self, board: Board):
+    def __init__(self, board: BoardSpec):
         self.board = board
 
     def elaborate(self, platform):

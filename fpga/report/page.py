@@ -21,7 +21,7 @@ __all__ = ["SOURCES", "block_areas", "read_results", "render_report"]
 SOURCES = {
     "area": ("Area", "make area"), "timing": ("Timing", "make timing"),
     "bitstream": ("Bitstreams", "make bitstream BOARD=ulx3s_25f"), "sim": ("Simulation", "make sim"),
-    "run": ("Board", "latte run --port /dev/ttyUSB0"), "bench": ("Benchmarks", "make bench"),
+    "run": ("Board", "latte run --board ulx3s_25f --port /dev/ttyUSB0"), "bench": ("Benchmarks", "make bench"),
     "eval": ("Whole models", "latte eval"),
 }
 """Result file: (heading, the command that makes it)."""

@@ -28,8 +28,7 @@ def vectors(model: str, images: pathlib.Path | None, text: pathlib.Path | None, 
     from latte.golden.models.extras import require_models
 
     require_models()
-    from rich.progress import Progress
-
+    from latte.golden.console import create_console, create_progress
     from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.models.extraction import extract_vectors
     from latte.golden.models.inputs import find_images, load_images, text_windows
@@ -39,7 +38,7 @@ def vectors(model: str, images: pathlib.Path | None, text: pathlib.Path | None, 
         raise LatteError(f"{output}: --output must be a .npz file in an existing folder")
     if not 0 < keep <= 1:
         raise LatteError(f"--keep {keep} must be above 0 and at most 1")
-    with Progress(transient=True) as progress:
+    with create_progress(create_console()) as progress:
         task = progress.add_task("loading the model", total=None)
         checkpoint = load_checkpoint(model)
         if checkpoint.causal:

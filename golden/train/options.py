@@ -75,10 +75,9 @@ scales_option = click.option(
 @contextlib.contextmanager
 def progress(text: str) -> Iterator[Callable[..., None]]:
     """Show a bar, and yield what changes its ``description``, ``completed`` and ``total``."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from latte.golden.console import create_console, create_progress
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                  transient=True) as bar:
+    with create_progress(create_console()) as bar:
         task = bar.add_task(text, total=None)
         yield lambda **changes: bar.update(task, **changes)
 

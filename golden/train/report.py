@@ -5,9 +5,7 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from latte.golden.console import create_console, create_table
 
 __all__ = ["COLUMNS", "as_csv", "history_csv", "print_table"]
 
@@ -42,13 +40,10 @@ def print_table(title: str, rows: Iterable[Mapping[str, Any]], *, causal: bool) 
                 else {"top1": "top-1 (%)", "top1_drop": "points below float", "top1_interval": "+-"})
     headings |= {"loss_increase": "loss increase", "loss_interval": "+-", "divergence": "KL to float",
                  "pruned": "pruned", "bitops_saved": "bit operations saved"}
-    table = Table(title=title)
-    table.add_column("method")
-    for heading in headings.values():
-        table.add_column(heading, justify="right")
+    table = create_table("method", *headings.values(), title=title)
     for row in rows:
-        table.add_row(escape(row["method"]), *(_cell(name, row.get(name)) for name in headings))
-    Console(width=120).print(table)
+        table.add_row(row["method"], *(_cell(name, row.get(name)) for name in headings))
+    create_console().print(table)
 
 
 def _cell(name: str, value: float | None) -> str:

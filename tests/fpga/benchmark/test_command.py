@@ -1,14 +1,24 @@
-"""Bad input of ``latte bench``: one sentence, before anything is compiled."""
+"""``latte bench``: bad input is one sentence before anything is compiled; results come before what is printed."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from latte.fpga.benchmark import commands
+from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.commands import bench_command
+from latte.fpga.benchmark.results import PresetResult
+from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
+from latte.fpga.synthesis.yosys import Usage
+from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.vectors import embedded_vectors, save_vectors
+from tests.fpga.benchmark.test_results import made_up_run
+
+NAME = "[b]x[/y]"
 
 
 @pytest.fixture
@@ -49,3 +59,38 @@ def refused(options, words, folder):
     assert isinstance(result.exception, LatteError)
     assert words in str(result.exception) and "\n" not in str(result.exception)
     assert not (folder / "build" / "bench.json").exists()
+
+
+def test_names_are_shown_as_given_and_results_come_first(vector_file, tmp_path, monkeypatch):
+    """Measurements are made up; a table that cannot be printed must not cost them."""
+    measured = made_up_result(preset("small"), ["deit-tiny", "smollm2-135m", "smollm2-135m-keep10", NAME])
+    monkeypatch.setattr(commands, "measure", lambda *arguments, **options: [measured])
+    monkeypatch.setattr(commands, "draw", lambda results, folder: [folder / "plot.png"])
+    options = [*vector_file(model=NAME), "--config", "small", "--no-cpu", "--build", str(tmp_path)]
+    done = CliRunner().invoke(bench_command, options)
+    assert done.exit_code == 1, done.output  # made-up cycles miss the bars
+    assert NAME in done.output and "MISSED" in done.output
+
+    def fail(*arguments):
+        raise RuntimeError("cannot print")
+
+    (tmp_path / "bench.json").unlink()
+    monkeypatch.setattr(commands, "_print_preset", fail)
+    assert isinstance(CliRunner().invoke(bench_command, options).exception, RuntimeError)
+    assert any(NAME in entry["name"] for entry in json.loads((tmp_path / "bench.json").read_text())["results"])
+
+
+def made_up_result(config, models):
+    """Return a result with every workload of a benchmark, each as `made_up_run` has it."""
+    def runs(config, names):
+        return {name: dataclasses.replace(made_up_run(config, 2000 + len(name)), workload=name) for name in names}
+
+    keeps = [keep_name(keep) for keep in KEEP_RATIOS]
+    mixed = ["mixed", "mixed-alternating"]
+    areas = [EngineArea({name: Usage(lut4_equivalents=1000)}, 239) for name in ("score_estimator", "score_array")]
+    for area in areas:
+        area.blocks.update({name: Usage(lut4_equivalents=500) for name in ("compensation_unit", "value_accumulator")})
+    units = {unit: [(1, Usage(lut4_equivalents=100)), (2, Usage(lut4_equivalents=190))]
+             for unit in ("estimator", "compensation", "P·V")}
+    return PresetResult(config, runs(config, [*models, *keeps, *(f"n{keys}" for keys in LENGTHS), "decode", *mixed]),
+                        runs(config.dense(), [*models, keep_name(PAPER_KEEP)]), runs(config, mixed), *areas, units)

@@ -171,7 +171,8 @@ def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path,
     """``latte run --port sim``: the table, the result file and the exit code of a board that is right."""
     vectors = next(iter(embedded_vectors())).select([0, 4])
     rows = {name: getattr(vectors, name)[:, :12] for name in "qkv"}
-    save_vectors(tmp_path / "short.npz", dataclasses.replace(vectors, **rows))
+    vectors = dataclasses.replace(vectors, model="[red]made[/up]", **rows)
+    save_vectors(tmp_path / "short.npz", vectors)
     (tmp_path / "sim").symlink_to(build_folder / "sim")
     arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--max-seq-len", "64",
                  "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
@@ -180,6 +181,7 @@ def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path,
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert "2 of 2 heads agree in every output bit" in printed and "0 sent again" in printed
+    assert "[red]made[/up]" in printed
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["pass"] and [entry["name"] for entry in record["results"]] == vectors.names()
     assert record["link"]["requests"] > 0 and record["link"]["discarded"] == 0

@@ -1,5 +1,6 @@
-"""``latte documents``: every generated section of fpga/README.md, and what makes it."""
+"""``latte documents``: every generated section of a document, and what makes it."""
 
+import pathlib
 from collections.abc import Callable
 
 import click
@@ -10,25 +11,32 @@ from latte.fpga.link.protocol import layouts_table, messages_table
 from latte.fpga.placement.board_results import TABLES as BOARD_TABLES
 from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
+from latte.golden.train import tables
 
-__all__ = ["documents_command", "sections"]
+__all__ = ["documents_command", "documents", "sections"]
+
+
+def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
+    """Return what makes the text of each section of every document."""
+    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections()}
 
 
 def sections() -> dict[str, Callable[[], str]]:
-    """Return what makes the text of each section of `DOCUMENT`."""
+    """Return what makes the text of each section of fpga/README.md."""
     made: dict[str, Callable[[], str]] = {"protocol-messages": messages_table, "protocol-layouts": layouts_table}
-    for command, tables in (("area", AREA_TABLES), ("bitstream", BOARD_TABLES), ("bench", BENCH_TABLES)):
-        for name, table in tables.items():
+    for command, found in (("area", AREA_TABLES), ("bitstream", BOARD_TABLES), ("bench", BENCH_TABLES)):
+        for name, table in found.items():
             made[name] = lambda command=command, table=table: table(read_baseline(command))
     return made
 
 
 @click.command("documents")
 def documents_command() -> None:
-    """Write the tables that fpga/README.md shows of the code and of the committed baselines.
+    """Write the tables that documents show of the code, of committed baselines and of evaluations.
 
-    A command with --rebase writes its own; this is for tables of the code, or after a merge.
+    A command with --rebase writes its own; this is for tables of the code, of golden/train/results, or after a merge.
     """
-    for name, text in sections().items():
-        changed = replace_section(DOCUMENT, name, text())
-        click.echo(f"{DOCUMENT}, {name}: {'written' if changed else 'as it was'}")
+    for document, made in documents().items():
+        for name, text in made.items():
+            changed = replace_section(document, name, text())
+            click.echo(f"{document}, {name}: {'written' if changed else 'as it was'}")

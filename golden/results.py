@@ -1,13 +1,13 @@
 """Result files: ``build/<target>.json`` (DESIGN section 4)."""
 
 import json
-import os
 import pathlib
 import subprocess
 from importlib import metadata
 from typing import Any
 
 from latte.golden.config import AttentionConfig
+from latte.golden.whole_file import whole_file
 
 __all__ = ["git_revision", "write_results", "write_text"]
 
@@ -46,7 +46,5 @@ def write_results(path: pathlib.Path, target: str, config: AttentionConfig, resu
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    with whole_file(path) as file:
+        file.write(text.encode())

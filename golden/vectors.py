@@ -15,6 +15,7 @@ from latte.golden.errors import LatteError
 from latte.golden.key_groups import GROUP_BITS_MAX, ONE_GROUP, KeyGroups
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX, NO_COMPENSATION, Gains
 from latte.golden.thresholds import ThresholdKind
+from latte.golden.whole_file import whole_file
 
 __all__ = ["VectorSet", "embedded_vectors", "load_vectors", "save_vectors"]
 
@@ -226,10 +227,8 @@ def save_vectors(path: str | pathlib.Path, vectors: VectorSet) -> None:
     if vectors.threshold is not ThresholdKind.RELATIVE:
         data["threshold"] = np.str_(vectors.threshold)
     _validate({key: np.asarray(value) for key, value in data.items()})
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         np.savez_compressed(file, **data)
-    partial.replace(path)
 
 
 def embedded_vectors() -> Iterator[VectorSet]:

@@ -8,12 +8,18 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from latte.golden.errors import LatteError
+from latte.rtl.operand_widths import OPERAND_WIDTHS
 from latte.rtl.webassembly import run_webassembly
 
-__all__ = ["SYSTEMVERILOG_SCRIPT", "emit_rtlil", "emit_systemverilog", "systemverilog_of_rtlil", "run_yosys"]
+__all__ = ["SYSTEMVERILOG_RECIPE", "WAIVERS", "emit_rtlil", "emit_systemverilog", "run_yosys",
+           "systemverilog_of_rtlil"]
 
-SYSTEMVERILOG_SCRIPT = ("read_rtlil design.il; proc -norom; pmuxtree; memory_collect; "
-                        "write_verilog -sv -norename -noattr design.sv")
+WAIVERS = pathlib.Path(__file__).parent / "waivers.vlt"
+"""For ``verilator -Wall``: the warnings that the SystemVerilog leaves, each with its reason. Without -Wall, none."""
+_SCRIPT = ("read_rtlil design.il; proc -norom; pmuxtree; memory_collect; techmap -map widths.v; opt_clean; "
+           "write_verilog -sv -norename -noattr design.sv")
+SYSTEMVERILOG_RECIPE = f"{_SCRIPT}\n{OPERAND_WIDTHS}"
+"""What makes the SystemVerilog: where this changed, text of the same RTLIL is another."""
 _ZERO_WORDS = re.compile(r"(?P<indent> +)(?P<name>\S+ ?)\[0\] = (?P<zero>\d+'h0+);\n"
                          r"(?:(?P=indent)(?P=name)\[\d+\] = (?P=zero);\n){7,}")
 
@@ -46,13 +52,28 @@ def systemverilog_of_rtlil(text: str) -> str:
 
     Not Amaranth's own Verilog: its ``always @*`` blocks are evaluated wrongly at time 0 by Icarus (amaranth#594), and
     those that read each other's outputs make it loop without end. Here every process becomes multiplexers, without
-    the priority multiplexers that Icarus would reject as functions.
+    the priority multiplexers that Icarus would reject as functions, and operands are as wide as Verilog takes them.
+
+    Raises
+    ------
+    LatteError
+        Yosys failed, or there is no room for its files.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder)
-        (path / "design.il").write_text(text)
-        run_yosys(SYSTEMVERILOG_SCRIPT, path)
-        return _ZERO_WORDS.sub(_zero_loop, (path / "design.sv").read_text())
+        try:
+            (path / "design.il").write_text(text)
+            (path / "widths.v").write_text(OPERAND_WIDTHS)
+            run_yosys(_SCRIPT, path)
+            verilog = (path / "design.sv").read_text()
+        except OSError as error:
+            raise LatteError(f"{folder} cannot be written: {error.strerror or error}; make room, or name another "
+                             "folder in TMPDIR") from error
+        # Yosys does not look whether what it writes arrives.
+        if not verilog.endswith("endmodule\n"):
+            raise LatteError(f"{folder} holds a part of the SystemVerilog only; make room, or name another folder in "
+                             "TMPDIR")
+    return _ZERO_WORDS.sub(_zero_loop, verilog)
 
 
 def _zero_loop(run: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ import cocotb
 from amaranth.hdl import Const, Shape, ShapeLike
 from amaranth.lib import data, wiring
 
+from latte.golden.results import write_text
 from latte.sim.agents import Agent, Ports, StreamDriver, StreamMonitor, TestbenchFailure
 from latte.sim.harness import PortBits
 from latte.sim.packing import locate
@@ -304,9 +305,7 @@ async def offer_and_collect(dut: Any) -> None:
         failure = str(error)
     report = {"failure": failure, "cycles": testbench.cycle,
               "received": {port: [f"{payload:x}" for payload in payloads] for port, payloads in received.items()}}
-    partial = folder / "report.partial"
-    partial.write_text(json.dumps(report))
-    partial.replace(folder / "report.json")
+    write_text(folder / "report.json", json.dumps(report))
 
 
 async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:

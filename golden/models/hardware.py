@@ -10,6 +10,7 @@ import torch
 from latte.golden.config import AttentionConfig
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.exact import (
+    Filtered,
     HeadCodes,
     TensorTrace,
     estimate_all,
@@ -176,10 +177,16 @@ class HardwareAttention:
         """Return (trace, estimate, score) of integer-valued operands."""
         q, k, v = operands
         q_parts, k_parts = split_tensor(q, self.config), split_tensor(k, self.config)
-        rows = filter_rows(estimate_all(q_parts[0], k_parts[0], causal), codes, self.config, causal)
-        score = self.score(operands, q_parts, k_parts)
         membership = key_membership(k.clamp(max=self.config.qk_max), codes.group_elements, codes.group_cuts)
+        rows = self.filter(estimate_all(q_parts[0], k_parts[0], causal), v, membership, codes, causal)
+        score = self.score(operands, q_parts, k_parts)
         return (finish(score, rows, v, codes, self.config, membership=membership, causal=causal), rows.estimate, score)
+
+    def filter(self, estimate: torch.Tensor, v: torch.Tensor, membership: torch.Tensor, codes: HeadCodes,
+               causal: bool) -> Filtered:
+        """Return which keys survive; values and key groups do not decide it here."""
+        del v, membership
+        return filter_rows(estimate, codes, self.config, causal)
 
     def score(self, operands: tuple[torch.Tensor, ...], q_parts: tuple[torch.Tensor, torch.Tensor],
               k_parts: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

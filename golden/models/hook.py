@@ -154,6 +154,9 @@ def replaced_attention(model: PreTrainedModel, handler: Handler) -> Iterator[Non
         self-attention.
     """
     modules = attention_modules(model)
+    if getattr(model.config, "output_attentions", False):
+        raise LatteError("output_attentions is set in the model's configuration, but the latte attention has no "
+                         "matrix of weights to give; set it to False")
     before = model.config._attn_implementation
     saved = [_handlers.get(module) for module in modules]
     for block, module in enumerate(modules):

@@ -56,25 +56,39 @@ def fit_to_target(passes: Passes, thresholds: Thresholds, target: float, config:
     Parameters
     ----------
     by_length
-        Fit the length term as well, the same for all heads, so that rows of all lengths in the data prune alike.
+        Change the length term as well, so that rows of all lengths in the data prune alike, as far as a threshold that
+        must not be negative allows; then relative thresholds move by a summand too.
     """
     for _ in range(rounds):
         found = histogram(passes, thresholds, config)
-        if by_length:
-            slope = 0.0 if thresholds.tau_per_octave is None else thresholds.tau_per_octave
-            added = from_slope(thresholds.kind, found.slope(target))
-            thresholds = dataclasses.replace(thresholds, tau_per_octave=np.full_like(thresholds.tau, slope + added))
-            found = histogram(passes, thresholds, config)
-        cut = to_distance(thresholds.kind, thresholds.tau)
-        cut = (cut * found.factor(cut, target) if thresholds.kind is ThresholdKind.RELATIVE else
-               cut + found.shift(cut, target))
-        thresholds = dataclasses.replace(thresholds, tau=from_distance(thresholds.kind, cut))
+        thresholds = _by_length(found, thresholds, target) if by_length else _alike(found, thresholds, target)
     return thresholds
 
 
-def from_slope(kind: ThresholdKind, slope: float) -> float:
-    """Return the length term of a threshold whose distances grow by `slope` per octave."""
-    return -slope if kind is ThresholdKind.ABSOLUTE else slope
+def _alike(found: DistanceHistogram, thresholds: Thresholds, target: float) -> Thresholds:
+    kind = thresholds.kind
+    cut = to_distance(kind, thresholds.tau)
+    cut = cut * found.factor(cut, target) if kind is ThresholdKind.RELATIVE else cut + found.shift(target)
+    return dataclasses.replace(thresholds, tau=from_distance(kind, cut))
+
+
+def _by_length(found: DistanceHistogram, thresholds: Thresholds, target: float) -> Thresholds:
+    """Return thresholds with another length term, about the octave with most pairs.
+
+    Where a threshold may not be negative, the term is the largest that leaves it 0 for a row of one key.
+    """
+    kind, octave = thresholds.kind, max(1, found.pivot)
+    before = np.zeros_like(thresholds.tau) if thresholds.tau_per_octave is None else thresholds.tau_per_octave
+    before = to_distance(kind, before)
+    cut, slope = to_distance(kind, thresholds.tau) + before * octave, before + found.slope(target)
+    largest = np.inf if kind is ThresholdKind.ABSOLUTE else cut / octave
+    cut = cut + found.shift(target, float((np.minimum(slope, largest) - before).mean()))
+    if kind is not ThresholdKind.ABSOLUTE:
+        cut = np.maximum(cut, 0)
+        slope = np.minimum(slope, cut / octave)
+    tau = cut - slope * octave
+    return dataclasses.replace(thresholds, tau=from_distance(kind, tau),
+                               tau_per_octave=-slope if kind is ThresholdKind.ABSOLUTE else slope)
 
 
 def starting_thresholds(passes: Passes, target: float, config: AttentionConfig, *, mode: str = "global",

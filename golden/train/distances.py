@@ -72,14 +72,19 @@ class DistanceHistogram:
         """Add the pairs of one block; the arguments are those of `latte.golden.models.hardware.Observer`."""
         del keep
         distance = distances(self.kind, estimate, step)
-        of_row = row_octaves(*estimate.shape[-2:], causal)
-        for head in range(estimate.shape[1]):
-            for octave in of_row.unique().tolist():
-                rows = distance[:, head, of_row == octave]
-                rows = rows[rows.isfinite()]
-                self.heads[block, head] += _count(rows - self.slopes[block, head, octave])
-                if np.isfinite(self.cuts[block, head, octave]):
-                    self.octaves[octave] += _count(rows - self.cuts[block, head, octave])
+        heads, octave = distance.shape[1], row_octaves(*distance.shape[-2:], causal)
+
+        def count(origins: np.ndarray, places: torch.Tensor, size: int) -> np.ndarray:
+            """Count distances from `origins` [heads, octaves], in one histogram for each of `size` places."""
+            origin = torch.from_numpy(origins)[:, octave, None].to(distance)
+            apart = distance - origin
+            bins = ((apart - RANGE[0]) / BIN).clamp_(0, BINS - 1).nan_to_num_(0).to(torch.int64)
+            seen = (bins + BINS * places)[apart.isfinite()]
+            return torch.bincount(seen, minlength=size * BINS).view(size, BINS).cpu().numpy()
+
+        of_head = torch.arange(heads, device=distance.device)[:, None, None]
+        self.heads[block] += count(self.slopes[block], of_head, heads)
+        self.octaves += count(self.cuts[block], octave[:, None].to(distance.device), LENGTH_OCTAVES)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the counts, by name."""
@@ -87,10 +92,7 @@ class DistanceHistogram:
 
     def pruned(self, cut: np.ndarray) -> float:
         """Return the share of all pairs at or beyond their head's distance `cut` [blocks, heads]."""
-        first = np.clip(np.ceil((cut - RANGE[0]) / BIN - 1e-9), 0, BINS).astype(np.int64)
-        beyond = np.concatenate([self.heads[..., ::-1].cumsum(-1)[..., ::-1],
-                                 np.zeros((*cut.shape, 1), np.int64)], axis=-1)
-        return float(np.take_along_axis(beyond, first[..., None], -1).sum() / self.heads.sum())
+        return _beyond(self.heads, cut)
 
     def uniform_cut(self, target: float) -> float:
         """Return the one distance from which on the share `target` of all pairs lies."""
@@ -100,12 +102,25 @@ class DistanceHistogram:
         """Return the distances from which on the share `target` of each head's pairs lies, [blocks, heads]."""
         return np.array([[_cut(head, target) for head in block] for block in self.heads])
 
-    def shift(self, cut: np.ndarray, target: float) -> float:
-        """Return what to add to all `cut` [blocks, heads] so that the share `target` is pruned."""
+    @property
+    def pivot(self) -> int:
+        """The octave of lengths with most pairs."""
+        return int(self.octaves.sum(-1).argmax())
+
+    def shift(self, target: float, slope: float = 0.0) -> float:
+        """Return what to add to all thresholds' distances so that the share `target` is pruned.
+
+        Parameters
+        ----------
+        target
+        slope
+            Added besides, for every octave that the row's length lies above the `pivot`.
+        """
         low, high = RANGE[0] - RANGE[1], RANGE[1] - RANGE[0]
+        cuts = slope * (np.arange(LENGTH_OCTAVES) - self.pivot)
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.pruned(cut + middle) >= target else (low, middle)
+            low, high = (middle, high) if _beyond(self.octaves, cuts + middle) >= target else (low, middle)
         return low
 
     def factor(self, cut: np.ndarray, target: float) -> float:
@@ -130,9 +145,11 @@ class DistanceHistogram:
         return float(np.polyfit(used, needed, 1, w=np.sqrt(pairs[used]))[0])
 
 
-def _count(distance: torch.Tensor) -> np.ndarray:
-    bins = ((distance - RANGE[0]) / BIN).clamp_(0, BINS - 1).to(torch.int64)
-    return torch.bincount(bins, minlength=BINS).cpu().numpy()
+def _beyond(counts: np.ndarray, cut: np.ndarray) -> float:
+    """Return the share of all `counts` [..., bins] at or beyond `cut` [...]."""
+    first = np.clip(np.ceil((cut - RANGE[0]) / BIN - 1e-9), 0, BINS).astype(np.int64)
+    beyond = np.concatenate([counts[..., ::-1].cumsum(-1)[..., ::-1], np.zeros((*cut.shape, 1), np.int64)], axis=-1)
+    return float(np.take_along_axis(beyond, first[..., None], -1).sum() / counts.sum())
 
 
 def _cut(counts: np.ndarray, target: float) -> float:

@@ -48,8 +48,9 @@ def _sources(source: "Source", lengths: str | None) -> "list[Source]":
 @model_options
 @click.option("--method", "methods", multiple=True,
               help="Beside float and dense, which are always measured: latte, latte-slice, latte-exact, "
-                   "latte-bits:2|3|4, top-k:KEEP, top-theta[-exact|-exp|-offline]:FILE, energon:A2,A4, elsa:T, "
-                   "a3:M,MARGIN. Repeatable. [default: latte]")
+                   "latte-bits:2|3|4, latte-blend:SHARE, latte-value:WEIGHT, top-k:KEEP, "
+                   "top-theta[-exact|-exp|-offline]:FILE, energon:A2,A4, elsa:T, a3:M,MARGIN. Repeatable. "
+                   "[default: latte]")
 @thresholds_option("For the latte methods. Repeatable.", multiple=True)
 @click.option("--cross", nargs=2, multiple=True, metavar="A B",
               help="Thresholds trained on the even and on the odd half: A is measured on the odd items, B on the even "
@@ -84,7 +85,7 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
 
     require_models()
     from latte.golden.train.evaluate import Job, evaluate, summarise
-    from latte.golden.train.methods import LATTE_METHODS, build_method
+    from latte.golden.train.methods import build_method, takes_thresholds
     from latte.golden.train.report import COLUMNS, as_csv, print_table
     from latte.golden.train.source import Source
     from latte.golden.train.threshold_files import load_thresholds
@@ -111,7 +112,7 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
         runs: list[tuple[str, str, Thresholds | None]] = []
         for method in methods or ("latte",) * bool(sets or not pairs):
             build_method(method, next(iter(sets.values()), None), checkpoint, model_config(checkpoint, split))
-            if method in LATTE_METHODS:
+            if takes_thresholds(method):
                 runs += [(f"{method}[{name}]", method, entry) for name, entry in sets.items()]
             elif method not in ("float", "dense"):
                 name, _, argument = method.partition(":")

@@ -9,11 +9,9 @@ import click
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.results import write_text
+from latte.golden.train.tables import RESULTS
 
-__all__ = ["SHIPPED", "figures"]
-
-SHIPPED = pathlib.Path(__file__).parent / "results"
-"""Tables that travel with the package: what the README quotes."""
+__all__ = ["figures"]
 
 _EVAL, _TRAIN = {"method", "loss"}, {"step", "distillation"}
 _NUMBERS = _TRAIN | {"loss", "ppl", "top1", "pruned", "bitops_saved", "tokens", "prediction"}
@@ -32,7 +30,7 @@ def figures(results: tuple[pathlib.Path, ...], output: pathlib.Path) -> None:
 
     The tables are copied beside the plots, as CSV and as JSON.
     """
-    tables = results or (*sorted(SHIPPED.glob("*.csv")), *sorted(pathlib.Path("build").glob("eval*.csv")))
+    tables = results or (*sorted(RESULTS.glob("*.csv")), *sorted(pathlib.Path("build").glob("eval*.csv")))
     rows = {path: _read(path) for path in tables}
     from latte.golden.train.figures import attention_maps
     from latte.golden.vectors import embedded_vectors

@@ -1,6 +1,7 @@
 """Every way to run a model's attention that is compared, by name, as a handler for the hook."""
 
 import dataclasses
+import math
 
 from latte.golden.bit_operations import (
     DENSE_BITOPS,
@@ -20,18 +21,34 @@ from latte.golden.models.exact_product import ExactProductAttention
 from latte.golden.models.filtered import TOP_THETA_MODES, FilterAttention, TopThetaAttention
 from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import Handler, float_attention
+from latte.golden.models.variants import BlendedAttention, ValueAttention
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.threshold_files import load_theta
 
-__all__ = ["LATTE_METHODS", "Measured", "build_method", "known_methods"]
+__all__ = ["LATTE_METHODS", "Measured", "build_method", "known_methods", "takes_thresholds"]
 
 _BITS = {"latte-bits:2": 2, "latte-bits:3": 3, "latte-bits:4": 4}
 LATTE_METHODS = ("latte", "latte-slice", "latte-exact", *_BITS)
 """Methods that take thresholds."""
+_VARIANTS = {"latte-blend": (BlendedAttention, "SHARE"), "latte-value": (ValueAttention, "WEIGHT")}
+"""Methods that take a number and thresholds by mass."""
+
+
+def takes_thresholds(method: str) -> bool:
+    """Return whether a method is one of `LATTE_METHODS`, or a variant with its number."""
+    name, _, number = method.partition(":")
+    if name not in _VARIANTS:
+        return method in LATTE_METHODS
+    try:
+        return math.isfinite(float(number))
+    except ValueError:
+        return False
 
 
 def known_methods() -> str:
     """Return what can be measured, for messages and help."""
-    own = f"float, dense, {', '.join(LATTE_METHODS)} (these with thresholds), "
+    variants = ", ".join(f"{name}:{number}" for name, (_, number) in _VARIANTS.items())
+    own = f"float, dense, {', '.join(LATTE_METHODS)}, {variants} (these with thresholds), "
     others = ", ".join(entry.usage(name) for name, entry in FILTERS.items() if name != "dense")
     return own + others + f", top-theta:FILE and {', '.join(f'top-theta-{mode}:FILE' for mode in TOP_THETA_MODES)}"
 
@@ -104,10 +121,14 @@ def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoin
         return Measured(handler, counter)
     if name in FILTERS:
         return Measured(FilterAttention(parse_filter(text), config, counter), counter)
-    if text not in LATTE_METHODS:
+    if not takes_thresholds(text):
         raise LatteError(f"method {text!r} is not understood; methods are {known_methods()}")
     if thresholds is None:
         raise LatteError(f"method {text!r} needs thresholds: give --thresholds FILE or --tau NUMBER")
+    if name in _VARIANTS:
+        if thresholds.kind is not ThresholdKind.MASS:
+            raise LatteError(f"method {text!r} takes thresholds by mass, not {thresholds.kind} ones")
+        return Measured(_VARIANTS[name][0](float(path), thresholds, config, counter), counter)
     if text in _BITS:
         thresholds = dataclasses.replace(thresholds, estimate_bits=_BITS[text])
     if text == "latte-slice":

@@ -5,7 +5,6 @@ does not depend on who computed them, and are kept in a folder, so that a pass t
 """
 
 import dataclasses
-import io
 import pathlib
 import pickle
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from latte.golden.models.hook import Handler, replaced_attention
 from latte.golden.train.data import Dataset
 from latte.golden.train.source import Source, digest
 from latte.golden.train.workers import Workers
+from latte.golden.whole_file import whole_file
 
 __all__ = ["Arrays", "Collector", "LocalPasses", "Passes", "SourcePasses", "forward"]
 
@@ -156,8 +156,5 @@ def _keep(folder: pathlib.Path | None, place: tuple[int, int], arrays: Arrays) -
     if folder is None:
         return
     path = folder / "{}-{}.npz".format(*place)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(path)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)

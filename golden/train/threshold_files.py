@@ -12,6 +12,7 @@ from latte.golden.key_groups import GROUP_BITS_MAX
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.top_theta import ThetaTables
+from latte.golden.whole_file import whole_file
 
 __all__ = ["SHIPPED", "find_thresholds", "load_theta", "load_thresholds", "read_arrays", "save_theta",
            "save_thresholds", "shipped_thresholds", "write_arrays"]
@@ -24,10 +25,8 @@ _ARRAYS = tuple(field.name for field in dataclasses.fields(Thresholds) if field.
 
 def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         np.savez(file, **arrays)
-    partial.replace(path)
 
 
 def read_arrays(path: str | pathlib.Path, kind: str) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ __all__ = ["train"]
 @click.command()
 @model_options
 @click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
-@click.option("--steps", default=120, show_default=True, type=click.IntRange(1))
+@click.option("--steps", default=60, show_default=True, type=click.IntRange(1))
 @click.option("--batch", type=click.IntRange(1), help="Items of a step. [default: 16 images, 1 text window]")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--alpha", default=0.1, show_default=True, type=click.FloatRange(0),

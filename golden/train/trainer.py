@@ -44,15 +44,15 @@ class Recipe:
     """
 
     target: float
-    steps: int = 120
+    steps: int = 60
     batch: int = 16
     alpha: float = 0.1
     beta: float = 50.0
     kappa: float = 1.0
     tau_rate: float = 0.08
     gain_rate: float = 0.04
-    temperature: float = 0.3
-    last_temperature: float = 0.1
+    temperature: float = 0.1
+    last_temperature: float = 0.03
     seed: int = 1
 
     def __post_init__(self) -> None:

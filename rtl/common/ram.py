@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth import Module, Signal
+from amaranth import Const, Module, Signal
 from amaranth.hdl import ShapeLike
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -70,14 +70,18 @@ class Ram(wiring.Component):
             m.submodules[f"array_{n}"] = array
             if not self.init:
                 write = array.write_port()
-                here = (self.write_addr >= first) & (self.write_addr < first + size)
-                m.d.comb += [write.addr.eq(self.write_addr), write.data.eq(self.write_data),
-                             write.en.eq(self.write_en & here)]
+                here = self.write_en
+                # A comparison that always holds is a warning in every linter.
+                if first:
+                    here &= self.write_addr >= first
+                if first + size < 1 << len(self.write_addr):
+                    here &= self.write_addr < first + size
+                m.d.comb += [write.addr.eq(self.write_addr), write.data.eq(self.write_data), write.en.eq(here)]
             read = array.read_port()
             register = Signal(self.shape, name=f"register_{n}", reset_less=True)
             m.d.comb += read.addr.eq(self.read_addr)
             m.d.sync += register.eq(read.data)
-            with m.If(chosen >= first):
+            with m.If(chosen >= first if first else Const(1)):
                 m.d.comb += self.read_data.eq(register)
             first += size
         return m

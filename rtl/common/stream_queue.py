@@ -17,7 +17,7 @@ class StreamQueue(wiring.Component):
     and then always finds a place: whatever it has under way, and the queue's own delay in saying so, is kept free::
 
         room -> [producer: producer_latency cycles] -> i -> memory -> register -> o
-         ^------------- level < depth - under_way -----------|
+         ^-------- level < depth - under_way - reserve ------|
 
     Latency: `latency` cycles from an empty queue. Throughput: one per cycle, or one in two cycles.
 
@@ -30,6 +30,8 @@ class StreamQueue(wiring.Component):
     producer_latency
         Cycles from the one in which the producer looks at `room` to that in which it offers what it began then. None:
         the producer looks at `i.ready`, and there is no `room`.
+    reserve
+        Entries kept free on top of those for what is under way.
     every_other
         Give one item in two cycles at most: then what enables a wide register does not come from the consumer.
 
@@ -54,13 +56,14 @@ class StreamQueue(wiring.Component):
     """The memory's write, its read, and the register behind it."""
 
     def __init__(self, shape: ShapeLike, depth: int | None = None, *, producer_latency: int | None = None,
-                 every_other: bool = False):
+                 reserve: int = 0, every_other: bool = False):
         self.shape = shape
         self.producer_latency = producer_latency
         self.under_way = self.count_under_way(producer_latency or 0)
         self.depth = self.gapless_depth(producer_latency or 0) if depth is None else depth
+        self.reserve = reserve
         self.every_other = every_other
-        if producer_latency is not None and self.depth <= self.under_way:
+        if producer_latency is not None and self.depth <= self.under_way + reserve:
             raise ValueError(f"a queue of {self.depth} has no room beside the {self.under_way} items under way")
         members = {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
                    "level": Out(range(self.depth + 1))}
@@ -107,7 +110,7 @@ class StreamQueue(wiring.Component):
         if self.producer_latency is not None:
             m.d.comb += self.overflow.eq(self.i.valid & full)
             # A register: producers are far away, and what they do with it is wide.
-            m.d.sync += self.room.eq(self.level < self.depth - self.under_way)
+            m.d.sync += self.room.eq(self.level < self.depth - self.under_way - self.reserve)
         for port, moves in ((write, push), (read, pull)):
             with m.If(moves):
                 m.d.sync += port.addr.eq(next_modulo(port.addr, self.depth))

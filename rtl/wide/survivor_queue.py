@@ -36,6 +36,8 @@ class SurvivorQueue(wiring.Component):
 
     producer_latency = RowScanner.latency + ThresholdFilter.latency
     """Cycles from `room` to the group that it allowed."""
+    reserve = 2
+    """Groups of `survivor_fifo_depth` that are never held; every cycle count of a build is of so many fewer."""
 
     def __init__(self, config: AttentionConfig):
         self.config = config
@@ -48,7 +50,7 @@ class SurvivorQueue(wiring.Component):
         # A group takes the compensation unit as many cycles as it has slices, or a multiple of that.
         m.submodules.queue = queue = StreamQueue(
             group_layout(config), config.survivor_fifo_depth, producer_latency=self.producer_latency,
-            every_other=config.compensation_slices > 1)
+            reserve=self.reserve, every_other=config.compensation_slices > 1)
         m.d.comb += [queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), self.room.eq(queue.room),
                      self.overflow.eq(queue.overflow)]
 

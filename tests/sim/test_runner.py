@@ -114,7 +114,8 @@ def test_folders_of_any_name(tmp_path):
     folder = tmp_path / "a b" / "c#d:e"
     assert works(folder)
     [model] = (folder / "sim").iterdir()
-    assert {path.name for path in model.iterdir()} == {"harness", "harness.sv", "ports.json", "compile.log", "lock"}
+    names = {path.name for path in model.iterdir() if not path.name.startswith("lock")}
+    assert names == {"harness", "harness.sv", "ports.json", "compile.log"}
 
 
 @pytest.mark.parametrize("odd", [" ", "#", ";"])

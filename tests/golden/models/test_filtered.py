@@ -13,6 +13,7 @@ from latte.golden.model_thresholds import Thresholds  # noqa: E402
 from latte.golden.models.exact_product import ExactProductAttention  # noqa: E402
 from latte.golden.models.filtered import TOP_THETA_MODES, TopThetaAttention  # noqa: E402
 from latte.golden.models.hardware import HardwareAttention, PairCounter  # noqa: E402
+from latte.golden.models.variants import BlendedAttention, ValueAttention  # noqa: E402
 from latte.golden.normalizer import normalize  # noqa: E402
 from latte.golden.pruned_mass import accumulate_virtual_survivors, unit_weight  # noqa: E402
 from latte.golden.quantizer import quantize, softmax_scale, softmax_scale_code  # noqa: E402
@@ -109,6 +110,34 @@ def test_exact_products_change_the_score_only(bits, causal):
     wanted = torch.softmax((q @ k.transpose(-1, -2) / 8).masked_fill(~visible, -torch.inf), -1) @ v
     everything = dataclasses.replace(thresholds, tau=np.full((1, 3), np.inf))
     assert (ExactProductAttention(everything, CONFIG)(0, q, k, v, causal) - wanted).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("make", [BlendedAttention, ValueAttention])
+def test_variants_without_their_number_are_the_share_of_the_mass(make, causal):
+    """At 0 the distance is that of the hardware, which rounds the weights: few keys, near the threshold, differ."""
+    q, k, v = (torch.from_numpy(x) for x in operands(6))
+    thresholds = dataclasses.replace(
+        Thresholds.uniform(2.0, 1, 3, kind=ThresholdKind.MASS, gain=(1, 1)), tau_per_octave=np.full((1, 3), 0.2),
+        group_elements=np.array([[[3], [9], [1]]]), group_cuts=np.zeros((1, 3, 1)))
+    keep = {}
+    for name, handler in (("mass", HardwareAttention(thresholds, CONFIG)), ("none", make(0.0, thresholds, CONFIG)),
+                          ("some", make(1.0, thresholds, CONFIG))):
+        codes, registers, _, _ = handler.operands(0, q, k, v)
+        keep[name] = handler.trace(codes, registers, causal)[0].keep
+        assert keep[name].any(-1).all()
+    assert (keep["none"] != keep["mass"]).float().mean() < 0.005 < (keep["some"] != keep["mass"]).float().mean()
+
+
+def test_blend_of_1_is_the_distance_to_the_maximum():
+    q, k, v = (torch.from_numpy(x) for x in operands(7))
+    mass = Thresholds.uniform(1.5, 1, 3, kind=ThresholdKind.MASS)
+    relative = dataclasses.replace(mass, kind=ThresholdKind.RELATIVE)
+    kept = []
+    for handler in (BlendedAttention(1.0, mass, CONFIG), HardwareAttention(relative, CONFIG)):
+        codes, registers, _, _ = handler.operands(0, q, k, v)
+        kept.append(handler.trace(codes, registers, True)[0].keep)
+    assert (kept[0] != kept[1]).float().mean() < 0.01
 
 
 def test_mass_without_a_table_is_the_same():

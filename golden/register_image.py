@@ -99,7 +99,7 @@ class RegisterImage:
         LatteError
             There are no static scales, or one is not positive and finite.
         """
-        if learned.q_scale is None:
+        if learned.q_scale is None or learned.k_scale is None or learned.v_scale is None:
             raise LatteError(f"the thresholds of {model} have no static scales, which registers need; add them with "
                              "latte calibrate --thresholds FILE")
         config = config.replace(estimate_bits=learned.estimate_bits)

@@ -61,7 +61,7 @@ class Calibration:
         rank = np.array([math.ceil(self.keep * int(length) - 1e-9) - 1 for length in lengths])
         kth = ordered[..., np.arange(len(rank)), rank].astype(np.float64)
         for table, values in ((self.count, np.ones_like(kth)), (self.total, kth), (self.squares, kth**2)):
-            np.add.at(table, (slice(None), lengths - 1), values.sum(0).astype(table.dtype))
+            np.add.at(table.T, lengths - 1, values.sum(0).astype(table.dtype).T)
 
     def theta(self, deviations: float = 0.0) -> np.ndarray:
         """Return ``mean + deviations * std`` of each row length, float64 [heads, lengths].
@@ -148,8 +148,8 @@ class MassCalibration:
         peak = np.where(visible, score, -np.inf).max(-1, keepdims=True)
         weight = np.where(visible, np.exp(score - peak), 0)
         pruned_mass, kept_mass = (weight * pruned).sum(-1), (weight * keep).sum(-1)
-        np.add.at(self.ratios, (slice(None), lengths - 1), (pruned_mass / kept_mass).sum(0))
-        np.add.at(self.rows, (slice(None), lengths - 1), float(len(score)))
+        np.add.at(self.ratios.T, lengths - 1, (pruned_mass / kept_mass).sum(0).T)
+        np.add.at(self.rows.T, lengths - 1, float(len(score)))
         at_threshold = np.exp(np.minimum(theta - peak, 0))[..., 0]
         self.shares += (pruned_mass / at_threshold).sum((0, 2))
         self.pruned += pruned.sum((0, 2, 3))
@@ -186,7 +186,7 @@ def theta_filter(score: np.ndarray, visible: np.ndarray, codes: np.ndarray) -> n
     """
     keep: np.ndarray = visible & (score > codes[..., None])
     best = np.where(visible, score, -np.inf).argmax(-1)
-    return keep | (~keep.any(-1)[..., None] & (np.arange(score.shape[-1]) == best[..., None]))
+    return keep | (np.logical_not(keep.any(-1))[..., None] & (np.arange(score.shape[-1]) == best[..., None]))
 
 
 def denominator_exact(score: np.ndarray, score_max: np.ndarray, pruned: np.ndarray, scale_code: tuple[int, int],

@@ -1,5 +1,7 @@
 """Programs for the core: corners, random heads, appended keys, refused jobs."""
 
+from typing import Any
+
 import numpy as np
 
 from latte.golden.attention import HeadParameters

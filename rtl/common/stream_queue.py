@@ -26,7 +26,7 @@ class StreamQueue(wiring.Component):
     shape
         Of the payload.
     depth
-        Entries; None: as few as let an endless producer and consumer go on without a gap.
+        Entries; None: enough for an endless producer and consumer to go on without a gap.
     producer_latency
         Cycles from the one in which the producer looks at `room` to that in which it offers what it began then. None:
         the producer looks at `i.ready`, and there is no `room`.
@@ -78,11 +78,11 @@ class StreamQueue(wiring.Component):
 
     @classmethod
     def gapless_depth(cls, producer_latency: int) -> int:
-        """Return the depth at which the consumer never waits for `room` to make its way round.
+        """Return a depth at which the consumer never waits for `room` to make its way round.
 
         From an item that leaves until the one it made room for can leave: that one's way to the queue, as long as
-        what is under way, through it, and the cycle of the first item's leaving. So many items have to be held when
-        `room` ends; those under way come on top.
+        what is under way, through it, and the cycle of the first item's leaving. So many items are held when `room`
+        ends; those under way come on top. Two entries fewer would do as well, three would not.
         """
         under_way = cls.count_under_way(producer_latency)
         return under_way + (under_way + cls.latency + 1)

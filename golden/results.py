@@ -7,9 +7,10 @@ from importlib import metadata
 from typing import Any
 
 from latte.golden.config import AttentionConfig
+from latte.golden.errors import LatteError
 from latte.golden.whole_file import whole_file
 
-__all__ = ["git_revision", "write_results", "write_text"]
+__all__ = ["git_revision", "read_results", "write_results", "write_text"]
 
 
 def git_revision() -> str:
@@ -42,6 +43,28 @@ def write_results(path: pathlib.Path, target: str, config: AttentionConfig, resu
     record = {"target": target, "version": metadata.version("latte"), "git": git_revision(),
               "config": config.to_dict(), "results": results, "pass": passed} | others
     write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def read_results(path: pathlib.Path) -> dict[str, Any] | None:
+    """Return a result file, None if there is none.
+
+    Raises
+    ------
+    LatteError
+        It is not a result file.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise LatteError(f"{path}: not a readable result file ({error}); make it again") from None
+    if not isinstance(record, dict) or not isinstance(record.get("results"), list):
+        raise LatteError(f"{path}: not a result file, 'results' is missing; make it again")
+    for entry in record["results"]:
+        if not isinstance(entry, dict) or not {"name", "value"} <= set(entry):
+            raise LatteError(f"{path}: a result without 'name' or 'value'; make it again")
+    return record
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -17,14 +17,15 @@ from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX, NO_COMPENSATION, 
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.whole_file import whole_file
 
-__all__ = ["VectorSet", "embedded_vectors", "load_vectors", "save_vectors"]
+__all__ = ["ARCHIVE_ERRORS", "VectorSet", "embedded_vectors", "load_vectors", "save_vectors"]
 
 _ARRAYS = {
     "q": (np.int8, 3), "k": (np.int8, 3), "v": (np.int8, 3),
     "q_scale": (np.float32, 1), "k_scale": (np.float32, 1), "v_scale": (np.float32, 1), "tau": (np.float32, 1),
     "block": (np.int32, 1), "head": (np.int32, 1),
 }
-_READ_ERRORS = (OSError, ValueError, EOFError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+ARCHIVE_ERRORS = (OSError, ValueError, EOFError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
+                  struct.error)
 """What zipfile and NumPy raise on a damaged or foreign archive."""
 _OPTIONAL = {
     "tau_per_octave": (np.float32, 1), "denominator_gain": (np.float32, 1), "mean_gain": (np.float32, 1),
@@ -141,14 +142,14 @@ def load_vectors(path: str | pathlib.Path) -> VectorSet:
                     raise LatteError(f"{path}: key {key!r} is missing")
                 try:
                     data[key] = archive[key]
-                except (*_READ_ERRORS, MemoryError) as error:
+                except (*ARCHIVE_ERRORS, MemoryError) as error:
                     raise LatteError(f"{path}: key {key!r} cannot be read ({_reason(error)}); "
                                      "pickled objects are not accepted") from None
     except LatteError:
         raise
     except FileNotFoundError:
         raise LatteError(f"{path}: no such vector file") from None
-    except _READ_ERRORS as error:
+    except ARCHIVE_ERRORS as error:
         raise LatteError(f"{path}: not a readable .npz archive ({_reason(error)})") from None
     try:
         return _validate(data)

@@ -1,6 +1,5 @@
 """``latte bench``."""
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from latte.fpga.synthesis.tools import check_tools
 from latte.golden.config import preset
 from latte.golden.console import create_console, create_progress, create_table, show_status
 from latte.golden.errors import LatteError
-from latte.golden.results import write_results
+from latte.golden.results import read_results, write_results
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
 from latte.sim.options import build_option
 from latte.sim.runner import check_simulator
@@ -115,11 +114,10 @@ def _clock(clock_mhz: float | None, name: str, folder: pathlib.Path) -> tuple[fl
     """Return (MHz, where it is from)."""
     if clock_mhz is not None:
         return clock_mhz, "as asked for"
-    timing = folder / "timing.json"
-    if timing.exists():
-        for result in json.loads(timing.read_text())["results"]:
-            if result["name"] == f"{name}.{_TARGET}.fmax":
-                return result["value"], "of timing.json"
+    timing = read_results(folder / "timing.json")
+    for result in timing["results"] if timing else []:
+        if result["name"] == f"{name}.{_TARGET}.fmax":
+            return result["value"], "of timing.json"
     return 100.0, "assumed"
 
 

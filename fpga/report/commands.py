@@ -5,9 +5,9 @@ import pathlib
 import click
 
 from latte.fpga.boards.board import DEFAULT_BAUD, find_board
-from latte.fpga.report.page import SOURCES, read_results, render_report
+from latte.fpga.report.page import SOURCES, render_report
 from latte.golden.config import AttentionConfig
-from latte.golden.results import write_text
+from latte.golden.results import read_results, write_text
 from latte.golden.vectors import load_vectors
 from latte.sim.options import board_config_options, build_option
 from latte.sim.vector_sets import embedded_that_fit

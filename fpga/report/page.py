@@ -1,7 +1,6 @@
 """One page with everything that was measured of a build, as HTML."""
 
 import dataclasses
-import json
 import pathlib
 from importlib import metadata
 from typing import Any
@@ -12,11 +11,10 @@ from latte.fpga.report.figures import pattern_png, roofline_svg
 from latte.fpga.sizing.roofline import HeadPoint, compute_roofs, head_intensity, memory_roofs
 from latte.golden.attention import attend
 from latte.golden.config import AttentionConfig
-from latte.golden.errors import LatteError
 from latte.golden.results import git_revision
 from latte.golden.vectors import VectorSet
 
-__all__ = ["SOURCES", "block_areas", "read_results", "render_report"]
+__all__ = ["SOURCES", "block_areas", "render_report"]
 
 SOURCES = {
     "area": ("Area", "make area"), "timing": ("Timing", "make timing"),
@@ -32,28 +30,6 @@ _AREA_FIGURES = ("lut4", "carry", "lutram", "lut4_equivalents", "gate", "transis
 _BAR_FIGURES = ("lut4_equivalents", "transistors", "lut4")
 """What the bars show: the first of these that there is."""
 _TEMPLATE = pathlib.Path(__file__).parent / "page.html"
-
-
-def read_results(path: pathlib.Path) -> dict[str, Any] | None:
-    """Return a result file, None if there is none.
-
-    Raises
-    ------
-    LatteError
-        It is not a result file.
-    """
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise LatteError(f"{path}: not a readable result file ({error}); make it again") from None
-    if not isinstance(record, dict) or not isinstance(record.get("results"), list):
-        raise LatteError(f"{path}: not a result file, 'results' is missing; make it again")
-    for entry in record["results"]:
-        if not isinstance(entry, dict) or not {"name", "value"} <= set(entry):
-            raise LatteError(f"{path}: a result without 'name' or 'value'; make it again")
-    return record
 
 
 def block_areas(results: list[dict[str, Any]], target: str) -> dict[str, dict[str, dict[str, float]]]:

@@ -1,5 +1,6 @@
 """Accuracy and work of a whole model, chunk by chunk: restartable, and the same for any number of Dask workers."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -140,9 +141,9 @@ def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | 
     folder = None if cache is None else cache / job.fingerprint()
     if folder is not None:
         for index, (start, stop) in enumerate(ranges):
-            path = folder / f"{start}-{stop}.json"
-            if path.exists():
-                results[index] = json.loads(path.read_text())
+            # A chunk that is not there, or damaged, is measured.
+            with contextlib.suppress(OSError, ValueError):
+                results[index] = json.loads((folder / f"{start}-{stop}.json").read_text())
     missing = [index for index, result in enumerate(results) if result is None]
     progress(len(ranges) - len(missing), len(ranges))
     for place, result in (workers or Workers()).map(evaluate_chunk, [(job, *ranges[index]) for index in missing]):

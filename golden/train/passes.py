@@ -19,6 +19,7 @@ from latte.golden.models.hook import Handler, replaced_attention
 from latte.golden.train.data import Dataset
 from latte.golden.train.source import Source, digest
 from latte.golden.train.workers import Workers
+from latte.golden.vectors import ARCHIVE_ERRORS
 from latte.golden.whole_file import whole_file
 
 __all__ = ["Arrays", "Collector", "LocalPasses", "Passes", "SourcePasses", "forward"]
@@ -145,11 +146,14 @@ def _collect_source(source: Source, collector: Collector, start: int, stop: int)
 
 
 def _load(folder: pathlib.Path | None, place: tuple[int, int]) -> Arrays | None:
-    path = folder and folder / "{}-{}.npz".format(*place)
-    if path is None or not path.exists():
+    """Return a chunk that was kept, None if there is none or if it is damaged: it is then collected again."""
+    if folder is None:
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
+    try:
+        with np.load(folder / "{}-{}.npz".format(*place), allow_pickle=False) as archive:
+            return dict(archive)
+    except ARCHIVE_ERRORS:
+        return None
 
 
 def _keep(folder: pathlib.Path | None, place: tuple[int, int], arrays: Arrays) -> None:

@@ -12,10 +12,11 @@ from PIL import Image
 
 from latte.fpga.report.commands import report_command
 from latte.fpga.report.figures import pattern_png
-from latte.fpga.report.page import SOURCES, block_areas, read_results, render_report
+from latte.fpga.report.page import SOURCES, block_areas, render_report
 from latte.fpga.sizing.roofline import compute_roofs, head_intensity, memory_roofs
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.results import read_results
 from latte.golden.vectors import embedded_vectors
 
 CONFIG = preset("small")

@@ -21,6 +21,7 @@ from latte.golden.model_thresholds import Thresholds
 from latte.golden.pruned_mass import Gains
 from latte.golden.register_image import load_register_image
 from latte.golden.thresholds import ThresholdKind
+from latte.golden.train import passes
 from latte.golden.train.evaluate import Job, evaluate
 from latte.golden.train.source import Source
 from latte.golden.train.threshold_files import load_thresholds, save_thresholds
@@ -47,6 +48,16 @@ def succeed(command, *arguments):
 @pytest.fixture
 def inputs(vit_folder, image_folder):
     return ["--model", vit_folder, "--data", image_folder]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-40], lambda whole: b"[1, 2]"])
+def test_damaged_chunks_are_collected_again(damage, tmp_path):
+    arrays = {"count": np.arange(1000)}
+    passes._keep(tmp_path, (0, 5), arrays)
+    np.testing.assert_array_equal(passes._load(tmp_path, (0, 5))["count"], arrays["count"])
+    path = tmp_path / "0-5.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    assert passes._load(tmp_path, (0, 5)) is None and passes._load(tmp_path, (5, 10)) is None
 
 
 def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
@@ -167,6 +178,10 @@ def test_dask_equals_serial_and_restart_equals_both(vit_folder, image_folder, tm
     pytest.importorskip("distributed")
     job = Job(Source(str(vit_folder), str(image_folder)), "top-k:0.3", chunk=5)
     serial = evaluate(job, cache=tmp_path)
+    first, *_, last = sorted(tmp_path.rglob("*.json"))
+    first.write_text("")
+    last.write_text(last.read_text()[:-5])
+    assert evaluate(job, cache=tmp_path) == serial
     with Workers(2) as workers:
         assert evaluate(job, workers=workers) == serial
     folder = tmp_path / job.fingerprint()

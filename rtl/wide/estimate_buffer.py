@@ -1,6 +1,6 @@
 """Row buffer between estimator and filter: rotating tile buffers, and the maximum of each row."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -84,19 +84,19 @@ class EstimateBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tiles, write_tile = self._descriptions(m)
-        last = self._write(m, tiles, write_tile)
-        row_max = self._row_maxima(m, tiles, write_tile, last)
-        self._offer(m, tiles, row_max)
-        self._read(m)
+        last, key, memories = self._write(m, tiles, write_tile)
+        row_max, published = self._row_maxima(m, tiles, write_tile, last, key)
+        self._offer(m, tiles, row_max, published)
+        self._read(m, memories)
         return m
 
-    def _descriptions(self, m):
-        """Keep the announced tiles' descriptions, one per buffer."""
+    def _descriptions(self, m: Module) -> tuple[Array, Signal]:
+        """Keep the announced tiles' descriptions; return (them, one per buffer, the buffer that is written)."""
         tiles = Array(Signal(tile_layout(self.config), name=f"tile_{n}") for n in range(TILE_BUFFERS))
-        announced, self.taken = Signal(TILE_BUFFERS, init=1), Signal(range(TILE_BUFFERS + 1))
+        announced, taken = Signal(TILE_BUFFERS, init=1), Signal(range(TILE_BUFFERS + 1))
         accepted, freed = self.tile.valid & self.tile.ready, self.scan.valid & self.scan.ready
-        m.d.comb += self.tile.ready.eq(self.taken != TILE_BUFFERS)
-        m.d.sync += self.taken.eq(self.taken + accepted - freed)
+        m.d.comb += self.tile.ready.eq(taken != TILE_BUFFERS)
+        m.d.sync += taken.eq(taken + accepted - freed)
         with m.If(accepted):
             m.d.sync += announced.eq(announced.rotate_left(1))
             for n in range(TILE_BUFFERS):
@@ -104,12 +104,12 @@ class EstimateBuffer(wiring.Component):
                     m.d.sync += tiles[n].eq(self.tile.payload)
         return tiles, Signal(range(TILE_BUFFERS), name="write_tile")
 
-    def _write(self, m, tiles, write_tile):
-        """Rotate each beat into the memories; return whether this beat is its tile's last."""
+    def _write(self, m: Module, tiles: Array, write_tile: Signal) -> tuple[Signal, Signal, list[Ram]]:
+        """Rotate each beat into the memories; return (this beat is its tile's last, its first key, the memories)."""
         config = self.config
         rows, lanes, size = config.query_lanes, config.key_lanes, buffer_size(config)
         # The beat's first key, and the first behind it.
-        self.key = key = Signal(range(config.max_seq_len + lanes + 1))
+        key = Signal(range(config.max_seq_len + lanes + 1))
         end = Signal(range(config.max_seq_len + 2 * lanes + 1), init=lanes)
         base = Signal(range(TILE_BUFFERS * size + 1))
         group = Signal(range(size + rows))
@@ -135,7 +135,7 @@ class EstimateBuffer(wiring.Component):
             m.d.sync += [row_of[n].eq(n) for n in range(rows)]
 
         write_en = delay(m, self.est_valid, 1, name="write_en")
-        self.memories = []
+        memories = []
         for n in range(rows):
             estimates = Array(self.est[r] for r in range(rows))[row_of[n]]
             address = Signal(range(TILE_BUFFERS * size), name=f"write_addr_{n}", reset_less=True)
@@ -145,13 +145,14 @@ class EstimateBuffer(wiring.Component):
                 ram = m.submodules[f"memory_{n * lanes + c}"] = Ram(signed(config.row_bits), TILE_BUFFERS * size)
                 m.d.comb += [ram.write_en.eq(write_en), ram.write_addr.eq(address), ram.write_data.eq(beat[c]),
                              ram.read_addr.eq(self.read_index)]
-                self.memories.append(ram)
-        return last
+                memories.append(ram)
+        return last, key, memories
 
-    def _row_maxima(self, m, tiles, write_tile, last):
-        """Follow the largest visible estimate of each row; keep the results per tile buffer."""
+    def _row_maxima(self, m: Module, tiles: Array, write_tile: Signal, last: Signal,
+                    key: Signal) -> tuple[Array, Signal]:
+        """Follow the largest visible estimate of each row; return (maxima per tile buffer, a tile's are complete)."""
         config = self.config
-        first = delay(m, self.key == 0, 2, name="first")
+        first = delay(m, key == 0, 2, name="first")
         beat_valid = delay(m, self.est_valid, 2, name="max_valid")
         tile_last = delay(m, last, 2 + RunningMaximum.latency, name="tile_last")
         buffer = delay(m, write_tile, 2 + RunningMaximum.latency, name="max_buffer")
@@ -166,7 +167,7 @@ class EstimateBuffer(wiring.Component):
             for c in range(config.key_lanes):
                 candidate = Signal(signed(config.row_bits), name=f"candidate_{r}_{c}", reset_less=True)
                 visible = Signal(name=f"visible_{r}_{c}", reset_less=True)
-                m.d.sync += [candidate.eq(self.est[r][c]), visible.eq(self.key + c < keys)]
+                m.d.sync += [candidate.eq(self.est[r][c]), visible.eq(key + c < keys)]
                 seen.append(Mux(visible, candidate, lowest))
             beat_max = Signal(signed(config.row_bits), name=f"beat_max_{r}", reset_less=True)
             m.d.sync += beat_max.eq(_maximum(seen))
@@ -177,10 +178,9 @@ class EstimateBuffer(wiring.Component):
                     m.d.sync += results[n][r].eq(running.maximum)
         with m.If(last):
             m.d.sync += write_tile.eq(next_modulo(write_tile, TILE_BUFFERS))
-        self.published = delay(m, tile_last, 1, name="published")
-        return results
+        return results, delay(m, tile_last, 1, name="published")
 
-    def _offer(self, m, tiles, row_max):
+    def _offer(self, m: Module, tiles: Array, row_max: Array, published: Signal) -> None:
         """Offer complete tiles to the filter, in order."""
         size = buffer_size(self.config)
         complete = Signal(range(TILE_BUFFERS + 1))
@@ -190,7 +190,7 @@ class EstimateBuffer(wiring.Component):
         m.d.comb += load.eq((complete != 0) & (~self.scan.valid | self.scan.ready))
         single = Cat(tile.first_keys <= self.config.pairs_per_cycle for tile in tiles)
         single = delay(m, single, 1, name="single", reset_less=True)
-        m.d.sync += complete.eq(complete + self.published - load)
+        m.d.sync += complete.eq(complete + published - load)
         with m.If(self.scan.ready):
             m.d.sync += self.scan.valid.eq(0)
         with m.If(load):
@@ -202,18 +202,18 @@ class EstimateBuffer(wiring.Component):
                 base.eq(Mux(scan_tile == TILE_BUFFERS - 1, 0, base + size)),
             ]
 
-    def _read(self, m):
+    def _read(self, m: Module, memories: list[Ram]) -> None:
         """Undo the rotation: key ``p`` of row ``r`` lies ``r * key_lanes`` memories further."""
         config = self.config
         rows, lanes = config.query_lanes, config.key_lanes
         row = delay(m, self.read_row, RAM_LATENCY, name="read_row", reset_less=True)
         for n in range(rows):
             for c in range(lanes):
-                source = Array(self.memories[(n + r) % rows * lanes + c].read_data for r in range(rows))
+                source = Array(memories[(n + r) % rows * lanes + c].read_data for r in range(rows))
                 m.d.sync += self.read_data[n * lanes + c].eq(source[row])
 
 
-def _maximum(values):
+def _maximum(values: list[Value]) -> Value:
     """Return the largest of signed values, as a tree of comparators."""
     while len(values) > 1:
         pairs = [values[i:i + 2] for i in range(0, len(values), 2)]

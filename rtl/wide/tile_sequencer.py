@@ -1,17 +1,41 @@
 """Cuts jobs in tiles of query rows, and walks the keys of each tile past the estimator."""
 
-from amaranth import Module, Mux, Signal, signed
+import dataclasses
+
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
-from latte.rtl.common.payloads import COUNT_BITS, compute_layout, key_shape
+from latte.golden.jobs import COUNT_BITS
+from latte.rtl.common.payloads import compute_layout, key_shape
 from latte.rtl.common.primitives import add_modulo, delay, next_modulo
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.wide.payloads import query_element, query_row_layout, tile_layout
 from latte.rtl.wide.score_estimator import ScoreEstimator
 
 __all__ = ["TileSequencer"]
+
+@dataclasses.dataclass(frozen=True)
+class LoadedTiles:
+    """Tiles whose query rows are in place.
+
+    Parameters
+    ----------
+    tile : stream of tile_layout
+    bank
+        The estimator's, that holds the rows of `tile`.
+    bank_taken
+        By bank: its rows begin to be loaded in this cycle.
+    job_active
+        There are rows of a job that are not loaded yet.
+    """
+
+    tile: stream.Interface
+    bank: Signal
+    bank_taken: Signal
+    job_active: Value
+
 
 class TileSequencer(wiring.Component):
     """Two walkers, one tile apart, so that the estimator never waits between tiles::
@@ -57,12 +81,14 @@ class TileSequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        loaded, loaded_bank = self._load_tiles(m)
-        self._walk_keys(m, loaded, loaded_bank)
+        bank_busy = Signal(2)
+        loaded = self._load_tiles(m, bank_busy)
+        drained = self._walk_keys(m, loaded)
+        m.d.sync += bank_busy.eq((bank_busy & ~drained) | loaded.bank_taken)
         return m
 
-    def _load_tiles(self, m):
-        """Load the next tile's rows into the idle bank; return the stream of loaded tiles and their bank."""
+    def _load_tiles(self, m: Module, bank_busy: Signal) -> LoadedTiles:
+        """Load the next tile's rows into the idle bank, if it is not busy."""
         config = self.config
         lanes = config.query_lanes
         job = Signal(compute_layout(config))
@@ -80,7 +106,6 @@ class TileSequencer(wiring.Component):
             last_keys.eq(Mux(job.causal, visible + rows_in_tile - 1, visible)),
             next_slot.eq(add_modulo(slot, rows_in_tile, config.query_rows)),
         ]
-        self.bank_busy = Signal(2)
 
         # The estimator is far away, and busy for some cycles with each row: that it is free again is a register.
         free = Signal()
@@ -91,7 +116,7 @@ class TileSequencer(wiring.Component):
         ]
         with m.If(tile.valid & tile.ready):
             m.d.sync += tile.valid.eq(0)
-        self.bank_taken = Signal(2)
+        bank_taken = Signal(2)
         with m.FSM(name="loader") as loader:
             with m.State("JOB"):
                 m.d.comb += self.compute.ready.eq(1)
@@ -105,8 +130,8 @@ class TileSequencer(wiring.Component):
             with m.State("WAIT FOR BANK"):
                 m.d.sync += [row.eq(0), rows_in_tile.eq(Mux(rows_left < lanes, rows_left, lanes)),
                              last_tile.eq(rows_left <= lanes)]
-                with m.If(~self.bank_busy.bit_select(bank, 1)):
-                    m.d.comb += self.bank_taken.bit_select(bank, 1).eq(1)
+                with m.If(~bank_busy.bit_select(bank, 1)):
+                    m.d.comb += bank_taken.bit_select(bank, 1).eq(1)
                     m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.comb += [self.query.valid.eq(self.rows.valid & free), self.rows.ready.eq(free)]
@@ -132,10 +157,10 @@ class TileSequencer(wiring.Component):
                         m.next = "JOB"
                     with m.Else():
                         m.next = "WAIT FOR BANK"
-        self.job_active = ~loader.ongoing("JOB")
-        return tile, tile_bank
+        return LoadedTiles(tile, tile_bank, bank_taken, ~loader.ongoing("JOB"))
 
-    def _walk_keys(self, m, loaded, loaded_bank):
+    def _walk_keys(self, m: Module, loaded: LoadedTiles) -> Value:
+        """Walk the keys of one tile after the other; return the query banks that no key needs any more."""
         config = self.config
         lane_bits = ceil_log2(config.key_lanes)
         active, query_bank, key_bank = Signal(), Signal(), Signal()
@@ -148,11 +173,11 @@ class TileSequencer(wiring.Component):
             finishing.eq(active & (behind < 0) & (part == config.dim_slices - 1)),
             self.key_valid.eq(active), self.key_bank.eq(key_bank), self.key_group.eq(group),
             self.key_slice.eq(part),
-            self.tile.payload.eq(loaded.payload),
-            self.tile.valid.eq(loaded.valid & (~active | finishing)),
-            loaded.ready.eq(self.tile.ready & (~active | finishing)),
-            self.waiting_for_queries.eq(~active & ~loaded.valid & self.job_active),
-            self.waiting_for_filter.eq(~active & loaded.valid & ~self.tile.ready),
+            self.tile.payload.eq(loaded.tile.payload),
+            self.tile.valid.eq(loaded.tile.valid & (~active | finishing)),
+            loaded.tile.ready.eq(self.tile.ready & (~active | finishing)),
+            self.waiting_for_queries.eq(~active & ~loaded.tile.valid & loaded.job_active),
+            self.waiting_for_filter.eq(~active & loaded.tile.valid & ~self.tile.ready),
         ]
         with m.If(active):
             m.d.sync += part.eq(next_modulo(part, config.dim_slices))
@@ -162,19 +187,19 @@ class TileSequencer(wiring.Component):
             m.d.sync += active.eq(0)
         with m.If(self.tile.valid & self.tile.ready):
             m.d.sync += [
-                active.eq(1), group.eq(0), part.eq(0), query_bank.eq(loaded_bank),
-                key_bank.eq(loaded.payload.bank),
-                behind.eq((loaded.payload.last_keys - (1 + config.key_lanes)) >> lane_bits),
+                active.eq(1), group.eq(0), part.eq(0), query_bank.eq(loaded.bank),
+                key_bank.eq(loaded.tile.payload.bank),
+                behind.eq((loaded.tile.payload.last_keys - (1 + config.key_lanes)) >> lane_bits),
             ]
 
         # A query bank is free again once its last beat has passed the estimator's own registers.
         done = Signal(2)
         m.d.comb += done.bit_select(query_bank, 1).eq(finishing)
         drained = delay(m, done, self.bank_drain, name="bank_done")
-        m.d.sync += self.bank_busy.eq((self.bank_busy & ~drained) | self.bank_taken)
 
         m.d.comb += [
             self.beat_valid.eq(delay(m, active, RAM_LATENCY, name="beat_valid")),
             self.beat_query_bank.eq(delay(m, query_bank, RAM_LATENCY, name="beat_query_bank")),
             self.beat_first.eq(delay(m, part == 0, RAM_LATENCY, name="beat_first")),
         ]
+        return drained

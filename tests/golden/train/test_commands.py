@@ -87,9 +87,9 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
     loaded.check_fits(config)
     with pytest.raises(LatteError, match="split"):
         loaded.check_fits(preset("small", split="slice"))
-    succeed("export", "--model", vit_folder, "--thresholds", complete, "--config", "tiny", "--output",
-            tmp_path / "tiny.json")
-    load_register_image(tmp_path / "tiny.json").check_fits(preset("tiny"))
+    for named in (("--config", "tiny"), ("--board", "icebreaker")):
+        succeed("export", "--model", vit_folder, "--thresholds", complete, *named, "--output", tmp_path / "tiny.json")
+        load_register_image(tmp_path / "tiny.json").check_fits(preset("tiny"))
     record = json.loads(image.read_text())
     record["heads"][1]["codes"][7] += 1
     image.write_text(json.dumps(record))

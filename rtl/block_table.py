@@ -1,0 +1,65 @@
+"""The table of blocks in ``rtl/README.md``, from the blocks: ``python -m latte.rtl.block_table`` writes it."""
+
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import re
+from collections.abc import Iterator
+
+from amaranth.lib import wiring
+
+import latte.rtl
+from latte.golden.config import AttentionConfig, preset
+from latte.golden.documents import markdown_table, replace_section
+
+__all__ = ["DOCUMENT", "SECTION", "block_table", "config_blocks"]
+
+DOCUMENT = pathlib.Path(__file__).parent / "README.md"
+SECTION = "blocks"
+BUILDS = {"common": preset("small"), "wide": preset("small"), "serial": preset("tiny"),
+          "dense": preset("small").dense()}
+"""By package, the build whose latencies the table shows."""
+
+
+def config_blocks() -> Iterator[tuple[str, str, type[wiring.Component]]]:
+    """Yield (package, module, class) of every block that is made from a configuration alone."""
+    for package in BUILDS:
+        for module in pkgutil.iter_modules([str(pathlib.Path(latte.rtl.__path__[0]) / package)]):
+            name = f"latte.rtl.{package}.{module.name}"
+            for block in vars(importlib.import_module(name)).values():
+                if (inspect.isclass(block) and issubclass(block, wiring.Component) and block.__module__ == name
+                        and list(inspect.signature(block).parameters) == ["config"]):
+                    yield package, module.name, block
+
+
+def block_table() -> str:
+    """Return the table: block, file, and what the docstring says of time, its latencies as `BUILDS` have them."""
+    rows = []
+    for package, module, block in config_blocks():
+        made = _create(block, BUILDS[package])
+        latency = re.sub(r"`(\w+)`", lambda name, made=made: f"{getattr(made, name[1], name[0])}"
+                         if "latency" in name[1] else name[0], _says(block, "Latency"))
+        rows.append((f"`{block.__name__}`", f"[{module}.py]({package}/{module}.py)", latency,
+                     _says(block, "Throughput")))
+    return markdown_table(("block", "file", "latency", "throughput"), rows)
+
+
+def _create(block: type[wiring.Component], config: AttentionConfig) -> wiring.Component:
+    class Silent(block):
+        """Never elaborated, which Amaranth need not warn of."""
+
+        _MustUse__silence = True
+
+    return Silent(config)
+
+
+def _says(block: type[wiring.Component], what: str) -> str:
+    """Return what a docstring says behind ``what:``, to the end of the sentence."""
+    text = " ".join((block.__doc__ or "").split())
+    found = re.search(rf"{what}: (.*?)[.;](?: |$)", text)
+    return found[1].replace("``", "`").replace("|", "\\|") if found else ""
+
+
+if __name__ == "__main__":
+    replace_section(DOCUMENT, SECTION, block_table())

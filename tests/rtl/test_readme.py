@@ -1,0 +1,25 @@
+"""rtl/README.md: what it says of blocks is what the blocks say."""
+
+import re
+
+from latte.golden.config import preset
+from latte.golden.documents import read_section
+from latte.rtl.block_table import DOCUMENT, SECTION, block_table
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.score_queue import ScoreQueue
+from latte.rtl.wide.softmax import Softmax
+
+
+def test_table_of_blocks_is_fresh():
+    assert read_section(DOCUMENT, SECTION) == block_table(), "write it with: python -m latte.rtl.block_table"
+
+
+def test_way_of_a_survivor_to_its_weight():
+    parts = CompensationUnit.latency_of(preset("small")), ScoreQueue.latency, Softmax.latency
+    assert f"{' + '.join(map(str, parts))} = {sum(parts)} cycles" in DOCUMENT.read_text()
+
+
+def test_named_files_exist():
+    for name in re.findall(r"`((?:\w+/)*\w+\.(?:py|vlt))`", DOCUMENT.read_text()):
+        places = [DOCUMENT.parent / name, DOCUMENT.parent.parent / name]
+        assert any(place.exists() for place in places) or name == "wide/row_mass.py", name

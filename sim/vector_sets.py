@@ -30,13 +30,15 @@ def open_registers(path: pathlib.Path | None, config: AttentionConfig) -> Regist
     Raises
     ------
     LatteError
-        It cannot be read, is damaged, or is made for another configuration.
+        It cannot be read, is damaged, is made for another configuration, or has entries that the hardware lacks.
     """
     if path is None:
         return None
     image = load_register_image(path)
     try:
         image.check_fits(config)
+        for entry in image.parameters().values():
+            entry.registers()
     except LatteError as error:
         raise LatteError(f"{path}: {error}") from None
     return image
@@ -63,8 +65,8 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
     Raises
     ------
     LatteError
-        A file cannot be read, a build of `config` cannot hold it, no embedded set fits, or the image does not cover a
-        set.
+        A file cannot be read, a build of `config` cannot hold it or its thresholds, no embedded set fits, or the image
+        does not cover a set.
     """
     if not files:
         sets, left_out = embedded_that_fit(config, image)
@@ -74,6 +76,9 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
         vectors = load_vectors(path)
         try:
             vectors.check_fits(config)
+            if image is None:
+                for h in range(len(vectors)):
+                    vectors.parameters(h, config).registers()
         except LatteError as error:
             raise LatteError(f"{path}: {error}") from None
         gathered.append(_registered(vectors, image, str(path)))

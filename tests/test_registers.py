@@ -9,15 +9,16 @@ import pytest
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
-from latte.golden.key_groups import ONE_GROUP, KeyGroups
+from latte.golden.key_groups import KeyGroups
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.pruned_mass import Gains
 from latte.golden.register_image import (
-    HeadRegisters,
     RegisteredVectors,
     RegisterImage,
     load_register_image,
     save_register_image,
 )
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.vectors import VectorSet, save_vectors
 from latte.sim.program import Program
 from tests.test_cli import latte, refused
@@ -39,10 +40,10 @@ def vectors():
 def image():
     """Return an image of 2 x 3 heads for preset tiny."""
     shape = (2, 3)
-    scales = [np.full(shape, 0.02), np.full(shape, 0.025), np.full(shape, 0.03)]
-    return RegisterImage.encode("made-up", TINY, np.arange(1, 7).reshape(shape) / 2, scales,
-                                (np.full(shape, 1.0), np.full(shape, 0.5)),
-                                (np.tile([7, 63], (*shape, 1)), np.tile([0.26, -1.0], (*shape, 1))))
+    return RegisterImage.encode("made-up", TINY, Thresholds(
+        np.arange(1, 7).reshape(shape) / 2, denominator_gain=np.full(shape, 1.0), mean_gain=np.full(shape, 0.5),
+        q_scale=np.full(shape, 0.02), k_scale=np.full(shape, 0.025), v_scale=np.full(shape, 0.03),
+        group_elements=np.tile([7, 63], (*shape, 1)), group_cuts=np.tile([0.26, -1.0], (*shape, 1))))
 
 
 def test_entries_of_the_image_serve_in_units_of_its_scales(vectors, image):
@@ -53,10 +54,9 @@ def test_entries_of_the_image_serve_in_units_of_its_scales(vectors, image):
     np.testing.assert_array_equal(registered.k, np.rint(vectors.k * 0.8))
     np.testing.assert_allclose(registered.v * registered.v_scale[:, None, None],
                                vectors.v * vectors.v_scale[:, None, None], atol=0.015001)
-    assert registered.tau[0] == pytest.approx(3.0, rel=0.2)
     narrow = dataclasses.replace(vectors, q_scale=np.full(2, 0.04, np.float32))
     assert RegisteredVectors.of(narrow, image).q.max() == 119
-    assert Program.of_vectors(registered, TINY).parameters[1] == image.heads[3].parameters
+    assert Program.of_vectors(registered, TINY).parameters[1] == image.parameters()[3]
 
 
 def test_simulation_computes_with_the_image(vectors, image, tmp_path, build_folder):
@@ -69,14 +69,14 @@ def test_simulation_computes_with_the_image(vectors, image, tmp_path, build_fold
     registered = RegisteredVectors.of(vectors, image)
     with np.load(tmp_path / "out.npz") as dump:
         for h in range(2):
-            trace = attend(registered.q[h], registered.k[h], registered.v[h], image.heads[(5, 3)[h]].parameters, TINY,
+            trace = attend(registered.q[h], registered.k[h], registered.v[h], image.parameters()[(5, 3)[h]], TINY,
                            causal=False)
             assert 0 < trace.keep.sum() < trace.keep.size
             np.testing.assert_array_equal(dump["keep"][h], trace.keep)
 
 
 def _damaged(record):
-    record["heads"][1]["tau"] += 1
+    record["heads"][1]["codes"][3] += 1
 
 
 def _foreign(record):
@@ -85,12 +85,14 @@ def _foreign(record):
 
 WRONG = {"checksum": _damaged, "format": _foreign, "q_scale": lambda record: record["heads"][0].update(q_scale=-1.0),
          "scale_shift": lambda record: record["heads"][0].update(scale_shift=41),
-         "tau": lambda record: record["heads"][0].update(tau=0),
+         "codes of a threshold": lambda record: record["heads"][0]["codes"].__setitem__(2, 0),
+         "17 codes": lambda record: record["heads"][0]["codes"].pop(),
+         "kind of threshold": lambda record: record["heads"][0].update(threshold="sum"),
          "group_elements": lambda record: record["heads"][0].update(group_elements=[7, 64]),
          "group_cuts": lambda record: record["heads"][0].update(group_cuts=[1, 0.5]),
          "key groups": lambda record: record["heads"][0].update(group_cuts=[1]),
          "two entries": lambda record: record["heads"][0].update(head=1),
-         "missing": lambda record: record["heads"][0].pop("tau")}
+         "missing": lambda record: record["heads"][0].pop("codes")}
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -101,7 +103,7 @@ def test_damaged_images(command, kind, vectors, image, tmp_path):
     record = json.loads((tmp_path / "image.json").read_text())
     WRONG[kind](record)
     (tmp_path / "image.json").write_text(json.dumps(record))
-    says = "'tau'" if kind == "missing" else kind
+    says = "'codes'" if kind == "missing" else kind
     refused(*command, "--config", "tiny", "--vectors", "v.npz", "--registers", "image.json", folder=tmp_path, says=says)
 
 
@@ -120,6 +122,22 @@ def test_images_that_do_not_fit(command, change, options, says, vectors, image, 
     refused(*command, "--vectors", "v.npz", "--registers", "image.json", *options, folder=tmp_path, says=says)
 
 
+@pytest.mark.parametrize("command", [("sim",), ("run", "--port", "sim")], ids=("sim", "run"))
+def test_what_the_hardware_lacks_is_refused_before_anything_is_built(command, vectors, image, tmp_path):
+    by_mass = dataclasses.replace(vectors, threshold=ThresholdKind.MASS)
+    gains = dataclasses.replace(vectors, denominator_gain=np.ones(2, np.float32), mean_gain=np.ones(2, np.float32))
+    for name, changed, says in (("mass", by_mass, "not mass ones"), ("gains", gains, "no compensation of pruned keys")):
+        save_vectors(tmp_path / f"{name}.npz", changed)
+        refused(*command, "--config", "tiny", "--vectors", f"{name}.npz", folder=tmp_path, says=says)
+    save_vectors(tmp_path / "v.npz", vectors)
+    entry = HeadParameters.encode(4.0, 0.02, 0.025, TINY, kind=ThresholdKind.MASS)
+    heads = tuple(dataclasses.replace(head, parameters=entry) for head in image.heads)
+    save_register_image(tmp_path / "image.json", dataclasses.replace(image, heads=heads))
+    refused(*command, "--config", "tiny", "--vectors", "v.npz", "--registers", "image.json", folder=tmp_path,
+            says="not mass ones")
+    assert not (tmp_path / "build").exists()
+
+
 def test_missing_image_and_model_without_embedded_vectors(image, tmp_path):
     refused("sim", "--registers", "absent.json", folder=tmp_path, says="absent.json")
     save_register_image(tmp_path / "image.json", image)
@@ -130,9 +148,15 @@ def test_missing_image_and_model_without_embedded_vectors(image, tmp_path):
 def test_files_round_trip(image, tmp_path):
     save_register_image(tmp_path / "image.json", image)
     assert load_register_image(tmp_path / "image.json") == image
-    assert image.compensated and image.parameters()[4] == image.heads[4].parameters
-    assert image.heads[2].groups == KeyGroups((7, 63), (10, -40))
-    plain = HeadRegisters(0, 0, image.heads[0].parameters, Gains(0, 0), ONE_GROUP, 0.02, 0.02, 0.02)
-    assert not RegisterImage("made-up", image.numeric, (plain,)).compensated
-    with pytest.raises(LatteError, match="positive and finite"):
-        RegisterImage.encode("made-up", TINY, np.ones((1, 1)), (np.zeros((1, 1)),) * 3, None)
+    assert image.compensated and image.heads[2].parameters.groups == KeyGroups((7, 63), (10, -40))
+    assert image.heads[4].parameters.gains == Gains(64, 32) and not image.parameters()[4].gains.denominator
+    by_mass = dataclasses.replace(
+        image, heads=tuple(dataclasses.replace(head, parameters=HeadParameters.encode(
+            4.0, 0.02, 0.025, TINY, kind=ThresholdKind.MASS, tau_per_octave=0.3)) for head in image.heads))
+    save_register_image(tmp_path / "mass.json", by_mass)
+    assert load_register_image(tmp_path / "mass.json") == by_mass
+    assert not by_mass.compensated and by_mass.checksum != image.checksum
+    for scale, says in ((np.zeros((1, 1)), "positive and finite"), (None, "no static scales")):
+        with pytest.raises(LatteError, match=says):
+            RegisterImage.encode("made-up", TINY, Thresholds(np.ones((1, 1)), q_scale=scale, k_scale=scale,
+                                                             v_scale=scale))

@@ -45,7 +45,7 @@ class AdderTree(wiring.Component):
         The carry still owed: the exact sum is ``sum + carry``. Present with `carries` only.
     """
 
-    def __init__(self, count: int, shape: Shape, *, carries: bool = False):
+    def __init__(self, count: int, shape: Shape, *, carries: bool = False) -> None:
         self.count = count
         self.shape = shape
         self.carries = carries
@@ -63,7 +63,7 @@ class AdderTree(wiring.Component):
         """Return the latency of a sum of `count` terms."""
         return ceil_log2(count)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         nodes = [self.terms[i] for i in range(self.count)]
         owed = [(self.carry_a[i], self.carry_b[i]) for i in range(self.count)] if self.carries else None

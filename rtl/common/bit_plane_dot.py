@@ -32,7 +32,7 @@ class BitPlaneDot(wiring.Component):
     sum : Out(signed(8 + ceil_log2(dims)))
     """
 
-    def __init__(self, dims: int):
+    def __init__(self, dims: int) -> None:
         self.dims = dims
         self.latency = self.latency_of(dims)
         vector = data.ArrayLayout(signed(HALF_BITS), dims)
@@ -43,7 +43,7 @@ class BitPlaneDot(wiring.Component):
         """Return the latency for vectors of `dims` elements: the planes' trees, then two additions."""
         return AdderTree.latency_of(dims) + 2
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         sums = []
         for b in range(HALF_BITS):

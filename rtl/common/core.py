@@ -57,7 +57,7 @@ class Core(wiring.Component):
         Taps for a scoreboard; unused in a build.
     """
 
-    def __init__(self, config: AttentionConfig, probe: data.StructLayout):
+    def __init__(self, config: AttentionConfig, probe: data.StructLayout) -> None:
         self.config = config
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
         super().__init__({

@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.common.payloads import COUNT_BITS, head_entry_layout, parameter_layout
+from latte.golden.jobs import COUNT_BITS
+from latte.rtl.common.payloads import head_entry_layout, parameter_layout
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 
 __all__ = ["HeadRegisters"]
@@ -37,13 +38,13 @@ class HeadRegisters(wiring.Component):
 
     latency = RAM_LATENCY
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
             "parameter": In(stream.Signature(parameter_layout(config))), "look_up": In(1), "head": In(COUNT_BITS),
             "entry": Out(head_entry_layout(config)), "known": Out(1), "head_invalid": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         heads = self.config.heads
         layout = head_entry_layout(self.config)

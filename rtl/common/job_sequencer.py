@@ -5,14 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.common.payloads import (
-    COUNT_BITS,
-    compute_layout,
-    head_entry_layout,
-    job_layout,
-    load_layout,
-    query_load_layout,
-)
+from latte.golden.jobs import COUNT_BITS
+from latte.rtl.common.payloads import compute_layout, head_entry_layout, job_layout, load_layout, query_load_layout
 
 __all__ = ["JobSequencer"]
 
@@ -56,7 +50,7 @@ class JobSequencer(wiring.Component):
     command_cycles = 2
     """From there to the command to the key loader, and from its answer to the dispatch."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
             "job": In(stream.Signature(job_layout())),
@@ -69,7 +63,7 @@ class JobSequencer(wiring.Component):
             "busy": Out(1), "waiting_for_keys": Out(1),
             "head_invalid": Out(1), "too_long": Out(1), "no_keys": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         job = Signal(job_layout())

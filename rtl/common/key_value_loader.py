@@ -5,8 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
+from latte.golden.jobs import COUNT_BITS
 from latte.rtl.common.operand_split import SplitBeat, element_layout
-from latte.rtl.common.payloads import COUNT_BITS, load_layout
+from latte.rtl.common.payloads import load_layout
 from latte.rtl.common.primitives import next_modulo
 
 __all__ = ["KeyValueLoader", "RowLoader"]
@@ -28,14 +29,14 @@ class RowLoader(wiring.Component):
         Every word of the command is in memory.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.beats = config.head_dim // config.bus_bytes
         super().__init__({
             "command": In(stream.Signature(load_layout())),
             "i": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
             "beat_valid": Out(1), "started": Out(1), "finished": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         # Counts down to -1: the sign tells that no rows are left, without a comparison.
         rows, beat, drop = Signal(signed(COUNT_BITS + 1)), Signal(range(max(2, self.beats))), Signal()
@@ -82,7 +83,7 @@ class KeyValueLoader(wiring.Component):
     overhead = 2
     """Cycles of a command besides its beats: its acceptance, and the last beat's way into memory."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
         super().__init__({
@@ -93,7 +94,7 @@ class KeyValueLoader(wiring.Component):
             "key_elements": Out(data.ArrayLayout(element_layout(config.split), config.bus_bytes)),
             "value_valid": Out(1), "value_elements": Out(beat)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.keys = keys = RowLoader(self.config)
         m.submodules.values = values = RowLoader(self.config)

@@ -31,13 +31,13 @@ class SplitBeat(wiring.Component):
         A valid element was above 119.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
             "valid": In(1), "beat": In(data.ArrayLayout(signed(8), config.bus_bytes)),
             "elements": Out(data.ArrayLayout(element_layout(config.split), config.bus_bytes)), "saturated": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         above = Signal(self.config.bus_bytes)
         # Half of the high half's step, so that the low half is centred on zero.

@@ -53,7 +53,7 @@ class Ram(wiring.Component):
 
     latency = RAM_LATENCY
 
-    def __init__(self, shape: ShapeLike, depth: int, init: Sequence = ()):
+    def __init__(self, shape: ShapeLike, depth: int, init: Sequence = ()) -> None:
         self.shape = shape
         self.depth = depth
         self.init = init
@@ -61,7 +61,7 @@ class Ram(wiring.Component):
             "write_en": In(1), "write_addr": In(range(max(2, depth))), "write_data": In(shape),
             "read_addr": In(range(max(2, depth))), "read_data": Out(shape)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         first = 0
         chosen = delay(m, self.read_addr, RAM_LATENCY, name="chosen", reset_less=True)

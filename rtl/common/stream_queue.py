@@ -26,7 +26,7 @@ class StreamQueue(wiring.Component):
     shape
         Of the payload.
     depth
-        Entries; None: as few as let an endless producer and consumer go on without a gap.
+        Entries; None: enough for an endless producer and consumer to go on without a gap.
     producer_latency
         Cycles from the one in which the producer looks at `room` to that in which it offers what it began then. None:
         the producer looks at `i.ready`, and there is no `room`.
@@ -56,7 +56,7 @@ class StreamQueue(wiring.Component):
     """The memory's write, its read, and the register behind it."""
 
     def __init__(self, shape: ShapeLike, depth: int | None = None, *, producer_latency: int | None = None,
-                 reserve: int = 0, every_other: bool = False):
+                 reserve: int = 0, every_other: bool = False) -> None:
         self.shape = shape
         self.producer_latency = producer_latency
         self.under_way = self.count_under_way(producer_latency or 0)
@@ -78,16 +78,16 @@ class StreamQueue(wiring.Component):
 
     @classmethod
     def gapless_depth(cls, producer_latency: int) -> int:
-        """Return the depth at which the consumer never waits for `room` to make its way round.
+        """Return a depth at which the consumer never waits for `room` to make its way round.
 
         From an item that leaves until the one it made room for can leave: that one's way to the queue, as long as
-        what is under way, through it, and the cycle of the first item's leaving. So many items have to be held when
-        `room` ends; those under way come on top.
+        what is under way, through it, and the cycle of the first item's leaving. So many items are held when `room`
+        ends; those under way come on top. Two entries fewer would do as well, three would not.
         """
         under_way = cls.count_under_way(producer_latency)
         return under_way + (under_way + cls.latency + 1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         width = len(Value.cast(self.i.payload))
         m.submodules.storage = storage = memory.Memory(shape=width, depth=self.depth, init=[])

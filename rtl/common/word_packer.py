@@ -37,7 +37,7 @@ class WordPacker(wiring.Component):
 
     latency = 1
 
-    def __init__(self, element: ShapeLike, beat_lanes: int, word_lanes: int, row_lanes: int):
+    def __init__(self, element: ShapeLike, beat_lanes: int, word_lanes: int, row_lanes: int) -> None:
         self.element = element
         self.beat_lanes = beat_lanes
         self.word_lanes = word_lanes
@@ -46,7 +46,7 @@ class WordPacker(wiring.Component):
             "beat_valid": In(1), "beat": In(data.ArrayLayout(element, beat_lanes)), "word_valid": Out(1),
             "word": Out(data.ArrayLayout(element, word_lanes)), "row_last": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         beats_per_word = self.word_lanes // self.beat_lanes
         beats_per_row = self.row_lanes // self.beat_lanes

@@ -28,10 +28,10 @@ class DenseCore(Core):
     but not used. The bus loads one head while another computes, as in `WideCore`.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         super().__init__(config, data.StructLayout({"group": filter_probe_layout(config)}))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         common = {"beat_lanes": config.bus_bytes, "word_lanes": config.head_dim, "head_dim": config.head_dim,

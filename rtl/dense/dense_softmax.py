@@ -37,12 +37,12 @@ class DenseSoftmax(wiring.Component):
     latency = 1 + WeightPipeline.latency
     """Distance to the maximum, and its weight."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({"row_valid": In(1), "row": In(row_layout(config)), "i_valid": In(1),
                           "i": In(scanned_layout(config)), "o_valid": Out(1), "o": Out(weights_layout(config))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         # The row's description overtakes its scores.

@@ -29,7 +29,7 @@ class DenseValueAccumulator(wiring.Component):
         As of `ValueAccumulator`.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         tree = AdderTree.latency_of(config.pairs_per_cycle)
         self.sum_latency = tree + 1
@@ -44,7 +44,7 @@ class DenseValueAccumulator(wiring.Component):
             "word_valid": Out(1), "word": Out(data.ArrayLayout(signed(config.acc_bits), config.head_dim)),
             "release": Out(1), "release_bank": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         pairs = config.pairs_per_cycle

@@ -28,7 +28,7 @@ class ScoreArray(wiring.Component):
     score_valid, score : Out
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         # The four estimates, then their sum in two additions.
         self.latency = ScoreEstimator.latency_of(config) + 2
@@ -41,7 +41,7 @@ class ScoreArray(wiring.Component):
             "score": Out(data.ArrayLayout(data.ArrayLayout(signed(config.score_bits), config.key_lanes),
                                           config.query_lanes))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         arrays = {(q, k): ScoreEstimator(config) for q in ("high", "low") for k in ("high", "low")}

@@ -35,10 +35,10 @@ class SerialCore(Core):
     estimator waits for the scorer, ``filter_stalls`` those in which the scorer waits for the finisher.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         super().__init__(config, probe_layout(config))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.head_registers = registers = HeadRegisters(config)

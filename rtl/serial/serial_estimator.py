@@ -49,7 +49,7 @@ class SerialEstimator(wiring.Component):
         No slice in this cycle, because the next query is not there; because the finished row is not taken.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
         super().__init__({
@@ -66,7 +66,7 @@ class SerialEstimator(wiring.Component):
         """Return the cycles from a slice's address to its place in the sum: memories, dot product, sum."""
         return DualPortRam.latency + BitPlaneDot.latency_of(config.dim_lanes) + 1
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         job = self.compute.payload

@@ -1,6 +1,6 @@
 """Third stage of the serial core: softmax, P·V and division of one row, with one multiplier and one shifter."""
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -53,7 +53,7 @@ class SerialFinisher(wiring.Component):
         Taps for a scoreboard.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.survivor_cycles = self.survivor_cycles_of(config)
         self.division_cycles = self.division_cycles_of(config)
@@ -79,7 +79,7 @@ class SerialFinisher(wiring.Component):
         reciprocal = config.sum_bits - config.weight_bits + 2
         return reciprocal + config.value_slices * (1 + 4 * config.value_lanes)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         lanes, slices = config.value_lanes, config.value_slices
@@ -210,7 +210,7 @@ class SerialFinisher(wiring.Component):
                         m.next = "ROW"
         return m
 
-    def _sums(self, m, weight, first, part):
+    def _sums(self, m: Module, weight: Signal, first: Value, part: Signal) -> list[Value]:
         """Add the products of a slice to the row's sums; return the sums of slice `part`, one cycle later."""
         config = self.config
         word = data.ArrayLayout(signed(config.acc_bits), config.value_lanes)

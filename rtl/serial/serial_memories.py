@@ -36,7 +36,7 @@ class DualPortRam(wiring.Component):
 
     latency = 1
 
-    def __init__(self, shape: ShapeLike, depth: int, init: Sequence = ()):
+    def __init__(self, shape: ShapeLike, depth: int, init: Sequence = ()) -> None:
         self.shape = shape
         self.depth = max(2, depth)
         self.init = init
@@ -44,7 +44,7 @@ class DualPortRam(wiring.Component):
             "write_en": In(1), "write_addr": In(range(self.depth)), "write_data": In(shape),
             "read_addr": In(range(self.depth)), "read_data": Out(shape)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.array_0 = array = memory.Memory(shape=self.shape, depth=self.depth, init=self.init)
         if not self.init:
@@ -78,13 +78,13 @@ class SinglePortRam(wiring.Component):
 
     latency = 1
 
-    def __init__(self, shape: ShapeLike, depth: int):
+    def __init__(self, shape: ShapeLike, depth: int) -> None:
         self.shape = shape
         self.depth = max(2, depth)
         super().__init__({"write_en": In(1), "address": In(range(self.depth)), "write_data": In(shape),
                           "read_data": Out(shape)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.single_port_array_0 = array = memory.Memory(shape=self.shape, depth=self.depth, init=[])
         write, read = array.write_port(), array.read_port()

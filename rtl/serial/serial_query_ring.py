@@ -1,12 +1,14 @@
 """Queries of the serial core: a ring of rows that two readers go through one behind the other."""
 
-from amaranth import Module, Signal, signed
+from amaranth import Module, Signal, Value, signed
+from amaranth.hdl import ShapeLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
+from latte.golden.jobs import COUNT_BITS
 from latte.rtl.common.operand_split import HALF_BITS, SplitBeat, element_layout
-from latte.rtl.common.payloads import COUNT_BITS, query_load_layout
+from latte.rtl.common.payloads import query_load_layout
 from latte.rtl.common.primitives import next_modulo, times
 from latte.rtl.common.word_packer import WordPacker
 from latte.rtl.serial.serial_memories import DualPortRam
@@ -44,7 +46,7 @@ class SerialQueryRing(wiring.Component):
     latency = 1 + WordPacker.latency + 1
     """Split, packed, counted."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
             "load": In(stream.Signature(query_load_layout())),
@@ -54,7 +56,7 @@ class SerialQueryRing(wiring.Component):
             "halves_slice": In(range(config.compensation_slices)),
             "halves": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)), "scored": In(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         beats = config.head_dim // config.bus_bytes
@@ -93,7 +95,8 @@ class SerialQueryRing(wiring.Component):
         m.d.comb += halves.beat.eq(elements)
         return m
 
-    def _ring(self, m, name, element, lanes, arrived, read_slice, leaves):
+    def _ring(self, m: Module, name: str, element: ShapeLike, lanes: int, arrived: Signal, read_slice: Signal,
+              leaves: Signal) -> tuple[WordPacker, Value]:
         """Make one ring; return (its packer, whose beats are still to be connected, a row has been written)."""
         config = self.config
         slices = config.head_dim // lanes

@@ -1,6 +1,6 @@
 """Second stage of the serial core: filters a row's estimates and scores the survivors, one at a time."""
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Shape, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +21,7 @@ _FIELD = 9
 """Bits of a packed product that hold the sum of the two cross products: -240 to 210."""
 
 
-def stored_score(config: AttentionConfig):
+def stored_score(config: AttentionConfig) -> Shape:
     """Shape of a score without its zero bits."""
     return signed(config.score_bits - SCORE_SHIFT)
 
@@ -73,7 +73,7 @@ class SerialScorer(wiring.Component):
     latency = 2
     """Cycles until the first key is filtered: the row is taken, then its first estimate read."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.score_cycles = self.score_cycles_of(config)
         elements = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
@@ -93,7 +93,7 @@ class SerialScorer(wiring.Component):
         """Return the cycles of a survivor, besides that of every key: its slices, the last product, the score."""
         return config.compensation_slices + 2
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         keys, job_last, half = Signal(length_shape(config)), self.o.payload.job_last, Signal()
@@ -149,7 +149,7 @@ class SerialScorer(wiring.Component):
         self._store(m, half, done, self._cross_products(m))
         return m
 
-    def _cross_products(self, m):
+    def _cross_products(self, m: Module) -> Signal:
         """Return the sum over a survivor's slices."""
         config = self.config
         total = Signal(signed(config.cross_bits))
@@ -165,7 +165,7 @@ class SerialScorer(wiring.Component):
             m.d.sync += total.eq(Mux(first, 0, total) + sum(terms))
         return total
 
-    def _store(self, m, half, done, total):
+    def _store(self, m: Module, half: Signal, done: Signal, total: Signal) -> None:
         """Keep a score, and the largest one."""
         config, o, stored = self.config, self.o.payload, Signal(self.stored)
         survivors, maximum = o.survivors, o.maximum

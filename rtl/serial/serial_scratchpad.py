@@ -50,7 +50,7 @@ class SinglePortPlane(wiring.Component):
 
     latency = SinglePortRam.latency
 
-    def __init__(self, config: AttentionConfig, element: ShapeLike, lanes: int):
+    def __init__(self, config: AttentionConfig, element: ShapeLike, lanes: int) -> None:
         self.config = config
         self.element = element
         self.lanes = lanes
@@ -58,7 +58,7 @@ class SinglePortPlane(wiring.Component):
             "restart": In(1), "beat_valid": In(1), "beat": In(data.ArrayLayout(element, config.bus_bytes)),
             "port": In(plane_port(config, element, lanes)), "conflict": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         slices = config.head_dim // self.lanes
@@ -96,7 +96,7 @@ class SerialScratchpad(wiring.Component):
         Something was read while it was written, which the work list excludes.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
         super().__init__({
@@ -106,7 +106,7 @@ class SerialScratchpad(wiring.Component):
             "halves": In(plane_port(config, element_layout(config.split), config.compensation_lanes)),
             "values": In(plane_port(config, signed(8), config.value_lanes)), "conflict": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.loader = loader = KeyValueLoader(config)

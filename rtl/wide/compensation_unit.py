@@ -49,7 +49,7 @@ class CompensationUnit(wiring.Component):
     retire_latency = 2
     """The ring is read one cycle after the address register; only then may the row be overwritten."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
         element = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
@@ -64,7 +64,7 @@ class CompensationUnit(wiring.Component):
         """Return the latency of a build: address, memories, cross products, sum of slices, score."""
         return 1 + RAM_LATENCY + cross_product_latency(config) + 2
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         slices = config.compensation_slices

@@ -41,7 +41,7 @@ class _CrossDot(wiring.Component):
         ``sum(q_high * k_low + q_low * k_high)``, `latency` cycles later.
     """
 
-    def __init__(self, lanes: int, split: str):
+    def __init__(self, lanes: int, split: str) -> None:
         self.lanes = lanes
         self.split = split
         self.latency = self.latency_of(lanes)
@@ -64,7 +64,7 @@ class PairedCrossDot(_CrossDot):
     Latency: `latency` = ``ceil(log2(lanes)) + 5`` cycles. Throughput: one slice per cycle. Exact.
     """
 
-    def __init__(self, lanes: int, split: str = "balanced"):
+    def __init__(self, lanes: int, split: str = "balanced") -> None:
         if split != "balanced":
             raise ValueError(f"split {split!r} has unsigned low halves; BitPlaneCrossDot takes them")
         super().__init__(lanes, split)
@@ -74,7 +74,7 @@ class PairedCrossDot(_CrossDot):
         """Return the latency of a slice of `lanes` dimensions."""
         return ceil_log2(lanes) + 5
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.dot = dot = PairTableDot(2 * self.lanes)
         m.submodules.offset = offset = AdderTree(self.lanes, signed(HALF_BITS))
@@ -102,7 +102,7 @@ class BitPlaneCrossDot(_CrossDot):
     Latency: `latency` = ``ceil(log2(2 * lanes)) + 2`` cycles. Throughput: one slice per cycle. Exact.
     """
 
-    def __init__(self, lanes: int, split: str):
+    def __init__(self, lanes: int, split: str) -> None:
         super().__init__(lanes, split)
 
     @staticmethod
@@ -110,7 +110,7 @@ class BitPlaneCrossDot(_CrossDot):
         """Return the latency of a slice of `lanes` dimensions."""
         return ceil_log2(2 * lanes) + 2
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         products = [(self.query[n].high, self.keys[n].low) for n in range(self.lanes)]
         products += [(self.keys[n].high, self.query[n].low) for n in range(self.lanes)]

@@ -70,7 +70,7 @@ class EstimateBuffer(wiring.Component):
     latency = 2 + RunningMaximum.latency + 3
     """A beat's candidates and their largest, the running maximum; kept, counted, offered."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         est = data.ArrayLayout(data.ArrayLayout(signed(config.row_bits), config.key_lanes), config.query_lanes)
         super().__init__({
@@ -81,7 +81,7 @@ class EstimateBuffer(wiring.Component):
             "read_row": In(range(max(2, config.query_lanes))),
             "read_data": Out(data.ArrayLayout(signed(config.row_bits), config.pairs_per_cycle))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         tiles, write_tile = self._descriptions(m)
         last, key, memories = self._write(m, tiles, write_tile)

@@ -38,7 +38,7 @@ class KeyValueScratchpad(wiring.Component):
 
     latency = OperandPlane.latency
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         element = element_layout(config.split)
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
@@ -56,7 +56,7 @@ class KeyValueScratchpad(wiring.Component):
             "value_slice": In(range(max(2, config.value_slices))),
             "value_data": Out(data.ArrayLayout(signed(8), config.value_lanes))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.loader = loader = KeyValueLoader(config)

@@ -44,7 +44,7 @@ class Normalizer(wiring.Component):
     """Cycles from an element's leaving to its quotient."""
     latency = hand_over_latency + beat_latency + StreamQueue.latency
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
             "row_reserve": In(1), "row_room": Out(1),
@@ -52,7 +52,7 @@ class Normalizer(wiring.Component):
             "word_valid": In(1), "word": In(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
             "o": Out(stream.Signature(output_layout(config)))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         slices = config.value_slices

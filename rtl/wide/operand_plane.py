@@ -1,6 +1,6 @@
 """One plane of the scratchpad: keys or values, laid out for one reader."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, Value
 from amaranth.hdl import ShapeLike
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -48,7 +48,7 @@ class OperandPlane(wiring.Component):
     latency = RAM_LATENCY
 
     def __init__(self, element: ShapeLike, *, beat_lanes: int, word_lanes: int, head_dim: int, row_lanes: int,
-                 rows: int, banks: int):
+                 rows: int, banks: int) -> None:
         self.element = element
         self.beat_lanes = beat_lanes
         self.word_lanes = word_lanes
@@ -64,7 +64,7 @@ class OperandPlane(wiring.Component):
             "bank": In(1), "group": In(range(max(2, self.groups))), "slice": In(range(max(2, self.slices))),
             "data": Out(data.ArrayLayout(self.word, row_lanes))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.packer = packer = WordPacker(self.element, self.beat_lanes, self.word_lanes, self.head_dim)
         m.d.comb += [packer.beat_valid.eq(self.beat_valid), packer.beat.eq(self.beat)]
@@ -90,6 +90,6 @@ class OperandPlane(wiring.Component):
             ]
         return m
 
-    def _address(self, bank, group, part):
+    def _address(self, bank: Signal, group: Signal, part: Signal) -> Value:
         row = slice_address(group, bank, self.groups) if self.banks > 1 else group
         return slice_address(row, part, self.banks * self.groups)

@@ -35,7 +35,7 @@ class PackedDspDot(wiring.Component):
     sums : Out(ArrayLayout(signed(8 + ceil_log2(dims)), 2))
     """
 
-    def __init__(self, dims: int):
+    def __init__(self, dims: int) -> None:
         if dims > 64:
             raise ValueError(f"head_dim {dims} is too large for pe_structure 'dsp': at most 64 fit 18 bits")
         self.dims = dims
@@ -56,7 +56,7 @@ class PackedDspDot(wiring.Component):
         """Return the operand that holds one element of each of two keys."""
         return k0 + (k1 << self.field)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         products = Signal(data.ArrayLayout(signed(self.field + 2 * HALF_BITS + 1), self.dims), reset_less=True)
         m.submodules.tree = tree = AdderTree(self.dims, signed(self.field + 2 * HALF_BITS + 1))

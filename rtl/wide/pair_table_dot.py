@@ -74,7 +74,7 @@ class PairTableDot(wiring.Component):
     sum : Out(signed(8 + ceil_log2(head_dim)))
     """
 
-    def __init__(self, head_dim: int):
+    def __init__(self, head_dim: int) -> None:
         self.head_dim = head_dim
         self.pairs = head_dim // 2
         self.offset_delay = self.offset_delay_of(head_dim)
@@ -97,7 +97,7 @@ class PairTableDot(wiring.Component):
         """Return the latency for vectors of `head_dim` elements: three additions come after the trees."""
         return cls.offset_delay_of(head_dim) + 3
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         planes = []
         for b in range(HALF_BITS):

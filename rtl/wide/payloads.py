@@ -1,6 +1,7 @@
 """What travels between the wide engine's blocks: one layout per stream, from the configuration's widths."""
 
 from amaranth import Shape, signed
+from amaranth.hdl import ShapeLike
 from amaranth.lib import data
 
 from latte.golden.config import AttentionConfig
@@ -22,7 +23,7 @@ def query_element(config: AttentionConfig) -> Shape | data.StructLayout:
     return element_layout(config.split) if config.engine == "dense" else signed(HALF_BITS)
 
 
-def query_row_layout(config: AttentionConfig, element):
+def query_row_layout(config: AttentionConfig, element: ShapeLike) -> data.StructLayout:
     """Payload that loads one query row: which row of which bank, and its high half (or its whole elements)."""
     # At least one bit for the row: Signal(range(1)) has none.
     return data.StructLayout({

@@ -5,8 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
+from latte.golden.jobs import COUNT_BITS
 from latte.rtl.common.operand_split import SplitBeat, element_layout
-from latte.rtl.common.payloads import COUNT_BITS, query_load_layout
+from latte.rtl.common.payloads import query_load_layout
 from latte.rtl.common.primitives import next_modulo, slice_address
 from latte.rtl.common.ram import Ram
 from latte.rtl.common.stream_queue import StreamQueue
@@ -43,7 +44,7 @@ class QueryBuffer(wiring.Component):
         The oldest row is no longer needed.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
         super().__init__({
@@ -66,7 +67,7 @@ class QueryBuffer(wiring.Component):
         """Return the latency of a build: split, packed; then the queue, or a register that tells of a row."""
         return 1 + WordPacker.latency + (StreamQueue.latency if config.dim_slices == 1 else 1)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         beats = config.head_dim // config.bus_bytes
@@ -131,7 +132,7 @@ class QueryBuffer(wiring.Component):
             wiring.connect(m, wiring.flipped(self.o), queue.o)
             m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
 
-    def _compensation_ring(self, m, arrived, elements):
+    def _compensation_ring(self, m: Module, arrived: Signal, elements: data.View) -> None:
         """Keep both halves of each row for the compensation unit."""
         config = self.config
         m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,

@@ -30,7 +30,7 @@ class QueryMemory(wiring.Component):
     hi : Out(ArrayLayout(ArrayLayout(signed(HALF_BITS), dim_lanes), query_lanes))
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.rows = config.query_lanes
         self.slices = config.dim_slices
         self.load_cycles = self.load_cycles_of(config)
@@ -47,7 +47,7 @@ class QueryMemory(wiring.Component):
         """Return the cycles that a row keeps the loader busy: one for each slice."""
         return config.dim_slices
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         row = Signal.like(self.q.payload.row, reset_less=True)
         bank = Signal(reset_less=True)

@@ -47,7 +47,7 @@ class QueryTables(wiring.Component):
 
     MAX_SLICES = 8
 
-    def __init__(self, config: AttentionConfig, offset_delay: int):
+    def __init__(self, config: AttentionConfig, offset_delay: int) -> None:
         self.pairs = config.head_dim // 2
         self.rows = config.query_lanes
         self.offset_delay = offset_delay
@@ -73,7 +73,7 @@ class QueryTables(wiring.Component):
         """Return the cycles that a row keeps the loader busy: its slices, and the two stages behind them."""
         return cls._slices_of(config)[1] + 2
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
 
         # Loader: take a row, then go through its slices.

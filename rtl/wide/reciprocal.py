@@ -40,12 +40,12 @@ class Reciprocal(wiring.Component):
     latency = 4 + RAM_LATENCY + 3
     """Leading one, its distance, shift in two; table; factor, product, difference."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({"weight_sum": In(config.sum_bits), "mantissa": Out(RECIPROCAL_FRAC_BITS),
                           "exponent": Out(exponent_shape(config))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         index_bits = config.reciprocal_bits

@@ -38,11 +38,11 @@ class RowMemory(wiring.Component):
     LUT_RAM_DEPTH = 16
     latency = ROW_LATENCY
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__(row_signature(config))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         beats_per_word = config.value_lanes // config.normalizer_lanes
@@ -88,11 +88,11 @@ class RowShifter(wiring.Component):
 
     latency = ROW_LATENCY
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__(row_signature(config))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         width = len(self.elements.as_value())
         row = Signal(len(self.write_data.as_value()), reset_less=True)

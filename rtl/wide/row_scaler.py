@@ -31,7 +31,7 @@ class RowScaler(wiring.Component):
     latency = 6
     """Shift in two, product in two, rounding, limit."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         lanes = config.normalizer_lanes
         super().__init__({
@@ -39,7 +39,7 @@ class RowScaler(wiring.Component):
             "mantissa": In(RECIPROCAL_FRAC_BITS), "exponent": In(exponent_shape(config)),
             "quotient": Out(data.ArrayLayout(signed(config.out_bits), lanes))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         operand = signed(8 + NUMERATOR_FRAC_BITS + 1)

@@ -54,7 +54,7 @@ class RowScanner(wiring.Component):
     row_latency = 1
     """A register, off the counters' path."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
             "scan": In(stream.Signature(scan_layout(config))),
@@ -66,7 +66,7 @@ class RowScanner(wiring.Component):
             "o_valid": Out(1), "o": Out(scanned_layout(config)),
             "stalled": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         pairs, lanes = config.pairs_per_cycle, config.query_lanes

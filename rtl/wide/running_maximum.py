@@ -33,11 +33,11 @@ class RunningMaximum(wiring.Component):
     latency = 2
     """The comparison, and the maximum."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         self.width = width
         super().__init__({"valid": In(1), "first": In(1), "value": In(signed(width)), "maximum": Out(signed(width))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         maximum = Signal(signed(self.width), reset_less=True)
         latest, take = Signal(signed(self.width), reset_less=True), Signal()

@@ -66,7 +66,7 @@ class ScoreEstimator(wiring.Component):
     operand_latency = 2
     """Cycles from a beat to its dot products: one to come in, one to be encoded."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
         self.load_cycles = self.load_cycles_of(config)
@@ -88,7 +88,7 @@ class ScoreEstimator(wiring.Component):
         """Return the cycles from a row's acceptance until `q` is ready again."""
         return (QueryTables if config.pe_structure == "table" else QueryMemory).load_cycles_of(config)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         if config.pe_structure == "table":

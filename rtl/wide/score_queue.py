@@ -40,7 +40,7 @@ class ScoreQueue(wiring.Component):
 
     latency = RunningMaximum.latency + StreamQueue.latency
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.producer_latency = CompensationUnit.latency_of(config)
         self.depth = self.depth_of(config)
@@ -54,7 +54,7 @@ class ScoreQueue(wiring.Component):
         under_way = StreamQueue.count_under_way(CompensationUnit.latency_of(config))
         return max(2 * under_way, 1 << ceil_log2(config.max_seq_len + under_way + 2))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.scores = scores = StreamQueue(

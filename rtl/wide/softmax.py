@@ -34,14 +34,14 @@ class Softmax(wiring.Component):
     latency = 1 + weight_latency + StreamQueue.latency
     """The row is made the present one first, and a queue comes last."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({"i": In(stream.Signature(score_layout(config))),
                           "row_max": In(stream.Signature(signed(config.score_bits))),
                           "row": In(stream.Signature(row_layout(config))),
                           "o": Out(stream.Signature(weight_layout(config)))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.pipeline = pipeline = WeightPipeline(config)

@@ -39,12 +39,12 @@ class SurvivorQueue(wiring.Component):
     reserve = 2
     """Groups of `survivor_fifo_depth` that are never held; every cycle count of a build is of so many fewer."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({"i_valid": In(1), "i": In(group_layout(config)), "room": Out(1), "overflow": Out(1),
                           "o": Out(stream.Signature(survivor_layout(config)))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         # A group takes the compensation unit as many cycles as it has slices, or a multiple of that.

@@ -33,13 +33,13 @@ class ThresholdFilter(wiring.Component):
     latency = probe_latency + 2
     """The wait for what follows, and the output."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({"i_valid": In(1), "i": In(scanned_layout(config)),
                           "o_valid": Out(1), "o": Out(group_layout(config)),
                           "probe": Out(filter_probe_layout(config))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         scanned, valid = Signal.like(self.i, reset_less=True), Signal()

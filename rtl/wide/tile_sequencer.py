@@ -67,7 +67,7 @@ class TileSequencer(wiring.Component):
     bank_drain = RAM_LATENCY + ScoreEstimator.operand_latency + 1
     """Cycles from a key's address until the dot products' first registers hold the query rows that it meets."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
             "compute": In(stream.Signature(compute_layout(config))),
@@ -79,7 +79,7 @@ class TileSequencer(wiring.Component):
             "beat_valid": Out(1), "beat_query_bank": Out(1), "beat_first": Out(1),
             "waiting_for_queries": Out(1), "waiting_for_filter": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         bank_busy = Signal(2)
         loaded = self._load_tiles(m, bank_busy)

@@ -1,6 +1,6 @@
 """P·V: weighted sum of the survivors' values, a slice of dimensions per cycle."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +51,7 @@ class ValueAccumulator(wiring.Component):
     """Cycles from a job's last slice: its value is read one cycle after the address register."""
     sum_latency = 1
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
         super().__init__({
@@ -68,7 +68,7 @@ class ValueAccumulator(wiring.Component):
         """Return the latency of a build: address, memory, value, product in two, word; and a step of the ring."""
         return 1 + RAM_LATENCY + 3 + 1 + (1 < config.value_slices <= _MAX_RING)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         slices = config.value_slices
@@ -122,7 +122,8 @@ class ValueAccumulator(wiring.Component):
         m.d.comb += self.word.eq(word)
         return m
 
-    def _registers(self, m, valid_next, valid, emit_next, emit):
+    def _registers(self, m: Module, valid_next: Signal, valid: Signal, emit_next: Signal,
+                   emit: Signal) -> tuple[data.View, data.View, data.View, Signal]:
         """Return (`previous`, `total`) of the slice whose sums are made now, and (sums of a row, if they leave now).
 
         Few slices go round in registers: nothing has to choose among them. A row leaves zeros behind: a register's
@@ -147,7 +148,7 @@ class ValueAccumulator(wiring.Component):
             return ring[0], total, total, emit
         return ring[-1], total, ring[0], delay(m, emit, 1, name="row_leaves")
 
-    def _memory(self, m, valid, sum_first, ring_slice):
+    def _memory(self, m: Module, valid: Signal, sum_first: Signal, ring_slice: Signal) -> tuple[data.View, data.View]:
         """Return (`previous`, `total`) as `_registers` does; many slices are in a memory."""
         word = self.word.shape()
         total, latest, previous = Signal(word), Signal(word, reset_less=True), Signal(word)
@@ -160,7 +161,7 @@ class ValueAccumulator(wiring.Component):
         ]
         return previous, total
 
-    def _sum_weights(self, m, step, first):
+    def _sum_weights(self, m: Module, step: Value, first: Signal) -> None:
         item = self.i.payload
         total = Signal.like(self.weight_sum, reset_less=True)
         with m.If(step):

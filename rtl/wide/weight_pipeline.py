@@ -38,12 +38,12 @@ class WeightPipeline(wiring.Component):
     latency = 2 + 2 + 1 + RAM_LATENCY + 2
     """Product in parts and whole; shift in two; rounding; table of powers; shift, rounding."""
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({"delta": In(config.score_bits + 1), "scale_mantissa": In(SCALE_MANTISSA_BITS),
                           "scale_shift": In(SCALE_SHIFT_BITS), "weight": Out(config.weight_bits)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         frac_bits, weight_bits = config.exp_frac_bits, config.weight_bits

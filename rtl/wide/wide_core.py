@@ -39,10 +39,10 @@ class WideCore(Core):
     Ports are those of `Core`; the probe is `probe_layout`.
     """
 
-    def __init__(self, config: AttentionConfig):
+    def __init__(self, config: AttentionConfig) -> None:
         super().__init__(config, probe_layout(config))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.key_value_scratchpad = scratchpad = KeyValueScratchpad(config)

@@ -1,0 +1,75 @@
+"""Scores of survivors against the golden model, under the stall matrix."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.compensation import compensate_scores
+from latte.golden.quantizer import QK_MAX
+from latte.golden.score_estimator import estimate_scores
+from latte.golden.split import split_halves
+from latte.rtl.common.operand_split import element_layout
+from latte.rtl.common.ram import Ram
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.payloads import score_layout, survivor_layout
+from latte.sim.block_testbench import Expect, Offer
+from latte.sim.stalls import STALLS
+from tests.cocotb.blocks import SEED, extreme_rows, padded_words, wide_config
+
+pytestmark = [pytest.mark.parametrize("stall", STALLS)]
+
+
+class ScoresFromMemory(wiring.Component):
+    """Compensation unit between a query ring and a key plane with given contents.
+
+    Parameters
+    ----------
+    config
+    q, k : int8 [query_rows, head_dim], [max_seq_len, head_dim]
+    """
+
+    def __init__(self, config, q, k):
+        self.config = config
+        self.rows = (q, k)
+        super().__init__({"i": In(stream.Signature(survivor_layout(config))), "room": In(1), "retire": Out(1),
+                          "o_valid": Out(1), "o": Out(score_layout(config))})
+
+    def elaborate(self, platform):
+        """Connect."""
+        m = Module()
+        config = self.config
+        m.submodules.unit = unit = CompensationUnit(config)
+        wiring.connect(m, wiring.flipped(self.i), unit.i)
+        m.d.comb += [unit.room.eq(self.room), self.retire.eq(unit.retire), self.o_valid.eq(unit.o_valid),
+                     self.o.eq(unit.o)]
+        slices, lanes = config.compensation_slices, config.compensation_lanes
+        for name, rows, index, port in zip(("ring", "plane"), self.rows, (unit.slot, unit.key), (unit.query, unit.keys),
+                                           strict=True):
+            high, low = split_halves(padded_words(rows, lanes), config.split)
+            words = [[{"high": int(h), "low": int(w)} for h, w in zip(*pair, strict=True)]
+                     for pair in zip(high, low, strict=True)]
+            shape = data.ArrayLayout(element_layout(config.split), lanes)
+            m.submodules[name] = ram = Ram(shape, len(words), words)
+            m.d.comb += [ram.read_addr.eq(index * slices + unit.slice), port.eq(ram.read_data)]
+        return m
+
+
+@wide_config
+def test_compensation_unit(config, check):
+    rng, generator = random.Random(SEED), np.random.default_rng(SEED)
+    q, k = (extreme_rows(generator, count, config, QK_MAX) for count in (config.query_rows, config.max_seq_len))
+    halves = split_halves(q, config.split), split_halves(k, config.split)
+    estimates = estimate_scores(halves[0][0], halves[1][0])
+    expected = compensate_scores(estimates, *halves)
+    pairs = [(0, 0), (0, 1), (1, 0), (1, 1), *(
+        (rng.randrange(config.query_rows), rng.randrange(config.max_seq_len)) for _ in range(200))]
+    survivors = [{"estimate": int(estimates[slot, key]), "key": key, "slot": slot, "row_last": rng.getrandbits(1)}
+                 for slot, key in pairs]
+    scores = [{"score": expected[slot, key], "key": key, "row_last": survivor["row_last"]}
+              for (slot, key), survivor in zip(pairs, survivors, strict=True)]
+    check(ScoresFromMemory(config, q, k), f"compensation-{config.name}", {"i": Offer(survivors)},
+          {"o": Expect(scores, "room", CompensationUnit.latency_of(config))})

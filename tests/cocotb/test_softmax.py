@@ -1,0 +1,72 @@
+"""Score queue and softmax against the golden model, under the stall matrix."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.quantizer import SCALE_SHIFT_MAX
+from latte.golden.softmax import softmax_weights
+from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.payloads import row_layout, score_layout, weight_layout
+from latte.rtl.wide.score_queue import ScoreQueue
+from latte.rtl.wide.softmax import Softmax
+from latte.sim.block_testbench import Expect, Offer
+from latte.sim.stalls import STALLS
+from tests.cocotb.blocks import SEED, limits, row_lengths, wide_config
+
+pytestmark = [pytest.mark.parametrize("stall", STALLS)]
+
+
+class ScoresToWeights(wiring.Component):
+    """Score queue and softmax.
+
+    Parameters
+    ----------
+    config
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"i_valid": In(1), "i": In(score_layout(config)), "room": Out(1), "overflow": Out(1),
+                          "row": In(stream.Signature(row_layout(config))),
+                          "o": Out(stream.Signature(weight_layout(config)))})
+
+    def elaborate(self, platform):
+        """Connect."""
+        m = Module()
+        m.submodules.scores = scores = ScoreQueue(self.config)
+        m.submodules.softmax = softmax = Softmax(self.config)
+        wiring.connect(m, softmax.i, scores.o)
+        wiring.connect(m, softmax.row_max, scores.row_max)
+        wiring.connect(m, wiring.flipped(self.row), softmax.row)
+        wiring.connect(m, wiring.flipped(self.o), softmax.o)
+        m.d.comb += [scores.i_valid.eq(self.i_valid), scores.i.eq(self.i), self.room.eq(scores.room),
+                     self.overflow.eq(scores.overflow)]
+        return m
+
+
+@wide_config
+def test_softmax(config, check):
+    rng = random.Random(SEED)
+    low, high = limits(config.score_bits)
+    scores, rows, weights = [], [], []
+    for length in [*row_lengths(config, rng, 20), *[1] * 200]:
+        spread = rng.choice([0, 40, 3000, high])
+        row = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) for _ in range(length)]
+        code = (rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
+                rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))
+        expected = softmax_weights(np.array([row]), np.ones((1, length), bool), code, config)[0]
+        rows.append({"scale_mantissa": code[0], "scale_shift": code[1], "bank": rng.getrandbits(1),
+                     "job_last": rng.getrandbits(1)})
+        for n, score in enumerate(row):
+            place = {"key": rng.randrange(config.max_seq_len), "row_last": n == length - 1}
+            scores.append({"score": score, **place})
+            weights.append({"weight": expected[n], "bank": rows[-1]["bank"], **place,
+                            "job_last": rows[-1]["job_last"] and place["row_last"]})
+    check(ScoresToWeights(config), f"softmax-{config.name}",
+          {"i": Offer(scores, "room", CompensationUnit.latency_of(config)), "row": Offer(rows)}, {"o": Expect(weights)},
+          quiet=["overflow"])

@@ -54,10 +54,11 @@ def some_groups(rng, heads, bits):
                       tuple(int(c) for c in rng.integers(-20, 21, bits))) for _ in range(heads)]
 
 
-@pytest.mark.parametrize("bits", [0, 3])
-@pytest.mark.parametrize("gains", [Gains(0, 0), Gains(64, 64), Gains(150, 37)], ids=str)
-@pytest.mark.parametrize(("kind", "tau", "slope"), [("relative", 3.0, 0.2), ("mass", 4.6, 0.0), ("mass", 2.0, 0.4),
-                                                    ("absolute", 1.5, -0.2)])
+# Every kind without and with compensation, every gain with one group and with eight; test_corners crosses them all.
+@pytest.mark.parametrize(("kind", "tau", "slope", "gains", "bits"), [
+    ("relative", 3.0, 0.2, Gains(0, 0), 0), ("relative", 3.0, 0.2, Gains(64, 64), 3),
+    ("mass", 4.6, 0.0, Gains(150, 37), 0), ("mass", 2.0, 0.4, Gains(0, 0), 3), ("mass", 4.6, 0.0, Gains(150, 37), 3),
+    ("absolute", 1.5, -0.2, Gains(0, 0), 3), ("absolute", 1.5, -0.2, Gains(64, 64), 0)])
 @pytest.mark.parametrize("vectors", list(embedded_vectors()), ids=lambda vectors: vectors.model)
 def test_real_activations(vectors, kind, tau, slope, gains, bits):
     config = preset("small")

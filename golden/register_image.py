@@ -99,24 +99,25 @@ class RegisterImage:
         LatteError
             There are no static scales, or one is not positive and finite.
         """
-        if learned.q_scale is None:
+        if learned.q_scale is None or learned.k_scale is None or learned.v_scale is None:
             raise LatteError(f"the thresholds of {model} have no static scales, which registers need; add them with "
                              "latte calibrate --thresholds FILE")
         config = config.replace(estimate_bits=learned.estimate_bits)
         slopes = np.zeros_like(learned.tau) if learned.tau_per_octave is None else learned.tau_per_octave
         entries = []
-        for place in np.ndindex(*learned.tau.shape):
+        for block, head in np.ndindex(*learned.tau.shape):
+            place = block, head
             q, k, v = scales = [float(scale[place]) for scale in (learned.q_scale, learned.k_scale, learned.v_scale)]
             if not all(math.isfinite(scale) and scale > 0 for scale in scales):
-                raise LatteError(f"head {place[1]} of block {place[0]} has a scale that is not positive and finite")
+                raise LatteError(f"head {head} of block {block} has a scale that is not positive and finite")
             gains, groups = NO_COMPENSATION, ONE_GROUP
-            if learned.denominator_gain is not None:
+            if learned.denominator_gain is not None and learned.mean_gain is not None:
                 gains = Gains.encode(float(learned.denominator_gain[place]), float(learned.mean_gain[place]))
-            if learned.group_elements is not None:
+            if learned.group_elements is not None and learned.group_cuts is not None:
                 groups = KeyGroups.encode(learned.group_elements[place], learned.group_cuts[place], k)
             parameters = HeadParameters.encode(float(learned.tau[place]), q, k, config, kind=learned.kind,
                                                tau_per_octave=float(slopes[place]), gains=gains, groups=groups)
-            entries.append(HeadRegisters(*place, parameters, q, k, v))
+            entries.append(HeadRegisters(block, head, parameters, q, k, v))
         return cls(model, {name: getattr(config, name) for name in NUMERIC_FIELDS}, tuple(entries))
 
     @property
@@ -190,7 +191,7 @@ class RegisteredVectors(VectorSet):
                              "the image or the vectors of one model")
         entries = [image.heads[image.index(int(block), int(head))]
                    for block, head in zip(vectors.block, vectors.head, strict=True)]
-        changed = {}
+        changed: dict[str, np.ndarray] = {}
         qk_max = preset("small", estimate_bits=image.numeric["estimate_bits"]).qk_max
         for name, limit in (("q", qk_max), ("k", qk_max), ("v", V_MAX)):
             scale = np.array([getattr(entry, f"{name}_scale") for entry in entries], np.float32)
@@ -261,9 +262,9 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
 
 
 def _head(row: dict[str, Any], config: AttentionConfig) -> HeadRegisters:
-    for name, kind in _ENTRY.items():
-        if not isinstance(row[name], kind) or isinstance(row[name], bool):
-            raise ValueError(f"{name} must be {kind.__name__}, not {row[name]!r}")
+    for name, python_type in _ENTRY.items():
+        if not isinstance(row[name], python_type) or isinstance(row[name], bool):
+            raise ValueError(f"{name} must be {python_type.__name__}, not {row[name]!r}")
     ranges = {"scale_mantissa": (0, (1 << SCALE_MANTISSA_BITS) - 1),
               "scale_shift": (0, SCALE_SHIFT_MAX)}
     for name, (least, most) in ranges.items():

@@ -3,9 +3,9 @@
 import json
 import pathlib
 import subprocess
-from importlib import metadata
 from typing import Any
 
+from latte.golden import distribution
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.whole_file import whole_file
@@ -40,7 +40,7 @@ def write_results(path: pathlib.Path, target: str, config: AttentionConfig, resu
     **others
         Further top-level fields.
     """
-    record = {"target": target, "version": metadata.version("latte"), "git": git_revision(),
+    record = {"target": target, "version": distribution.version(), "git": git_revision(),
               "config": config.to_dict(), "results": results, "pass": passed} | others
     write_text(path, json.dumps(record, indent=1) + "\n")
 

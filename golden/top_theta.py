@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ __all__ = ["SHARE_FRAC_BITS", "Calibration", "MassCalibration", "ThetaTables", "
            "denominator_exp_threshold", "denominator_offline", "theta_codes", "theta_filter"]
 
 SHARE_FRAC_BITS = 8
+
+_NOTHING: Any = None  # of the sums below, which are arrays as soon as they are made
 
 
 @dataclasses.dataclass
@@ -27,15 +29,15 @@ class Calibration:
     heads, lengths
         Of the tables; row lengths are 1 to `lengths`.
     count, total, squares : float64 [heads, lengths]
-        Sums so far, over rows; ``None`` for none.
+        Sums so far, over rows; zeros if not given.
     """
 
     keep: float
     heads: int
     lengths: int
-    count: np.ndarray | None = None
-    total: np.ndarray | None = None
-    squares: np.ndarray | None = None
+    count: np.ndarray = _NOTHING
+    total: np.ndarray = _NOTHING
+    squares: np.ndarray = _NOTHING
 
     SUMS: ClassVar = ("count", "total", "squares")
 
@@ -43,7 +45,7 @@ class Calibration:
         if not 0 < self.keep <= 1:
             raise LatteError(f"the share of keys to keep must be above 0 and at most 1, not {self.keep}")
         for name in self.SUMS:
-            if getattr(self, name) is None:
+            if getattr(self, name) is _NOTHING:
                 setattr(self, name, np.zeros((self.heads, self.lengths)))
 
     def add(self, score: np.ndarray, visible: np.ndarray) -> None:
@@ -59,7 +61,7 @@ class Calibration:
         rank = np.array([math.ceil(self.keep * int(length) - 1e-9) - 1 for length in lengths])
         kth = ordered[..., np.arange(len(rank)), rank].astype(np.float64)
         for table, values in ((self.count, np.ones_like(kth)), (self.total, kth), (self.squares, kth**2)):
-            np.add.at(table, (slice(None), lengths - 1), values.sum(0).astype(table.dtype))
+            np.add.at(table.T, lengths - 1, values.sum(0).astype(table.dtype).T)
 
     def theta(self, deviations: float = 0.0) -> np.ndarray:
         """Return ``mean + deviations * std`` of each row length, float64 [heads, lengths].
@@ -112,22 +114,22 @@ class MassCalibration:
     ----------
     theta : float64 [heads, lengths]
     ratios, rows : float64 [heads, lengths]
-        Sums so far of pruned over surviving mass, and of rows; ``None`` for none.
+        Sums so far of pruned over surviving mass, and of rows; zeros if not given.
     shares, pruned : float64 [heads]
         Sums so far of pruned keys' weights over the weight at the threshold, and of pruned keys.
     """
 
     theta: np.ndarray
-    ratios: np.ndarray | None = None
-    rows: np.ndarray | None = None
-    shares: np.ndarray | None = None
-    pruned: np.ndarray | None = None
+    ratios: np.ndarray = _NOTHING
+    rows: np.ndarray = _NOTHING
+    shares: np.ndarray = _NOTHING
+    pruned: np.ndarray = _NOTHING
 
     SUMS: ClassVar = ("ratios", "rows", "shares", "pruned")
 
     def __post_init__(self) -> None:
         for name in self.SUMS:
-            if getattr(self, name) is None:
+            if getattr(self, name) is _NOTHING:
                 setattr(self, name, np.zeros(self.theta.shape if name in ("ratios", "rows") else len(self.theta)))
 
     def add(self, score: np.ndarray, visible: np.ndarray) -> None:
@@ -146,8 +148,8 @@ class MassCalibration:
         peak = np.where(visible, score, -np.inf).max(-1, keepdims=True)
         weight = np.where(visible, np.exp(score - peak), 0)
         pruned_mass, kept_mass = (weight * pruned).sum(-1), (weight * keep).sum(-1)
-        np.add.at(self.ratios, (slice(None), lengths - 1), (pruned_mass / kept_mass).sum(0))
-        np.add.at(self.rows, (slice(None), lengths - 1), float(len(score)))
+        np.add.at(self.ratios.T, lengths - 1, (pruned_mass / kept_mass).sum(0).T)
+        np.add.at(self.rows.T, lengths - 1, float(len(score)))
         at_threshold = np.exp(np.minimum(theta - peak, 0))[..., 0]
         self.shares += (pruned_mass / at_threshold).sum((0, 2))
         self.pruned += pruned.sum((0, 2, 3))
@@ -182,9 +184,9 @@ def theta_filter(score: np.ndarray, visible: np.ndarray, codes: np.ndarray) -> n
     visible : bool [m, n]
     codes : int64 [..., m]
     """
-    keep = visible & (score > codes[..., None])
+    keep: np.ndarray = visible & (score > codes[..., None])
     best = np.where(visible, score, -np.inf).argmax(-1)
-    return keep | (~keep.any(-1)[..., None] & (np.arange(score.shape[-1]) == best[..., None]))
+    return keep | (np.logical_not(keep.any(-1))[..., None] & (np.arange(score.shape[-1]) == best[..., None]))
 
 
 def denominator_exact(score: np.ndarray, score_max: np.ndarray, pruned: np.ndarray, scale_code: tuple[int, int],

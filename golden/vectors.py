@@ -6,6 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -94,9 +95,9 @@ class VectorSet:
         """Return the register file entry of head `index`."""
         q_scale, k_scale = float(self.q_scale[index]), float(self.k_scale[index])
         gains, groups = NO_COMPENSATION, ONE_GROUP
-        if self.denominator_gain is not None:
+        if self.denominator_gain is not None and self.mean_gain is not None:
             gains = Gains.encode(float(self.denominator_gain[index]), float(self.mean_gain[index]))
-        if self.group_elements is not None:
+        if self.group_elements is not None and self.group_cuts is not None:
             groups = KeyGroups.encode(self.group_elements[index], self.group_cuts[index], k_scale)
         slope = 0.0 if self.tau_per_octave is None else float(self.tau_per_octave[index])
         return HeadParameters.encode(float(self.tau[index]), q_scale, k_scale, config, kind=self.threshold,
@@ -222,8 +223,8 @@ def _check_thresholds(data: dict[str, np.ndarray], threshold: ThresholdKind) -> 
 def save_vectors(path: str | pathlib.Path, vectors: VectorSet) -> None:
     """Write a vector file, whole or not at all."""
     path = pathlib.Path(path)
-    data = {key: np.ascontiguousarray(getattr(vectors, key), dtype)
-            for key, (dtype, _) in (_ARRAYS | _OPTIONAL).items() if getattr(vectors, key) is not None}
+    data: dict[str, Any] = {key: np.ascontiguousarray(getattr(vectors, key), dtype) for key, (dtype, _) in
+                            (_ARRAYS | _OPTIONAL).items() if getattr(vectors, key) is not None}
     data |= {"causal": np.bool_(vectors.causal), "model": np.str_(vectors.model)}
     if vectors.threshold is not ThresholdKind.RELATIVE:
         data["threshold"] = np.str_(vectors.threshold)

@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import cocotb
@@ -125,6 +125,7 @@ def encode(shape: ShapeLike, item: Item) -> int:
     """Return the bits of an item."""
     if isinstance(shape, data.Layout):
         return shape.const(item).as_bits()
+    assert not isinstance(item, Sequence | Mapping), f"{item} for a port of plain bits"
     return int(item) & ((1 << Shape.cast(shape).width) - 1)
 
 
@@ -154,9 +155,9 @@ def _matches(want: Item | None, got: Item) -> bool:
     if want is None:
         return True
     if isinstance(want, Mapping):
-        return all(_matches(value, got[field]) for field, value in want.items())
+        return isinstance(got, Mapping) and all(_matches(value, got[field]) for field, value in want.items())
     if isinstance(want, Sequence):
-        return len(want) == len(got) and all(map(_matches, want, got))
+        return isinstance(got, Sequence) and len(want) == len(got) and all(map(_matches, want, got))
     return int(want) == got
 
 
@@ -308,6 +309,10 @@ async def offer_and_collect(dut: Any) -> None:
     write_text(folder / "report.json", json.dumps(report))
 
 
+def _collector(payloads: list[int]) -> Callable[[int, int], None]:
+    return lambda payload, cycle: payloads.append(payload)
+
+
 async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:
     source, sink = stall_pair(plan["stall"], plan["seed"])
     drivers = [_driver(testbench.ports, port, offer, source.fork(port) if source else None)
@@ -316,8 +321,7 @@ async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, l
     for port, expect in plan["outputs"].items():
         stall, payloads = sink.fork(port) if sink else None, received[port]
         if f"{port}__valid" in testbench.ports[1]:
-            agents.append(StreamMonitor(testbench.ports, port, lambda payload, _, into=payloads: into.append(payload),
-                                        stall))
+            agents.append(StreamMonitor(testbench.ports, port, _collector(payloads), stall))
         else:
             agents.append(PushMonitor(testbench.ports, port, payloads, expect["room"], expect["margin"], stall))
     counts = {port: expect["count"] for port, expect in plan["outputs"].items()}

@@ -1,5 +1,7 @@
 """Programs for the core: corners, random heads, appended keys, refused jobs."""
 
+from typing import Any
+
 import numpy as np
 
 from latte.golden.attention import HeadParameters
@@ -25,8 +27,8 @@ def entry(config: AttentionConfig, tau: int | None = None) -> HeadParameters:
 
 
 def _job(rng: np.random.Generator, config: AttentionConfig, keys: int, queries: int | None = None,
-         **changes: object) -> Job:
-    rows = {"q": random_rows(rng, keys if queries is None else queries, config),
+         **changes: Any) -> Job:
+    rows: dict[str, Any] = {"q": random_rows(rng, keys if queries is None else queries, config),
             "k": random_rows(rng, keys, config), "v": rng.integers(-128, 128, (keys, config.head_dim), np.int8)}
     return Job(**{"head": 0} | rows | changes)
 

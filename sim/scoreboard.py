@@ -43,7 +43,7 @@ class RowSplitter:
         self.segments: list[Segment] = []
         self._row_last = 1 << row_last
         self._rows = iter(rows)
-        self._left = next(self._rows, None)
+        self._left = next(self._rows, 0)
         self._current = Segment()
         self.surplus = 0
 
@@ -51,7 +51,7 @@ class RowSplitter:
         """Take one payload."""
         segment = self._current
         if not segment.payloads:
-            if self._left is None:
+            if not self._left:
                 self.surplus += 1
                 return
             segment.first_cycle = cycle
@@ -62,7 +62,7 @@ class RowSplitter:
                 segment.last_cycle = cycle
                 self.segments.append(segment)
                 self._current = Segment()
-                self._left = next(self._rows, None)
+                self._left = next(self._rows, 0)
 
 
 @dataclasses.dataclass(frozen=True)

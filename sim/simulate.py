@@ -4,6 +4,7 @@ import pathlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -132,10 +133,11 @@ def write_dump(path: pathlib.Path, vectors: VectorSet, heads: list[HeadRun], con
 
     Each head needs its arrays.
     """
-    arrays = {
-        "keep": np.stack([head.keep for head in heads]).astype(bool),
-        "score": np.stack([head.score for head in heads]).astype(np.int32),
-        "out": np.stack([dequantize(head.output, vectors.v_scale[i], config) for i, head in enumerate(heads)]),
+    keep, score, output = zip(*(head.arrays() for head in heads), strict=True)
+    arrays: dict[str, Any] = {
+        "keep": np.stack(keep).astype(bool),
+        "score": np.stack(score).astype(np.int32),
+        "out": np.stack([dequantize(codes, vectors.v_scale[i], config) for i, codes in enumerate(output)]),
         "cycles": np.array([head.cycles for head in heads], np.int64),
     }
     with whole_file(path) as file:

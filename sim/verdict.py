@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,12 @@ class HeadRun:
     score: np.ndarray | None = None
     output: np.ndarray | None = None
 
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return `keep`, `score` and `output` of a head that was run with them."""
+        if self.keep is None or self.score is None or self.output is None:
+            raise ValueError(f"{self.name} was run without its arrays")
+        return self.keep, self.score, self.output
+
     @property
     def passed(self) -> bool:
         """Whether every bit agrees and the output error is within the budget."""
@@ -85,7 +92,7 @@ class JudgedHead:
         """Return the outcome of a head that has no result."""
         return self._outcome([problem])
 
-    def judge(self, trace: HeadTrace, output: np.ndarray, differences: Sequence[str], /, **measured: object) -> HeadRun:
+    def judge(self, trace: HeadTrace, output: np.ndarray, differences: Sequence[str], /, **measured: Any) -> HeadRun:
         """Return the outcome of a head with a result.
 
         Parameters
@@ -109,7 +116,7 @@ class JudgedHead:
             problems.append(f"the output's largest error {largest:.3f} exceeds {MAX_ERROR_V_LSB} steps of V")
         return self._outcome(problems, relative_rms=relative_rms, largest_error=largest, **measured)
 
-    def _outcome(self, problems: list[str], **measured: object) -> HeadRun:
+    def _outcome(self, problems: list[str], **measured: Any) -> HeadRun:
         vectors, h = self._vectors, self._h
         return HeadRun(vectors.names()[h], vectors.model, int(vectors.block[h]), int(vectors.head[h]), vectors.keys,
                        problems, **measured)

@@ -49,12 +49,12 @@ _SHOWN_DIFFERENCES = 25
 @click.option("--clock-mhz", type=click.FloatRange(min=0, min_open=True),
               help="Clock of the times. Default: the preset's Fmax in timing.json, else 100 MHz.")
 @click.option("--cpu/--no-cpu", default=True, show_default=True, help="Time the same attention on this processor.")
-@click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
+@click.option("--processes", "--jobs", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
               help="Simulations and syntheses at a time.")
 @click.option("--rebase", is_flag=True, help="Make these figures the baseline, fpga/baselines/bench.json.")
 @build_option
 def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock_mhz: float | None, cpu: bool,
-                  jobs: int, rebase: bool, build_folder: pathlib.Path) -> None:
+                  processes: int, rebase: bool, build_folder: pathlib.Path) -> None:
     """Measure LATTE and its dense baseline side by side: cycles in RTL, area from Yosys, work, time.
 
     Writes build/bench.json and plots in build/bench. Exits with 0 only if every bit agrees with the golden model, the
@@ -77,7 +77,7 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
     plans = [Plan(config, sets) for config in configs]
     with create_progress(console, "steps") as bar:
         task = bar.add_task("measuring", total=sum(plan.steps for plan in plans))
-        results = measure(plans, find_target(_TARGET), build_folder, jobs=jobs,
+        results = measure(plans, find_target(_TARGET), build_folder, processes=processes,
                           progress=lambda step: bar.update(task, advance=1, description=step))
 
     clocks = {result.config.name: _clock(clock_mhz, result.config.name, build_folder) for result in results}

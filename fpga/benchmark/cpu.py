@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from latte.golden import distribution
 from latte.golden.errors import LatteError
 from latte.golden.quantizer import softmax_scale
 from latte.golden.vectors import VectorSet
@@ -48,8 +49,8 @@ def measure_cpu(vectors: VectorSet) -> CpuTime:
         ONNX Runtime is not installed.
     """
     if importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None:
-        raise LatteError("the processor's side of the benchmark needs ONNX Runtime; it comes with the extra 'bench': "
-                         "pip install -e '.[bench]'")
+        raise LatteError("the processor's side of the benchmark needs ONNX Runtime; it comes with: "
+                         f"{distribution.install_command('bench')}")
     heads, keys, d = vectors.q.shape
     scale = np.array([softmax_scale(q, k, d) / np.log2(np.e) for q, k in
                       zip(vectors.q_scale, vectors.k_scale, strict=True)], np.float32).reshape(heads, 1, 1)

@@ -54,7 +54,7 @@ class Plan:
         return sum(1 + len(items) for _, items in self.engines.values()) + 3
 
 
-def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, jobs: int,
+def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, processes: int,
             progress: Callable[[str], None] = lambda step: None) -> list[PresetResult]:
     """Carry out plans.
 
@@ -65,7 +65,7 @@ def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, jobs
         Family whose areas count.
     folder
         The build folder: compiled models and syntheses in it are used again.
-    jobs
+    processes
         Simulations and syntheses at a time.
     progress
         Called with the name of each finished step.
@@ -94,7 +94,7 @@ def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, jobs
     def units(config: AttentionConfig) -> dict[str, list[tuple[int, Usage]]]:
         return done(f"units of {config.name}", unit_areas(config, target, area_folder))
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(processes) as pool:
         pending: list[tuple[Plan, dict[str, Future]]] = []
         # The longest first: the dense engine is the largest.
         for plan in sorted(plans, key=lambda plan: -plan.config.pairs_per_cycle):

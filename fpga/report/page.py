@@ -2,13 +2,13 @@
 
 import dataclasses
 import pathlib
-from importlib import metadata
 from typing import Any
 
 import jinja2
 
 from latte.fpga.report.figures import pattern_png, roofline_svg
 from latte.fpga.sizing.roofline import HeadPoint, compute_roofs, head_intensity, memory_roofs
+from latte.golden import distribution
 from latte.golden.attention import attend
 from latte.golden.config import AttentionConfig
 from latte.golden.results import git_revision
@@ -139,7 +139,7 @@ def render_report(config: AttentionConfig, results: dict[str, dict[str, Any] | N
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined)
     return environment.from_string(_TEMPLATE.read_text()).render(
-        config=config, fields=config.to_dict(), version=metadata.version("latte"), git=git_revision(), sources=SOURCES,
+        config=config, fields=config.to_dict(), version=distribution.version(), git=git_revision(), sources=SOURCES,
         results=results, missing={name: SOURCES[name] for name in SOURCES if results[name] is None},
         tiles=_tiles(config, results, target), target=target,
         areas=[_area_table(*item) for item in block_areas(results["area"]["results"], target).items()]

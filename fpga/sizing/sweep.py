@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from latte.fpga.sizing.block_area import estimate_area, find_multiplier_price
 from latte.fpga.sizing.proposal import balanced_config, sample_work, total_area
+from latte.golden import distribution
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.rtl.common.head_work import HeadWork
@@ -98,7 +99,7 @@ def sweep(configs: Sequence[AttentionConfig], workload: tuple[int, float, bool],
         Dask is not installed, or the scheduler does not answer.
     """
     if importlib.util.find_spec("distributed") is None:
-        raise LatteError("the sweep needs Dask; it comes with the extra 'sweep': pip install -e '.[sweep]'")
+        raise LatteError(f"the sweep needs Dask; it comes with: {distribution.install_command('sweep')}")
     from distributed import Client, LocalCluster, as_completed
 
     try:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from latte.golden import distribution
 from latte.golden.errors import LatteError
 from latte.rtl.webassembly import check_cache, run_webassembly
 
@@ -38,7 +39,7 @@ def check_tools(*tools: str) -> None:
     for tool in tools:
         module, function = TOOLS[tool]
         if importlib.util.find_spec(module.partition(".")[0]) is None:
-            raise LatteError(f"{tool} is not installed; it comes with the extra 'fpga': pip install -e '.[fpga]'")
+            raise LatteError(f"{tool} is not installed; it comes with: {distribution.install_command('fpga')}")
         if function:
             check_cache(module, function)
 

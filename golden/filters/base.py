@@ -144,7 +144,7 @@ def signed_scores(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def never_empty(keep: np.ndarray, ranking: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """Return `keep` with, in rows without survivor, the first visible key of largest `ranking`."""
-    empty = ~keep.any(-1)
+    empty = np.logical_not(keep.any(-1))
     if not empty.any():
         return keep
     best = np.where(visible, ranking, -np.inf).argmax(-1)

@@ -3,6 +3,7 @@
 import importlib
 import os
 
+from latte.golden import distribution
 from latte.golden.errors import LatteError
 
 __all__ = ["require_models"]
@@ -22,4 +23,4 @@ def require_models() -> None:
             importlib.import_module(package)
         except ImportError:
             raise LatteError(f"whole models need the package {package!r}, which is not installed; "
-                             "install them all with: pip install 'latte[models]'") from None
+                             f"install them all with: {distribution.install_command('models')}") from None

@@ -150,7 +150,7 @@ def _load(folder: pathlib.Path | None, place: tuple[int, int]) -> Arrays | None:
     if folder is None:
         return None
     try:
-        with np.load(folder / "{}-{}.npz".format(*place), allow_pickle=False) as archive:
+        with (folder / "{}-{}.npz".format(*place)).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return dict(archive)
     except ARCHIVE_ERRORS:
         return None

@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from importlib import metadata
 
+from latte.golden import distribution
 from latte.golden.models.checkpoint import Checkpoint, load_checkpoint
 from latte.golden.train.data import Dataset, load_dataset
 
@@ -41,7 +41,7 @@ class Source:
     def fingerprint(self) -> str:
         """Return a text that changes with the source, but for the number of items: names, file sizes and times."""
         fields = dataclasses.replace(self, items=None)
-        files = [str(fields), metadata.version("latte")]
+        files = [str(fields), distribution.version()]
         for place in (pathlib.Path(self.model), pathlib.Path(self.data)):
             for path in sorted(place.iterdir()) if place.is_dir() else [place]:
                 if path.is_file():

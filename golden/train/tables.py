@@ -1,6 +1,7 @@
 """Tables that travel with the package, as README.md of this folder shows them."""
 
 import csv
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -16,7 +17,7 @@ DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 
 def sections() -> dict[str, Callable[[], str]]:
     """Return what makes the text of each section of `DOCUMENT`."""
-    return {path.stem: lambda path=path: results_table(path) for path in sorted(RESULTS.glob("*.csv"))
+    return {path.stem: functools.partial(results_table, path) for path in sorted(RESULTS.glob("*.csv"))
             if not path.stem.endswith("_training")}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from latte.golden import distribution
 from latte.golden.errors import LatteError
 
 __all__ = ["Workers", "one_thread"]
@@ -51,7 +52,7 @@ class Workers(contextlib.AbstractContextManager):
             from dask.distributed import Client, LocalCluster
         except ImportError:
             raise LatteError("several workers need the package 'distributed', which is not installed; install it with: "
-                             "pip install 'latte[models]', or take --workers 1") from None
+                             f"{distribution.install_command('models')}, or take --workers 1") from None
         try:
             where = self.scheduler or self._stack.enter_context(LocalCluster(
                 n_workers=self.count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50))

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -22,9 +21,8 @@ SHORT, LONG = 8, 400
 
 
 def cut(vectors, keys):
-    """Return two heads of a set, cut or repeated to a number of keys."""
-    rows = {name: np.resize(getattr(vectors, name)[[0, 2]], (2, keys, 64)) for name in "qkv"}
-    return dataclasses.replace(vectors.select([0, 2]), **rows)
+    """Return a set cut to a number of keys."""
+    return dataclasses.replace(vectors, **{name: getattr(vectors, name)[:, :keys] for name in "qkv"})
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def output(build_folder, tmp_path):
 def embedded(monkeypatch):
     """Return the embedded sets in a short form: the vision heads fit every board, the language heads some."""
     vision, language, *_ = embedded_vectors()
-    sets = [cut(vision, SHORT), cut(language, LONG)]
+    sets = [cut(vision.select([0, 2]), SHORT), cut(language.select([0, 2]), LONG)]
     monkeypatch.setattr(vector_sets, "embedded_vectors", lambda: iter(sets))
     return sets
 

@@ -12,13 +12,15 @@ from latte.fpga.placement.board_results import TABLES as BOARD_TABLES
 from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
 from latte.golden.train import tables
+from latte.rtl import block_table
 
 __all__ = ["documents_command", "documents", "sections"]
 
 
 def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     """Return what makes the text of each section of every document."""
-    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections()}
+    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
+            block_table.DOCUMENT: {block_table.SECTION: block_table.block_table}}
 
 
 def sections() -> dict[str, Callable[[], str]]:

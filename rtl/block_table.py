@@ -1,4 +1,4 @@
-"""The table of blocks in ``rtl/README.md``, from the blocks: ``python -m latte.rtl.block_table`` writes it."""
+"""The table of blocks in ``rtl/README.md``, from the blocks; ``latte documents`` writes it."""
 
 import importlib
 import inspect
@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 
 import latte.rtl
 from latte.golden.config import AttentionConfig, preset
-from latte.golden.documents import markdown_table, replace_section
+from latte.golden.documents import markdown_table
 
 __all__ = ["DOCUMENT", "SECTION", "block_table", "config_blocks"]
 
@@ -29,8 +29,14 @@ def config_blocks() -> Iterator[tuple[str, str, type[wiring.Component]]]:
             name = f"latte.rtl.{package}.{module.name}"
             for block in vars(importlib.import_module(name)).values():
                 if (inspect.isclass(block) and issubclass(block, wiring.Component) and block.__module__ == name
-                        and list(inspect.signature(block).parameters) == ["config"]):
+                        and _needs(block) == ["config"]):
                     yield package, module.name, block
+
+
+def _needs(block: type[wiring.Component]) -> list[str]:
+    """Return the parameters without a default."""
+    return [name for name, parameter in inspect.signature(block).parameters.items()
+            if parameter.default is inspect.Parameter.empty]
 
 
 def block_table() -> str:
@@ -59,7 +65,3 @@ def _says(block: type[wiring.Component], what: str) -> str:
     text = " ".join((block.__doc__ or "").split())
     found = re.search(rf"{what}: (.*?)[.;](?: |$)", text)
     return found[1].replace("``", "`").replace("|", "\\|") if found else ""
-
-
-if __name__ == "__main__":
-    replace_section(DOCUMENT, SECTION, block_table())

@@ -5,14 +5,19 @@ What differs between them is asked for here; nothing else lists the engines.
 
 import dataclasses
 
+from amaranth.lib import wiring
+
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.rtl.common.core import Core
 from latte.rtl.common.head_work import CycleModel
 from latte.rtl.dense.dense_core import DenseCore
+from latte.rtl.dense.score_array import ScoreArray
 from latte.rtl.serial.cycle_model import SerialCycleModel
 from latte.rtl.serial.serial_core import SerialCore
+from latte.rtl.serial.serial_estimator import SerialEstimator
 from latte.rtl.wide.cycle_model import WideCycleModel
+from latte.rtl.wide.score_estimator import ScoreEstimator
 from latte.rtl.wide.wide_core import WideCore
 
 __all__ = ["ENGINES", "Engine", "create_core", "engine_of"]
@@ -28,19 +33,36 @@ class Engine:
         As in `AttentionConfig.engine`.
     core
         Its core, made from a configuration.
+    array
+        The block of the core that makes estimates or scores of all keys, made from a configuration.
+    array_name
+        Its name in the core, and so in a table of blocks.
+    products
+        4-bit products that the array makes for each pair and element.
+    filters
+        Keys are pruned: the work behind the filter is that of survivors.
+    sweep_lanes
+        The field that changes the array's size.
     cycle_model
         Predicts its cycles; None if there is no such model.
     """
 
     name: str
     core: type[Core]
+    array: type[wiring.Component]
+    array_name: str
+    products: int
+    filters: bool
+    sweep_lanes: str
     cycle_model: type[CycleModel] | None = None
 
 
 ENGINES = {engine.name: engine for engine in (
-    Engine("latte", WideCore, WideCycleModel),
-    Engine("serial", SerialCore, SerialCycleModel),
-    Engine("dense", DenseCore),
+    Engine("latte", WideCore, ScoreEstimator, "score_estimator", products=1, filters=True, sweep_lanes="query_lanes",
+           cycle_model=WideCycleModel),
+    Engine("serial", SerialCore, SerialEstimator, "score_estimator", products=1, filters=True,
+           sweep_lanes="dim_lanes", cycle_model=SerialCycleModel),
+    Engine("dense", DenseCore, ScoreArray, "score_array", products=4, filters=False, sweep_lanes="query_lanes"),
 )}
 """By name."""
 

@@ -8,6 +8,7 @@ from latte.golden.bit_operations import PairCount
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.rtl.cycle_prediction import predict_cycles
+from latte.rtl.engines import engine_of
 from latte.sim.core_run import run_core
 from latte.sim.runner import Model
 
@@ -32,7 +33,7 @@ class EngineRun:
     counters : dict of str to int
         The hardware's, at the end.
     predicted : int or None
-        Cycles by the cycle model, which knows the LATTE engine only.
+        Cycles by the engine's cycle model; None if it has none.
     """
 
     config: AttentionConfig
@@ -58,7 +59,7 @@ class EngineRun:
     def work_bound(self) -> float:
         """Cycles that the busiest array needs if nothing ever waits: estimator, or the units behind it."""
         slices = max(self.config.compensation_slices, self.config.value_slices)
-        return max(self.bound, self.pairs.kept * slices if self.config.engine == "latte" else 0)
+        return max(self.bound, self.pairs.kept * slices if engine_of(self.config).filters else 0)
 
     @property
     def cycles_over_bound(self) -> float:
@@ -70,7 +71,7 @@ class EngineRun:
         """Share of all cycles in which each unit worked."""
         return {unit: self.counters[f"{unit}_beats"] / self.cycles
                 for unit in ("estimator", "compensation", "value")
-                if unit != "compensation" or self.config.engine == "latte"}
+                if unit != "compensation" or engine_of(self.config).filters}
 
     @property
     def stalls(self) -> dict[str, float]:
@@ -97,7 +98,7 @@ class EngineRun:
 
 
 def _bit_operations(pairs: PairCount, config: AttentionConfig) -> int:
-    return pairs.latte(config.head_dim) if config.engine == "latte" else pairs.dense(config.head_dim)
+    return pairs.latte(config.head_dim) if engine_of(config).filters else pairs.dense(config.head_dim)
 
 
 def run_engine(workload: Workload, config: AttentionConfig, model: Model, folder: pathlib.Path) -> EngineRun:
@@ -122,7 +123,7 @@ def run_engine(workload: Workload, config: AttentionConfig, model: Model, folder
         raise LatteError(f"{config.name} on {workload.name}: the RTL differs from the golden model: "
                          f"{report.problems[0]}")
     cycles = [job["cycles"] for job in report.jobs.values()]
-    predicted = predict_cycles(workload.head_work(config), config).total if config.engine == "latte" else None
+    predicted = predict_cycles(workload.head_work(config), config).total if engine_of(config).cycle_model else None
     return EngineRun(config, workload.name, _pairs(workload, config), len(cycles), report.elapsed,
                      sum(cycles[1:]) / max(1, len(cycles) - 1), report.counters, predicted)
 
@@ -130,4 +131,4 @@ def run_engine(workload: Workload, config: AttentionConfig, model: Model, folder
 def _pairs(workload: Workload, config: AttentionConfig) -> PairCount:
     """Return the pairs that an engine keeps: the dense one keeps all that are visible."""
     pairs = workload.pairs(config)
-    return pairs if config.engine == "latte" else dataclasses.replace(pairs, kept=pairs.visible)
+    return pairs if engine_of(config).filters else dataclasses.replace(pairs, kept=pairs.visible)

@@ -25,7 +25,7 @@ __all__ = ["READ", "SIMULATED_BAUD", "SIMULATED_CLOCK", "WRITE", "SimulatedPort"
 SIMULATED_CLOCK, SIMULATED_BAUD = 4_000_000, 1_000_000
 """Four clock cycles a bit: the fewest that the UART takes, to save simulation time."""
 READ, WRITE = b"R", b"W"
-_START_SECONDS = 60
+_POLL_SECONDS = 0.5
 
 
 def build_board(config: AttentionConfig, *, simulator: str = "verilator", build_folder: pathlib.Path = BUILD_FOLDER,
@@ -104,18 +104,24 @@ def simulated_port(model: Model, folder: pathlib.Path) -> Iterator[SimulatedPort
         address = os.path.join(place, "port")
         server.bind(address)
         server.listen(1)
-        server.settimeout(_START_SECONDS)
+        server.settimeout(_POLL_SECONDS)
         settings = json.dumps({"address": address, "clocks": SIMULATED_CLOCK // SIMULATED_BAUD})
         simulator = threading.Thread(target=model.run, args=("latte.fpga.host.simulated_board", folder),
                                      kwargs={"environment": {"LATTE_BOARD": settings}})
         simulator.start()
-        try:
-            connection, _ = server.accept()
-        except TimeoutError:
-            raise LatteError(f"the simulator did not start; see {folder / 'sim.log'}") from None
-        port = SimulatedPort(connection)
+        port = SimulatedPort(_connected(server, simulator, folder / "sim.log"))
         try:
             yield port
         finally:
             port.close()
             simulator.join()
+
+
+def _connected(server: socket.socket, simulator: threading.Thread, log: pathlib.Path) -> socket.socket:
+    """Wait for the simulator, which takes its time on a busy machine, as long as it runs."""
+    while True:
+        try:
+            return server.accept()[0]
+        except TimeoutError:
+            if not simulator.is_alive():
+                raise LatteError(f"the simulator of the board did not start; see {log}") from None

@@ -14,11 +14,9 @@ from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
-from latte.rtl.engines import create_core
-from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.engines import create_core, engine_of
 from latte.rtl.wide.compensation_unit import CompensationUnit
 from latte.rtl.wide.normalizer import Normalizer
-from latte.rtl.wide.score_estimator import ScoreEstimator
 from latte.rtl.wide.softmax import Softmax
 from latte.rtl.wide.value_accumulator import ValueAccumulator
 
@@ -40,12 +38,8 @@ class TimedBlock:
     goal: float
 
 
-def _create_array(config: AttentionConfig) -> wiring.Component:
-    return SerialEstimator(config) if config.engine == "serial" else ScoreEstimator(config)
-
-
 BLOCKS = {
-    "pe_array": TimedBlock(_create_array, 200),
+    "pe_array": TimedBlock(lambda config: engine_of(config).array(config), 200),
     "core": TimedBlock(create_core, 120),
     "compensation_unit": TimedBlock(CompensationUnit, 120),
     "softmax": TimedBlock(Softmax, 120),

@@ -11,12 +11,11 @@ from latte.fpga.synthesis.yosys import Usage, synthesise
 from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
-from latte.rtl.engines import create_core
+from latte.rtl.engines import create_core, engine_of
 
-__all__ = ["DENSE_PE_ARRAY", "PE_ARRAY", "TABLES", "baseline_usages", "is_preset", "make_baseline", "measure_area",
+__all__ = ["TABLES", "baseline_usages", "is_preset", "make_baseline", "measure_area",
            "per_mac", "results", "total"]
 
-PE_ARRAY, DENSE_PE_ARRAY = "score_estimator", "score_array"
 _UNITS = {"lut": "count", "carry": "count", "lutram": "count", "ff": "count", "dsp": "count", "bram": "count",
           "spram": "count", "bram_bits": "bit", "lut4_equivalents": "count", "gate": "count", "transistors": "count"}
 
@@ -36,9 +35,9 @@ def per_mac(config: AttentionConfig, blocks: dict[str, Usage]) -> float:
 
     For gates, transistors.
     """
-    name, products = (DENSE_PE_ARRAY, 4) if config.engine == "dense" else (PE_ARRAY, 1)
-    array = blocks[name]
-    return (array.lut4_equivalents or array.transistors) / (products * config.pairs_per_cycle * config.dim_lanes)
+    engine = engine_of(config)
+    array = blocks[engine.array_name]
+    return (array.lut4_equivalents or array.transistors) / (engine.products * config.pairs_per_cycle * config.dim_lanes)
 
 
 def results(config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -> list[dict[str, Any]]:

@@ -16,14 +16,14 @@ from latte.fpga.synthesis.yosys import Usage
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_table, show_status
 from latte.golden.results import write_results
+from latte.rtl.engines import engine_of
 from latte.sim.options import board_config_options, build_option
 
 __all__ = ["area_command"]
 
 _DEFAULT_TARGET = "ecp5"
-SWEEP_LANES = {"latte": ("query_lanes", (1, 2, 4, 6)), "dense": ("query_lanes", (1, 2, 4, 6)),
-               "serial": ("dim_lanes", (2, 4, 8, 16))}
-"""The lanes that ``latte area --sweep`` varies, by engine."""
+SWEPT_LANES = {"query_lanes": (1, 2, 4, 6), "dim_lanes": (2, 4, 8, 16)}
+"""What ``latte area --sweep`` goes through, by the field that an engine names."""
 _FPGA_COLUMNS = {"LUT": "lut", "carry": "carry", "LUT RAM": "lutram", "LUT4 eq.": "lut4_equivalents",
                  "flip-flops": "ff", "DSP": "dsp", "block RAM": "bram", "SPRAM": "spram", "RAM bits": "bram_bits"}
 _GATE_COLUMNS = {"gates": "gate", "flip-flops": "ff", "transistors": "transistors", "memories": "bram",
@@ -97,16 +97,16 @@ def _print_difference(console: Console, new: list[dict[str, Any]], baseline: dic
 
 
 def _swept_field(config: AttentionConfig) -> str:
-    return SWEEP_LANES[config.engine][0]
+    return engine_of(config).sweep_lanes
 
 
 def _sweep(console: Console, config: AttentionConfig, targets: list[Target],
            build_folder: pathlib.Path) -> dict[str, list[tuple[int, Usage]]]:
     """Return (lanes, usage of the whole core) by the target's title."""
     points: dict[str, list[tuple[int, Usage]]] = {}
-    field, all_lanes = SWEEP_LANES[config.engine]
+    field = _swept_field(config)
     for target in targets:
-        for lanes in all_lanes:
+        for lanes in SWEPT_LANES[field]:
             changes = {"name": f"{config.name}-{lanes}lanes", field: lanes}
             if field == "query_lanes":
                 changes["query_rows"] = max(config.query_rows, 4 * lanes)

@@ -46,7 +46,7 @@ __all__ = ["calibrate"]
 @worker_options
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
-              split: str, target: float, mode: str, threshold: str, estimate_bits: str, by_length: bool | None,
+              split: str, target: float, mode: str, threshold: str, estimate_bits: str, by_length: bool,
               gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool, scales: str,
               quantile: float, workers: int | None, scheduler: str | None, cache: pathlib.Path,
               output: pathlib.Path) -> None:
@@ -72,7 +72,6 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
         if thresholds:
             given = load_thresholds(thresholds, checkpoint.name, checkpoint.blocks, checkpoint.heads)
         config = model_config(checkpoint, split, estimate_bits=given.estimate_bits if given else int(estimate_bits))
-        by_length = checkpoint.causal if by_length is None else by_length
         source = dataclasses.replace(source, items=items or (4 if checkpoint.causal else 32))
         passes = SourcePasses(source, 1 if checkpoint.causal else 8, pool, cache,
                               lambda done, total: update(completed=done, total=total))

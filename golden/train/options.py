@@ -60,8 +60,8 @@ estimate_option = click.option(
     help="Width of the high parts that make the estimate.")
 
 length_option = click.option(
-    "--by-length/--any-length", default=None,
-    help="Fit a term of the threshold that grows with the row's length. [default: for language models]")
+    "--by-length/--any-length", default=False, show_default=True,
+    help="Fit a term of the threshold that grows with the row's length, so that rows of all lengths prune alike.")
 
 groups_option = click.option(
     "--groups", type=click.Choice(["1", "2", "4", "8"]), default="4", show_default=True,

@@ -51,7 +51,7 @@ __all__ = ["train"]
 @click.option("--output", required=True, type=PATH, help="Trained thresholds (.npz); curves and checkpoint beside it.")
 def train(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool, split: str,
           target: float, steps: int, batch: int | None, seed: int, alpha: float, beta: float, kappa: float, gain: str,
-          threshold: str, estimate_bits: str, by_length: bool | None, groups: str, scales: str, start: str | None,
+          threshold: str, estimate_bits: str, by_length: bool, groups: str, scales: str, start: str | None,
           restart: bool, device: str, output: pathlib.Path) -> None:
     """Train one threshold and two gains per head; the model's weights stay as they are."""
     check_share("--target", target)
@@ -79,7 +79,6 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     dataset = dataset.first(items)
     given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
     config = model_config(checkpoint, split, estimate_bits=given.estimate_bits if given else int(estimate_bits))
-    by_length = checkpoint.causal if by_length is None else by_length
     recipe = Recipe(target, steps, batch or (1 if checkpoint.causal else 16), alpha, beta, kappa, seed=seed)
     passes = LocalPasses(checkpoint, dataset.first(4 if checkpoint.causal else 64), 1 if checkpoint.causal else 8)
     began = time.monotonic()

@@ -20,8 +20,14 @@ class JobSequencer(wiring.Component):
     no output is produced, and a status bit says why. A refused job that would have started a sequence leaves no
     sequence behind, so that jobs which meant to use its keys are refused too.
 
-    Jobs leave in order; a fresh sequence takes the other bank as soon as no job computes from it. The serial core's
-    jobs do not overlap: one is accepted when no other computes, and `compute` stands until its release.
+    Jobs leave in order; a fresh sequence takes the other bank as soon as no job computes from it. Jobs that are not
+    `overlapping` are accepted when no other computes, and `compute` stands until the release.
+
+    Parameters
+    ----------
+    config
+    overlapping
+        A job is loaded while others compute.
 
     Members
     -------
@@ -50,8 +56,9 @@ class JobSequencer(wiring.Component):
     command_cycles = 2
     """From there to the command to the key loader, and from its answer to the dispatch."""
 
-    def __init__(self, config: AttentionConfig) -> None:
+    def __init__(self, config: AttentionConfig, *, overlapping: bool = True) -> None:
         self.config = config
+        self.overlapping = overlapping
         super().__init__({
             "job": In(stream.Signature(job_layout())),
             "look_up": Out(1), "head": Out(COUNT_BITS), "entry": In(head_entry_layout(config)), "known": In(1),
@@ -97,8 +104,8 @@ class JobSequencer(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                # The serial core has one memory port for loading and computing, and keeps no copy of a command.
-                m.d.comb += self.job.ready.eq(in_flight[0] == 0 if config.engine == "serial" else 1)
+                # With one memory port for loading and computing, nobody keeps a copy of a command.
+                m.d.comb += self.job.ready.eq(1 if self.overlapping else in_flight[0] == 0)
                 with m.If(self.job.ready):
                     m.d.sync += job.eq(self.job.payload)
                 with m.If(self.job.ready & self.job.valid):

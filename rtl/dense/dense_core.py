@@ -42,7 +42,7 @@ class DenseCore(Core):
         m.submodules.score_array = array = ScoreArray(config)
         m.submodules.softmax = softmax = DenseSoftmax(config)
         m.submodules.value_accumulator = values = DenseValueAccumulator(config)
-        front = connect_front(m, self, loader)
+        front = connect_front(m, self, loader, whole_elements=True)
         tiles = front.tiles
         scanner = connect_row_buffer(m, front, array.latency, array.score_valid, array.score)
         wiring.connect(m, tiles.query, array.q)

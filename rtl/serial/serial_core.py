@@ -42,7 +42,7 @@ class SerialCore(Core):
         m = Module()
         config = self.config
         m.submodules.head_registers = registers = HeadRegisters(config)
-        m.submodules.job_sequencer = jobs = JobSequencer(config)
+        m.submodules.job_sequencer = jobs = JobSequencer(config, overlapping=False)
         m.submodules.key_value_scratchpad = scratchpad = SerialScratchpad(config)
         m.submodules.query_ring = queries = SerialQueryRing(config)
         m.submodules.score_estimator = estimator = SerialEstimator(config)

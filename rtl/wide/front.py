@@ -81,13 +81,16 @@ class Front:
         }
 
 
-def connect_front(m: Module, core: Core, storage: KeyValueStorage) -> Front:
-    """Connect the ports of `core`, register file and sequencers to `storage`; return the blocks."""
+def connect_front(m: Module, core: Core, storage: KeyValueStorage, *, whole_elements: bool = False) -> Front:
+    """Connect the ports of `core`, register file and sequencers to `storage`; return the blocks.
+
+    With `whole_elements` the array takes both halves of the queries.
+    """
     config = core.config
     m.submodules.head_registers = registers = HeadRegisters(config)
     m.submodules.job_sequencer = jobs = JobSequencer(config)
-    m.submodules.query_buffer = queries = QueryBuffer(config)
-    m.submodules.tile_sequencer = tiles = TileSequencer(config)
+    m.submodules.query_buffer = queries = QueryBuffer(config, whole_elements=whole_elements)
+    m.submodules.tile_sequencer = tiles = TileSequencer(config, whole_elements=whole_elements)
     wiring.connect(m, wiring.flipped(core.parameter), registers.parameter)
     wiring.connect(m, wiring.flipped(core.job), jobs.job)
     wiring.connect(m, wiring.flipped(core.k), storage.k)

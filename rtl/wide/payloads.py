@@ -18,9 +18,9 @@ def slot_shape(config: AttentionConfig) -> range:
     return range(config.query_rows)
 
 
-def query_element(config: AttentionConfig) -> Shape | data.StructLayout:
-    """Shape of a query element as the estimator holds it: its high half; both halves in the dense baseline."""
-    return element_layout(config.split) if config.engine == "dense" else signed(HALF_BITS)
+def query_element(config: AttentionConfig, whole_elements: bool) -> Shape | data.StructLayout:
+    """Shape of a query element as the array holds it: its high half, or both halves."""
+    return element_layout(config.split) if whole_elements else signed(HALF_BITS)
 
 
 def query_row_layout(config: AttentionConfig, element: ShapeLike) -> data.StructLayout:

@@ -23,13 +23,19 @@ class QueryBuffer(wiring.Component):
         q -> saturate, split -+-> high halves: whole rows, a short queue -> o (tile sequencer)
                               +-> both halves: ring of query_rows rows   -> compensation unit
 
-    The dense baseline has no compensation unit; its estimator takes both halves.
+    With `whole_elements` both halves of whole rows go to the array, and no ring is kept: nothing reads a row again.
 
     Rows enter in the order of the jobs, as far as there is room, ahead of the computation. Slot numbers count rows
     modulo `query_rows`.
 
     Latency: `latency` cycles from a row's last beat to `o`; `RAM_LATENCY` from address to data. Throughput: one beat
     per cycle.
+
+    Parameters
+    ----------
+    config
+    whole_elements
+        For an array that makes exact scores.
 
     Members
     -------
@@ -44,14 +50,15 @@ class QueryBuffer(wiring.Component):
         The oldest row is no longer needed.
     """
 
-    def __init__(self, config: AttentionConfig) -> None:
+    def __init__(self, config: AttentionConfig, *, whole_elements: bool = False) -> None:
         self.config = config
+        self.whole_elements = whole_elements
         self.latency = self.latency_of(config)
         super().__init__({
             "load": In(stream.Signature(query_load_layout())),
             "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
             "saturated": Out(1),
-            "o": Out(stream.Signature(data.ArrayLayout(query_element(config), config.head_dim))),
+            "o": Out(stream.Signature(data.ArrayLayout(query_element(config, whole_elements), config.head_dim))),
             "compensation_slot": In(slot_shape(config)),
             "compensation_slice": In(range(max(2, config.compensation_slices))),
             "compensation_data": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)),
@@ -97,10 +104,10 @@ class QueryBuffer(wiring.Component):
         m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(kept)]
         m.d.sync += [elements.eq(split.elements), arrived.eq(kept), self.saturated.eq(split.saturated)]
 
-        m.submodules.row_packer = row_packer = WordPacker(query_element(config), config.bus_bytes,
+        m.submodules.row_packer = row_packer = WordPacker(query_element(config, self.whole_elements), config.bus_bytes,
                                                           config.head_dim, config.head_dim)
         m.d.comb += row_packer.beat_valid.eq(arrived)
-        m.d.comb += [row_packer.beat[n].eq(elements[n].high if config.engine == "latte" else elements[n])
+        m.d.comb += [row_packer.beat[n].eq(elements[n] if self.whole_elements else elements[n].high)
                      for n in range(config.bus_bytes)]
         self._queue_rows(m, row_packer)
         depth = self.waiting_rows(config)
@@ -113,7 +120,7 @@ class QueryBuffer(wiring.Component):
             room.eq((waiting < depth - late) & (held < config.query_rows - late)),
         ]
 
-        if config.engine == "latte":
+        if not self.whole_elements:
             self._compensation_ring(m, arrived, elements)
         return m
 

@@ -47,10 +47,16 @@ class TileSequencer(wiring.Component):
     The key walk of a causal tile ends at the last row's own position: nothing is computed to be masked but the
     steps of the diagonal inside the tile.
 
+    Parameters
+    ----------
+    config
+    whole_elements
+        The array takes both halves of the query's elements.
+
     Members
     -------
     compute : In(stream of compute_layout)
-    rows : In(stream of head_dim 4-bit high halves)
+    rows : In(stream of head_dim elements)
         Query rows, in order.
     query : Out(stream)
         Rows into the estimator's banks.
@@ -67,12 +73,13 @@ class TileSequencer(wiring.Component):
     bank_drain = RAM_LATENCY + ScoreEstimator.operand_latency + 1
     """Cycles from a key's address until the dot products' first registers hold the query rows that it meets."""
 
-    def __init__(self, config: AttentionConfig) -> None:
+    def __init__(self, config: AttentionConfig, *, whole_elements: bool = False) -> None:
         self.config = config
+        element = query_element(config, whole_elements)
         super().__init__({
             "compute": In(stream.Signature(compute_layout(config))),
-            "rows": In(stream.Signature(data.ArrayLayout(query_element(config), config.head_dim))),
-            "query": Out(stream.Signature(query_row_layout(config, query_element(config)))),
+            "rows": In(stream.Signature(data.ArrayLayout(element, config.head_dim))),
+            "query": Out(stream.Signature(query_row_layout(config, element))),
             "tile": Out(stream.Signature(tile_layout(config))),
             "key_valid": Out(1), "key_bank": Out(1), "key_group": Out(key_shape(config)),
             "key_slice": Out(range(max(2, config.dim_slices))),

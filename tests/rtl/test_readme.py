@@ -3,15 +3,10 @@
 import re
 
 from latte.golden.config import preset
-from latte.golden.documents import read_section
-from latte.rtl.block_table import DOCUMENT, SECTION, block_table
+from latte.rtl.block_table import DOCUMENT
 from latte.rtl.wide.compensation_unit import CompensationUnit
 from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.softmax import Softmax
-
-
-def test_table_of_blocks_is_fresh():
-    assert read_section(DOCUMENT, SECTION) == block_table(), "write it with: python -m latte.rtl.block_table"
 
 
 def test_way_of_a_survivor_to_its_weight():

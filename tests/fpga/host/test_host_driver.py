@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from latte.fpga.host.driver import Board, open_port
+from latte.fpga.host.simulated_port import simulated_port
 from latte.fpga.link.protocol import (
     END,
     ERROR,
@@ -151,3 +152,14 @@ def test_not_a_serial_port(tmp_path):
     file.write_text("")
     with pytest.raises(LatteError, match="cannot be opened"):
         open_port(str(file), 115_200)
+
+
+def test_a_simulator_that_ends_at_once_is_named(tmp_path):
+    class Dead:
+        """A compiled model that does not run."""
+
+        def run(self, *arguments, **options):
+            """Return at once."""
+
+    with pytest.raises(LatteError, match=f"did not start; see {tmp_path}"), simulated_port(Dead(), tmp_path):
+        pass

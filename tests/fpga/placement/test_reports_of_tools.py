@@ -59,7 +59,7 @@ def test_too_large_says_by_how_much_and_what_fits():
 
 def test_results_have_the_names_of_the_notes():
     config = preset("small")
-    blocks = {area.PE_ARRAY: Usage(lut=1000, carry=500, ff=3, lut4_equivalents=2000), "softmax": Usage(dsp=2)}
+    blocks = {"score_estimator": Usage(lut=1000, carry=500, ff=3, lut4_equivalents=2000), "softmax": Usage(dsp=2)}
     figures = {figure["name"]: figure["value"] for figure in area.results(config, TARGETS["ecp5"], blocks)}
     assert figures["small.ecp5.lut4_per_mac"] == round(2000 / (config.pairs_per_cycle * config.dim_lanes), 3)
     assert (figures["small.ecp5.lut4"], figures["small.ecp5.dsp"], figures["small.ecp5.softmax.dsp"]) == (1000, 2, 2)
@@ -67,16 +67,16 @@ def test_results_have_the_names_of_the_notes():
 
 def test_the_dense_array_makes_four_products_per_pair():
     config = preset("base").dense()
-    assert area.per_mac(config, {area.DENSE_PE_ARRAY: Usage(lut4_equivalents=4 * 6 * 64 * 25)}) == 25
+    assert area.per_mac(config, {"score_array": Usage(lut4_equivalents=4 * 6 * 64 * 25)}) == 25
 
 
 def test_a_new_baseline_replaces_only_its_own_preset_and_target(tmp_path, monkeypatch):
     monkeypatch.setattr(baselines, "_FOLDER", tmp_path)
     monkeypatch.setattr(area, "TABLES", {})
-    config, blocks = preset("small"), {area.PE_ARRAY: Usage(lut=10, carry=1, lut4_equivalents=12)}
+    config, blocks = preset("small"), {"score_estimator": Usage(lut=10, carry=1, lut4_equivalents=12)}
     for target in ("ecp5", "ice40"):
         area.make_baseline(config, TARGETS[target], area.results(config, TARGETS[target], blocks))
-    blocks = {area.PE_ARRAY: Usage(lut=8, lut4_equivalents=8)}
+    blocks = {"score_estimator": Usage(lut=8, lut4_equivalents=8)}
     area.make_baseline(config, TARGETS["ecp5"], area.results(config, TARGETS["ecp5"], blocks))
     baseline = baselines.read_baseline("area")
     assert (baseline["small.ecp5.lut4"], baseline["small.ice40.lut4"]) == (8, 10)

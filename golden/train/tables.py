@@ -35,8 +35,8 @@ def results_table(path: pathlib.Path) -> str:
 
 
 def _text_cells(row: Mapping[str, str]) -> list[str]:
-    half = 100 * float(row["loss_interval"])
-    return [f"{float(row['ppl']):.2f}", f"{float(row['ppl_increase_percent']):+.2f} % ± {half:.2f}"]
+    half = f" ± {100 * float(row['loss_interval']):.2f}" if row["loss_interval"] else ""
+    return [f"{float(row['ppl']):.2f}", f"{float(row['ppl_increase_percent']):+.2f} %{half}"]
 
 
 def _image_cells(row: Mapping[str, str]) -> list[str]:
@@ -49,4 +49,7 @@ def _share(value: str) -> str:
 
 
 def _with_interval(row: Mapping[str, str], name: str, interval: str, digits: int) -> str:
-    return f"{float(row[name]):.{digits}f} ± {float(row[interval]):.{digits}f}" if row[name] else ""
+    if not row[name]:
+        return ""
+    half = f" ± {float(row[interval]):.{digits}f}" if row[interval] else ""
+    return f"{float(row[name]):.{digits}f}{half}"

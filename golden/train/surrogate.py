@@ -32,6 +32,8 @@ __all__ = ["SoftAttention"]
 
 LARGEST_GAIN = GAIN_MAX / (1 << GAIN_FRAC_BITS)
 SMALLEST_TAU = 0.02
+TIE = 1e-4
+"""Estimates that near are equal integers, of which the scaled sums are rounded differently."""
 
 
 class SoftAttention(nn.Module):
@@ -144,7 +146,7 @@ class _SoftThreshold:
         return 1.0 if self.kind is ThresholdKind.ABSOLUTE else -1.0
 
     def soft_keep(self, estimate: torch.Tensor, peak: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
-        """Return ``sigmoid((estimate - level) / temperature)``.
+        """Return ``sigmoid((estimate - level) / temperature)``, and 1 for the row's largest estimates.
 
         Parameters
         ----------
@@ -160,7 +162,7 @@ class _SoftThreshold:
             level = estimate.logsumexp(-1, keepdim=True) - tau.clamp(min=0)
         else:
             level = peak - tau.clamp(min=0)
-        return (estimate - torch.minimum(level, peak)).div_(self.temperature).sigmoid_()
+        return (estimate - level).div_(self.temperature).sigmoid_().masked_fill_(estimate > peak - TIE, 1)
 
 
 class _SoftRows(torch.autograd.Function):
@@ -210,10 +212,10 @@ class _SoftRows(torch.autograd.Function):
         of_masses = share * of_means + of_total
         of_score = (grad @ v.transpose(-1, -2)).add_(of_total).mul_(kept)
         both = mass * ((gain * of_masses) @ membership.transpose(-1, -2))
-        of_mass_soft = (both * soft).sum((0, 2, 3))
-        # By the level, s' = -s (1 - s) / temperature: kept' = -kept (1 - s) / temperature, mass' likewise.
-        of_level = (of_score.sum((0, 2, 3)) - (of_score * soft).sum((0, 2, 3)) - of_mass_soft
-                    + grad_kept * (soft - soft * soft).sum((0, 2, 3))) / -ctx.threshold.temperature
+        # By the level, s' = -s (1 - s) / T: kept' = -kept (1 - s) / T and mass' = mass s / T.
+        # Where the row's largest estimate is held at s = 1, all of these are 0.
+        of_level = (of_score - (of_score + both) * soft + grad_kept * (soft - soft * soft)).sum(
+            (0, 2, 3)) / -ctx.threshold.temperature
         both.add_(of_score).mul_(1 / math.sqrt(q.shape[-1]))
         of_v = kept.transpose(-1, -2) @ grad + _of_grouped_values(
             gain * share * masses / keys, grad, membership, ctx.causal)

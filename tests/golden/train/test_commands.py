@@ -147,7 +147,7 @@ def test_eval_writes_all_methods(inputs, tmp_path):
     values = {result["name"].removeprefix("random-vit."): result["value"] for result in record["results"]}
     assert record["pass"] and values["dense.pruned"] == 0 and values["float.top1_drop"] == 0
     assert values["dense.bitops_saved"] == 0
-    assert values["dense.divergence"] < 0.01 < values["top-k:0.2.divergence"]
+    assert values["dense.divergence"] < 0.1 * values["top-k:0.2.divergence"]
     assert values["top-k:0.2.loss_increase"] == pytest.approx(values["top-k:0.2.loss"] - values["float.loss"])
     for label in ("latte[tau1.5]", "latte-exact[tau1.5]", "top-k:0.2", "elsa:0.2", "a3:0.5,3"):
         assert 0 < values[f"{label}.pruned"] < 1

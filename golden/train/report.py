@@ -40,7 +40,8 @@ def print_table(title: str, rows: Iterable[Mapping[str, Any]], *, causal: bool) 
                 else {"top1": "top-1 (%)", "top1_drop": "points below float", "top1_interval": "+-"})
     headings |= {"loss_increase": "loss increase", "loss_interval": "+-", "divergence": "KL to float",
                  "pruned": "pruned", "bitops_saved": "bit operations saved"}
-    table = create_table("method", *headings.values(), title=title)
+    table, rows = create_table("method", *headings.values(), title=title), list(rows)
+    table.columns[0].min_width = max(len(row["method"]) for row in rows)
     for row in rows:
         table.add_row(row["method"], *(_cell(name, row.get(name)) for name in headings))
     create_console().print(table)

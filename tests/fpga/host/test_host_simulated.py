@@ -17,6 +17,7 @@ from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job
+from latte.golden.model_thresholds import Thresholds
 from latte.golden.register_image import RegisteredVectors, RegisterImage, save_register_image
 from latte.golden.vectors import embedded_vectors, save_vectors
 from latte.sim.program import Program
@@ -187,6 +188,12 @@ def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path,
     assert record["link"]["requests"] > 0 and record["link"]["discarded"] == 0
 
 
+def thresholds_of(tau, scales):
+    """Return relative thresholds with static scales of Q, K and V."""
+    return Thresholds(tau, **dict(zip(("q_scale", "k_scale", "v_scale"), scales, strict=True)))
+
+
+
 def test_run_command_loads_a_register_image(model, build_folder, tmp_path, capsys):
     """``latte run --registers``: the board holds the whole image, and each head uses its own entry."""
     vectors = next(iter(embedded_vectors())).select([4, 1])
@@ -194,7 +201,7 @@ def test_run_command_loads_a_register_image(model, build_folder, tmp_path, capsy
                                   block=np.array([1, 0], np.int32), head=np.array([1, 0], np.int32))
     save_vectors(tmp_path / "short.npz", vectors)
     scales = [np.full((2, 2), 1.1 * getattr(vectors, f"{name}_scale").max()) for name in "qkv"]
-    image = RegisterImage.encode(vectors.model, CONFIG, np.array([[0.5, 1], [1.5, 2]]), scales, None)
+    image = RegisterImage.encode(vectors.model, CONFIG, thresholds_of(np.array([[0.5, 1], [1.5, 2]]), scales))
     save_register_image(tmp_path / "image.json", image)
     (tmp_path / "sim").symlink_to(build_folder / "sim")
     arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--max-seq-len", "64", "--registers",
@@ -215,10 +222,10 @@ def test_board_refuses_an_image_of_another_build(open_port):
     board = Board(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN)
     ones = np.ones((3, 2))
     with pytest.raises(LatteError, match="--heads 6"):
-        board.load_image(RegisterImage.encode("m", CONFIG, ones, (ones,) * 3, None))
+        board.load_image(RegisterImage.encode("m", CONFIG, thresholds_of(ones, (ones,) * 3)))
     other = CONFIG.replace(split="slice")
     with pytest.raises(LatteError, match="split"):
-        board.load_image(RegisterImage.encode("m", other, ones[:2], (ones[:2],) * 3, None))
+        board.load_image(RegisterImage.encode("m", other, thresholds_of(ones[:2], (ones[:2],) * 3)))
 
 
 def test_verification_names_a_wrong_board(open_port):
@@ -231,7 +238,7 @@ def test_verification_names_a_wrong_board(open_port):
 
         def load_parameters(self, parameters):
             """Load falsified parameters."""
-            super().load_parameters({head: dataclasses.replace(entry, tau=1) for head, entry in parameters.items()})
+            super().load_parameters({head: entry.with_tau(1) for head, entry in parameters.items()})
 
     [head] = verify_heads(Wrong(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN), vectors)
     assert not head.passed

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 
 from latte.golden import quantizer
-from latte.golden.compensation import compensate_scores, exact_scores
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import ONE_GROUP, KeyGroups
@@ -23,6 +22,7 @@ from latte.golden.pruned_mass import (
 )
 from latte.golden.row_limit import row_limits
 from latte.golden.score_estimator import estimate_scores, integer_matmul
+from latte.golden.scores import exact_scores, refine_scores
 from latte.golden.softmax import score_maximum, softmax_weights
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import row_maximum, threshold_filter, visible_keys
@@ -169,7 +169,7 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, parameters: HeadParamete
         row_max = row_maximum(estimate, visible)
         limit = row_limits(parameters.threshold, estimate, visible, row_max, parameters.scale_code, config)
         keep = threshold_filter(estimate, visible, limit)
-        score = np.where(keep, compensate_scores(estimate, q_parts, k_parts, bits), 0)
+        score = np.where(keep, refine_scores(estimate, q_parts, k_parts, bits), 0)
     weight = softmax_weights(score, keep, parameters.scale_code, config)
     accumulated, weight_sum = accumulate_values(weight, v)
     score_max = score_maximum(score, keep)

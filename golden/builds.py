@@ -14,7 +14,7 @@ DEFAULT_PRESET = "small"
 
 # What 56 block RAMs and 28 multipliers hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1; two multipliers are
 # the softmax's, three the normaliser's, and one is left over.
-_SMALL_25F = {"max_seq_len": 256, "compensation_lanes": 22, "value_lanes": 22, "normalizer_lanes": 2, "bus_bytes": 2}
+_SMALL_25F = {"max_seq_len": 256, "cross_lanes": 22, "value_lanes": 22, "normalizer_lanes": 2, "bus_bytes": 2}
 
 BUILDS: dict[str, AttentionConfig] = {
     "ulx3s_25f": preset("small", **_SMALL_25F),

@@ -60,7 +60,7 @@ class AttentionConfig:
         Keys estimated per cycle for each of the ``query_lanes`` rows.
     dim_lanes
         Vector elements the estimator multiplies per cycle; below ``head_dim`` it is time-multiplexed.
-    compensation_lanes
+    cross_lanes
         Elements of the cross products computed per cycle; a survivor takes ``ceil(d / lanes)`` cycles.
     value_lanes
         Elements of P·V accumulated per cycle.
@@ -71,9 +71,9 @@ class AttentionConfig:
     kv_banks
         2: the next head's keys and values are loaded while this one computes; 1: half the memory, no overlap.
     query_rows
-        Rows of the query ring buffer, from arrival until the compensation unit is done with them.
+        Rows of the query ring buffer, from arrival until the cross product unit is done with them.
     survivor_fifo_depth
-        Groups of estimates waiting for compensation; the serial engine has no such queue.
+        Groups of estimates waiting for the cross product unit; the serial engine has no such queue.
     pe_structure
         Dot products of the score estimator: ``"table"`` (distributed arithmetic in LUT RAM), ``"multiplier"``
         (portable) or ``"dsp"``.
@@ -98,7 +98,7 @@ class AttentionConfig:
     query_lanes: int = 2
     key_lanes: int = 1
     dim_lanes: int = 64
-    compensation_lanes: int = 32
+    cross_lanes: int = 32
     value_lanes: int = 32
     normalizer_lanes: int = 2
     bus_bytes: int = 2
@@ -112,7 +112,7 @@ class AttentionConfig:
             "head_dim": (4, 256), "max_seq_len": (1, 4096), "heads": (1, 4096), "estimate_bits": (2, 4),
             "weight_bits": (4, 16),
             "exp_frac_bits": (4, 12), "reciprocal_bits": (4, 10), "fraction_bits": (0, 9), "query_lanes": (1, 64),
-            "key_lanes": (1, 64), "dim_lanes": (1, 256), "compensation_lanes": (1, 256), "value_lanes": (1, 256),
+            "key_lanes": (1, 64), "dim_lanes": (1, 256), "cross_lanes": (1, 256), "value_lanes": (1, 256),
             "normalizer_lanes": (1, 256), "bus_bytes": (1, 64), "kv_banks": (1, 2), "query_rows": (4, 4096),
             "survivor_fifo_depth": (16, 65536),
         }
@@ -139,7 +139,7 @@ class AttentionConfig:
         if self.dim_lanes < self.head_dim and self.pe_structure != "multiplier":
             raise LatteError(f"dim_lanes = {self.dim_lanes} < head_dim = {self.head_dim} time-multiplexes the array, "
                              "which needs pe_structure = 'multiplier'")
-        for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
+        for field in ("dim_lanes", "cross_lanes", "value_lanes"):
             lanes = getattr(self, field)
             if lanes > self.head_dim:
                 raise LatteError(f"{field} = {lanes} must not exceed head_dim = {self.head_dim}")
@@ -167,7 +167,7 @@ class AttentionConfig:
                 raise LatteError(f"{field} = {getattr(self, field)} must be {only} for engine = 'serial'")
         if self.pe_structure != "multiplier":
             raise LatteError("engine = 'serial' needs pe_structure = 'multiplier', which is time-multiplexed")
-        for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
+        for field in ("dim_lanes", "cross_lanes", "value_lanes"):
             # What was read of one slice is written back while the next one is read.
             if self.head_dim % getattr(self, field) or self.head_dim // getattr(self, field) < 2:
                 raise LatteError(f"{field} = {getattr(self, field)} must divide head_dim = {self.head_dim} in two or "
@@ -184,9 +184,9 @@ class AttentionConfig:
         return self.head_dim // self.dim_lanes
 
     @property
-    def compensation_slices(self) -> int:
-        """Cycles one survivor takes in the compensation unit."""
-        return ceil_div(self.head_dim, self.compensation_lanes)
+    def cross_slices(self) -> int:
+        """Cycles one survivor takes in the cross product unit."""
+        return ceil_div(self.head_dim, self.cross_lanes)
 
     @property
     def value_slices(self) -> int:
@@ -220,7 +220,7 @@ class AttentionConfig:
 
     @property
     def score_bits(self) -> int:
-        """Signed width of a compensated score."""
+        """Signed width of a score."""
         return self.est_bits + self.estimate_shift
 
     @property
@@ -275,7 +275,7 @@ class AttentionConfig:
             return self.replace(**changes)
         even = [lanes for lanes in range(2, head_dim + 1, 2) if head_dim % lanes == 0]
         followed: dict[str, int] = {}
-        for field in ("dim_lanes", "compensation_lanes", "value_lanes"):
+        for field in ("dim_lanes", "cross_lanes", "value_lanes"):
             lanes = getattr(self, field)
             wanted = ceil_div(head_dim, ceil_div(self.head_dim, lanes))
             if self.engine == "serial":
@@ -293,7 +293,7 @@ class AttentionConfig:
     def dense(self) -> "AttentionConfig":
         """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
         return self.replace(name=f"{self.name}-dense", engine="dense", split="balanced", value_lanes=self.head_dim,
-                            compensation_lanes=self.head_dim)
+                            cross_lanes=self.head_dim)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for result files."""
@@ -303,21 +303,21 @@ class AttentionConfig:
 PRESETS: dict[str, AttentionConfig] = {
     # One time-multiplexed multiplier row: what an iCE40 UP5K holds. 512 keys fill its four single-ported RAMs.
     "tiny": AttentionConfig(
-        name="tiny", engine="serial", max_seq_len=512, heads=36, query_lanes=1, dim_lanes=8, compensation_lanes=2,
+        name="tiny", engine="serial", max_seq_len=512, heads=36, query_lanes=1, dim_lanes=8, cross_lanes=2,
         value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=8, exp_frac_bits=8, reciprocal_bits=8,
         pe_structure="multiplier"),
-    # Two pairs and half a survivor a cycle: 15 % kept loads compensation and P·V to 60 %, which leaves room for rows
-    # that keep many keys.
+    # Two pairs and half a survivor a cycle: 15 % kept loads the cross products and P·V to 60 %, which leaves room for
+    # rows that keep many keys.
     "small": AttentionConfig(name="small", bus_bytes=8),
     # Four pairs to the same half survivor: for 10 % kept.
     "small_lm": AttentionConfig(name="small_lm", key_lanes=2, bus_bytes=8, survivor_fifo_depth=1024),
-    # Six pairs and one survivor a cycle: 15 % kept loads compensation and P·V to 90 %.
+    # Six pairs and one survivor a cycle: 15 % kept loads the cross products and P·V to 90 %.
     "base": AttentionConfig(
-        name="base", query_lanes=3, key_lanes=2, compensation_lanes=64, value_lanes=64, normalizer_lanes=8,
+        name="base", query_lanes=3, key_lanes=2, cross_lanes=64, value_lanes=64, normalizer_lanes=8,
         bus_bytes=16, survivor_fifo_depth=1024),
     # Eight pairs to the same survivor: for 10 % kept.
     "base_lm": AttentionConfig(
-        name="base_lm", query_lanes=4, key_lanes=2, compensation_lanes=64, value_lanes=64, normalizer_lanes=4,
+        name="base_lm", query_lanes=4, key_lanes=2, cross_lanes=64, value_lanes=64, normalizer_lanes=4,
         bus_bytes=16, survivor_fifo_depth=1024),
 }
 

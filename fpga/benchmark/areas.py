@@ -13,21 +13,21 @@ from latte.fpga.synthesis.yosys import Usage, parse_statistics, synthesise_rtlil
 from latte.golden.config import AttentionConfig
 from latte.rtl.emit import emit_rtlil
 from latte.rtl.engines import create_core
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.score_estimator import ScoreEstimator
 from latte.rtl.wide.value_accumulator import ValueAccumulator
 
 __all__ = ["ROLES", "EngineArea", "engine_area", "unit_areas"]
 
 ROLES = {
-    "scores": ("score_estimator", "score_array"), "compensation": ("compensation_unit",),
+    "scores": ("score_estimator", "score_array"), "cross": ("cross_product_unit",),
     "P·V": ("value_accumulator",), "softmax": ("softmax", "score_queue", "weight_queue"),
     "division": ("normalizer",),
     "memories": ("key_value_scratchpad", "key_plane", "value_plane", "key_value_loader", "query_buffer",
                  "estimate_buffer", "survivor_queue"),
 }
 """Blocks by what they do; the others are control."""
-UNIT_LANES = {"estimator": (1, 2, 4, 8), "compensation": (16, 32, 64), "P·V": (16, 32, 64)}
+UNIT_LANES = {"estimator": (1, 2, 4, 8), "cross": (16, 32, 64), "P·V": (16, 32, 64)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def unit_areas(config: AttentionConfig, target: Target, folder: pathlib.Path,
     """Return the areas of the three arithmetic units at several lane counts (query lanes; dimensions)."""
     changes: dict[str, tuple[Callable[[AttentionConfig], wiring.Component], Callable[[int], dict[str, int]]]] = {
         "estimator": (ScoreEstimator, lambda lanes: {"query_lanes": lanes, "key_lanes": 1}),
-        "compensation": (CompensationUnit, lambda lanes: {"compensation_lanes": lanes}),
+        "cross": (CrossProductUnit, lambda lanes: {"cross_lanes": lanes}),
         "P·V": (ValueAccumulator, lambda lanes: {"value_lanes": lanes})}
     return {unit: [(lanes, total(_synthesise_once(block(config.replace(**change(lanes))), target, folder)))
                    for lanes in UNIT_LANES[unit]] for unit, (block, change) in changes.items()}

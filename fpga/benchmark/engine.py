@@ -58,7 +58,7 @@ class EngineRun:
     @property
     def work_bound(self) -> float:
         """Cycles that the busiest array needs if nothing ever waits: estimator, or the units behind it."""
-        slices = max(self.config.compensation_slices, self.config.value_slices)
+        slices = max(self.config.cross_slices, self.config.value_slices)
         return max(self.bound, self.pairs.kept * slices if engine_of(self.config).filters else 0)
 
     @property
@@ -70,8 +70,8 @@ class EngineRun:
     def utilisation(self) -> dict[str, float]:
         """Share of all cycles in which each unit worked."""
         return {unit: self.counters[f"{unit}_beats"] / self.cycles
-                for unit in ("estimator", "compensation", "value")
-                if unit != "compensation" or engine_of(self.config).filters}
+                for unit in ("estimator", "cross", "value")
+                if unit != "cross" or engine_of(self.config).filters}
 
     @property
     def stalls(self) -> dict[str, float]:

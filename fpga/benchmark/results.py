@@ -98,7 +98,7 @@ class Comparison:
     def losses(self) -> "Losses":
         """Return where the distance to the limit by bit operations goes."""
         latte, dense = self.latte_area.by_role(), self.dense_area.by_role()
-        arithmetic = ("compensation", "P·V")
+        arithmetic = ("cross", "P·V")
         used = self.latte.utilisation["value"] / self.latte.utilisation["estimator"]
         array, behind = latte["scores"], sum(latte[role] for role in arithmetic)
         dense_units = dense["scores"] + dense["P·V"]
@@ -225,7 +225,7 @@ def pair_costs(config: AttentionConfig, latte: EngineArea, dense: EngineArea) ->
     per_cycle = config.pairs_per_cycle * config.dim_lanes
     own, other = latte.by_role(), dense.by_role()
     return {"estimate": own["scores"] / (ESTIMATE_BITOPS * per_cycle),
-            "cross products": own["compensation"] / (CROSS_BITOPS * config.compensation_lanes),
+            "cross products": own["cross"] / (CROSS_BITOPS * config.cross_lanes),
             "P·V": own["P·V"] / (VALUE_BITOPS * config.value_lanes),
             "dense scores": other["scores"] / ((DENSE_BITOPS - VALUE_BITOPS) * per_cycle),
             "dense P·V": other["P·V"] / (VALUE_BITOPS * per_cycle)}

@@ -88,7 +88,7 @@ STREAMS: dict[Request, str] = {
     Request.WRITE_V: "v"}
 """The core's stream behind each write request; ``accepted`` counts the items it took, the others are sent again."""
 
-_BOARD_FIELDS = {"name", "query_lanes", "key_lanes", "dim_lanes", "compensation_lanes", "value_lanes", "kv_banks",
+_BOARD_FIELDS = {"name", "query_lanes", "key_lanes", "dim_lanes", "cross_lanes", "value_lanes", "kv_banks",
                  "query_rows", "survivor_fifo_depth", "pe_structure"}
 """Configuration fields that decide speed and area only: the board's business."""
 IDENTITY_FIELDS = tuple(field.name for field in dataclasses.fields(AttentionConfig) if field.name not in _BOARD_FIELDS)

@@ -15,7 +15,7 @@ from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.rtl.engines import create_core, engine_of
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.normalizer import Normalizer
 from latte.rtl.wide.softmax import Softmax
 from latte.rtl.wide.value_accumulator import ValueAccumulator
@@ -41,7 +41,7 @@ class TimedBlock:
 BLOCKS = {
     "pe_array": TimedBlock(lambda config: engine_of(config).array(config), 200),
     "core": TimedBlock(create_core, 120),
-    "compensation_unit": TimedBlock(CompensationUnit, 120),
+    "cross_product_unit": TimedBlock(CrossProductUnit, 120),
     "softmax": TimedBlock(Softmax, 120),
     "value_accumulator": TimedBlock(ValueAccumulator, 120),
     "normalizer": TimedBlock(Normalizer, 120),

@@ -59,7 +59,7 @@ class Area:
 def block_features(config: AttentionConfig) -> dict[str, tuple[float, ...]]:
     """Return, for each block of the core, what its area grows with; one coefficient each is fitted."""
     q, k, pairs, dims = config.query_lanes, config.key_lanes, config.pairs_per_cycle, config.dim_lanes
-    compensation, values, outputs = config.compensation_lanes, config.value_lanes, config.normalizer_lanes
+    cross, values, outputs = config.cross_lanes, config.value_lanes, config.normalizer_lanes
     bus = config.bus_bytes
     # A row that comes in slices waits in a memory, a whole one in a shift register.
     rows = (0, config.head_dim * config.acc_bits) if config.value_slices == 1 else (values * config.acc_bits, 0)
@@ -69,10 +69,10 @@ def block_features(config: AttentionConfig) -> dict[str, tuple[float, ...]]:
     return {
         f"score_estimator/{config.pe_structure}": estimator,
         "estimate_buffer": (1, pairs, pairs * q), "row_scanner": (1, pairs), "threshold_filter": (1, pairs),
-        "survivor_queue": (1, pairs), "compensation_unit": (1, compensation),
+        "survivor_queue": (1, pairs), "cross_product_unit": (1, cross),
         "value_accumulator": (1, values, sums),
-        "normalizer": (1, outputs, *rows), "query_buffer": (1, compensation, bus),
-        "key_value_scratchpad": (1, k * dims, compensation, values, bus),
+        "normalizer": (1, outputs, *rows), "query_buffer": (1, cross, bus),
+        "key_value_scratchpad": (1, k * dims, cross, values, bus),
         "tile_sequencer": (1,), "job_sequencer": (1,), "head_registers": (1,), "score_queue": (1,), "softmax": (1,)}
 
 
@@ -80,15 +80,15 @@ def block_memories(config: AttentionConfig) -> dict[str, list[tuple[int, int, in
     """Return the memories of each block as (number, words, bits)."""
     n, d, banks, pairs = config.max_seq_len, config.head_dim, config.kv_banks, config.pairs_per_cycle
     key, slot = ceil_log2(n), ceil_log2(config.query_rows)
-    halves = 8 * config.compensation_lanes
+    halves = 8 * config.cross_lanes
     queue_rows = [(1, QueryBuffer.waiting_rows(config), 4 * d)] if config.dim_slices == 1 else []
     return {
         "key_value_scratchpad": [
             (config.key_lanes, ceil_div(n, config.key_lanes) * config.dim_slices * banks, 4 * config.dim_lanes),
-            (1, n * config.compensation_slices * banks, halves),
+            (1, n * config.cross_slices * banks, halves),
             (1, n * config.value_slices * banks, 8 * config.value_lanes)],
         "estimate_buffer": [(pairs, 3 * config.query_lanes * ceil_div(n, pairs), config.est_bits)],
-        "query_buffer": [(1, config.query_rows * config.compensation_slices, halves), *queue_rows],
+        "query_buffer": [(1, config.query_rows * config.cross_slices, halves), *queue_rows],
         "survivor_queue": [
             (1, config.survivor_fifo_depth, pairs * (1 + config.est_bits) + key + slot + 2)],
         "score_queue": [(1, ScoreQueue.depth_of(config), config.score_bits + key + 1),

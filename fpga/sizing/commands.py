@@ -28,7 +28,7 @@ from latte.sim.options import build_option
 __all__ = ["measure_blocks_command", "size_command", "sweep_command"]
 
 _MODEL_TOLERANCE = 0.01
-_SIZED = ("query_lanes", "key_lanes", "dim_lanes", "pe_structure", "compensation_lanes", "value_lanes",
+_SIZED = ("query_lanes", "key_lanes", "dim_lanes", "pe_structure", "cross_lanes", "value_lanes",
           "normalizer_lanes", "max_seq_len", "bus_bytes", "kv_banks", "query_rows", "survivor_fifo_depth")
 
 

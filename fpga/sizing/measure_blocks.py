@@ -14,7 +14,7 @@ from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig, preset
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.estimate_buffer import EstimateBuffer
 from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
 from latte.rtl.wide.normalizer import Normalizer
@@ -70,7 +70,7 @@ def measure_blocks(target: Target, folder: pathlib.Path) -> dict[str, object]:
 
 def plan_samples(target: Target) -> Iterator[tuple[str, Block, AttentionConfig]]:
     """Yield (block, class, configuration) of each sample: as many as its fit has coefficients, or one more."""
-    base = preset("small", compensation_lanes=16, value_lanes=16, bus_bytes=2, normalizer_lanes=2, query_lanes=1,
+    base = preset("small", cross_lanes=16, value_lanes=16, bus_bytes=2, normalizer_lanes=2, query_lanes=1,
                   max_seq_len=256, heads=64)
     small = base.replace(pe_structure="multiplier", dim_lanes=8)
     yield from ((name, block, base) for name, block in (
@@ -88,12 +88,12 @@ def plan_samples(target: Target) -> Iterator[tuple[str, Block, AttentionConfig]]
         for pairs in (1, 4):
             yield name, block, base.replace(query_lanes=pairs)
     for lanes in (8, 16):
-        yield "compensation_unit", CompensationUnit, base.replace(compensation_lanes=lanes)
+        yield "cross_product_unit", CrossProductUnit, base.replace(cross_lanes=lanes)
         yield "value_accumulator", ValueAccumulator, base.replace(value_lanes=lanes)
     yield "value_accumulator", ValueAccumulator, base.replace(value_lanes=4)
     for values, outputs in ((8, 1), (16, 1), (16, 4), (64, 4)):
         yield "normalizer", Normalizer, base.replace(value_lanes=values, normalizer_lanes=outputs)
-    for compensation, bus in ((8, 2), (16, 2), (16, 8)):
-        yield "query_buffer", QueryBuffer, base.replace(compensation_lanes=compensation, bus_bytes=bus)
-    for changes in ({}, {"key_lanes": 2}, {"compensation_lanes": 8}, {"value_lanes": 8}, {"bus_bytes": 8}):
+    for cross, bus in ((8, 2), (16, 2), (16, 8)):
+        yield "query_buffer", QueryBuffer, base.replace(cross_lanes=cross, bus_bytes=bus)
+    for changes in ({}, {"key_lanes": 2}, {"cross_lanes": 8}, {"value_lanes": 8}, {"bus_bytes": 8}):
         yield "key_value_scratchpad", KeyValueScratchpad, base.replace(**changes)

@@ -72,7 +72,7 @@ class Proposal:
         """Return the share of all cycles in which each unit works."""
         total = self.prediction.total
         return {"estimator": self.prediction.estimator_beats / total,
-                "compensation": self.prediction.compensation_beats / total,
+                "cross": self.prediction.cross_beats / total,
                 "value accumulator": self.prediction.value_beats / total}
 
 
@@ -194,7 +194,7 @@ def balanced_config(query_lanes: int, key_lanes: int, dim_lanes: int, *, keep: f
     values = ceil_div(lanes, max(bus, outputs)) * max(bus, outputs)
     return preset("small").replace(
         name="proposed", query_lanes=query_lanes, key_lanes=key_lanes, dim_lanes=dim_lanes,
-        pe_structure="table" if dim_lanes == dim else "multiplier", compensation_lanes=lanes, value_lanes=values,
+        pe_structure="table" if dim_lanes == dim else "multiplier", cross_lanes=lanes, value_lanes=values,
         normalizer_lanes=outputs, bus_bytes=bus, max_seq_len=keys, **others)
 
 
@@ -249,7 +249,7 @@ def _candidates(device: Device, keep: float, keys: int, causal: bool) -> Iterato
 
 def _limit(config: AttentionConfig, keep: float) -> float:
     """Return the pairs per cycle that the slowest unit allows, less what a single bank costs."""
-    slices = max(config.compensation_slices, config.value_slices)
+    slices = max(config.cross_slices, config.value_slices)
     limit = min(config.pairs_per_cycle / config.dim_slices, 1 / (keep * slices))
     loading = config.head_dim / config.bus_bytes / config.max_seq_len
     return limit if config.kv_banks == 2 else 1 / (1 / limit + loading)

@@ -59,7 +59,7 @@ def compute_roofs(config: AttentionConfig, clock_hz: float, keep: float) -> list
     """
     pairs = {
         "estimator": config.pairs_per_cycle / config.dim_slices,
-        "compensation": 1 / (config.compensation_slices * keep),
+        "cross": 1 / (config.cross_slices * keep),
         "P·V": 1 / (config.value_slices * keep),
     }
     return [Roof(name, rate * clock_hz * macs_per_pair(config)) for name, rate in pairs.items()]

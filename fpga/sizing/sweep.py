@@ -56,7 +56,7 @@ def sweep_configs(keep: float, keys: int, causal: bool, most_pairs: int) -> list
                 config = balanced_config(q, k, dims, keep=min(1.0, sized_for), keys=keys, causal=causal,
                                          survivor_fifo_depth=depth)
                 if config is not None:
-                    name = (f"q{q}k{k}d{dims}-c{config.compensation_lanes}-v{config.value_lanes}"
+                    name = (f"q{q}k{k}d{dims}-c{config.cross_lanes}-v{config.value_lanes}"
                             f"-n{config.normalizer_lanes}-b{config.bus_bytes}-f{depth}")
                     configs.append(config.replace(name=name))
     return list({config.name: config for config in configs}.values())

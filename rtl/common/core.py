@@ -28,13 +28,13 @@ def counters_layout() -> data.StructLayout:
     """Performance counters; they wrap at 2**32.
 
     ``cycles``: a job was being loaded or computed. ``estimator_beats``: the estimator worked. ``pairs_estimated``,
-    ``survivors``: (query, key) pairs seen by the filter, and kept. ``compensation_beats``, ``value_beats``: those
+    ``survivors``: (query, key) pairs seen by the filter, and kept. ``cross_beats``, ``value_beats``: those
     units worked. ``stall_*``: the estimator stood still because keys or values were loading, the next tile's queries
     were not there, or no tile buffer was free. ``filter_stalls``: the filter waited for the survivor queue.
     ``output_stalls``: an output beat waited for its consumer.
     """
     return data.StructLayout(dict.fromkeys((
-        "cycles", "estimator_beats", "pairs_estimated", "survivors", "compensation_beats", "value_beats",
+        "cycles", "estimator_beats", "pairs_estimated", "survivors", "cross_beats", "value_beats",
         "stall_key_load", "stall_query_load", "stall_filter", "filter_stalls", "output_stalls"), COUNTER_BITS))
 
 

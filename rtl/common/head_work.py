@@ -51,7 +51,7 @@ class Prediction:
         From the first job's acceptance to the last output, loading included.
     busy : int
         What the core's own counter ``cycles`` shows: until the last value was read.
-    estimator_beats, compensation_beats, value_beats : int
+    estimator_beats, cross_beats, value_beats : int
         Cycles in which each unit works.
     stalls : dict of str to int
         Cycles in which the estimator stands still between its first and last beat, by cause: ``key_load``,
@@ -62,7 +62,7 @@ class Prediction:
     total: int
     busy: int
     estimator_beats: int
-    compensation_beats: int
+    cross_beats: int
     value_beats: int
     stalls: dict[str, int]
 

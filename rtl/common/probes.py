@@ -17,7 +17,7 @@ def filter_probe_layout(config: AttentionConfig) -> data.StructLayout:
 
 
 def probe_layout(config: AttentionConfig) -> data.StructLayout:
-    """Taps for a scoreboard: what the filter, the compensation unit and the softmax put out; unused in a build."""
+    """Taps for a scoreboard: what the filter, the cross product unit and the softmax put out; unused in a build."""
     return data.StructLayout({
         "group": filter_probe_layout(config),
         "score": data.StructLayout({"valid": 1, "row_last": 1, "key": key_shape(config),

@@ -74,7 +74,7 @@ class DenseCore(Core):
         connect_normalizer(m, self, front, values)
         seen = population(Mux(scanner.o_valid, scanned.visible, 0))
         self.keep(m, front.events() | {"overflow": queue.overflow}, front.increments() | {
-            "pairs_estimated": seen, "survivors": seen, "compensation_beats": Const(0), "value_beats": values.step,
+            "pairs_estimated": seen, "survivors": seen, "cross_beats": Const(0), "value_beats": values.step,
             "filter_stalls": scanner.stalled,
         })
         return m

@@ -30,7 +30,7 @@ class SerialCycleModel:
         self.value_end = self.finished = self.output = -1
         self.heads: list[int] = []
         self.busy = 0
-        self.beats = {"estimator": 0, "compensation": 0, "value": 0}
+        self.beats = {"estimator": 0, "cross": 0, "value": 0}
         self.stalls = {"key_load": 0, "query_load": 0, "filter": 0}
 
     def run(self, job: HeadWork) -> None:
@@ -61,7 +61,7 @@ class SerialCycleModel:
         self.busy += self.value_end - accepted
         kept = int(survivors.sum())
         self.beats["estimator"] += int(keys.sum()) * config.dim_slices
-        self.beats["compensation"] += kept * config.compensation_slices
+        self.beats["cross"] += kept * config.cross_slices
         self.beats["value"] += kept * config.value_slices
 
     def _estimate(self, free: int, keys: int) -> int:
@@ -88,4 +88,4 @@ class SerialCycleModel:
     def prediction(self) -> Prediction:
         """Return what was found."""
         return Prediction(self.heads, self.output + 1, self.busy, self.beats["estimator"],
-                          self.beats["compensation"], self.beats["value"], self.stalls)
+                          self.beats["cross"], self.beats["value"], self.stalls)

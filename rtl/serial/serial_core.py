@@ -84,7 +84,7 @@ class SerialCore(Core):
         }, {
             "cycles": jobs.busy, "estimator_beats": estimator.keys.read,
             "pairs_estimated": scorer.probe.valid, "survivors": scorer.probe.valid & scorer.probe.keep,
-            "compensation_beats": scorer.step, "value_beats": finisher.step,
+            "cross_beats": scorer.step, "value_beats": finisher.step,
             "stall_key_load": jobs.waiting_for_keys, "stall_query_load": estimator.waiting_for_query,
             "stall_filter": estimator.waiting_for_row, "filter_stalls": scorer.waiting_for_row,
         })

@@ -53,8 +53,8 @@ class SerialQueryRing(wiring.Component):
             "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))), "saturated": Out(1),
             "available": Out(1), "high_slice": In(range(config.dim_slices)),
             "high": Out(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes)), "estimated": In(1),
-            "halves_slice": In(range(config.compensation_slices)),
-            "halves": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)), "scored": In(1)})
+            "halves_slice": In(range(config.cross_slices)),
+            "halves": Out(data.ArrayLayout(element_layout(config.split), config.cross_lanes)), "scored": In(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -88,7 +88,7 @@ class SerialQueryRing(wiring.Component):
 
         high, high_row_ends = self._ring(m, "high", signed(HALF_BITS), config.dim_lanes, arrived, self.high_slice,
                                          self.estimated)
-        halves, _ = self._ring(m, "halves", element_layout(config.split), config.compensation_lanes, arrived,
+        halves, _ = self._ring(m, "halves", element_layout(config.split), config.cross_lanes, arrived,
                                self.halves_slice, self.scored)
         m.d.sync += waiting.eq(waiting + high_row_ends - self.estimated)
         m.d.comb += [high.beat[n].eq(elements[n].high) for n in range(config.bus_bytes)]

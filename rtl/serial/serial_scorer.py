@@ -76,13 +76,13 @@ class SerialScorer(wiring.Component):
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.score_cycles = self.score_cycles_of(config)
-        elements = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
+        elements = data.ArrayLayout(element_layout(config.split), config.cross_lanes)
         self.stored = data.StructLayout({"score": stored_score(config), "key": key_shape(config)})
         super().__init__({
             "row": In(stream.Signature(estimated_row_layout(config))),
             "index": Out(key_shape(config)), "estimate": In(signed(config.est_bits)), "tau": In(config.est_bits),
-            "query_slice": Out(range(config.compensation_slices)), "query": In(elements),
-            "keys": Out(plane_port(config, element_layout(config.split), config.compensation_lanes)),
+            "query_slice": Out(range(config.cross_slices)), "query": In(elements),
+            "keys": Out(plane_port(config, element_layout(config.split), config.cross_lanes)),
             "scored": Out(1),
             "o": Out(stream.Signature(scored_row_layout(config))),
             "score_index": In(key_shape(config)), "score": Out(self.stored),
@@ -91,7 +91,7 @@ class SerialScorer(wiring.Component):
     @staticmethod
     def score_cycles_of(config: AttentionConfig) -> int:
         """Return the cycles of a survivor, besides that of every key: its slices, the last product, the score."""
-        return config.compensation_slices + 2
+        return config.cross_slices + 2
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -128,7 +128,7 @@ class SerialScorer(wiring.Component):
             with m.State("SCORE"):
                 m.d.comb += self.keys.read.eq(1)
                 m.d.sync += part.eq(part + 1)
-                with m.If(part == config.compensation_slices - 1):
+                with m.If(part == config.cross_slices - 1):
                     m.d.sync += part.eq(0)
                     m.next = "LAST PRODUCT"
             with m.State("LAST PRODUCT"):

@@ -82,7 +82,7 @@ class SerialScratchpad(wiring.Component):
     """Keys and values of one sequence; while they are loaded, nothing is read::
 
         k -> saturate -> split -+-> high halves: dim_lanes a word           -> estimator
-                                +-> both halves: compensation_lanes a word  -> scorer
+                                +-> both halves: cross_lanes a word  -> scorer
         v ------------------------> value_lanes a word                      -> finisher
 
     Three memories, because the three readers work at the same time.
@@ -103,7 +103,7 @@ class SerialScratchpad(wiring.Component):
             "load": In(stream.Signature(load_layout())), "loaded": Out(1),
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
             "high": In(plane_port(config, signed(HALF_BITS), config.dim_lanes)),
-            "halves": In(plane_port(config, element_layout(config.split), config.compensation_lanes)),
+            "halves": In(plane_port(config, element_layout(config.split), config.cross_lanes)),
             "values": In(plane_port(config, signed(8), config.value_lanes)), "conflict": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -112,7 +112,7 @@ class SerialScratchpad(wiring.Component):
         m.submodules.loader = loader = KeyValueLoader(config)
         m.submodules.high_plane = high = SinglePortPlane(config, signed(HALF_BITS), config.dim_lanes)
         m.submodules.halves_plane = halves = SinglePortPlane(config, element_layout(config.split),
-                                                             config.compensation_lanes)
+                                                             config.cross_lanes)
         m.submodules.value_plane = values = SinglePortPlane(config, signed(8), config.value_lanes)
         wiring.connect(m, wiring.flipped(self.load), loader.load)
         wiring.connect(m, wiring.flipped(self.k), loader.k)

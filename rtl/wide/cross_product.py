@@ -129,12 +129,12 @@ class BitPlaneCrossDot(_CrossDot):
 
 def create_cross_product(config: AttentionConfig) -> PairedCrossDot | BitPlaneCrossDot:
     """Return the smallest structure that can hold a configuration's split."""
-    return _structure(config)(config.compensation_lanes, config.split)
+    return _structure(config)(config.cross_lanes, config.split)
 
 
 def cross_product_latency(config: AttentionConfig) -> int:
     """Return the latency of what `create_cross_product` returns."""
-    return _structure(config).latency_of(config.compensation_lanes)
+    return _structure(config).latency_of(config.cross_lanes)
 
 
 def _structure(config: AttentionConfig) -> type[PairedCrossDot] | type[BitPlaneCrossDot]:

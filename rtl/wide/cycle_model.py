@@ -12,7 +12,7 @@ from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.key_value_loader import KeyValueLoader
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.common.stream_queue import StreamQueue
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.estimate_buffer import TILE_BUFFERS, EstimateBuffer
 from latte.rtl.wide.normalizer import Normalizer
 from latte.rtl.wide.query_buffer import QueryBuffer
@@ -97,7 +97,7 @@ class WideCycleModel:
         self.sequencer = _Sequencer(config)
         self.queries = _Queries(config)
         self.heads: list[int] = []
-        self.beats = {"estimator": 0, "compensation": 0, "value": 0}
+        self.beats = {"estimator": 0, "cross": 0, "value": 0}
         self.stalls = {"key_load": 0, "query_load": 0, "filter": 0}
         self.last_output = 0
         # Tile sequencer.
@@ -132,7 +132,7 @@ class WideCycleModel:
             scan = max(complete, self.scanned[-1] + 1 if self.scanned else 0)
             for row in rows:
                 begin, scan = self.rows.add(row, scan)
-                self.queries.retired.append(self.rows.compensated + CompensationUnit.retire_latency)
+                self.queries.retired.append(self.rows.refined + CrossProductUnit.retire_latency)
                 if first_group is None:
                     first_group = begin + RowScanner.latency + ThresholdFilter.probe_latency
             self.scanned.append(scan - 1)
@@ -140,7 +140,7 @@ class WideCycleModel:
         self.heads.append(self.rows.output - max(self.last_output, first_group))
         self.last_output = self.rows.output
         kept = int(np.count_nonzero(job.keep))
-        self.beats["compensation"] += kept * config.compensation_slices
+        self.beats["cross"] += kept * config.cross_slices
         self.beats["value"] += kept * config.value_slices
 
     def _estimate(self, wait_for_bank: int, rows: int, beats: int, dispatched: int | None) -> int:
@@ -172,7 +172,7 @@ class WideCycleModel:
     def prediction(self) -> Prediction:
         """Return what was found."""
         return Prediction(self.heads, self.last_output + 1, self.rows.value_end + 2, self.beats["estimator"],
-                          self.beats["compensation"], self.beats["value"], self.stalls)
+                          self.beats["cross"], self.beats["value"], self.stalls)
 
 
 class _RowPipeline:
@@ -180,7 +180,7 @@ class _RowPipeline:
 
     Attributes
     ----------
-    compensated
+    refined
         The row's last survivor has left the survivor queue.
     value_end
         Its last value is read.
@@ -190,9 +190,9 @@ class _RowPipeline:
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
-        self.score_latency = CompensationUnit.latency_of(config)
+        self.score_latency = CrossProductUnit.latency_of(config)
         self.value_latency = ValueAccumulator.latency_of(config)
-        self.compensated = self.value_end = self.output = 0
+        self.refined = self.value_end = self.output = 0
         self.fetched: list[int] = []
         self.softmax_end = self.value_free = self.sums_free = self.sent = 0
         self.group_held = 0
@@ -205,14 +205,14 @@ class _RowPipeline:
         self.group_room = config.survivor_fifo_depth - SurvivorQueue.reserve - groups + ceil_div(groups, 2)
         self.row_room = config.query_rows - StreamQueue.count_under_way(RowScanner.row_latency)
         self.score_room = (ScoreQueue.depth_of(config) - scores
-                           + (self.score_latency + 1) // config.compensation_slices)
+                           + (self.score_latency + 1) // config.cross_slices)
         self.maxima_room = ROW_QUEUE_DEPTH - maxima + 1
         self.weight_room = StreamQueue.gapless_depth(Softmax.weight_latency) - weights + 1
         self.taken = {name: np.zeros(0, np.int64) for name in ("group", "score", "weight")}
 
     def begin_job(self, keep: np.ndarray, keys_of_row: np.ndarray) -> None:
         """Cut a job's rows in groups, and forget the times to which its queues cannot refer."""
-        pairs, slices = self.config.pairs_per_cycle, self.config.compensation_slices
+        pairs, slices = self.config.pairs_per_cycle, self.config.cross_slices
         m, n = keep.shape
         padded = np.zeros((m, ceil_div(n, pairs) * pairs), bool)
         padded[:, :n] = keep
@@ -239,7 +239,7 @@ class _RowPipeline:
             scan = max(scan, self.fetched[number - self.row_room] + 4)
         begin = scan
         if number >= self.maxima_room:
-            self.compensated = max(self.compensated, self.fetched[number - self.maxima_room] + 3)
+            self.refined = max(self.refined, self.fetched[number - self.maxima_room] + 3)
         low, high = self.group_ends[row - 1] if row else 0, self.group_ends[row]
         for start in range(low, high, self.group_room):
             scan = self._scan(start, min(start + self.group_room, high), high, scan, self.scan_steps[row])
@@ -247,7 +247,7 @@ class _RowPipeline:
         return begin, scan + self.scan_steps[row]
 
     def _scan(self, low: int, stop: int, row_end: int, scan: int, steps: int) -> int:
-        """Scan and compensate key groups with survivors, no more than the survivor queue holds.
+        """Scan and refine key groups with survivors, no more than the survivor queue holds.
 
         `scan` is the cycle in which the row's first group was scanned, or would have been without later waiting;
         returned is the same, moved by the waiting of these groups.
@@ -271,13 +271,13 @@ class _RowPipeline:
         pushed += RowScanner.latency + ThresholdFilter.latency - 1  # it leaves as the other comes up behind it
         loaded = pushed + StreamQueue.latency
         self._wait_for_scores(low, loaded)
-        finished = np.maximum(np.maximum.accumulate(loaded - work + service), self.compensated) + work
+        finished = np.maximum(np.maximum.accumulate(loaded - work + service), self.refined) + work
         held = finished - service
         taken[place] = self.group_held
         taken[place + 1:place + len(group)] = held[:-1]
         np.maximum(taken[place:place + len(group)], pushed + StreamQueue.latency - 1,
                    out=taken[place:place + len(group)])
-        self.group_held, self.compensated = int(held[-1]), int(finished[-1])
+        self.group_held, self.refined = int(held[-1]), int(finished[-1])
         return scan
 
     def _wait_for_scores(self, low: int, loaded: np.ndarray) -> None:
@@ -289,7 +289,7 @@ class _RowPipeline:
     def _weigh(self, kept: int) -> None:
         """Softmax, P·V and normaliser of a row of `kept` survivors."""
         config, slices = self.config, self.config.value_slices
-        known = self.compensated + self.score_latency + ScoreQueue.latency
+        known = self.refined + self.score_latency + ScoreQueue.latency
         # The queues of rows give one item in three cycles at most.
         fetch = max(known, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
         value = max(fetch + Softmax.latency, self.value_free)

@@ -17,7 +17,7 @@ class KeyValueScratchpad(wiring.Component):
     """Keys and values of one or two sequences, each plane as wide as its reader takes it::
 
         k -> saturate -> split -+-> high halves: key_lanes memories, dim_lanes a word  -> estimator
-                                +-> both halves: compensation_lanes elements a word    -> compensation unit
+                                +-> both halves: cross_lanes elements a word    -> cross product unit
         v ------------------------> value_lanes elements a word                        -> value accumulator
 
     The high halves are kept twice because the estimator reads them in every cycle.
@@ -30,8 +30,8 @@ class KeyValueScratchpad(wiring.Component):
         As of `KeyValueLoader`.
     estimator_bank, estimator_group, estimator_slice : In
         Address of `key_lanes` consecutive keys' high halves, one slice of dimensions; `estimator_data` : Out.
-    compensation_bank, compensation_key, compensation_slice : In
-        Address of both halves of one key, one slice of dimensions; `compensation_data` : Out.
+    cross_bank, cross_key, cross_slice : In
+        Address of both halves of one key, one slice of dimensions; `cross_data` : Out.
     value_bank, value_key, value_slice : In
         Address of one value, one slice of dimensions; `value_data` : Out.
     """
@@ -49,9 +49,9 @@ class KeyValueScratchpad(wiring.Component):
             "estimator_slice": In(range(max(2, config.dim_slices))),
             "estimator_data": Out(data.ArrayLayout(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes),
                                                    config.key_lanes)),
-            "compensation_bank": In(1), "compensation_key": In(key_shape(config)),
-            "compensation_slice": In(range(max(2, config.compensation_slices))),
-            "compensation_data": Out(data.ArrayLayout(element, config.compensation_lanes)),
+            "cross_bank": In(1), "cross_key": In(key_shape(config)),
+            "cross_slice": In(range(max(2, config.cross_slices))),
+            "cross_data": Out(data.ArrayLayout(element, config.cross_lanes)),
             "value_bank": In(1), "value_key": In(key_shape(config)),
             "value_slice": In(range(max(2, config.value_slices))),
             "value_data": Out(data.ArrayLayout(signed(8), config.value_lanes))})
@@ -69,20 +69,20 @@ class KeyValueScratchpad(wiring.Component):
                   "banks": config.kv_banks}
         m.submodules.estimator_plane = estimator = OperandPlane(
             signed(HALF_BITS), word_lanes=config.dim_lanes, row_lanes=config.key_lanes, **common)
-        m.submodules.compensation_plane = compensation = OperandPlane(
-            element_layout(config.split), word_lanes=config.compensation_lanes, row_lanes=1, **common)
+        m.submodules.cross_plane = cross = OperandPlane(
+            element_layout(config.split), word_lanes=config.cross_lanes, row_lanes=1, **common)
         m.submodules.value_plane = value = OperandPlane(
             signed(8), word_lanes=config.value_lanes, row_lanes=1, **common)
-        for plane in (estimator, compensation, value):
+        for plane in (estimator, cross, value):
             m.d.comb += [plane.restart.eq(loader.restart), plane.restart_bank.eq(loader.restart_bank)]
         m.d.comb += [estimator.beat[n].eq(loader.key_elements[n].high) for n in range(config.bus_bytes)]
         m.d.comb += [
             estimator.beat_valid.eq(loader.key_valid),
             estimator.bank.eq(self.estimator_bank), estimator.group.eq(self.estimator_group),
             estimator.slice.eq(self.estimator_slice), self.estimator_data.eq(estimator.data),
-            compensation.beat_valid.eq(loader.key_valid), compensation.beat.eq(loader.key_elements),
-            compensation.bank.eq(self.compensation_bank), compensation.group.eq(self.compensation_key),
-            compensation.slice.eq(self.compensation_slice), self.compensation_data.eq(compensation.data[0]),
+            cross.beat_valid.eq(loader.key_valid), cross.beat.eq(loader.key_elements),
+            cross.bank.eq(self.cross_bank), cross.group.eq(self.cross_key),
+            cross.slice.eq(self.cross_slice), self.cross_data.eq(cross.data[0]),
             value.beat_valid.eq(loader.value_valid), value.beat.eq(loader.value_elements),
             value.bank.eq(self.value_bank), value.group.eq(self.value_key),
             value.slice.eq(self.value_slice), self.value_data.eq(value.data[0]),

@@ -66,7 +66,7 @@ def survivor_layout(config: AttentionConfig) -> data.StructLayout:
 
 
 def score_layout(config: AttentionConfig) -> data.StructLayout:
-    """A survivor's compensated score."""
+    """A survivor's score."""
     return data.StructLayout({"score": signed(config.score_bits), "key": key_shape(config), "row_last": 1})
 
 

@@ -1,4 +1,4 @@
-"""Queries on the way in: high halves to the estimator, both halves kept until the compensation unit is done."""
+"""Queries on the way in: high halves to the estimator, both halves kept until the cross product unit is done."""
 
 from amaranth import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -21,7 +21,7 @@ class QueryBuffer(wiring.Component):
     """Ring buffer of query rows::
 
         q -> saturate, split -+-> high halves: whole rows, a short queue -> o (tile sequencer)
-                              +-> both halves: ring of query_rows rows   -> compensation unit
+                              +-> both halves: ring of query_rows rows   -> cross product unit
 
     With `whole_elements` both halves of whole rows go to the array, and no ring is kept: nothing reads a row again.
 
@@ -44,8 +44,8 @@ class QueryBuffer(wiring.Component):
     saturated : Out(1)
         An element above 119 arrived one cycle ago and was limited.
     o : Out(stream of head_dim 4-bit high halves)
-    compensation_slot, compensation_slice : In
-        Address of both halves of one row, one slice of dimensions; `compensation_data` : Out.
+    cross_slot, cross_slice : In
+        Address of both halves of one row, one slice of dimensions; `cross_data` : Out.
     retire : In(1)
         The oldest row is no longer needed.
     """
@@ -59,9 +59,9 @@ class QueryBuffer(wiring.Component):
             "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))),
             "saturated": Out(1),
             "o": Out(stream.Signature(data.ArrayLayout(query_element(config, whole_elements), config.head_dim))),
-            "compensation_slot": In(slot_shape(config)),
-            "compensation_slice": In(range(max(2, config.compensation_slices))),
-            "compensation_data": Out(data.ArrayLayout(element_layout(config.split), config.compensation_lanes)),
+            "cross_slot": In(slot_shape(config)),
+            "cross_slice": In(range(max(2, config.cross_slices))),
+            "cross_data": Out(data.ArrayLayout(element_layout(config.split), config.cross_lanes)),
             "retire": In(1)})
 
     @staticmethod
@@ -111,7 +111,7 @@ class QueryBuffer(wiring.Component):
                      for n in range(config.bus_bytes)]
         self._queue_rows(m, row_packer)
         depth = self.waiting_rows(config)
-        # Rows that wait for the estimator, and rows that the compensation unit may still need. `room` is a register: a
+        # Rows that wait for the estimator, and rows that the cross product unit may still need. `room` is a register: a
         # row of a single beat has begun before it knows of the one before.
         late = int(beats == 1)
         waiting, held = Signal(range(depth + 2)), Signal(range(config.query_rows + 1))
@@ -121,7 +121,7 @@ class QueryBuffer(wiring.Component):
         ]
 
         if not self.whole_elements:
-            self._compensation_ring(m, arrived, elements)
+            self._cross_ring(m, arrived, elements)
         return m
 
     def _queue_rows(self, m: Module, packer: WordPacker) -> None:
@@ -139,14 +139,14 @@ class QueryBuffer(wiring.Component):
             wiring.connect(m, wiring.flipped(self.o), queue.o)
             m.d.comb += [queue.i.valid.eq(packer.word_valid), queue.i.payload.eq(packer.word)]
 
-    def _compensation_ring(self, m: Module, arrived: Signal, elements: data.View) -> None:
-        """Keep both halves of each row for the compensation unit."""
+    def _cross_ring(self, m: Module, arrived: Signal, elements: data.View) -> None:
+        """Keep both halves of each row for the cross product unit."""
         config = self.config
         m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,
-                                                  config.compensation_lanes, config.head_dim)
-        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.compensation_lanes),
-                                       config.query_rows * config.compensation_slices)
-        row, part = Signal(slot_shape(config)), Signal.like(self.compensation_slice)
+                                                  config.cross_lanes, config.head_dim)
+        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.cross_lanes),
+                                       config.query_rows * config.cross_slices)
+        row, part = Signal(slot_shape(config)), Signal.like(self.cross_slice)
         with m.If(packer.word_valid):
             m.d.sync += part.eq(part + 1)
             with m.If(packer.row_last):
@@ -155,6 +155,6 @@ class QueryBuffer(wiring.Component):
             packer.beat_valid.eq(arrived), packer.beat.eq(elements),
             ring.write_en.eq(packer.word_valid), ring.write_data.eq(packer.word),
             ring.write_addr.eq(slice_address(row, part, config.query_rows)),
-            ring.read_addr.eq(slice_address(self.compensation_slot, self.compensation_slice, config.query_rows)),
-            self.compensation_data.eq(ring.read_data),
+            ring.read_addr.eq(slice_address(self.cross_slot, self.cross_slice, config.query_rows)),
+            self.cross_data.eq(ring.read_data),
         ]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.rtl.common.primitives import delay
 from latte.rtl.common.stream_queue import StreamQueue
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.payloads import score_layout
 from latte.rtl.wide.running_maximum import RunningMaximum
 
@@ -42,7 +42,7 @@ class ScoreQueue(wiring.Component):
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
-        self.producer_latency = CompensationUnit.latency_of(config)
+        self.producer_latency = CrossProductUnit.latency_of(config)
         self.depth = self.depth_of(config)
         super().__init__({"i_valid": In(1), "i": In(score_layout(config)), "room": Out(1), "overflow": Out(1),
                           "row_max": Out(stream.Signature(signed(config.score_bits))),
@@ -51,7 +51,7 @@ class ScoreQueue(wiring.Component):
     @staticmethod
     def depth_of(config: AttentionConfig) -> int:
         """Return the entries of a build: a row of the greatest length beside what is under way, in whole memories."""
-        under_way = StreamQueue.count_under_way(CompensationUnit.latency_of(config))
+        under_way = StreamQueue.count_under_way(CrossProductUnit.latency_of(config))
         return max(2 * under_way, 1 << ceil_log2(config.max_seq_len + under_way + 2))
 
     def elaborate(self, platform: object) -> Module:

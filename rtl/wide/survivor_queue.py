@@ -1,4 +1,4 @@
-"""Survivors on their way to the compensation unit: a queue of groups, then one survivor at a time."""
+"""Survivors on their way to the cross product unit: a queue of groups, then one survivor at a time."""
 
 from amaranth import Array, Module, Signal
 from amaranth.lib import stream, wiring
@@ -47,10 +47,10 @@ class SurvivorQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        # A group takes the compensation unit as many cycles as it has slices, or a multiple of that.
+        # A group takes the cross product unit as many cycles as it has slices, or a multiple of that.
         m.submodules.queue = queue = StreamQueue(
             group_layout(config), config.survivor_fifo_depth, producer_latency=self.producer_latency,
-            reserve=self.reserve, every_other=config.compensation_slices > 1)
+            reserve=self.reserve, every_other=config.cross_slices > 1)
         m.d.comb += [queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), self.room.eq(queue.room),
                      self.overflow.eq(queue.overflow)]
 

@@ -7,7 +7,7 @@ from latte.golden.config import AttentionConfig
 from latte.rtl.common.core import Core
 from latte.rtl.common.probes import probe_layout
 from latte.rtl.common.stream_queue import StreamQueue
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.front import connect_front, connect_normalizer, connect_row_buffer, population
 from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
 from latte.rtl.wide.payloads import row_layout
@@ -30,7 +30,7 @@ class WideCore(Core):
         q --------> QueryBuffer ---+      |                              |                       |
                                    v      v                              v                       v
                               ScoreEstimator -> EstimateBuffer -> RowScanner -> ThresholdFilter -> SurvivorQueue
-                                                                         -> CompensationUnit -> ScoreQueue -> Softmax
+                                                                         -> CrossProductUnit -> ScoreQueue -> Softmax
                                                                                   -> ValueAccumulator -> Normalizer -> o
 
     Each block is elastic against the next; only queues are between them, and the estimator is meant to be the one
@@ -49,7 +49,7 @@ class WideCore(Core):
         m.submodules.score_estimator = estimator = ScoreEstimator(config)
         m.submodules.threshold_filter = threshold = ThresholdFilter(config)
         m.submodules.survivor_queue = survivors = SurvivorQueue(config)
-        m.submodules.compensation_unit = compensation = CompensationUnit(config)
+        m.submodules.cross_product_unit = cross = CrossProductUnit(config)
         m.submodules.score_queue = scores = ScoreQueue(config)
         m.submodules.softmax = softmax = Softmax(config)
         m.submodules.value_accumulator = values = ValueAccumulator(config)
@@ -77,18 +77,18 @@ class WideCore(Core):
         ]
 
         # Survivors.
-        wiring.connect(m, survivors.o, compensation.i)
+        wiring.connect(m, survivors.o, cross.i)
         wiring.connect(m, scores.o, softmax.i)
         wiring.connect(m, scores.row_max, softmax.row_max)
         wiring.connect(m, rows.o, softmax.row)
         wiring.connect(m, softmax.o, values.i)
         m.d.comb += [
-            queries.compensation_slot.eq(compensation.slot), queries.compensation_slice.eq(compensation.slice),
-            queries.retire.eq(compensation.retire), compensation.query.eq(queries.compensation_data),
-            scratchpad.compensation_bank.eq(compensation.bank), scratchpad.compensation_key.eq(compensation.key),
-            scratchpad.compensation_slice.eq(compensation.slice),
-            compensation.keys.eq(scratchpad.compensation_data),
-            compensation.room.eq(scores.room), scores.i_valid.eq(compensation.o_valid), scores.i.eq(compensation.o),
+            queries.cross_slot.eq(cross.slot), queries.cross_slice.eq(cross.slice),
+            queries.retire.eq(cross.retire), cross.query.eq(queries.cross_data),
+            scratchpad.cross_bank.eq(cross.bank), scratchpad.cross_key.eq(cross.key),
+            scratchpad.cross_slice.eq(cross.slice),
+            cross.keys.eq(scratchpad.cross_data),
+            cross.room.eq(scores.room), scores.i_valid.eq(cross.o_valid), scores.i.eq(cross.o),
             scratchpad.value_bank.eq(values.bank), scratchpad.value_key.eq(values.key),
             scratchpad.value_slice.eq(values.slice), values.values.eq(scratchpad.value_data),
         ]
@@ -101,12 +101,12 @@ class WideCore(Core):
         }, front.increments() | {
             "pairs_estimated": population(Mux(group.valid, group.visible, 0)),
             "survivors": population(Mux(group.valid, group.keep, 0)),
-            "compensation_beats": compensation.step, "value_beats": values.step, "filter_stalls": scanner.stalled,
+            "cross_beats": cross.step, "value_beats": values.step, "filter_stalls": scanner.stalled,
         })
         m.d.comb += [
             self.probe.group.eq(group),
-            self.probe.score.valid.eq(compensation.o_valid), self.probe.score.row_last.eq(compensation.o.row_last),
-            self.probe.score.key.eq(compensation.o.key), self.probe.score.score.eq(compensation.o.score),
+            self.probe.score.valid.eq(cross.o_valid), self.probe.score.row_last.eq(cross.o.row_last),
+            self.probe.score.key.eq(cross.o.key), self.probe.score.score.eq(cross.o.score),
             self.probe.weight.valid.eq(softmax.o.valid & softmax.o.ready),
             self.probe.weight.row_last.eq(softmax.o.payload.row_last),
             self.probe.weight.weight.eq(softmax.o.payload.weight),

@@ -8,10 +8,10 @@ import pytest
 from latte.golden.config import AttentionConfig
 
 WIDE = AttentionConfig(
-    name="wide", head_dim=16, max_seq_len=32, heads=5, query_lanes=2, key_lanes=2, dim_lanes=16, compensation_lanes=6,
+    name="wide", head_dim=16, max_seq_len=32, heads=5, query_lanes=2, key_lanes=2, dim_lanes=16, cross_lanes=6,
     value_lanes=6, normalizer_lanes=2, bus_bytes=2, query_rows=10, survivor_fifo_depth=16, pe_structure="multiplier")
 SINGLE = WIDE.replace(
-    name="single", query_lanes=1, key_lanes=1, compensation_lanes=16, value_lanes=16, normalizer_lanes=1, bus_bytes=1,
+    name="single", query_lanes=1, key_lanes=1, cross_lanes=16, value_lanes=16, normalizer_lanes=1, bus_bytes=1,
     split="slice", weight_bits=8, exp_frac_bits=6, reciprocal_bits=6, fraction_bits=4)
 CONFIGS = {config.name: config for config in (WIDE, SINGLE)}
 SEED = 11

@@ -16,7 +16,7 @@ SLICE = TINY.replace(split="slice", name="tiny-slice")
 # The wide core, time-multiplexed.
 MULTIPLEXED = TINY.replace(engine="latte", max_seq_len=64, query_rows=16, survivor_fifo_depth=32, name="multiplexed")
 NARROW = TINY.replace(
-    engine="latte", head_dim=32, dim_lanes=32, compensation_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3,
+    engine="latte", head_dim=32, dim_lanes=32, cross_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3,
     query_rows=16, survivor_fifo_depth=32, max_seq_len=50, kv_banks=2, weight_bits=8, fraction_bits=4,
     pe_structure="table", name="narrow")
 CONFIGS = {config.name: config for config in (TINY, SMALL, BASE, SLICE, MULTIPLEXED, NARROW)}
@@ -92,7 +92,7 @@ def test_counters(tmp_path, build_folder):
     pairs, kept = (sum(job[key] for job in report.jobs.values()) for key in ("visible", "kept"))
     assert report.counters["pairs_estimated"] == pairs
     assert report.counters["survivors"] == kept
-    assert report.counters["compensation_beats"] == kept * SMALL.compensation_slices
+    assert report.counters["cross_beats"] == kept * SMALL.cross_slices
     assert report.counters["value_beats"] == kept * SMALL.value_slices
 
 

@@ -8,11 +8,11 @@ from amaranth import Array, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.compensation import compensate_scores
 from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import normalize
 from latte.golden.quantizer import QK_MAX, SCALE_SHIFT_MAX
 from latte.golden.score_estimator import estimate_scores
+from latte.golden.scores import refine_scores
 from latte.golden.softmax import softmax_weights
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import threshold_filter
@@ -29,7 +29,7 @@ from latte.sim.stalls import STALLS
 
 PAIRED = AttentionConfig(
     name="paired", engine="serial", head_dim=8, max_seq_len=12, heads=4, query_lanes=1, dim_lanes=4,
-    compensation_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, exp_frac_bits=8,
+    cross_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, exp_frac_bits=8,
     reciprocal_bits=8, pe_structure="multiplier")
 UNEVEN = PAIRED.replace(name="uneven", head_dim=6, dim_lanes=2, max_seq_len=16, query_rows=5, split="slice",
                         weight_bits=16, exp_frac_bits=4, reciprocal_bits=6, fraction_bits=4)
@@ -50,8 +50,8 @@ def check(stall, config, tmp_path, build_folder):
 
 
 def of_split(rows: np.ndarray, config: AttentionConfig) -> list:
-    """Return the elements of `rows` as initial words of a memory, `compensation_lanes` a word."""
-    high, low = split_halves(rows.reshape(-1, config.compensation_lanes), config.split)
+    """Return the elements of `rows` as initial words of a memory, `cross_lanes` a word."""
+    high, low = split_halves(rows.reshape(-1, config.cross_lanes), config.split)
     return [[{"high": int(h), "low": int(w)} for h, w in zip(*word, strict=True)]
             for word in zip(high, low, strict=True)]
 
@@ -246,7 +246,7 @@ class ScoredRows(wiring.Component):
         config = self.config
         m.submodules.source, m.submodules.scorer, m.submodules.back = source, scorer, back = (
             self.source, self.scorer, self.back)
-        lanes, element = config.compensation_lanes, element_layout(config.split)
+        lanes, element = config.cross_lanes, element_layout(config.split)
         plane(m, "plane", scorer.keys, element, lanes, of_split(self.k, config), config)
         words = of_split(self.q, config)
         m.submodules.queries = queries = DualPortRam(data.ArrayLayout(element, lanes), len(words), words)
@@ -259,7 +259,7 @@ class ScoredRows(wiring.Component):
         wiring.connect(m, back.o, wiring.flipped(self.o))
         m.d.comb += [
             source.done.eq(scorer.scored), source.index.eq(scorer.index), scorer.estimate.eq(source.entry),
-            scorer.tau.eq(source.held.tau), queries.read_addr.eq(row * config.compensation_slices + scorer.query_slice),
+            scorer.tau.eq(source.held.tau), queries.read_addr.eq(row * config.cross_slices + scorer.query_slice),
             scorer.query.eq(queries.read_data), scorer.score_index.eq(back.index), back.entry.eq(scorer.score),
         ]
         return m
@@ -270,7 +270,7 @@ def test_scorer(config, check):
     q, k = extreme_rows(24, config, QK_MAX, SEED), extreme_rows(config.max_seq_len, config, QK_MAX, SEED + 1)
     halves = split_halves(q, config.split), split_halves(k, config.split)
     estimates = estimate_scores(halves[0][0], halves[1][0])
-    scores = compensate_scores(estimates, *halves)
+    scores = refine_scores(estimates, *halves)
     rows, items = [], []
     for r, row in enumerate(estimates):
         keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.quantizer import SCALE_SHIFT_MAX
 from latte.golden.softmax import softmax_weights
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.payloads import row_layout, score_layout, weight_layout
 from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.softmax import Softmax
@@ -68,5 +68,5 @@ def test_softmax(config, check):
             weights.append({"weight": expected[n], "bank": rows[-1]["bank"], **place,
                             "job_last": rows[-1]["job_last"] and place["row_last"]})
     check(ScoresToWeights(config), f"softmax-{config.name}",
-          {"i": Offer(scores, "room", CompensationUnit.latency_of(config)), "row": Offer(rows)}, {"o": Expect(weights)},
+          {"i": Offer(scores, "room", CrossProductUnit.latency_of(config)), "row": Offer(rows)}, {"o": Expect(weights)},
           quiet=["overflow"])

@@ -7,11 +7,11 @@ import pytest
 
 from latte.golden import quantizer
 from latte.golden.attention import HeadParameters, attend
-from latte.golden.compensation import compensate_scores, exact_scores
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.normalizer import normalize, reciprocal, reciprocal_table
 from latte.golden.score_estimator import estimate_scores
+from latte.golden.scores import exact_scores, refine_scores
 from latte.golden.softmax import exp2_table, softmax_weights
 from latte.golden.split import split_halves
 from latte.golden.threshold_filter import threshold_filter, visible_keys
@@ -80,7 +80,7 @@ def test_scores_element_by_element():
     for split in ("balanced", "slice"):
         (qh, ql), (kh, kl) = split_halves(q, split), split_halves(k, split)
         est = estimate_scores(qh, kh)
-        score = compensate_scores(est, (qh, ql), (kh, kl))
+        score = refine_scores(est, (qh, ql), (kh, kl))
         for i in range(3):
             for j in range(5):
                 assert est[i, j] == sum(int(a) * int(b) for a, b in zip(qh[i], kh[j], strict=True))

@@ -17,7 +17,7 @@ def test_widths_at_head_dim_64():
 
 @pytest.mark.parametrize("head_dim", [4, 16, 48, 64, 128, 256])
 def test_widths_hold_the_extreme_sums(head_dim):
-    config = AttentionConfig(head_dim=head_dim, dim_lanes=head_dim, compensation_lanes=2, value_lanes=2)
+    config = AttentionConfig(head_dim=head_dim, dim_lanes=head_dim, cross_lanes=2, value_lanes=2)
     largest_est = 64 * head_dim
     assert largest_est < 1 << (config.est_bits - 1)
     # Slice split: |high| <= 8 meets an unsigned low half of 15, twice.
@@ -41,7 +41,7 @@ def test_presets_are_valid_and_frozen(name):
     ({"head_dim": 0}, "head_dim"), ({"head_dim": 63}, "head_dim"), ({"head_dim": 2.0}, "head_dim"),
     ({"heads": True}, "heads"), ({"max_seq_len": 5000}, "max_seq_len"), ({"weight_bits": 3}, "weight_bits"),
     ({"split": "middle"}, "split"), ({"engine": "sparse"}, "engine"), ({"pe_structure": "magic"}, "pe_structure"),
-    ({"dim_lanes": 24}, "dim_lanes"), ({"dim_lanes": 8}, "pe_structure"), ({"compensation_lanes": 66}, "compensation"),
+    ({"dim_lanes": 24}, "dim_lanes"), ({"dim_lanes": 8}, "pe_structure"), ({"cross_lanes": 66}, "cross_lanes"),
     ({"bus_bytes": 3}, "bus_bytes"), ({"value_lanes": 23}, "value_lanes"),
     ({"normalizer_lanes": 3}, "normalizer_lanes"),
     ({"query_rows": 6}, "query_rows"), ({"key_lanes": 3}, "key_lanes"), ({"engine": "dense"}, "dense"),
@@ -55,7 +55,7 @@ def test_impossible_configurations_name_the_field(changes, words):
 
 @pytest.mark.parametrize("changes", [
     {"query_lanes": 2}, {"key_lanes": 2}, {"normalizer_lanes": 2}, {"kv_banks": 2}, {"pe_structure": "dsp"},
-    {"dim_lanes": 64}, {"compensation_lanes": 6}, {"value_lanes": 64}])
+    {"dim_lanes": 64}, {"cross_lanes": 6}, {"value_lanes": 64}])
 def test_serial_engine_takes_one_thing_at_a_time(changes):
     with pytest.raises(LatteError, match=next(iter(changes))):
         preset("tiny", **changes)
@@ -74,7 +74,7 @@ def test_lanes_follow_head_dim(name):
                 assert config.dim_lanes == usual.dim_lanes
         else:
             assert config.dim_slices == usual.dim_slices
-            assert config.compensation_slices <= usual.compensation_slices
+            assert config.cross_slices <= usual.cross_slices
             assert config.value_slices <= usual.value_slices
         if head_dim % 32 == 0:
             assert (config.bus_bytes, config.normalizer_lanes) == (usual.bus_bytes, usual.normalizer_lanes)
@@ -84,7 +84,7 @@ def test_lanes_follow_head_dim(name):
 
 def test_given_lanes_do_not_follow():
     config = preset("small", head_dim=128, value_lanes=22, bus_bytes=2)
-    assert (config.compensation_lanes, config.value_lanes, config.bus_bytes) == (64, 22, 2)
+    assert (config.cross_lanes, config.value_lanes, config.bus_bytes) == (64, 22, 2)
     assert preset("small", head_dim=128, value_lanes=22).bus_bytes == 2
     assert preset("base", head_dim=80, normalizer_lanes=2).normalizer_lanes == 2
     for changes, words in (({"head_dim": 128, "value_lanes": 130}, "value_lanes"),

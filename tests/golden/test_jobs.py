@@ -12,7 +12,7 @@ from latte.golden.jobs import REFUSALS, Job, Sequence, carry_out, final_status, 
 from latte.golden.pruned_mass import Gains
 from latte.golden.thresholds import Threshold
 
-CONFIG = preset("small", head_dim=8, dim_lanes=8, compensation_lanes=8, value_lanes=8, max_seq_len=12, heads=3)
+CONFIG = preset("small", head_dim=8, dim_lanes=8, cross_lanes=8, value_lanes=8, max_seq_len=12, heads=3)
 ENTRY = HeadParameters(Threshold.relative(40), 40_000, 20)
 
 

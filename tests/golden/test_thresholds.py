@@ -149,7 +149,7 @@ def test_what_the_rtl_lacks_is_refused():
 
 
 SKIPPED = {"deit-tiny": {4: 0.012, 3: 0.058, 2: 0.27}, "smollm2-135m": {4: 0.069, 3: 0.29, 2: 1.06}}
-"""Median relative RMS that the docstring of `latte.golden.compensation.compensate_scores` names."""
+"""Median relative RMS that the docstring of `latte.golden.scores.refine_scores` names."""
 
 
 @pytest.mark.parametrize("bits", [4, 3, 2])

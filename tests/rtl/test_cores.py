@@ -9,20 +9,20 @@ from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import AttentionConfig, preset
 from latte.rtl.engines import create_core
 
-SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, compensation_lanes=6, value_lanes=6,
+SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, cross_lanes=6, value_lanes=6,
                bus_bytes=2)
-SERIAL = SMALL.replace(engine="serial", compensation_lanes=2, value_lanes=2, normalizer_lanes=1, query_lanes=1,
+SERIAL = SMALL.replace(engine="serial", cross_lanes=2, value_lanes=2, normalizer_lanes=1, query_lanes=1,
                        dim_lanes=4, pe_structure="multiplier", kv_banks=1, query_rows=4)
 CONFIGS = {
     "sliced values": SMALL,
-    "three queries": SMALL.replace(compensation_lanes=16, value_lanes=16, normalizer_lanes=8, query_lanes=3,
+    "three queries": SMALL.replace(cross_lanes=16, value_lanes=16, normalizer_lanes=8, query_lanes=3,
                                    bus_bytes=4, split="slice"),
-    "time-multiplexed": SMALL.replace(compensation_lanes=2, value_lanes=2, normalizer_lanes=1, query_lanes=1,
+    "time-multiplexed": SMALL.replace(cross_lanes=2, value_lanes=2, normalizer_lanes=1, query_lanes=1,
                                       dim_lanes=4, pe_structure="multiplier", kv_banks=1),
-    "two keys": SMALL.replace(compensation_lanes=8, value_lanes=8, normalizer_lanes=4, key_lanes=2, bus_bytes=8),
+    "two keys": SMALL.replace(cross_lanes=8, value_lanes=8, normalizer_lanes=4, key_lanes=2, bus_bytes=8),
     "serial": SERIAL,
-    "serial, sliced split": SERIAL.replace(split="slice", query_rows=6, compensation_lanes=4, value_lanes=4),
-    "dense": SMALL.replace(normalizer_lanes=4, compensation_lanes=8, value_lanes=8, query_lanes=3,
+    "serial, sliced split": SERIAL.replace(split="slice", query_rows=6, cross_lanes=4, value_lanes=4),
+    "dense": SMALL.replace(normalizer_lanes=4, cross_lanes=8, value_lanes=8, query_lanes=3,
                            bus_bytes=8).dense(),
 }
 HEADS = [(20, False, 2.0), (32, True, 3.0), (1, False, 1.0), (7, True, float("inf"))]

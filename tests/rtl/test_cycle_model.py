@@ -34,9 +34,9 @@ def test_never_faster_than_any_unit(name, causal):
     prediction = predict_cycles([work] * 3, config)
     kept = 3 * int(work.keep.sum())
     assert prediction.estimator_beats * config.pairs_per_cycle >= 3 * work.visible * config.dim_slices
-    assert prediction.compensation_beats == kept * config.compensation_slices
+    assert prediction.cross_beats == kept * config.cross_slices
     assert prediction.value_beats == kept * config.value_slices
-    busiest = max(prediction.estimator_beats, prediction.compensation_beats, prediction.value_beats)
+    busiest = max(prediction.estimator_beats, prediction.cross_beats, prediction.value_beats)
     assert busiest < prediction.busy < prediction.total
     assert sum(prediction.heads) < prediction.total
     assert sum(prediction.stalls.values()) <= prediction.total - prediction.estimator_beats
@@ -105,7 +105,7 @@ def test_within_one_per_cent_of_the_rtl(causal, engine, tmp_path):
     assert report.problems == []
     assert prediction.heads == pytest.approx([job["cycles"] for job in report.jobs.values()], rel=0.01)
     assert prediction.busy == pytest.approx(report.counters["cycles"], rel=0.01)
-    for unit in ("estimator", "compensation", "value"):
+    for unit in ("estimator", "cross", "value"):
         assert getattr(prediction, f"{unit}_beats") == report.counters[f"{unit}_beats"]
     if engine == "serial":
         assert prediction.heads == [job["cycles"] for job in report.jobs.values()]

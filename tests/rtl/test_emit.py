@@ -15,7 +15,7 @@ from latte.rtl.engines import create_core
 
 TINY = preset("tiny", max_seq_len=64)
 SMALL = preset("small", max_seq_len=100, heads=20, query_rows=12, survivor_fifo_depth=40, head_dim=16, dim_lanes=16,
-               compensation_lanes=6, value_lanes=10, normalizer_lanes=2, bus_bytes=2, query_lanes=3, key_lanes=4)
+               cross_lanes=6, value_lanes=10, normalizer_lanes=2, bus_bytes=2, query_lanes=3, key_lanes=4)
 BUILDS = {
     "tiny": TINY, "small": SMALL, "sliced": SMALL.replace(split="slice", pe_structure="dsp", kv_banks=1),
     "multiplexed": SMALL.replace(pe_structure="multiplier", dim_lanes=4, bus_bytes=1, value_lanes=2, query_lanes=1),

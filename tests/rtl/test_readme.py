@@ -4,13 +4,13 @@ import re
 
 from latte.golden.config import preset
 from latte.rtl.block_table import DOCUMENT
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.softmax import Softmax
 
 
 def test_way_of_a_survivor_to_its_weight():
-    parts = CompensationUnit.latency_of(preset("small")), ScoreQueue.latency, Softmax.latency
+    parts = CrossProductUnit.latency_of(preset("small")), ScoreQueue.latency, Softmax.latency
     assert f"{' + '.join(map(str, parts))} = {sum(parts)} cycles" in DOCUMENT.read_text()
 
 

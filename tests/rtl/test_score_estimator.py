@@ -15,7 +15,7 @@ SEED = 7519
 def config(**changes):
     fields = {"head_dim": 16, "query_lanes": 2, "key_lanes": 1, "pe_structure": "table"} | changes
     fields.setdefault("dim_lanes", fields["head_dim"])
-    return AttentionConfig(name="array", compensation_lanes=2, value_lanes=2, normalizer_lanes=1, bus_bytes=1, **fields)
+    return AttentionConfig(name="array", cross_lanes=2, value_lanes=2, normalizer_lanes=1, bus_bytes=1, **fields)
 
 
 class Bench:

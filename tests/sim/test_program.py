@@ -11,7 +11,7 @@ from latte.golden.thresholds import Threshold
 from latte.sim.core_programs import appending
 from latte.sim.program import Program
 
-CONFIG = preset("small", head_dim=8, dim_lanes=8, compensation_lanes=8, value_lanes=8)
+CONFIG = preset("small", head_dim=8, dim_lanes=8, cross_lanes=8, value_lanes=8)
 ENTRY = HeadParameters(Threshold.relative(40), 40_000, 20)
 
 

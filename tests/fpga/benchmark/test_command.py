@@ -89,8 +89,8 @@ def made_up_result(config, models):
     mixed = ["mixed", "mixed-alternating"]
     areas = [EngineArea({name: Usage(lut4_equivalents=1000)}, 239) for name in ("score_estimator", "score_array")]
     for area in areas:
-        area.blocks.update({name: Usage(lut4_equivalents=500) for name in ("compensation_unit", "value_accumulator")})
+        area.blocks.update({name: Usage(lut4_equivalents=500) for name in ("cross_product_unit", "value_accumulator")})
     units = {unit: [(1, Usage(lut4_equivalents=100)), (2, Usage(lut4_equivalents=190))]
-             for unit in ("estimator", "compensation", "P·V")}
+             for unit in ("estimator", "cross", "P·V")}
     return PresetResult(config, runs(config, [*models, *keeps, *(f"n{keys}" for keys in LENGTHS), "decode", *mixed]),
                         runs(config.dense(), [*models, keep_name(PAPER_KEEP)]), runs(config, mixed), *areas, units)

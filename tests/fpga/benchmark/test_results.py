@@ -21,13 +21,13 @@ BASE = preset("base")
 def made_up_run(config, cycles: int, kept: int = 1500) -> EngineRun:
     counters = dict.fromkeys(
         ("stall_key_load", "stall_query_load", "stall_filter", "filter_stalls", "output_stalls"), 0)
-    counters |= {"estimator_beats": 1600, "compensation_beats": kept, "value_beats": kept, "pairs_estimated": 10_000,
+    counters |= {"estimator_beats": 1600, "cross_beats": kept, "value_beats": kept, "pairs_estimated": 10_000,
                  "survivors": kept}
     return EngineRun(config, "made-up", PairCount(100, 100, 10_000, kept), 1, cycles, cycles, counters, None)
 
 
 def comparison(**blocks: int) -> results.Comparison:
-    latte = {"score_estimator": 1000, "compensation_unit": 500, "value_accumulator": 500, "normalizer": 300} | blocks
+    latte = {"score_estimator": 1000, "cross_product_unit": 500, "value_accumulator": 500, "normalizer": 300} | blocks
     dense = {"score_array": 4000, "value_accumulator": 3000, "normalizer": 300}
     areas = [EngineArea({name: Usage(lut4_equivalents=size) for name, size in block.items()}, 0)
              for block in (latte, dense)]

@@ -98,11 +98,11 @@ def test_block_areas():
 
 
 def test_roofline():
-    config = CONFIG.replace(query_lanes=2, key_lanes=1, dim_lanes=64, compensation_lanes=22, value_lanes=22,
+    config = CONFIG.replace(query_lanes=2, key_lanes=1, dim_lanes=64, cross_lanes=22, value_lanes=22,
                             normalizer_lanes=2, bus_bytes=2)
     # Two pairs a cycle at 100 MHz, 128 MAC each; a survivor takes three cycles.
     roofs = {roof.name: roof.value for roof in compute_roofs(config, 100e6, 0.1)}
-    assert roofs == pytest.approx({"estimator": 25.6e9, "compensation": 42.67e9, "P·V": 42.67e9}, rel=1e-3)
+    assert roofs == pytest.approx({"estimator": 25.6e9, "cross": 42.67e9, "P·V": 42.67e9}, rel=1e-3)
     ports, uart = memory_roofs(config, 100e6, 115_200)
     assert (ports.value, uart.value) == (1e9, 11_520)
     assert head_intensity(config, 100, 10_000) == pytest.approx(100 * 2 / 5)

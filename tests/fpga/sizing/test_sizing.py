@@ -58,7 +58,7 @@ def test_sampled_heads_keep_what_was_asked(causal):
 def test_balanced_units_do_not_limit_the_estimator():
     for lanes, keep in ((1, 0.3), (2, 0.15), (6, 0.15), (4, 0.1)):
         config = balanced_config(lanes, 1, 64, keep=keep, keys=197, causal=False)
-        assert lanes * keep * max(config.compensation_slices, config.value_slices) <= 1
+        assert lanes * keep * max(config.cross_slices, config.value_slices) <= 1
     assert balanced_config(16, 4, 64, keep=0.5, keys=197, causal=False) is None
 
 
@@ -89,7 +89,7 @@ def test_refusals_name_what_would_do():
 def test_size_prints_loads_area_and_rate():
     result = CliRunner().invoke(size_command, ["--keep", "0.15", "--device", "ecp5-25f", "--n", "64", "--fmax", "90"])
     assert result.exit_code == 0, result.output
-    for text in ("query_lanes", "compensation", "score_estimator", "ECP5-25F", "heads/s at 90 MHz", "latte emit"):
+    for text in ("query_lanes", "cross", "score_estimator", "ECP5-25F", "heads/s at 90 MHz", "latte emit"):
         assert text in result.output
 
 

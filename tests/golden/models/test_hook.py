@@ -174,7 +174,7 @@ def test_decoding_with_a_cache(make, step):
             torch.testing.assert_close(got, whole[:, start:start + step], atol=1e-4, rtol=1e-4)
 
 
-CONFIG = preset("small", head_dim=16, dim_lanes=16, compensation_lanes=16, value_lanes=16)
+CONFIG = preset("small", head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16)
 STEPS = dict.fromkeys(("q_scale", "k_scale", "v_scale"), np.full((1, 3), 0.05))
 GAINS = dataclasses.replace(Thresholds.uniform(2.0, 1, 3, gain=(1.0, 1.0)), **STEPS)
 TABLES = ThetaTables(np.full((1, 3, 21), 0.4), np.full((1, 3), 0.5), np.full((1, 3, 21), 0.7))

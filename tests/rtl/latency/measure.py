@@ -9,18 +9,18 @@ from amaranth.sim import Simulator
 from latte.golden.config import AttentionConfig
 
 WIDE = AttentionConfig(
-    name="wide", head_dim=16, max_seq_len=16, heads=4, query_lanes=2, key_lanes=1, dim_lanes=16, compensation_lanes=8,
+    name="wide", head_dim=16, max_seq_len=16, heads=4, query_lanes=2, key_lanes=1, dim_lanes=16, cross_lanes=8,
     value_lanes=4, normalizer_lanes=2, bus_bytes=4, query_rows=8, survivor_fifo_depth=16)
-TILED = WIDE.replace(name="tiled", dim_lanes=8, compensation_lanes=16, value_lanes=16, pe_structure="multiplier",
+TILED = WIDE.replace(name="tiled", dim_lanes=8, cross_lanes=16, value_lanes=16, pe_structure="multiplier",
                      split="slice")
 LONG_RING = WIDE.replace(name="long-ring", dim_lanes=4, value_lanes=1, normalizer_lanes=1, bus_bytes=1,
-                         compensation_lanes=2, pe_structure="multiplier", query_lanes=1)
+                         cross_lanes=2, pe_structure="multiplier", query_lanes=1)
 DSP = WIDE.replace(name="dsp", pe_structure="dsp")
-DENSE = WIDE.replace(name="dense", engine="dense", value_lanes=16, compensation_lanes=16, query_lanes=2)
+DENSE = WIDE.replace(name="dense", engine="dense", value_lanes=16, cross_lanes=16, query_lanes=2)
 SERIAL = AttentionConfig(
     name="serial", engine="serial", head_dim=8, max_seq_len=12, heads=4, query_lanes=1, dim_lanes=4,
-    compensation_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, pe_structure="multiplier")
-SERIAL_WHOLE = SERIAL.replace(name="serial-whole", compensation_lanes=4, value_lanes=4, bus_bytes=1)
+    cross_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, pe_structure="multiplier")
+SERIAL_WHOLE = SERIAL.replace(name="serial-whole", cross_lanes=4, value_lanes=4, bus_bytes=1)
 LIMIT = 400
 """Cycles after which a block is taken to be dead."""
 

@@ -1,7 +1,7 @@
 """Stimuli that measure the blocks of `latte.rtl.wide`."""
 
-from latte.rtl.wide.compensation_unit import CompensationUnit
 from latte.rtl.wide.cross_product import BitPlaneCrossDot, PairedCrossDot
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.estimate_buffer import EstimateBuffer
 from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
 from latte.rtl.wide.normalizer import Normalizer
@@ -254,10 +254,10 @@ for build in (WIDE, TILED, LONG_RING, DSP):
             lambda build=build: ScoreEstimator(build), "latency",
             lambda clock, dut: estimated(clock, dut, dut.est_valid)),
         f"cross-products-{build.name}": (
-            lambda build=build: CompensationUnit(build), "latency",
+            lambda build=build: CrossProductUnit(build), "latency",
             lambda clock, dut: survivor_scored(clock, dut, dut.o_valid)),
         f"cross-products-retire-{build.name}": (
-            lambda build=build: CompensationUnit(build), "retire_latency",
+            lambda build=build: CrossProductUnit(build), "retire_latency",
             lambda clock, dut: survivor_scored(clock, dut, dut.retire)),
         f"values-{build.name}": (
             lambda build=build: ValueAccumulator(build), "latency",

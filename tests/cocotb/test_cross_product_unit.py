@@ -8,13 +8,13 @@ from amaranth import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.compensation import compensate_scores
 from latte.golden.quantizer import QK_MAX
 from latte.golden.score_estimator import estimate_scores
+from latte.golden.scores import refine_scores
 from latte.golden.split import split_halves
 from latte.rtl.common.operand_split import element_layout
 from latte.rtl.common.ram import Ram
-from latte.rtl.wide.compensation_unit import CompensationUnit
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.payloads import score_layout, survivor_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
 
 class ScoresFromMemory(wiring.Component):
-    """Compensation unit between a query ring and a key plane with given contents.
+    """Cross product unit between a query ring and a key plane with given contents.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ class ScoresFromMemory(wiring.Component):
         """Connect."""
         m = Module()
         config = self.config
-        m.submodules.unit = unit = CompensationUnit(config)
+        m.submodules.unit = unit = CrossProductUnit(config)
         wiring.connect(m, wiring.flipped(self.i), unit.i)
         m.d.comb += [unit.room.eq(self.room), self.retire.eq(unit.retire), self.o_valid.eq(unit.o_valid),
                      self.o.eq(unit.o)]
-        slices, lanes = config.compensation_slices, config.compensation_lanes
+        slices, lanes = config.cross_slices, config.cross_lanes
         for name, rows, index, port in zip(("ring", "plane"), self.rows, (unit.slot, unit.key), (unit.query, unit.keys),
                                            strict=True):
             high, low = split_halves(padded_words(rows, lanes), config.split)
@@ -59,17 +59,17 @@ class ScoresFromMemory(wiring.Component):
 
 
 @wide_config
-def test_compensation_unit(config, check):
+def test_cross_product_unit(config, check):
     rng, generator = random.Random(SEED), np.random.default_rng(SEED)
     q, k = (extreme_rows(generator, count, config, QK_MAX) for count in (config.query_rows, config.max_seq_len))
     halves = split_halves(q, config.split), split_halves(k, config.split)
     estimates = estimate_scores(halves[0][0], halves[1][0])
-    expected = compensate_scores(estimates, *halves)
+    expected = refine_scores(estimates, *halves)
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), *(
         (rng.randrange(config.query_rows), rng.randrange(config.max_seq_len)) for _ in range(200))]
     survivors = [{"estimate": int(estimates[slot, key]), "key": key, "slot": slot, "row_last": rng.getrandbits(1)}
                  for slot, key in pairs]
     scores = [{"score": expected[slot, key], "key": key, "row_last": survivor["row_last"]}
               for (slot, key), survivor in zip(pairs, survivors, strict=True)]
-    check(ScoresFromMemory(config, q, k), f"compensation-{config.name}", {"i": Offer(survivors)},
-          {"o": Expect(scores, "room", CompensationUnit.latency_of(config))})
+    check(ScoresFromMemory(config, q, k), f"cross-products-{config.name}", {"i": Offer(survivors)},
+          {"o": Expect(scores, "room", CrossProductUnit.latency_of(config))})

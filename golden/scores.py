@@ -4,10 +4,10 @@ import numpy as np
 
 from latte.golden.score_estimator import integer_matmul
 
-__all__ = ["compensate_scores", "exact_scores"]
+__all__ = ["refine_scores", "exact_scores"]
 
 
-def compensate_scores(
+def refine_scores(
     estimates: np.ndarray,
     q_halves: tuple[np.ndarray, np.ndarray],
     k_halves: tuple[np.ndarray, np.ndarray],

@@ -1,4 +1,4 @@
-"""Compensation: adds the two cross products to a survivor's estimate, a slice of dimensions per cycle."""
+"""Adds the two cross products to a survivor's estimate, a slice of dimensions per cycle."""
 
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -12,10 +12,10 @@ from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.wide.cross_product import create_cross_product, cross_product_latency
 from latte.rtl.wide.payloads import score_layout, slot_shape, survivor_layout
 
-__all__ = ["CompensationUnit"]
+__all__ = ["CrossProductUnit"]
 
 
-class CompensationUnit(wiring.Component):
+class CrossProductUnit(wiring.Component):
     r"""``score = 256 * est + 16 * (q_high . k_low + q_low . k_high)`` for each survivor (LATTE Eq. 9).
 
     The estimate is reused and the low x low product skipped::
@@ -27,7 +27,7 @@ class CompensationUnit(wiring.Component):
     multiplier busy.
 
     Latency: `latency` cycles after a survivor's last slice. Throughput: one survivor in
-    `compensation_slices` cycles. Exact.
+    `cross_slices` cycles. Exact.
 
     Members
     -------
@@ -36,7 +36,7 @@ class CompensationUnit(wiring.Component):
         The score queue has room for everything under way.
     slot, slice, key, bank : Out
         Read addresses of the query ring and the key plane.
-    query, keys : In(ArrayLayout(element_layout, compensation_lanes))
+    query, keys : In(ArrayLayout(element_layout, cross_lanes))
         Their data, `RAM_LATENCY` cycles later.
     retire : Out(1)
         A row's last survivor was taken `retire_latency` cycles ago: its query is no longer needed.
@@ -52,10 +52,10 @@ class CompensationUnit(wiring.Component):
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
-        element = data.ArrayLayout(element_layout(config.split), config.compensation_lanes)
+        element = data.ArrayLayout(element_layout(config.split), config.cross_lanes)
         super().__init__({
             "i": In(stream.Signature(survivor_layout(config))), "room": In(1),
-            "slot": Out(slot_shape(config)), "slice": Out(range(max(2, config.compensation_slices))),
+            "slot": Out(slot_shape(config)), "slice": Out(range(max(2, config.cross_slices))),
             "key": Out(key_shape(config)), "bank": Out(1), "query": In(element), "keys": In(element),
             "retire": Out(1), "step": Out(1), "o_valid": Out(1), "o": Out(score_layout(config))})
 
@@ -67,7 +67,7 @@ class CompensationUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        slices = config.compensation_slices
+        slices = config.cross_slices
         survivor = self.i.payload
         part = Signal(range(max(2, slices)))
         step, last = self.step, Signal()

@@ -30,6 +30,9 @@ class Thresholds:
     group_elements : int64 [blocks, heads, bits]
     group_cuts : float64 [blocks, heads, bits]
         Key groups of `latte.golden.key_groups`, cuts in the units of K; ``None`` for both is one group.
+    key_offset, channel_scale : float64 [blocks, heads, head_dim]
+        Of `latte.golden.smoothing`, applied before K is cut and Q and K are quantised; ``None`` for both leaves Q and K
+        as they are.
     """
 
     tau: np.ndarray
@@ -43,6 +46,8 @@ class Thresholds:
     v_scale: np.ndarray | None = None
     group_elements: np.ndarray | None = None
     group_cuts: np.ndarray | None = None
+    key_offset: np.ndarray | None = None
+    channel_scale: np.ndarray | None = None
 
     @classmethod
     def uniform(cls, tau: float, blocks: int, heads: int, *, kind: ThresholdKind = ThresholdKind.RELATIVE,

@@ -24,13 +24,14 @@ from latte.golden.model_thresholds import Thresholds
 from latte.golden.pruned_mass import NO_COMPENSATION, Gains
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
 from latte.golden.results import write_text
+from latte.golden.smoothing import smooth_operands
 from latte.golden.thresholds import Threshold, ThresholdKind
 from latte.golden.vectors import VectorSet
 
 __all__ = ["FORMAT", "NUMERIC_FIELDS", "HeadRegisters", "RegisterImage", "RegisteredVectors", "load_register_image",
            "save_register_image"]
 
-FORMAT = "latte-registers-3"
+FORMAT = "latte-registers-4"
 NUMERIC_FIELDS = ("head_dim", "split", "estimate_bits", "weight_bits", "exp_frac_bits", "reciprocal_bits",
                   "fraction_bits")
 """Fields of the configuration that decide bits: an image serves only a build that agrees in them."""
@@ -47,6 +48,8 @@ class HeadRegisters:
         Register codes: threshold, softmax scale, gains, key groups.
     q_scale, k_scale, v_scale
         Real value of one int8 step, for the host.
+    key_offset, channel_scale : float64 [head_dim]
+        Of `latte.golden.smoothing`, for the host; ``None`` for both leaves Q and K as they are.
     """
 
     block: int
@@ -55,6 +58,8 @@ class HeadRegisters:
     q_scale: float
     k_scale: float
     v_scale: float
+    key_offset: tuple[float, ...] | None = None
+    channel_scale: tuple[float, ...] | None = None
 
     def codes(self) -> tuple[int, ...]:
         """Return the register fields in the order of the checksum."""
@@ -117,7 +122,9 @@ class RegisterImage:
                 groups = KeyGroups.encode(learned.group_elements[place], learned.group_cuts[place], k)
             parameters = HeadParameters.encode(float(learned.tau[place]), q, k, config, kind=learned.kind,
                                                tau_per_octave=float(slopes[place]), gains=gains, groups=groups)
-            entries.append(HeadRegisters(block, head, parameters, q, k, v))
+            smooth = [None if values is None else tuple(map(float, values[place]))
+                      for values in (learned.key_offset, learned.channel_scale)]
+            entries.append(HeadRegisters(block, head, parameters, q, k, v, *smooth))
         return cls(model, {name: getattr(config, name) for name in NUMERIC_FIELDS}, tuple(entries))
 
     @property
@@ -191,12 +198,17 @@ class RegisteredVectors(VectorSet):
                              "the image or the vectors of one model")
         entries = [image.heads[image.index(int(block), int(head))]
                    for block, head in zip(vectors.block, vectors.head, strict=True)]
+        real = {name: getattr(vectors, name) * getattr(vectors, f"{name}_scale").astype(np.float64)[:, None, None]
+                for name in "qkv"}
+        for h, entry in enumerate(entries):
+            if entry.key_offset is not None:
+                real["q"][h], real["k"][h] = smooth_operands(
+                    real["q"][h], real["k"][h], np.array(entry.key_offset), np.array(entry.channel_scale))
         changed: dict[str, np.ndarray] = {}
         qk_max = preset("small", estimate_bits=image.numeric["estimate_bits"]).qk_max
         for name, limit in (("q", qk_max), ("k", qk_max), ("v", V_MAX)):
             scale = np.array([getattr(entry, f"{name}_scale") for entry in entries], np.float32)
-            ratio = getattr(vectors, f"{name}_scale").astype(np.float64) / scale
-            codes = np.rint(getattr(vectors, name) * ratio[:, None, None])
+            codes = np.rint(real[name] / scale.astype(np.float64)[:, None, None])
             changed |= {name: np.clip(codes, -limit, limit).astype(np.int8), f"{name}_scale": scale}
         fields = {field.name: getattr(vectors, field.name) for field in dataclasses.fields(VectorSet)}
         return cls(**(fields | changed), image=image)
@@ -212,7 +224,7 @@ class RegisteredVectors(VectorSet):
 
 _ENTRY = {"block": int, "head": int, "threshold": str, "codes": list, "scale_mantissa": int, "scale_shift": int,
           "denominator_gain": int, "mean_gain": int, "group_elements": list, "group_cuts": list, "q_scale": float,
-          "k_scale": float, "v_scale": float}
+          "k_scale": float, "v_scale": float, "key_offset": list, "channel_scale": list}
 
 
 def save_register_image(path: str | pathlib.Path, image: RegisterImage) -> None:
@@ -223,7 +235,7 @@ def save_register_image(path: str | pathlib.Path, image: RegisterImage) -> None:
         rows.append(dict(zip(_ENTRY, (
             head.block, head.head, entry.threshold.kind, entry.threshold.codes, entry.scale_mantissa, entry.scale_shift,
             entry.gains.denominator, entry.gains.mean, entry.groups.elements, entry.groups.cuts, head.q_scale,
-            head.k_scale, head.v_scale), strict=True)))
+            head.k_scale, head.v_scale, head.key_offset or (), head.channel_scale or ()), strict=True)))
     record = {"format": FORMAT, "model": image.model, "config": image.numeric, "crc32": image.checksum, "heads": rows}
     write_text(pathlib.Path(path), json.dumps(record, indent=1) + "\n")
 
@@ -276,6 +288,12 @@ def _head(row: dict[str, Any], config: AttentionConfig) -> HeadRegisters:
     for name in ("codes", "group_elements", "group_cuts"):
         if not all(isinstance(code, int) and not isinstance(code, bool) for code in row[name]):
             raise ValueError(f"{name} must be integers, not {row[name]!r}")
+    smoothing = [tuple(row[name]) or None for name in ("key_offset", "channel_scale")]
+    for name, values in zip(("key_offset", "channel_scale"), smoothing, strict=True):
+        if (values is None) != (smoothing[0] is None) or not (values is None or (
+                len(values) == config.head_dim and all(isinstance(value, float) and math.isfinite(value)
+                                                       and (value > 0 or name == "key_offset") for value in values))):
+            raise ValueError(f"{name} must be empty, or {config.head_dim} finite numbers, of channel_scale positive")
     kind = ThresholdKind.parse(row["threshold"])
     least, most = kind.code_range(config)
     if not all(least <= code <= most for code in row["codes"]):
@@ -286,4 +304,5 @@ def _head(row: dict[str, Any], config: AttentionConfig) -> HeadRegisters:
         Threshold(kind, tuple(row["codes"])), row["scale_mantissa"], row["scale_shift"],
         Gains(row["denominator_gain"], row["mean_gain"]),
         KeyGroups(tuple(row["group_elements"]), tuple(row["group_cuts"])))
-    return HeadRegisters(row["block"], row["head"], parameters, row["q_scale"], row["k_scale"], row["v_scale"])
+    return HeadRegisters(row["block"], row["head"], parameters, row["q_scale"], row["k_scale"], row["v_scale"],
+                         *smoothing)

@@ -59,6 +59,21 @@ def test_entries_of_the_image_serve_in_units_of_its_scales(vectors, image):
     assert Program.of_vectors(registered, TINY).parameters[1] == image.parameters()[3]
 
 
+def test_operands_are_smoothed_before_they_are_quantised(vectors, image, tmp_path):
+    random = np.random.default_rng(3)
+    heads = tuple(dataclasses.replace(entry, key_offset=tuple(random.normal(0, 0.5, 64)),
+                                      channel_scale=tuple(random.uniform(0.5, 2, 64))) for entry in image.heads)
+    save_register_image(tmp_path / "image.json", dataclasses.replace(image, heads=heads))
+    smoothed = load_register_image(tmp_path / "image.json")
+    assert smoothed.heads == heads
+    registered = RegisteredVectors.of(vectors, smoothed)
+    for h, entry in enumerate((heads[5], heads[3])):
+        expected = (vectors.k[h] * np.float64(vectors.k_scale[h]) - entry.key_offset) / entry.channel_scale / 0.025
+        np.testing.assert_array_equal(registered.k[h], np.clip(np.rint(expected), -119, 119))
+        expected = vectors.q[h] * np.float64(vectors.q_scale[h]) * entry.channel_scale / 0.02
+        np.testing.assert_array_equal(registered.q[h], np.clip(np.rint(expected), -119, 119))
+
+
 def test_simulation_computes_with_the_image(vectors, image, tmp_path, build_folder):
     save_vectors(tmp_path / "v.npz", vectors)
     save_register_image(tmp_path / "image.json", image)
@@ -91,6 +106,8 @@ WRONG = {"checksum": _damaged, "format": _foreign, "q_scale": lambda record: rec
          "group_elements": lambda record: record["heads"][0].update(group_elements=[7, 64]),
          "group_cuts": lambda record: record["heads"][0].update(group_cuts=[1, 0.5]),
          "key groups": lambda record: record["heads"][0].update(group_cuts=[1]),
+         "channel_scale must be": lambda record: record["heads"][0].update(key_offset=[0.5] * 64,
+                                                                           channel_scale=[1.0] * 63),
          "two entries": lambda record: record["heads"][0].update(head=1),
          "missing": lambda record: record["heads"][0].pop("codes")}
 

@@ -22,10 +22,11 @@ from latte.golden.models.exact import (
 )
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX, mass_code
+from latte.golden.smoothing import smooth_operands
 from latte.golden.thresholds import ThresholdKind
 
 __all__ = ["HardwareAttention", "Observer", "PairCounter", "group_codes", "quantize_tensor", "row_chunks",
-           "scale_codes", "threshold_codes"]
+           "scale_codes", "smooth_tensors", "threshold_codes"]
 
 ROW_CHUNK = 128
 
@@ -80,6 +81,15 @@ def quantize_tensor(x: torch.Tensor, limit: int, scale: torch.Tensor | None = No
         scale = torch.where(absmax > 0, absmax / limit, 1.0).float().double()
     codes = torch.round(x.double() / scale[..., None, None]).clamp_(-limit, limit)
     return codes.float(), scale
+
+
+def smooth_tensors(q: torch.Tensor, k: torch.Tensor, thresholds: Thresholds, block: int
+                   ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return q [batch, heads, m, d] and k [batch, heads, n, d] with the smoothing of a block's thresholds, if any."""
+    if thresholds.key_offset is None:
+        return q, k
+    return smooth_operands(q, k, *(torch.from_numpy(values[block]).to(q)
+                                   for values in (thresholds.key_offset, thresholds.channel_scale)))
 
 
 def scale_codes(scale: torch.Tensor, config: AttentionConfig) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,6 +168,7 @@ class HardwareAttention:
             tuple[torch.Tensor, torch.Tensor, torch.Tensor], HeadCodes, torch.Tensor, torch.Tensor]:
         """Return integer-valued (q, k, v), register codes, and estimate step and V scale, each [batch or 1, heads]."""
         config, device = self.config, q.device
+        q, k = smooth_tensors(q, k, self.thresholds, block)
         q, q_scale = quantize_tensor(q, config.qk_max, self._row("q_scale", block, device))
         k, k_scale = quantize_tensor(k, config.qk_max, self._row("k_scale", block, device))
         v, v_scale = quantize_tensor(v, V_MAX, self._row("v_scale", block, device))

@@ -7,9 +7,11 @@ import numpy as np
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.model_thresholds import Thresholds
+from latte.golden.smoothing import smoothing_constants
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.top_theta import Calibration, MassCalibration, ThetaTables
 from latte.golden.train.collectors import (
+    ChannelRanges,
     Distances,
     KthScores,
     LargestElements,
@@ -20,17 +22,34 @@ from latte.golden.train.distances import DistanceHistogram, from_distance, to_di
 from latte.golden.train.groups import choose_groups
 from latte.golden.train.passes import Passes
 
-__all__ = ["fit_to_target", "histogram", "starting_thresholds", "static_scales", "top_theta_tables"]
+__all__ = ["fit_to_target", "histogram", "keep_all", "smoothing", "starting_thresholds", "static_scales",
+           "top_theta_tables"]
 
-def static_scales(passes: Passes, config: AttentionConfig, quantile: float = 1.0) -> dict[str, np.ndarray]:
+def smoothing(passes: Passes) -> dict[str, np.ndarray]:
+    """Return ``key_offset`` and ``channel_scale``, each float64 [blocks, heads, head_dim].
+
+    Query heads that share keys get the same, since their keys are quantised once.
+    """
+    checkpoint = passes.checkpoint
+    ranges = passes.run(ChannelRanges())
+    queries = ranges["q_largest"].reshape(checkpoint.blocks, -1, checkpoint.heads_per_key, checkpoint.head_dim).max(2)
+    queries = queries.repeat(checkpoint.heads_per_key, axis=1)
+    constants = smoothing_constants(queries, ranges["k_least"], ranges["k_largest"])
+    return dict(zip(("key_offset", "channel_scale"), constants, strict=True))
+
+
+def static_scales(passes: Passes, thresholds: Thresholds, config: AttentionConfig, quantile: float = 1.0
+                  ) -> dict[str, np.ndarray]:
     """Return ``q_scale``, ``k_scale``, ``v_scale``, each float64 [blocks, heads], as a vector file holds them.
 
     Parameters
     ----------
+    thresholds
+        Their smoothing is applied first.
     quantile
         Of the sequences' largest elements; 1 lets no calibration sequence saturate.
     """
-    largest = passes.run(LargestElements())
+    largest = passes.run(LargestElements(thresholds))
     scales = {}
     for name, limit in scale_limits(config).items():
         element = np.quantile(largest[name], quantile, axis=-1)
@@ -91,33 +110,50 @@ def _by_length(found: DistanceHistogram, thresholds: Thresholds, target: float) 
                                tau_per_octave=-slope if kind is ThresholdKind.ABSOLUTE else slope)
 
 
-def starting_thresholds(passes: Passes, target: float, config: AttentionConfig, *, mode: str = "global",
-                        kind: ThresholdKind = ThresholdKind.MASS, gain: tuple[float, float] | None = (1.0, 1.0),
-                        scales: dict[str, np.ndarray] | None = None, groups: int = 1, by_length: bool = False
-                        ) -> Thresholds:
+def keep_all(passes: Passes, config: AttentionConfig, *, kind: ThresholdKind = ThresholdKind.MASS, smooth: bool = True,
+             static: bool = True, quantile: float = 1.0) -> Thresholds:
+    """Return thresholds that prune nothing, with all that is done to operands before: smoothing and scales.
+
+    Parameters
+    ----------
+    kind
+    smooth
+        Calibrate the smoothing of Q and K.
+    static, quantile
+        Calibrate static scales, as `static_scales` takes the quantile.
+    """
+    checkpoint = passes.checkpoint
+    everything = float(from_distance(kind, np.float64(math.inf)))
+    thresholds = Thresholds.uniform(everything, checkpoint.blocks, checkpoint.heads, kind=kind)
+    thresholds = dataclasses.replace(thresholds, estimate_bits=config.estimate_bits)
+    if smooth:
+        thresholds = dataclasses.replace(thresholds, **smoothing(passes))
+    if static:
+        thresholds = dataclasses.replace(thresholds, **static_scales(passes, thresholds, config, quantile))
+    return thresholds
+
+
+def starting_thresholds(passes: Passes, start: Thresholds, target: float, config: AttentionConfig, *,
+                        mode: str = "global", gain: tuple[float, float] | None = (1.0, 1.0), groups: int = 1,
+                        by_length: bool = False) -> Thresholds:
     """Return thresholds that prune `target` without training.
 
     Parameters
     ----------
+    start
+        From `keep_all`: kind, smoothing and scales stay.
     mode
         ``"global"``: one for all heads; ``"head"``: fixed head-wise, each head prunes the target.
-    kind
     gain
         (denominator, mean) gains for all heads, or ``None`` for no compensation.
-    scales
-        Static ones, from `static_scales`; ``None`` for dynamic ones.
     groups
         Number of key groups, a power of two; without compensation there is none.
     by_length
         As for `fit_to_target`.
     """
-    checkpoint = passes.checkpoint
-    everything = float(from_distance(kind, np.float64(math.inf)))
-    thresholds = Thresholds.uniform(everything, checkpoint.blocks, checkpoint.heads, kind=kind)
-    thresholds = dataclasses.replace(thresholds, estimate_bits=config.estimate_bits, **(scales or {}))
-    found = histogram(passes, thresholds, config)
-    cut = (np.full_like(thresholds.tau, found.uniform_cut(target)) if mode == "global" else found.head_cuts(target))
-    thresholds = dataclasses.replace(thresholds, tau=from_distance(kind, cut))
+    found = histogram(passes, start, config)
+    cut = np.full_like(start.tau, found.uniform_cut(target)) if mode == "global" else found.head_cuts(target)
+    thresholds = dataclasses.replace(start, tau=from_distance(start.kind, cut))
     if gain is not None:
         given = (np.full_like(thresholds.tau, value) for value in gain)
         thresholds = dataclasses.replace(

@@ -19,6 +19,7 @@ from latte.golden.train.options import (
     parse_gain,
     progress,
     scales_option,
+    smoothing_option,
     threshold_option,
     thresholds_option,
     worker_options,
@@ -38,8 +39,9 @@ __all__ = ["calibrate"]
 @click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
 @groups_option
 @click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
-@thresholds_option("Keep these thresholds, gains, groups; only add static scales.", default=None)
+@thresholds_option("Keep these thresholds, gains, groups, smoothing; only add static scales.", default=None)
 @click.option("--fit", is_flag=True, help="Move --thresholds together so that they meet the target on this data.")
+@smoothing_option
 @scales_option
 @click.option("--quantile", type=click.FloatRange(0, 1), default=1.0, show_default=True,
               help="Static scales: this quantile of the sequences' largest elements; beyond it elements saturate.")
@@ -47,8 +49,8 @@ __all__ = ["calibrate"]
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
               split: str, target: float, mode: str, threshold: str, estimate_bits: str, by_length: bool,
-              gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool, scales: str,
-              quantile: float, workers: int | None, scheduler: str | None, cache: pathlib.Path,
+              gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool, smooth: bool,
+              scales: str, quantile: float, workers: int | None, scheduler: str | None, cache: pathlib.Path,
               output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     check_share("--target", target)
@@ -59,7 +61,13 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
     from latte.golden.models.extras import require_models
 
     require_models()
-    from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales, top_theta_tables
+    from latte.golden.train.calibrate import (
+        fit_to_target,
+        keep_all,
+        starting_thresholds,
+        static_scales,
+        top_theta_tables,
+    )
     from latte.golden.train.passes import SourcePasses
     from latte.golden.train.source import Source
     from latte.golden.train.threshold_files import load_thresholds, save_theta, save_thresholds
@@ -80,12 +88,15 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
             save_theta(output, tables, checkpoint.name)
             click.echo(f"{output}: Top-Theta thresholds of {tables.theta.shape[0]} x {tables.theta.shape[1]} heads")
             return
-        found = static_scales(passes, config, quantile) if scales == "static" else None
+        static = scales == "static"
         if given is None:
-            learned = starting_thresholds(passes, target, config, mode=mode, kind=ThresholdKind(threshold), gain=gains,
-                                          scales=found, groups=int(groups), by_length=by_length)
+            start = keep_all(passes, config, kind=ThresholdKind(threshold), smooth=smooth, static=static,
+                             quantile=quantile)
+            learned = starting_thresholds(passes, start, target, config, mode=mode, gain=gains, groups=int(groups),
+                                          by_length=by_length)
         else:
-            learned = dataclasses.replace(given, **(found or {}))
+            found = static_scales(passes, given, config, quantile) if static else {}
+            learned = dataclasses.replace(given, **found)
         if fit:
             learned = fit_to_target(passes, learned, target, config, by_length=by_length)
     save_thresholds(output, learned, checkpoint.name,

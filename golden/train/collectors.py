@@ -12,14 +12,14 @@ from latte.golden.config import AttentionConfig
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.exact import visible_mask
-from latte.golden.models.hardware import HardwareAttention
+from latte.golden.models.hardware import HardwareAttention, smooth_tensors
 from latte.golden.models.hook import Handler, float_attention
 from latte.golden.quantizer import V_MAX
 from latte.golden.top_theta import Calibration, MassCalibration
 from latte.golden.train.distances import DistanceHistogram
 from latte.golden.train.passes import Arrays
 
-__all__ = ["Distances", "KthScores", "LargestElements", "PrunedMass", "scale_limits", "sum_chunks"]
+__all__ = ["ChannelRanges", "Distances", "KthScores", "LargestElements", "PrunedMass", "scale_limits", "sum_chunks"]
 
 
 _SCALES = ("q_scale", "k_scale", "v_scale")
@@ -35,15 +35,47 @@ def sum_chunks(chunks: list[Arrays]) -> Arrays:
     return {name: np.sum([chunk[name] for chunk in chunks], axis=0) for name in chunks[0]}
 
 
+class ChannelRanges:
+    """Largest magnitude of Q, and least and largest element of K, by channel.
+
+    ``q_largest``, ``k_least``, ``k_largest``: float64 [blocks, heads, d].
+    """
+
+    def begin(self, checkpoint: Checkpoint) -> tuple[Handler, Callable[[], Arrays]]:
+        """Begin a chunk."""
+        seen: dict[str, list[np.ndarray]] = {"q_largest": [], "k_least": [], "k_largest": []}
+
+        def record(block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
+            for name, values in zip(seen, (q.abs().amax((0, 2)), k.amin((0, 2)), k.amax((0, 2))), strict=True):
+                seen[name].append(values.double().cpu().numpy())
+            return float_attention(q, k, v, causal)
+
+        return record, lambda: {name: np.stack(values) for name, values in seen.items()}
+
+    def merge(self, chunks: list[Arrays]) -> Arrays:
+        """Return the ranges of all chunks together."""
+        return {name: (np.min if name == "k_least" else np.max)([chunk[name] for chunk in chunks], axis=0)
+                for name in chunks[0]}
+
+
+@dataclasses.dataclass(frozen=True)
 class LargestElements:
-    """Largest magnitude of Q, K and V of every sequence, float64 [blocks, heads, items] each, by scale name."""
+    """Largest magnitude of Q, K and V of every sequence, float64 [blocks, heads, items] each, by scale name.
+
+    Parameters
+    ----------
+    thresholds
+        Their smoothing is applied first.
+    """
+
+    thresholds: Thresholds
 
     def begin(self, checkpoint: Checkpoint) -> tuple[Handler, Callable[[], Arrays]]:
         """Begin a chunk."""
         seen: dict[str, list[np.ndarray]] = {name: [] for name in _SCALES}
 
         def record(block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
-            for name, x in zip(_SCALES, (q, k, v), strict=True):
+            for name, x in zip(_SCALES, (*smooth_tensors(q, k, self.thresholds, block), v), strict=True):
                 seen[name].append(x.abs().amax((-2, -1)).double().cpu().numpy().T)
             return float_attention(q, k, v, causal)
 

@@ -14,6 +14,7 @@ import torch
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.exact import key_membership, row_octaves, visible_mask
+from latte.golden.models.hardware import smooth_tensors
 from latte.golden.models.hook import Handler, float_attention
 from latte.golden.train.collectors import sum_chunks
 from latte.golden.train.distances import distances, to_distance
@@ -27,7 +28,15 @@ _ITEMS = {True: 2, False: 16}
 
 @dataclasses.dataclass(frozen=True)
 class _KeySums:
-    """Sums of the elements of K, float64 [blocks, heads, d], and their number ``count``."""
+    """Sums of the elements of K, float64 [blocks, heads, d], and their number ``count``.
+
+    Parameters
+    ----------
+    thresholds
+        Their smoothing is applied first.
+    """
+
+    thresholds: Thresholds
 
     def begin(self, checkpoint: Checkpoint) -> tuple[Handler, Callable[[], Arrays]]:
         """Begin a chunk."""
@@ -36,7 +45,8 @@ class _KeySums:
 
         def record(block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
             nonlocal count
-            sums.append(k.double().sum((0, 2)).cpu().numpy())
+            smooth = smooth_tensors(q, k, self.thresholds, block)[1]
+            sums.append(smooth.double().sum((0, 2)).cpu().numpy())
             count += k.shape[0] * k.shape[2] if block == 0 else 0
             return float_attention(q, k, v, causal)
 
@@ -74,7 +84,7 @@ class _SplitErrors:
 
         def record(block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
             output = float_attention(q, k, v, causal)
-            errors.append((self._errors(block, q, k, v, causal)
+            errors.append((self._errors(block, *smooth_tensors(q, k, self.thresholds, block), v, causal)
                            / output.square().sum((0, 2, 3))[:, None]).double().cpu().numpy())
             return output
 
@@ -132,7 +142,7 @@ def choose_groups(passes: Passes, thresholds: Thresholds, bits: int) -> dict[str
         return {}
     checkpoint = passes.checkpoint
     passes = passes.first(_ITEMS[checkpoint.causal])
-    sums = passes.run(_KeySums())
+    sums = passes.run(_KeySums(thresholds))
     cuts = sums["sum"] / sums["count"]
     elements = np.empty((checkpoint.blocks, checkpoint.heads, 0), np.int64)
     for _ in range(bits):

@@ -13,8 +13,8 @@ from latte.golden.errors import LatteError
 from latte.golden.thresholds import ThresholdKind
 
 __all__ = ["PATH", "check_output", "check_share", "estimate_option", "groups_option", "length_option", "model_config",
-           "model_options", "parse_gain", "progress", "scales_option", "threshold_option", "thresholds_option",
-           "worker_options"]
+           "model_options", "parse_gain", "progress", "scales_option", "smoothing_option", "threshold_option",
+           "thresholds_option", "worker_options"]
 
 PATH = click.Path(path_type=pathlib.Path)
 CACHE = pathlib.Path("build/chunks")
@@ -66,6 +66,10 @@ length_option = click.option(
 groups_option = click.option(
     "--groups", type=click.Choice(["1", "2", "4", "8"]), default="4", show_default=True,
     help="Groups of keys whose mean values stand for what is pruned; 1 is the mean of all keys.")
+
+smoothing_option = click.option(
+    "--smooth/--plain", default=True, show_default=True,
+    help="Centre the channels of K and balance those of Q and K before they are quantised.")
 
 scales_option = click.option(
     "--scales", type=click.Choice(["static", "dynamic"]), default="static", show_default=True,

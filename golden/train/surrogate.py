@@ -23,7 +23,7 @@ from latte.golden.models.exact import (
     spread_over_groups,
     visible_mask,
 )
-from latte.golden.models.hardware import group_codes, quantize_tensor, row_chunks
+from latte.golden.models.hardware import group_codes, quantize_tensor, row_chunks, smooth_tensors
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX
 from latte.golden.quantizer import V_MAX
 from latte.golden.thresholds import ThresholdKind
@@ -42,8 +42,8 @@ class SoftAttention(nn.Module):
     Parameters
     ----------
     thresholds
-        Where training starts; gains of ``None`` stay 0 and are not trained. Kind, length term, static scales and key
-        groups are used, and stay.
+        Where training starts; gains of ``None`` stay 0 and are not trained. Kind, length term, static scales, key
+        groups and smoothing are used, and stay.
     config
         Split of the operands; the width of the estimate is that of the thresholds.
 
@@ -93,6 +93,7 @@ class SoftAttention(nn.Module):
 
     def forward(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the output [batch, heads, m, d], differentiable in thresholds, gains and operands."""
+        q, k = smooth_tensors(q, k, self.start, block)
         with torch.no_grad():
             scales = [None if scale is None else torch.from_numpy(scale[block])[None].to(q.device)
                       for scale in (self.start.q_scale, self.start.k_scale, self.start.v_scale)]

@@ -121,7 +121,8 @@ def _check(path: str | pathlib.Path, thresholds: Thresholds) -> None:
                          "calibrate or train again")
     if thresholds.estimate_bits not in (2, 3, 4):
         raise LatteError(f"{path}: thresholds for an estimate of {thresholds.estimate_bits} bits; 2, 3 and 4 are known")
-    for first, second in (("denominator_gain", "mean_gain"), ("group_elements", "group_cuts")):
+    for first, second in (("denominator_gain", "mean_gain"), ("group_elements", "group_cuts"),
+                          ("key_offset", "channel_scale")):
         if (getattr(thresholds, first) is None) != (getattr(thresholds, second) is None):
             raise LatteError(f"{path}: {first} and {second} belong together; calibrate or train again")
     for name in ("tau_per_octave", "denominator_gain", "mean_gain", "q_scale", "k_scale", "v_scale"):
@@ -132,6 +133,11 @@ def _check(path: str | pathlib.Path, thresholds: Thresholds) -> None:
     if thresholds.mean_gain is not None and not (
             (thresholds.mean_gain >= 0) & (thresholds.mean_gain <= thresholds.denominator_gain)).all():
         raise LatteError(f"{path}: the gains are damaged, 0 <= mean <= denominator must hold; calibrate or train again")
+    offset, scale = thresholds.key_offset, thresholds.channel_scale
+    if offset is not None and (offset.shape != scale.shape or offset.shape[:-1] != heads or not (scale > 0).all()
+                               or not np.isfinite([offset, scale]).all()):
+        raise LatteError(f"{path}: the smoothing is damaged, every head needs a finite key_offset and a positive "
+                         "channel_scale for each element; calibrate or train again")
     elements, cuts = thresholds.group_elements, thresholds.group_cuts
     if elements is not None and (
             elements.shape != cuts.shape or elements.shape[:-1] != heads or elements.shape[-1] > GROUP_BITS_MAX

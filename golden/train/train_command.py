@@ -20,6 +20,7 @@ from latte.golden.train.options import (
     parse_gain,
     progress,
     scales_option,
+    smoothing_option,
     threshold_option,
 )
 
@@ -43,6 +44,7 @@ __all__ = ["train"]
 @estimate_option
 @length_option
 @groups_option
+@smoothing_option
 @scales_option
 @click.option("--start", metavar="FILE|NAME", help="Thresholds to start from, with their kind, scales and groups. "
               "[default: one for all heads]")
@@ -51,8 +53,8 @@ __all__ = ["train"]
 @click.option("--output", required=True, type=PATH, help="Trained thresholds (.npz); curves and checkpoint beside it.")
 def train(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool, split: str,
           target: float, steps: int, batch: int | None, seed: int, alpha: float, beta: float, kappa: float, gain: str,
-          threshold: str, estimate_bits: str, by_length: bool, groups: str, scales: str, start: str | None,
-          restart: bool, device: str, output: pathlib.Path) -> None:
+          threshold: str, estimate_bits: str, by_length: bool, groups: str, smooth: bool, scales: str,
+          start: str | None, restart: bool, device: str, output: pathlib.Path) -> None:
     """Train one threshold and two gains per head; the model's weights stay as they are."""
     check_share("--target", target)
     check_output(output, ".npz")
@@ -63,7 +65,7 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     import torch
 
     from latte.golden.models.checkpoint import load_checkpoint
-    from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales
+    from latte.golden.train.calibrate import fit_to_target, keep_all, starting_thresholds
     from latte.golden.train.data import load_dataset
     from latte.golden.train.figures import training_curves
     from latte.golden.train.passes import LocalPasses
@@ -86,9 +88,9 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     resumed = output.with_suffix(".checkpoint.npz")
     with progress("finding scales and starting thresholds") as update:
         if given is None:
-            found = static_scales(passes, config) if scales == "static" else None
-            given = starting_thresholds(passes, target, config, kind=ThresholdKind(threshold), gain=gains, scales=found,
-                                        groups=int(groups), by_length=by_length)
+            given = keep_all(passes, config, kind=ThresholdKind(threshold), smooth=smooth, static=scales == "static")
+            given = starting_thresholds(passes, given, target, config, gain=gains, groups=int(groups),
+                                        by_length=by_length)
         trainer = Trainer(checkpoint, dataset, given, recipe, config)
         if resumed.exists() and not restart:
             restore_trainer(resumed, trainer)

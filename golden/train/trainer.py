@@ -112,8 +112,8 @@ class Trainer:
         start = self.attention.start
         return dataclasses.asdict(self.recipe) | {
             "threshold": str(start.kind), "estimate_bits": start.estimate_bits, "groups": start.groups,
-            "scales": "dynamic" if start.q_scale is None else "static", "items": len(self.data),
-            "split": self.config.split}
+            "smoothed": start.key_offset is not None, "scales": "dynamic" if start.q_scale is None else "static",
+            "items": len(self.data), "split": self.config.split}
 
     def advance(self) -> dict[str, float]:
         """Take one step, and return its losses and soft pruning ratio."""

@@ -18,7 +18,7 @@ from latte.golden.models.exact import row_octaves
 from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import float_attention
 from latte.golden.thresholds import ThresholdKind
-from latte.golden.train.calibrate import fit_to_target, starting_thresholds, static_scales
+from latte.golden.train.calibrate import fit_to_target, keep_all, smoothing, starting_thresholds, static_scales
 from latte.golden.train.data import load_dataset
 from latte.golden.train.distances import distances
 from latte.golden.train.groups import choose_groups
@@ -212,7 +212,8 @@ def test_static_scales_are_quantiles_of_the_largest_elements(setup, bits):
     with torch.inference_mode():
         forward(checkpoint, record, data.batch(np.arange(12))[0])
     config = CONFIG.replace(estimate_bits=bits)
-    whole, half = (static_scales(LocalPasses(checkpoint, data, 5), config, quantile) for quantile in (1.0, 0.5))
+    plain = Thresholds.uniform(1.5, 2, 2)
+    whole, half = (static_scales(LocalPasses(checkpoint, data, 5), plain, config, quantile) for quantile in (1.0, 0.5))
     limit = {4: 119, 2: 95}[bits]
     for block, (q, k, v) in enumerate(operands):
         for name, x, code in (("q_scale", q, limit), ("k_scale", k, limit), ("v_scale", v, 127)):
@@ -227,12 +228,29 @@ def test_every_item_once_per_epoch():
     assert len(batch_indices(0, 1, 3, 16)) == 3
 
 
+def test_smoothing_serves_scales_hardware_and_surrogate(setup):
+    checkpoint, data = setup
+    passes = LocalPasses(checkpoint, data, 5)
+    alone = smoothing(passes)
+    assert alone["key_offset"].shape == alone["channel_scale"].shape == (2, 2, 64)
+    thresholds = keep_all(passes, CONFIG)
+    plain = keep_all(passes, CONFIG, smooth=False)
+    assert plain.key_offset is None and (thresholds.key_offset == alone["key_offset"]).all()
+    assert (thresholds.q_scale * thresholds.k_scale < plain.q_scale * plain.k_scale).all()
+    q, k, v = random_operands(7)
+    for handler in (HardwareAttention, SoftAttention):
+        outputs = [handler(dataclasses.replace(chosen, q_scale=None, k_scale=None, v_scale=None), CONFIG)(
+            0, q, k, v, False) for chosen in (thresholds, plain)]
+        assert not torch.equal(*outputs)
+        torch.testing.assert_close(*outputs, atol=0.05, rtol=0)
+
+
 @pytest.mark.parametrize("kind", list(ThresholdKind))
 @pytest.mark.parametrize("mode", ["global", "head"])
 def test_fit_meets_the_target(setup, mode, kind):
     checkpoint, data = setup
     passes = LocalPasses(checkpoint, data)
-    thresholds = starting_thresholds(passes, 0.7, CONFIG, mode=mode, kind=kind)
+    thresholds = starting_thresholds(passes, keep_all(passes, CONFIG, kind=kind), 0.7, CONFIG, mode=mode)
     thresholds = fit_to_target(passes, thresholds, 0.7, CONFIG, rounds=3)
     counter = PairCounter(2, 2)
     with torch.inference_mode():
@@ -245,7 +263,8 @@ def test_threshold_files(setup, tmp_path):
     thresholds = Thresholds.uniform(1.5, 2, 2, gain=(1.0, 0.5))
     thresholds = dataclasses.replace(thresholds, group_elements=np.full((2, 2, 1), 9),
                                      group_cuts=np.full((2, 2, 1), 0.5))
-    thresholds = dataclasses.replace(thresholds, **static_scales(LocalPasses(checkpoint, data), CONFIG),
+    passes = LocalPasses(checkpoint, data)
+    thresholds = dataclasses.replace(thresholds, **smoothing(passes), **static_scales(passes, thresholds, CONFIG),
                                      kind=ThresholdKind.MASS, tau_per_octave=np.full((2, 2), 0.25), estimate_bits=3)
     path = tmp_path / "t.npz"
     save_thresholds(path, thresholds, checkpoint.name, {"seed": 1})

@@ -21,6 +21,8 @@ COMMANDS = {
     "sweep": ("latte.fpga.sizing.commands", "sweep_command", "Explore builds: throughput against area."),
     "measure-blocks": ("latte.fpga.sizing.commands", "measure_blocks_command", "Synthesise blocks for size and sweep."),
     "run": ("latte.fpga.host.commands", "run_command", "Run heads on a board and compare every bit with the model."),
+    "infer": ("latte.fpga.inference.commands", "infer_command",
+              "Run a whole model, its attention on the hardware, and compare every bit with torch."),
     "report": ("latte.fpga.report.commands", "report_command", "Gather all results into one HTML page."),
     "documents": ("latte.fpga.documents", "documents_command", "Write the documents' tables of code and baselines."),
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),

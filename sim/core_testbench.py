@@ -27,7 +27,7 @@ from latte.sim.scoreboard import JobRecord, RowSplitter, compare_job
 from latte.sim.stalls import Stall, stall_pair
 from latte.sim.testbench import Testbench
 
-__all__ = ["run_program"]
+__all__ = ["CoreTestbench", "run_program"]
 
 _QUIET_CYCLES = 200
 """After the last job, in which nothing more may come."""
@@ -69,6 +69,11 @@ class CoreTestbench:
         Where the results of each job go.
     report
         Filled with one entry per job, the counters and the status.
+
+    Attributes
+    ----------
+    layouts
+        Payload layouts of the taps and of ``output``.
     """
 
     def __init__(self, testbench: Testbench, program: Program, settings: dict[str, Any], folder: pathlib.Path,
@@ -83,17 +88,15 @@ class CoreTestbench:
         self._status = signature["status"].shape
         self._counters = counters_layout()
         self._taps = tuple(self._probe.members)
-        self._layouts = {tap: self._probe[tap].shape for tap in self._taps}
+        self.layouts = {tap: self._probe[tap].shape for tap in self._taps}
         self._previous_end = 0
-        self._layouts["output"] = signature["o"].signature.members["payload"].shape
+        self.layouts["output"] = signature["o"].signature.members["payload"].shape
 
     async def run(self, until: int | None = None) -> None:
         """Run the program from its beginning, to its end or for `until` cycles."""
         testbench = self.testbench
-        splitters = {name: RowSplitter(locate(self._layouts[name], "row_last")[0], self.program.row_counts())
-                     for name in (*self._taps, "output")}
-        writer = self._driver("parameter", self._parameters(), None)
-        await testbench.run([writer], lambda: writer.finished)
+        splitters = {name: self.splitter(name) for name in (*self._taps, "output")}
+        await self.write_parameters()
         agents, drivers = self._agents(splitters)
         if until is not None:
             stop = testbench.cycle + until
@@ -114,13 +117,20 @@ class CoreTestbench:
             record.clear()
         self.report["elapsed"] = self._previous_end - started
         await testbench.run(agents, lambda: all(driver.finished for driver in drivers))
-        quiet = testbench.cycle + _QUIET_CYCLES
-        await testbench.run(agents, lambda: testbench.cycle >= quiet)
-        self._check_end(splitters)
+        await self.finish(agents, splitters)
+
+    async def write_parameters(self) -> None:
+        """Write the program's register entries."""
+        writer = self._driver("parameter", self._parameters(), None)
+        await self.testbench.run([writer], lambda: writer.finished)
+
+    def splitter(self, name: str) -> RowSplitter:
+        """Return what cuts a tap's payloads, or those of ``output``, into the program's jobs."""
+        return RowSplitter(locate(self.layouts[name], "row_last")[0], self.program.row_counts())
 
     def _judge(self, index: int, record: JobRecord, trace: HeadTrace) -> None:
         """Compare one job, and write what the core produced for it."""
-        result = compare_job(record, trace, self.program.config, self._layouts)
+        result = compare_job(record, trace, self.program.config, self.layouts)
         np.savez(self.folder / f"job{index}.npz", keep=result.keep, score=result.score, output=result.output)
         end = record.output.last_cycle
         begin = max(self._previous_end, record.group.first_cycle)
@@ -141,17 +151,22 @@ class CoreTestbench:
 
     def _agents(self, splitters: dict[str, RowSplitter]) -> tuple[list[Agent], list[StreamDriver]]:
         """Return (all agents, those of them that are sources)."""
-        jobs, bus = self.program.jobs, self.program.config.bus_bytes
         source, sink = stall_pair(self.settings["stall"], self.settings["seed"])
+        drivers = self.sources(source)
+        output = StreamMonitor(self.testbench.ports, "o", splitters["output"].receive, sink)
+        return [*drivers, output, *(self._tap(name, splitters[name]) for name in self._taps)], drivers
+
+    def sources(self, stall: Stall | None) -> list[StreamDriver]:
+        """Return the drivers of the program's jobs and rows."""
+        jobs, bus = self.program.jobs, self.program.config.bus_bytes
         commands = (pack_struct(job_layout(), head=job.head, load_rows=len(job.k), fresh=job.fresh,
                                 query_rows=len(job.q), causal=job.causal) for job in jobs)
-        drivers = [self._driver("job", commands, source)]
+        drivers = [self._driver("job", commands, stall)]
         for name in ("q", "k", "v"):
             rows = [getattr(job, name) for job in jobs]
             beats = itertools.chain.from_iterable(pack_rows(array, bus) for array in rows)
-            drivers.append(self._driver(name, beats, source))
-        output = StreamMonitor(self.testbench.ports, "o", splitters["output"].receive, sink)
-        return [*drivers, output, *(self._tap(name, splitters[name]) for name in self._taps)], drivers
+            drivers.append(self._driver(name, beats, stall))
+        return drivers
 
     def _tap(self, name: str, splitter: RowSplitter) -> Tap:
         base = self.testbench.ports[1]["probe"].offset
@@ -159,8 +174,10 @@ class CoreTestbench:
         valid, _ = locate(shape, "valid")
         return Tap(name, PortBits(base + offset, shape.size), base + offset + valid, splitter.receive)
 
-    def _check_end(self, splitters: dict[str, RowSplitter]) -> None:
-        """Read counters and status, and check that nothing came after the last job."""
+    async def finish(self, agents: list[Agent], splitters: dict[str, RowSplitter]) -> None:
+        """Wait, read counters and status, and check that nothing came after the last job."""
+        quiet = self.testbench.cycle + _QUIET_CYCLES
+        await self.testbench.run(agents, lambda: self.testbench.cycle >= quiet)
         counters = PayloadReader(self._counters, [self.testbench.output("counters")])
         status = PayloadReader(self._status, [self.testbench.output("status")])
         raised = {name for name, _ in self._status if status.ints(name)[0]}

@@ -25,6 +25,7 @@ FPGA_LAYERS = {
     "link": set(),
     "placement": {"baselines", "boards", "synthesis", "link"},
     "host": {"boards", "link"},
+    "inference": {"boards", "host"},
     "sizing": {"boards", "synthesis"},
     "benchmark": {"baselines", "synthesis", "sizing"},
     "report": {"boards", "sizing"},

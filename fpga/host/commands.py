@@ -1,28 +1,22 @@
 """``latte run``: verify a board over its serial port."""
 
-import contextlib
-import os
 import pathlib
 import time
-from collections.abc import Iterator
 
 import click
-from rich.console import Console
 
 from latte.fpga.boards.board import DEFAULT_BAUD, find_board
-from latte.fpga.host.driver import Board, open_port
+from latte.fpga.host.driver import Board
+from latte.fpga.host.ports import SIMULATED, opened_port
 from latte.fpga.host.verify import verify_heads
 from latte.golden.config import AttentionConfig
-from latte.golden.console import create_console, create_progress, show_status
+from latte.golden.console import create_console, create_progress
 from latte.golden.results import write_results
 from latte.sim.head_table import head_result, print_heads, print_problems
 from latte.sim.options import board_config_options, build_option
 from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
 
 __all__ = ["run_command"]
-
-SIMULATED = "sim"
-"""Port name of the simulated board."""
 
 
 @click.command("run")
@@ -48,7 +42,7 @@ def run_command(config: AttentionConfig, board: str | None, port_name: str, baud
     sets, left_out = gather_vectors(files, image, config)
     heads = []
     baud = baud or (find_board(board).baud if board else DEFAULT_BAUD)
-    with _port(port_name, baud, config, build_folder, console) as (port, speed), \
+    with opened_port(port_name, baud, config, build_folder, console) as (port, speed), \
             Board(port, config, speed, retries=retries) as driver:
         started = time.monotonic()
         if image is not None:
@@ -79,19 +73,3 @@ def run_command(config: AttentionConfig, board: str | None, port_name: str, baud
     if image is not None:
         console.print(registers_note(registers, image), soft_wrap=True)
     raise SystemExit(0 if passed else 1)
-
-
-@contextlib.contextmanager
-def _port(name: str, baud: int, config: AttentionConfig, build_folder: pathlib.Path,
-          console: Console) -> Iterator[tuple[object, int]]:
-    """Yield (open port, its baud rate)."""
-    if name != SIMULATED:
-        yield open_port(name, baud), baud
-        return
-    from latte.fpga.host.simulated_port import SIMULATED_BAUD, build_board, simulated_port  # brings in the whole RTL
-
-    with show_status(console, f"compiling the board {config.name!r} (kept for the next time) ..."):
-        model = build_board(config, build_folder=build_folder)
-    folder = build_folder / "sim" / "runs" / f"board-{config.name}-{os.getpid()}"
-    with simulated_port(model, folder) as port:
-        yield port, SIMULATED_BAUD

@@ -4,10 +4,8 @@ Runs inside the simulator's process.
 """
 
 import contextlib
-import json
 import os
 import pathlib
-import socket
 import struct
 from typing import Any
 
@@ -16,8 +14,9 @@ from cocotb.clock import Clock
 from cocotb.queue import Queue
 from cocotb.triggers import Event, RisingEdge, SimTimeoutError, Timer, ValueChange, with_timeout
 
-from latte.fpga.host.simulated_port import SIMULATED_CLOCK, WRITE, receive_exactly
+from latte.fpga.host.simulated_port import SIMULATED_CLOCK, WRITE
 from latte.sim.runner import load_ports
+from latte.sim.simulator_process import connect_to_client, receive_exactly, simulator_settings
 
 __all__ = ["serve_port"]
 
@@ -77,10 +76,8 @@ class _Line:
 @cocotb.test()
 async def serve_port(dut: Any) -> None:
     """Do what the driver says until it hangs up."""
-    settings = json.loads(os.environ["LATTE_BOARD"])
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(settings["address"])
-        line = _Line(dut, settings["clocks"])
+    with connect_to_client() as connection:
+        line = _Line(dut, simulator_settings()["clocks"])
         Clock(dut.clk, _CYCLE_NS, unit="ns").start()
         dut.rst.value = 1
         for _ in range(3):

@@ -1,31 +1,24 @@
 """A serial port whose other end is a simulated board: `HostedCore` under Verilator, UART pins included.
 
-The simulator waits for the driver and the driver for the simulator, through a socket. Simulated time passes only while
-the driver reads, so time-outs are in simulated seconds and a run repeats exactly.
+Simulated time passes only while the driver reads.
 """
 
 import contextlib
-import json
-import os
 import pathlib
 import socket
 import struct
-import tempfile
-import threading
 from collections.abc import Iterator
 
 from latte.fpga.link.hosted_core import HostedCore
 from latte.golden.config import AttentionConfig
-from latte.golden.errors import LatteError
 from latte.sim.runner import BUILD_FOLDER, Model, build_model
+from latte.sim.simulator_process import receive_exactly, start_simulator
 
-__all__ = ["READ", "SIMULATED_BAUD", "SIMULATED_CLOCK", "WRITE", "SimulatedPort", "build_board", "receive_exactly",
-           "simulated_port"]
+__all__ = ["READ", "SIMULATED_BAUD", "SIMULATED_CLOCK", "WRITE", "SimulatedPort", "build_board", "simulated_port"]
 
 SIMULATED_CLOCK, SIMULATED_BAUD = 4_000_000, 1_000_000
 """Four clock cycles a bit: the fewest that the UART takes, to save simulation time."""
 READ, WRITE = b"R", b"W"
-_POLL_SECONDS = 0.5
 
 
 def build_board(config: AttentionConfig, *, simulator: str = "verilator", build_folder: pathlib.Path = BUILD_FOLDER,
@@ -64,23 +57,6 @@ class SimulatedPort:
         self._connection.close()
 
 
-def receive_exactly(connection: socket.socket, count: int) -> bytes:
-    """Return `count` bytes.
-
-    Raises
-    ------
-    ConnectionError
-        The other side has gone.
-    """
-    received = bytearray()
-    while len(received) < count:
-        part = connection.recv(count - len(received))
-        if not part:
-            raise ConnectionError("the simulation has ended")
-        received += part
-    return bytes(received)
-
-
 @contextlib.contextmanager
 def simulated_port(model: Model, folder: pathlib.Path) -> Iterator[SimulatedPort]:
     """Run the simulator of a compiled board and yield the port.
@@ -97,31 +73,6 @@ def simulated_port(model: Model, folder: pathlib.Path) -> Iterator[SimulatedPort
     LatteError
         The system has no Unix sockets, or the simulator does not start.
     """
-    if not hasattr(socket, "AF_UNIX"):
-        raise LatteError("the simulated board needs Unix sockets, which this system does not have; simulate with: "
-                         "latte sim")
-    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as server:
-        address = os.path.join(place, "port")
-        server.bind(address)
-        server.listen(1)
-        server.settimeout(_POLL_SECONDS)
-        settings = json.dumps({"address": address, "clocks": SIMULATED_CLOCK // SIMULATED_BAUD})
-        simulator = threading.Thread(target=model.run, args=("latte.fpga.host.simulated_board", folder),
-                                     kwargs={"environment": {"LATTE_BOARD": settings}})
-        simulator.start()
-        port = SimulatedPort(_connected(server, simulator, folder / "sim.log"))
-        try:
-            yield port
-        finally:
-            port.close()
-            simulator.join()
-
-
-def _connected(server: socket.socket, simulator: threading.Thread, log: pathlib.Path) -> socket.socket:
-    """Wait for the simulator, which takes its time on a busy machine, as long as it runs."""
-    while True:
-        try:
-            return server.accept()[0]
-        except TimeoutError:
-            if not simulator.is_alive():
-                raise LatteError(f"the simulator of the board did not start; see {log}") from None
+    settings = {"clocks": SIMULATED_CLOCK // SIMULATED_BAUD}
+    with start_simulator(model, "latte.fpga.host.simulated_board", folder, settings) as connection:
+        yield SimulatedPort(connection)

@@ -31,7 +31,7 @@ def vectors(model: str, images: pathlib.Path | None, text: pathlib.Path | None, 
     from latte.golden.console import create_console, create_progress
     from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.models.extraction import extract_vectors
-    from latte.golden.models.inputs import find_images, load_images, text_windows
+    from latte.golden.models.inputs import find_images, load_image, text_windows
     from latte.golden.vectors import save_vectors
 
     if output.suffix != ".npz" or not output.parent.is_dir():
@@ -50,7 +50,7 @@ def vectors(model: str, images: pathlib.Path | None, text: pathlib.Path | None, 
         else:
             if images is None or text is not None:
                 raise LatteError(f"{checkpoint.name} is an image model: give its input with --images FILE_OR_FOLDER")
-            batch = load_images(find_images(images).paths[:1], checkpoint.preprocess)
+            batch = load_image(find_images(images).paths[0], checkpoint.preprocess)[None]
         progress.update(task, description="attention blocks", total=checkpoint.blocks)
         result = extract_vectors(checkpoint, batch, preset("small", split=split), heads=heads, keep=keep,
                                  on_block=lambda: progress.advance(task))

@@ -205,18 +205,23 @@ class HardwareAttention:
         del operands
         return score_all(q_parts, k_parts, self.config)
 
-    def __call__(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
-        """Return the dequantised output [batch, heads, m, d]."""
-        (q_code, k_code, v_code), codes, step, v_scale = self.operands(block, q, k, v)
-        output_step = (v_scale / (1 << self.config.fraction_bits))[..., None, None]
+    def output_codes(self, block: int, operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor], codes: HeadCodes,
+                     step: torch.Tensor, causal: bool) -> torch.Tensor:
+        """Return the output codes [batch, heads, m, d] of one attention; the arguments are what `operands` returns."""
+        q, k, v = operands
         outputs = []
         for rows, keys in row_chunks(q.shape[-2], k.shape[-2], causal):
-            operands = (q_code[..., rows, :], k_code[..., :keys, :], v_code[..., :keys, :])
-            trace, estimate, _ = self.trace(operands, codes, causal)
+            trace, estimate, _ = self.trace((q[..., rows, :], k[..., :keys, :], v[..., :keys, :]), codes, causal)
             for observer in self.observers:
                 observer.observe(block, trace.keep, estimate, step, causal)
-            outputs.append((trace.output.double() * output_step).to(q.dtype))
+            outputs.append(trace.output)
         return torch.cat(outputs, -2)
+
+    def __call__(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
+        """Return the dequantised output [batch, heads, m, d]."""
+        operands, codes, step, v_scale = self.operands(block, q, k, v)
+        output = self.output_codes(block, operands, codes, step, causal)
+        return (output.double() * (v_scale / (1 << self.config.fraction_bits))[..., None, None]).to(q.dtype)
 
 
 def row_chunks(m: int, n: int, causal: bool) -> Iterator[tuple[slice, int]]:

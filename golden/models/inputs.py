@@ -10,7 +10,7 @@ import numpy as np
 from latte.golden.errors import LatteError
 from latte.golden.models.preprocessing import Preprocess
 
-__all__ = ["ImageSet", "find_images", "load_images", "text_windows"]
+__all__ = ["ImageSet", "find_images", "load_image", "load_images", "text_windows"]
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".jpeg2000"}
 
@@ -56,6 +56,20 @@ def find_images(source: str | pathlib.Path) -> ImageSet:
     return ImageSet(paths, np.array([int(match.group(1)) if match else -1 for match in matches], np.int64))
 
 
+def load_image(path: pathlib.Path, preprocess: Preprocess) -> np.ndarray:
+    """Decode one image to the pixels that a model reads, float32 [3, size, size].
+
+    Raises
+    ------
+    LatteError
+        It cannot be read, or the preprocessing fails.
+    """
+    image = _decode(path)
+    if image is None:
+        raise LatteError(f"{path}: not an image that can be read; give a JPEG, PNG or other common image file")
+    return preprocess(image)
+
+
 def load_images(paths: list[pathlib.Path], preprocess: Preprocess) -> np.ndarray:
     """Decode images to the pixels that a model reads.
 
@@ -73,21 +87,23 @@ def load_images(paths: list[pathlib.Path], preprocess: Preprocess) -> np.ndarray
     LatteError
         Some cannot be read; the message counts them and names the first. Or the preprocessing fails.
     """
-    from PIL import Image
-
-    pixels, unreadable = [], []
-    for path in paths:
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, ValueError, SyntaxError):
-            unreadable.append(path)
-        else:
-            pixels.append(preprocess(image))
+    images = [_decode(path) for path in paths]
+    unreadable = [path for path, image in zip(paths, images, strict=True) if image is None]
     if unreadable:
         raise LatteError(f"{len(unreadable)} of {len(paths)} images cannot be read, the first is {unreadable[0].name}; "
                          "remove them or pass --skip-unreadable")
-    return np.stack(pixels)
+    return np.stack([preprocess(image) for image in images])
+
+
+def _decode(path: pathlib.Path) -> Any:
+    """Return an RGB image of PIL, None if it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB")
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def text_windows(source: str | pathlib.Path, tokenizer: Any, tokens: int) -> np.ndarray:

@@ -1,0 +1,193 @@
+"""``latte infer``: a whole model, every attention computed by the hardware."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from latte.fpga.boards.board import DEFAULT_BAUD, find_board
+from latte.fpga.host.ports import SIMULATED, opened_port
+from latte.golden.backend import Backend, BackendFailure
+from latte.golden.config import AttentionConfig
+from latte.golden.console import create_console, create_progress, show_status
+from latte.golden.errors import LatteError
+from latte.golden.results import write_results
+from latte.golden.train.options import PATH, thresholds_option
+from latte.sim.options import board_config_options, build_option
+from latte.sim.runner import SIMULATORS, check_simulator
+
+if TYPE_CHECKING:
+    from latte.golden.register_image import RegisterImage
+
+__all__ = ["infer_command"]
+
+ASSUMED_MHZ = 100.0
+"""Clock of a build that is no board's: what the ULX3S 85F runs the preset ``small`` at."""
+_SHOWN = 5
+"""Differences that are spelt out."""
+
+
+@click.command("infer")
+@click.option("--model", required=True, help="Folder, hub name, .gguf file, or 'smollm2'.")
+@click.option("--images", type=PATH, help="Image file to classify, or folder: every image in it.")
+@click.option("--prompt", help="Text that a language model goes on with.")
+@click.option("--tokens", default=8, show_default=True, type=click.IntRange(1), help="Tokens to generate.")
+@thresholds_option("With static scales; by default the model's best_90, if they are shipped.")
+@click.option("--backend", type=click.Choice(["sim", "torch"]), help="sim: the RTL in a simulator. torch: no hardware; "
+              "the exact arithmetic in torch against the golden model, cycles predicted. [default: sim]")
+@click.option("--port", "port_name", metavar="NAME", help="Run on a board at this serial port, such as /dev/ttyUSB0; "
+              f"or {SIMULATED!r}: the board in simulation, UART included.")
+@click.option("--baud", type=click.IntRange(300), help="Of --port, as the board was built. [default: the board's, else "
+              f"{DEFAULT_BAUD}]")
+@click.option("--retries", default=8, show_default=True, type=click.IntRange(0),
+              help="With --port: how often a request without answer is sent again.")
+@click.option("--sim", "simulator", default="verilator", show_default=True, metavar="NAME",
+              help=f"Simulator: {' or '.join(SIMULATORS)}.")
+@click.option("--mhz", type=click.FloatRange(0, min_open=True), help="Clock that cycles are converted to time with. "
+              f"[default: the board's, else {ASSUMED_MHZ:g}]")
+@build_option
+@board_config_options
+def infer_command(config: AttentionConfig, board: str | None, model: str, images: pathlib.Path | None,
+                  prompt: str | None, tokens: int, thresholds: str | None, backend: str | None, port_name: str | None,
+                  baud: int | None, retries: int, simulator: str, mhz: float | None,
+                  build_folder: pathlib.Path) -> None:
+    """Classify images or generate text, every attention computed by the hardware.
+
+    Block after block, the hardware's outputs are what the model goes on with. Each is compared with torch's exact
+    arithmetic on the same operands. Prints classes or text, cycles and time, writes build/infer.json, and exits with 0
+    only if every bit agrees.
+    """
+    console = create_console()
+    clock, origin = _clock(mhz, board)
+    baud = baud or (find_board(board).baud if board else DEFAULT_BAUD)
+    if backend is not None and port_name is not None:
+        raise LatteError("--backend and --port both say what computes; give one of them")
+    if (images is None) == (prompt is None):
+        raise LatteError("give the model's input: --images FILE for an image classifier, or --prompt TEXT for a "
+                         "language model")
+    if port_name is None and backend != "torch":
+        check_simulator(simulator)
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    from latte.fpga.inference.tasks import create_task
+    from latte.golden.models.checkpoint import load_checkpoint
+    from latte.golden.models.hardware import HardwareAttention
+    from latte.golden.models.inference import BackendAttention, check_build
+    from latte.golden.register_image import RegisterImage
+    from latte.golden.train.threshold_files import load_thresholds
+
+    checkpoint = load_checkpoint(model)
+    task = create_task(checkpoint, images, prompt, tokens)
+    name = thresholds or _best_thresholds(checkpoint.name)
+    learned = load_thresholds(name, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+    check_build(checkpoint, learned, config, task.length)
+    image = RegisterImage.encode(checkpoint.name, config, learned)
+    if backend != "torch":
+        _check_registers(name, image)
+    answer, failure = None, None
+    with contextlib.ExitStack() as stack:
+        device = stack.enter_context(_backend(config, backend, port_name, (baud, retries), simulator,
+                                              build_folder, console))
+        expected = task.run(HardwareAttention(learned, config))
+        progress = stack.enter_context(create_progress(console, "blocks"))
+        bar = progress.add_task("inferring", total=task.passes * checkpoint.blocks)
+        attention = BackendAttention(checkpoint, learned, image, config, device, lambda: progress.advance(bar))
+        try:
+            answer = task.run(attention)
+        except BackendFailure as error:
+            failure = str(error)
+    same = failure is None and task.decisions(answer) == task.decisions(expected)
+    equal = failure is None and not attention.differences
+    totals = attention.total
+    seconds = totals.cycles / (clock * 1e6)
+    results = [
+        {"name": f"{checkpoint.name}.bits_equal", "unit": "pass", "value": int(equal), "outputs": totals.outputs,
+         "differing": totals.differing},
+        {"name": f"{checkpoint.name}.{task.figure}", "unit": "pass", "value": int(same),
+         **({} if failure else task.details(answer))},
+        {"name": f"{checkpoint.name}.cycles", "unit": "count", "value": totals.cycles, "seconds": seconds, "mhz": clock,
+         "pruned": attention.pruned()},
+        *({"name": f"{checkpoint.name}.block{b}.cycles", "unit": "count", "value": block.cycles, "jobs": block.jobs,
+           "outputs": block.outputs, "differing": block.differing, "pruned": attention.pruned(b)}
+          for b, block in enumerate(attention.blocks))]
+    write_results(build_folder / "infer.json", "infer", config, results, equal and same, model=model, board=board,
+                  thresholds=name, backend=port_name or backend or "sim", failure=failure,
+                  differences=attention.differences)
+    if failure is None:
+        task.show(console, answer)
+    else:
+        console.print(f"stopped: {failure}", soft_wrap=True)
+    for line in attention.differences[:_SHOWN]:
+        console.print(line, soft_wrap=True)
+    if failure is None and not same:
+        console.print(f"torch alone decides otherwise: {task.decisions(expected)}, not {task.decisions(answer)}",
+                      soft_wrap=True)
+    console.print(f"{totals.outputs - totals.differing} of {totals.outputs} attention outputs equal torch's in every "
+                  f"bit; {attention.pruned():.1%} of the keys pruned ({name})", soft_wrap=True)
+    kind = "predicted cycles" if backend == "torch" else "cycles"
+    waiting = "; they include waiting for the serial line" if port_name else ""
+    console.print(f"{totals.cycles} {kind} in {totals.jobs} jobs, {1e3 * seconds:.3f} ms at {clock:g} MHz ({origin})"
+                  f"{waiting}", soft_wrap=True)
+    raise SystemExit(0 if equal and same else 1)
+
+
+def _clock(mhz: float | None, board: str | None) -> tuple[float, str]:
+    """Return (MHz, where they come from)."""
+    if mhz is not None:
+        return mhz, "--mhz"
+    if board is not None:
+        return find_board(board).clock_hz / 1e6, f"the clock of {board}"
+    return ASSUMED_MHZ, "assumed; --mhz gives another"
+
+
+def _best_thresholds(model: str) -> str:
+    """Return the name of the shipped thresholds that serve if none are given."""
+    from latte.golden.train.threshold_files import shipped_thresholds
+
+    folder = f"{model.replace('-', '_')}/"
+    names = [name for name in shipped_thresholds() if name.startswith(folder)]
+    if f"{folder}best_90" in names:
+        return f"{folder}best_90"
+    others = f"; shipped ones are {', '.join(names)}" if names else ""
+    raise LatteError(f"no best_90 thresholds are shipped for {model}: give some with --thresholds FILE{others}")
+
+
+def _check_registers(name: str, image: "RegisterImage") -> None:
+    """Raise `LatteError` if an entry has what the RTL has no registers for."""
+    try:
+        for entry in image.heads:
+            entry.parameters.registers()
+    except LatteError as error:
+        raise LatteError(f"{name}: {error}, or latte infer --backend torch") from None
+
+
+@contextlib.contextmanager
+def _backend(config: AttentionConfig, backend: str | None, port_name: str | None, line: tuple[int, int],
+             simulator: str, build_folder: pathlib.Path, console: Console) -> Iterator[Backend]:
+    """Yield what computes; `line` has the baud rate and the retries of a serial port."""
+    from latte.fpga.inference.backends import BoardBackend, GoldenBackend
+
+    if port_name is not None:
+        from latte.fpga.host.driver import Board
+
+        baud, retries = line
+        with opened_port(port_name, baud, config, build_folder, console) as (port, speed), \
+                Board(port, config, speed, retries=retries) as board:
+            yield BoardBackend(board)
+        return
+    if backend == "torch":
+        yield GoldenBackend(config)
+        return
+    from latte.sim.core_run import build_core
+    from latte.sim.simulated_core import simulated_core
+
+    with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
+        model = build_core(config, simulator, build_folder=build_folder)
+    folder = build_folder / "sim" / "runs" / f"infer-{config.name}-{simulator}-{os.getpid()}"
+    with simulated_core(model, config, folder) as core:
+        yield core

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from latte.golden.attention import HeadParameters
-from latte.golden.backend import Backend
+from latte.golden.backend import Backend, BackendFailure
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job
@@ -101,6 +101,8 @@ class BackendAttention(HardwareAttention):
         entries = self._entries[block * self._heads:(block + 1) * self._heads]
         jobs = self._jobs(entries, *(rows[0].cpu().numpy().astype(np.int8) for rows in operands), causal)
         result = self._backend.run(dict(enumerate(entries)), jobs)
+        if len(result.outputs) != len(jobs):
+            raise BackendFailure(f"block {block}: {len(result.outputs)} of {len(jobs)} jobs came to an output")
         produced = torch.from_numpy(np.stack(result.outputs)).to(exact)
         different = (produced != exact[0]).flatten(1).sum(1).tolist()
         figures = self.blocks[block]

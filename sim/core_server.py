@@ -12,7 +12,7 @@ import cocotb
 import numpy as np
 
 from latte.golden.results import write_text
-from latte.sim.agents import StreamMonitor, TestbenchFailure
+from latte.sim.agents import Agent, StreamMonitor, TestbenchFailure
 from latte.sim.core_testbench import CoreTestbench
 from latte.sim.packing import PayloadReader
 from latte.sim.program import Program
@@ -55,7 +55,7 @@ class _CoreServer(CoreTestbench):
         splitter = self.splitter("output")
         drivers = self.sources(None)
         jobs = len(self.program.row_counts())
-        agents = [*drivers, StreamMonitor(self.testbench.ports, "o", splitter.receive)]
+        agents: list[Agent] = [*drivers, StreamMonitor(self.testbench.ports, "o", splitter.receive)]
         await self.testbench.run(agents, lambda: len(splitter.segments) == jobs and all(d.finished for d in drivers))
         await self.finish(agents, {"output": splitter})
         outputs = [self._read(segment, rows)

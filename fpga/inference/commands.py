@@ -27,8 +27,6 @@ __all__ = ["infer_command"]
 
 ASSUMED_MHZ = 100.0
 """Clock of a build that is no board's: what the ULX3S 85F runs the preset ``small`` at."""
-_SHOWN = 5
-"""Differences that are spelt out."""
 
 
 @click.command("infer")
@@ -74,6 +72,7 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     from latte.golden.models.extras import require_models
 
     require_models()
+    from latte.fpga.inference.outcome import Outcome
     from latte.fpga.inference.tasks import create_task
     from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.models.hardware import HardwareAttention
@@ -101,39 +100,17 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
             answer = task.run(attention)
         except BackendFailure as error:
             failure = str(error)
-    same = failure is None and task.decisions(answer) == task.decisions(expected)
-    equal = failure is None and not attention.differences
-    totals = attention.total
-    seconds = totals.cycles / (clock * 1e6)
-    results = [
-        {"name": f"{checkpoint.name}.bits_equal", "unit": "pass", "value": int(equal), "outputs": totals.outputs,
-         "differing": totals.differing},
-        {"name": f"{checkpoint.name}.{task.figure}", "unit": "pass", "value": int(same),
-         **({} if failure else task.details(answer))},
-        {"name": f"{checkpoint.name}.cycles", "unit": "count", "value": totals.cycles, "seconds": seconds, "mhz": clock,
-         "pruned": attention.pruned()},
-        *({"name": f"{checkpoint.name}.block{b}.cycles", "unit": "count", "value": block.cycles, "jobs": block.jobs,
-           "outputs": block.outputs, "differing": block.differing, "pruned": attention.pruned(b)}
-          for b, block in enumerate(attention.blocks))]
-    write_results(build_folder / "infer.json", "infer", config, results, equal and same, model=model, board=board,
-                  thresholds=name, backend=port_name or backend or "sim", failure=failure,
+    outcome = Outcome(checkpoint.name, task, attention, answer, expected, failure, clock)
+    write_results(build_folder / "infer.json", "infer", config, outcome.results(), outcome.passed, model=model,
+                  board=board, thresholds=name, backend=port_name or backend or "sim", failure=failure,
                   differences=attention.differences)
-    if failure is None:
-        task.show(console, answer)
-    else:
-        console.print(f"stopped: {failure}", soft_wrap=True)
-    for line in attention.differences[:_SHOWN]:
-        console.print(line, soft_wrap=True)
-    if failure is None and not same:
-        console.print(f"torch alone decides otherwise: {task.decisions(expected)}, not {task.decisions(answer)}",
-                      soft_wrap=True)
-    console.print(f"{totals.outputs - totals.differing} of {totals.outputs} attention outputs equal torch's in every "
-                  f"bit; {attention.pruned():.1%} of the keys pruned ({name})", soft_wrap=True)
+    outcome.show(console)
+    total = attention.total
     kind = "predicted cycles" if backend == "torch" else "cycles"
     waiting = "; they include waiting for the serial line" if port_name else ""
-    console.print(f"{totals.cycles} {kind} in {totals.jobs} jobs, {1e3 * seconds:.3f} ms at {clock:g} MHz ({origin})"
-                  f"{waiting}", soft_wrap=True)
-    raise SystemExit(0 if equal and same else 1)
+    console.print(f"{total.cycles} {kind} in {total.jobs} jobs, {1e3 * outcome.seconds:.3f} ms at {clock:g} MHz "
+                  f"({origin}){waiting}; thresholds {name}", soft_wrap=True)
+    raise SystemExit(0 if outcome.passed else 1)
 
 
 def _clock(mhz: float | None, board: str | None) -> tuple[float, str]:

@@ -21,6 +21,7 @@ SOURCES = {
     "bitstream": ("Bitstreams", "make bitstream BOARD=ulx3s_25f"), "sim": ("Simulation", "make sim"),
     "run": ("Board", "latte run --board ulx3s_25f --port /dev/ttyUSB0"), "bench": ("Benchmarks", "make bench"),
     "eval": ("Whole models", "latte eval"),
+    "infer": ("Whole models on hardware", "latte infer --model FOLDER --images photo.jpg"),
 }
 """Result file: (heading, the command that makes it)."""
 _ASSUMED_MHZ = 120.0

@@ -26,7 +26,7 @@ _ARRAYS = tuple(field.name for field in dataclasses.fields(Thresholds) if field.
 def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz file, whole or not at all."""
     with whole_file(path) as file:
-        np.savez(file, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def read_arrays(path: str | pathlib.Path, kind: str) -> dict[str, np.ndarray]:

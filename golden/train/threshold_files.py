@@ -110,7 +110,7 @@ def read_thresholds(path: str | pathlib.Path) -> tuple[str, Thresholds]:
     return str(data["model"]), thresholds
 
 
-def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: int) -> Thresholds:
+def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: int, head_dim: int) -> Thresholds:
     """Read the thresholds of a model, as `read_thresholds` does.
 
     Raises
@@ -125,6 +125,10 @@ def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: in
     if thresholds.tau.shape != (blocks, heads):
         raise LatteError(f"{path}: thresholds of {thresholds.tau.shape[0]} x {thresholds.tau.shape[1]} heads, but "
                          f"{model} has {blocks} x {heads}")
+    elements, offset = thresholds.group_elements, thresholds.key_offset
+    if (elements is not None and (elements >= head_dim).any()) or (
+            offset is not None and offset.shape[-1] != head_dim):
+        raise LatteError(f"{path}: its key groups or smoothing are for another head_dim than the {head_dim} of {model}")
     return thresholds
 
 

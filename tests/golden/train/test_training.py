@@ -295,13 +295,15 @@ def test_threshold_files(setup, tmp_path):
                                      kind=ThresholdKind.MASS, tau_per_octave=np.full((2, 2), 0.25), estimate_bits=3)
     path = tmp_path / "t.npz"
     save_thresholds(path, thresholds, checkpoint.name, {"seed": 1})
-    loaded = load_thresholds(path, checkpoint.name, 2, 2)
+    loaded = load_thresholds(path, *checkpoint.shape)
     for field in dataclasses.fields(Thresholds):
         np.testing.assert_array_equal(getattr(loaded, field.name), getattr(thresholds, field.name))
     for change, says in (({"group_cuts": None}, "belong together"),
                          ({"group_cuts": np.full((2, 2, 1), np.nan)}, "key groups are damaged"),
                          ({"group_elements": np.full((2, 2, 1), -1)}, "key groups are damaged"),
                          ({"group_elements": np.full((2, 2, 2), 1)}, "key groups are damaged"),
+                         ({"group_elements": np.full((2, 2, 1), 64)}, "another head_dim than the 64"),
+                         ({"key_offset": np.zeros((2, 2, 32)), "channel_scale": np.ones((2, 2, 32))}, "than the 64"),
                          ({"key_offset": None}, "belong together"),
                          ({"key_offset": np.zeros((2, 2, 63))}, "smoothing is damaged"),
                          ({"channel_scale": np.zeros((2, 2, 64))}, "smoothing is damaged"),
@@ -313,11 +315,11 @@ def test_threshold_files(setup, tmp_path):
                          ({"kind": "sideways"}, "must be relative, mass, absolute, not 'sideways'")):
         save_thresholds(tmp_path / "bad.npz", dataclasses.replace(thresholds, **change), checkpoint.name, {})
         with pytest.raises(LatteError, match=says):
-            load_thresholds(tmp_path / "bad.npz", checkpoint.name, 2, 2)
+            load_thresholds(tmp_path / "bad.npz", *checkpoint.shape)
     with pytest.raises(LatteError, match="not of gpt2"):
-        load_thresholds(path, "gpt2", 2, 2)
+        load_thresholds(path, "gpt2", 2, 2, 64)
     with pytest.raises(LatteError, match="no such thresholds"):
-        load_thresholds(tmp_path / "missing.npz", checkpoint.name, 2, 2)
+        load_thresholds(tmp_path / "missing.npz", *checkpoint.shape)
 
 
 @pytest.mark.parametrize("target", [0, 1, 1.5, -0.1])

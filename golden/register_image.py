@@ -22,9 +22,9 @@ from latte.golden.errors import LatteError
 from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.pruned_mass import NO_COMPENSATION, Gains
-from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX, V_MAX
+from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_MAX
+from latte.golden.requantise import requantise
 from latte.golden.results import write_text
-from latte.golden.smoothing import smooth_operands
 from latte.golden.thresholds import Threshold, ThresholdKind
 from latte.golden.vectors import VectorSet
 
@@ -133,6 +133,11 @@ class RegisterImage:
         return zlib.crc32(np.concatenate([head.codes() for head in self.heads]).astype("<i4").tobytes())
 
     @property
+    def smoothed(self) -> bool:
+        """Whether the host smooths Q and K before it quantises them."""
+        return any(entry.key_offset is not None for entry in self.heads)
+
+    @property
     def compensated(self) -> bool:
         """Whether a head has gains, which the RTL does not apply yet."""
         return any(entry.parameters.gains != NO_COMPENSATION for entry in self.heads)
@@ -155,10 +160,6 @@ class RegisterImage:
                 return index
         raise LatteError(f"the register image of {self.model} has no head {head} of block {block}; export it from "
                          "thresholds of the model that the vectors come from")
-
-    def describes(self, model: str) -> bool:
-        """Return whether vectors named `model` are of the image's model: its name, or its name and a suffix."""
-        return model == self.model or model.startswith(self.model + "-")
 
     def check_fits(self, config: AttentionConfig) -> None:
         """Raise `LatteError` if a build of `config` cannot use the image."""
@@ -193,23 +194,18 @@ class RegisteredVectors(VectorSet):
         LatteError
             The vectors are of another model, or of a head that the image lacks.
         """
-        if not image.describes(vectors.model):
+        if not vectors.of_model(image.model):
             raise LatteError(f"the register image is of {image.model}, but the vectors are of {vectors.model}; give "
                              "the image or the vectors of one model")
         entries = [image.heads[image.index(int(block), int(head))]
                    for block, head in zip(vectors.block, vectors.head, strict=True)]
-        real = {name: getattr(vectors, name) * getattr(vectors, f"{name}_scale").astype(np.float64)[:, None, None]
-                for name in "qkv"}
-        for h, entry in enumerate(entries):
-            if entry.key_offset is not None:
-                real["q"][h], real["k"][h] = smooth_operands(
-                    real["q"][h], real["k"][h], np.array(entry.key_offset), np.array(entry.channel_scale))
-        changed: dict[str, np.ndarray] = {}
-        qk_max = preset("small", estimate_bits=image.numeric["estimate_bits"]).qk_max
-        for name, limit in (("q", qk_max), ("k", qk_max), ("v", V_MAX)):
-            scale = np.array([getattr(entry, f"{name}_scale") for entry in entries], np.float32)
-            codes = np.rint(real[name] / scale.astype(np.float64)[:, None, None])
-            changed |= {name: np.clip(codes, -limit, limit).astype(np.int8), f"{name}_scale": scale}
+        scales = {scale: np.array([getattr(entry, scale) for entry in entries], np.float32)
+                  for scale in ("q_scale", "k_scale", "v_scale")}
+        smoothing = None
+        if image.smoothed:
+            smoothing = (np.array([entry.key_offset for entry in entries]),
+                         np.array([entry.channel_scale for entry in entries]))
+        changed = requantise(vectors, scales, int(image.numeric["estimate_bits"]), smoothing)
         fields = {field.name: getattr(vectors, field.name) for field in dataclasses.fields(VectorSet)}
         return cls(**(fields | changed), image=image)
 
@@ -259,6 +255,8 @@ def load_register_image(path: str | pathlib.Path) -> RegisterImage:
         heads = tuple(_head(row, config) for row in record["heads"])
         image = RegisterImage(str(record["model"]), numeric, heads)
         checksum, expected = image.checksum, record["crc32"]
+        if len({entry.key_offset is None for entry in heads}) > 1:
+            raise ValueError("key_offset is given for some heads only")
         if len({(entry.block, entry.head) for entry in heads}) < len(heads):
             raise ValueError("a head has two entries")
     except LatteError:

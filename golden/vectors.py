@@ -87,6 +87,10 @@ class VectorSet:
         """Keys of each head, ``n``."""
         return self.q.shape[1]
 
+    def of_model(self, model: str) -> bool:
+        """Return whether the vectors are of a model: named as it, or with a suffix behind its name."""
+        return self.model == model or self.model.startswith(f"{model}-")
+
     def names(self) -> list[str]:
         """Return ``<model>.block<b>.head<h>`` for each head."""
         return [f"{self.model}.block{b}.head{h}" for b, h in zip(self.block, self.head, strict=True)]

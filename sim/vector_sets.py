@@ -93,7 +93,7 @@ def embedded_that_fit(config: AttentionConfig, image: RegisterImage | None = Non
     LatteError
         None fits.
     """
-    sets = [vectors for vectors in embedded_vectors() if image is None or image.describes(vectors.model)]
+    sets = [vectors for vectors in embedded_vectors() if image is None or vectors.of_model(image.model)]
     if not sets:
         of_model = "" if image is None else f" of {image.model}"
         raise LatteError(f"this installation has no embedded vectors{of_model}; give some with --vectors FILE.npz")

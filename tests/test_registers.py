@@ -65,7 +65,7 @@ def test_operands_are_smoothed_before_they_are_quantised(vectors, image, tmp_pat
                                       channel_scale=tuple(random.uniform(0.5, 2, 64))) for entry in image.heads)
     save_register_image(tmp_path / "image.json", dataclasses.replace(image, heads=heads))
     smoothed = load_register_image(tmp_path / "image.json")
-    assert smoothed.heads == heads
+    assert smoothed.heads == heads and smoothed.smoothed and not image.smoothed
     registered = RegisteredVectors.of(vectors, smoothed)
     for h, entry in enumerate((heads[5], heads[3])):
         expected = (vectors.k[h] * np.float64(vectors.k_scale[h]) - entry.key_offset) / entry.channel_scale / 0.025
@@ -108,6 +108,7 @@ WRONG = {"checksum": _damaged, "format": _foreign, "q_scale": lambda record: rec
          "key groups": lambda record: record["heads"][0].update(group_cuts=[1]),
          "channel_scale must be": lambda record: record["heads"][0].update(key_offset=[0.5] * 64,
                                                                            channel_scale=[1.0] * 63),
+         "some heads only": lambda record: record["heads"][0].update(key_offset=[0.5] * 64, channel_scale=[1.0] * 64),
          "two entries": lambda record: record["heads"][0].update(head=1),
          "missing": lambda record: record["heads"][0].pop("codes")}
 

@@ -57,6 +57,11 @@ class Checkpoint:
     head_dim: int
 
     @property
+    def shape(self) -> tuple[str, int, int, int]:
+        """What thresholds must be made for: name, blocks, heads, elements of a head."""
+        return self.name, self.blocks, self.heads, self.head_dim
+
+    @property
     def heads_per_key(self) -> int:
         """Query heads that share one head of keys and values."""
         return self.heads // (getattr(self.model.config, "num_key_value_heads", None) or self.heads)

@@ -78,7 +78,7 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
         checkpoint = source.checkpoint()
         given = None
         if thresholds:
-            given = load_thresholds(thresholds, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+            given = load_thresholds(thresholds, *checkpoint.shape)
         config = model_config(checkpoint, split, estimate_bits=given.estimate_bits if given else int(estimate_bits))
         source = dataclasses.replace(source, items=items or (4 if checkpoint.causal else 32))
         passes = SourcePasses(source, 1 if checkpoint.causal else 8, pool, cache,

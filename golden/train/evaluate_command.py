@@ -97,7 +97,7 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
         chunk = chunk or (1 if checkpoint.causal else 10)
 
         def load(name: str) -> Thresholds:
-            found = load_thresholds(name, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+            found = load_thresholds(name, *checkpoint.shape)
             return dataclasses.replace(found, q_scale=None, k_scale=None, v_scale=None) if dynamic else found
 
         def measure(of: "Source", label: str, method: str, entry: Thresholds | None) -> "Chunks":

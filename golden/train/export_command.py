@@ -32,7 +32,7 @@ def export(model: str, thresholds: str, config: str | None, board: str | None, s
     from latte.golden.train.threshold_files import load_thresholds
 
     checkpoint = load_checkpoint(model)
-    learned = load_thresholds(thresholds, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+    learned = load_thresholds(thresholds, *checkpoint.shape)
     image = RegisterImage.encode(checkpoint.name, build.for_head_dim(checkpoint.head_dim), learned)
     save_register_image(output, image)
     click.echo(f"{output}: registers of {len(image.heads)} heads, CRC-32 {image.checksum:#010x}")

@@ -14,8 +14,8 @@ from latte.golden.thresholds import ThresholdKind
 from latte.golden.top_theta import ThetaTables
 from latte.golden.whole_file import whole_file
 
-__all__ = ["SHIPPED", "find_thresholds", "load_theta", "load_thresholds", "read_arrays", "save_theta",
-           "save_thresholds", "shipped_thresholds", "write_arrays"]
+__all__ = ["SHIPPED", "find_thresholds", "load_theta", "load_thresholds", "read_arrays", "read_thresholds",
+           "save_theta", "save_thresholds", "shipped_thresholds", "write_arrays"]
 
 SHIPPED = pathlib.Path(__file__).parent / "thresholds"
 """Folder of the thresholds that travel with the package, by model."""
@@ -26,7 +26,7 @@ _ARRAYS = tuple(field.name for field in dataclasses.fields(Thresholds) if field.
 def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz file, whole or not at all."""
     with whole_file(path) as file:
-        np.savez(file, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def read_arrays(path: str | pathlib.Path, kind: str) -> dict[str, np.ndarray]:
@@ -88,21 +88,18 @@ def save_thresholds(path: str | pathlib.Path, thresholds: Thresholds, model: str
         "about": np.str_(json.dumps(about))})
 
 
-def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: int) -> Thresholds:
-    """Read the thresholds of a model; a file that does not name their kind holds relative ones.
+def read_thresholds(path: str | pathlib.Path) -> tuple[str, Thresholds]:
+    """Read a file, or shipped thresholds by name, and return (the model's short name, its thresholds).
+
+    A file that does not name the kind of its thresholds holds relative ones.
 
     Raises
     ------
     LatteError
-        The file cannot be read, is damaged, or belongs to another model.
+        The file cannot be read or is damaged.
     """
     path = find_thresholds(path)
     data = read_arrays(path, "thresholds")
-    if str(data["model"]) != model:
-        raise LatteError(f"{path}: thresholds of {data['model']}, not of {model}")
-    if data["tau"].shape != (blocks, heads):
-        raise LatteError(f"{path}: thresholds of {data['tau'].shape[0]} x {data['tau'].shape[1]} heads, but {model} "
-                         f"has {blocks} x {heads}")
     try:
         kind = ThresholdKind.parse(str(data.get("threshold", "relative")))
     except LatteError as error:
@@ -110,6 +107,28 @@ def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: in
     thresholds = Thresholds(kind=kind, estimate_bits=int(data.get("estimate_bits", 4)),
                             **{name: data[name] for name in _ARRAYS if name in data})
     _check(path, thresholds)
+    return str(data["model"]), thresholds
+
+
+def load_thresholds(path: str | pathlib.Path, model: str, blocks: int, heads: int, head_dim: int) -> Thresholds:
+    """Read the thresholds of a model, as `read_thresholds` does.
+
+    Raises
+    ------
+    LatteError
+        The file cannot be read, is damaged, or belongs to another model.
+    """
+    path = find_thresholds(path)
+    of_model, thresholds = read_thresholds(path)
+    if of_model != model:
+        raise LatteError(f"{path}: thresholds of {of_model}, not of {model}")
+    if thresholds.tau.shape != (blocks, heads):
+        raise LatteError(f"{path}: thresholds of {thresholds.tau.shape[0]} x {thresholds.tau.shape[1]} heads, but "
+                         f"{model} has {blocks} x {heads}")
+    elements, offset = thresholds.group_elements, thresholds.key_offset
+    if (elements is not None and (elements >= head_dim).any()) or (
+            offset is not None and offset.shape[-1] != head_dim):
+        raise LatteError(f"{path}: its key groups or smoothing are for another head_dim than the {head_dim} of {model}")
     return thresholds
 
 

@@ -79,7 +79,7 @@ def train(model: str, data: str, part: str, tokens: int | None, items: int | Non
     checkpoint = load_checkpoint(model, device)
     dataset = load_dataset(checkpoint, data, part=part, tokens=tokens or 512, skip_unreadable=skip_unreadable)
     dataset = dataset.first(items)
-    given = load_thresholds(start, checkpoint.name, checkpoint.blocks, checkpoint.heads) if start else None
+    given = load_thresholds(start, *checkpoint.shape) if start else None
     config = model_config(checkpoint, split, estimate_bits=given.estimate_bits if given else int(estimate_bits))
     recipe = Recipe(target, steps, batch or (1 if checkpoint.causal else 16), alpha, beta, kappa, seed=seed)
     passes = LocalPasses(checkpoint, dataset.first(4 if checkpoint.causal else 64), 1 if checkpoint.causal else 8)

@@ -74,7 +74,7 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
         raise run("export", "--model", vit_folder, "--thresholds", dynamic, "--output", image).exception
     succeed("calibrate", *inputs, "--thresholds", trained, "--quantile", 0.5, "--output", complete)
     succeed("export", "--model", vit_folder, "--thresholds", complete, "--output", image)
-    loaded, learned = load_register_image(image), load_thresholds(complete, "random-vit", 2, 2)
+    loaded, learned = load_register_image(image), load_thresholds(complete, "random-vit", 2, 2, 64)
     assert learned.kind is ThresholdKind.MASS and learned.groups == 4
     config = preset("small")
     for entry in loaded.heads:
@@ -107,7 +107,7 @@ def test_fit_meets_the_target_and_keeps_the_proportions(inputs, tmp_path):
         save_thresholds(tmp_path / "given.npz", given, "random-vit", {})
         succeed("calibrate", *inputs, "--thresholds", tmp_path / "given.npz", "--fit", "--target", 0.6, "--output",
                 tmp_path / "fitted.npz")
-        fitted = load_thresholds(tmp_path / "fitted.npz", "random-vit", 2, 2)
+        fitted = load_thresholds(tmp_path / "fitted.npz", "random-vit", 2, 2, 64)
         moved = fitted.tau / given.tau if kind == "relative" else fitted.tau - given.tau
         assert np.ptp(moved) < 1e-9 and fitted.tau[0, 0] != 2
         np.testing.assert_array_equal(fitted.mean_gain, given.mean_gain)

@@ -9,17 +9,18 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
+import transformers as tf
 
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.model_thresholds import Thresholds
-from latte.golden.models.checkpoint import load_checkpoint
+from latte.golden.models.checkpoint import load_checkpoint, wrap_model
 from latte.golden.models.exact import row_octaves
 from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import float_attention
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.calibrate import fit_to_target, keep_all, smoothing, starting_thresholds, static_scales
-from latte.golden.train.data import load_dataset
+from latte.golden.train.data import Dataset, load_dataset
 from latte.golden.train.distances import distances
 from latte.golden.train.groups import choose_groups
 from latte.golden.train.passes import LocalPasses, forward
@@ -245,6 +246,32 @@ def test_smoothing_serves_scales_hardware_and_surrogate(setup):
         torch.testing.assert_close(*outputs, atol=0.05, rtol=0)
 
 
+def test_query_heads_that_share_keys_share_their_smoothing():
+    """The offset is the middle of each channel of K; the factor looks at all queries that meet the key."""
+    torch.manual_seed(5)
+    model = tf.LlamaForCausalLM(tf.LlamaConfig(
+        vocab_size=50, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64))
+    checkpoint = wrap_model(model.eval(), "shared")
+    passes = LocalPasses(checkpoint, Dataset(windows=np.arange(120).reshape(4, 30) % 50), 1)
+    operands = []
+
+    def record(block, q, k, v, causal):
+        operands.append((q, k))
+        return float_attention(q, k, v, causal)
+
+    with torch.inference_mode():
+        forward(checkpoint, record, passes.data.batch(np.arange(4))[0])
+    found = smoothing(passes)
+    for block, (q, k) in enumerate(operands):
+        middle = (k.amax((0, 2)) + k.amin((0, 2))).double().numpy() / 2
+        reach = (k.amax((0, 2)) - k.amin((0, 2))).double().numpy() / 2
+        largest = q.abs().amax((0, 2)).double().numpy().reshape(2, 2, -1).max(1).repeat(2, axis=0)
+        np.testing.assert_allclose(found["key_offset"][block], middle, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["channel_scale"][block], np.sqrt(reach / largest), rtol=1e-4)
+        assert (found["channel_scale"][block][0] == found["channel_scale"][block][1]).all()
+
+
 @pytest.mark.parametrize("kind", list(ThresholdKind))
 @pytest.mark.parametrize("mode", ["global", "head"])
 def test_fit_meets_the_target(setup, mode, kind):
@@ -268,13 +295,18 @@ def test_threshold_files(setup, tmp_path):
                                      kind=ThresholdKind.MASS, tau_per_octave=np.full((2, 2), 0.25), estimate_bits=3)
     path = tmp_path / "t.npz"
     save_thresholds(path, thresholds, checkpoint.name, {"seed": 1})
-    loaded = load_thresholds(path, checkpoint.name, 2, 2)
+    loaded = load_thresholds(path, *checkpoint.shape)
     for field in dataclasses.fields(Thresholds):
         np.testing.assert_array_equal(getattr(loaded, field.name), getattr(thresholds, field.name))
     for change, says in (({"group_cuts": None}, "belong together"),
                          ({"group_cuts": np.full((2, 2, 1), np.nan)}, "key groups are damaged"),
                          ({"group_elements": np.full((2, 2, 1), -1)}, "key groups are damaged"),
                          ({"group_elements": np.full((2, 2, 2), 1)}, "key groups are damaged"),
+                         ({"group_elements": np.full((2, 2, 1), 64)}, "another head_dim than the 64"),
+                         ({"key_offset": np.zeros((2, 2, 32)), "channel_scale": np.ones((2, 2, 32))}, "than the 64"),
+                         ({"key_offset": None}, "belong together"),
+                         ({"key_offset": np.zeros((2, 2, 63))}, "smoothing is damaged"),
+                         ({"channel_scale": np.zeros((2, 2, 64))}, "smoothing is damaged"),
                          ({"tau": np.full((2, 2), -0.5)}, "negative where its kind, mass"),
                          ({"tau": np.full((2, 2), np.nan)}, "is NaN"), ({"mean_gain": None}, "belong together"),
                          ({"mean_gain": np.full((2, 2), 1.5)}, "gains are damaged"),
@@ -283,11 +315,11 @@ def test_threshold_files(setup, tmp_path):
                          ({"kind": "sideways"}, "must be relative, mass, absolute, not 'sideways'")):
         save_thresholds(tmp_path / "bad.npz", dataclasses.replace(thresholds, **change), checkpoint.name, {})
         with pytest.raises(LatteError, match=says):
-            load_thresholds(tmp_path / "bad.npz", checkpoint.name, 2, 2)
+            load_thresholds(tmp_path / "bad.npz", *checkpoint.shape)
     with pytest.raises(LatteError, match="not of gpt2"):
-        load_thresholds(path, "gpt2", 2, 2)
+        load_thresholds(path, "gpt2", 2, 2, 64)
     with pytest.raises(LatteError, match="no such thresholds"):
-        load_thresholds(tmp_path / "missing.npz", checkpoint.name, 2, 2)
+        load_thresholds(tmp_path / "missing.npz", *checkpoint.shape)
 
 
 @pytest.mark.parametrize("target", [0, 1, 1.5, -0.1])

@@ -83,7 +83,7 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     checkpoint = load_checkpoint(model)
     task = create_task(checkpoint, images, prompt, tokens)
     name = thresholds or _best_thresholds(checkpoint.name)
-    learned = load_thresholds(name, checkpoint.name, checkpoint.blocks, checkpoint.heads)
+    learned = load_thresholds(name, checkpoint.name, checkpoint.blocks, checkpoint.heads, checkpoint.head_dim)
     check_build(checkpoint, learned, config, task.length)
     image = RegisterImage.encode(checkpoint.name, config, learned)
     if backend != "torch":

@@ -253,7 +253,7 @@ def test_what_does_not_fit_is_refused(vit, language, causal_folder, tmp_path, mo
     assert not (tmp_path / "build").exists()
 
 
-def _no_registers(entry):
+def _no_registers(*arguments):
     raise LatteError("nothing of the kind")
 
 

@@ -18,7 +18,7 @@ import dataclasses
 import enum
 import math
 
-from latte.golden.config import AttentionConfig
+from latte.golden.config import THRESHOLD_KINDS, AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.quantizer import MASS_KEEP_ALL, absolute_code, mass_code, tau_code
 
@@ -31,9 +31,7 @@ LENGTH_OCTAVES = 17
 class ThresholdKind(enum.StrEnum):
     """What a key is compared with."""
 
-    RELATIVE = "relative"
-    MASS = "mass"
-    ABSOLUTE = "absolute"
+    RELATIVE, MASS, ABSOLUTE = THRESHOLD_KINDS
 
     @classmethod
     def parse(cls, text: str) -> "ThresholdKind":

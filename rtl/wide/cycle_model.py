@@ -42,7 +42,7 @@ class _Sequencer:
 
     def load(self, rows: int, fresh: bool) -> tuple[int, int]:
         """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
-        command = self.idle + JobSequencer.check_cycles
+        command = self.idle + JobSequencer.check_cycles_of(self.config)
         if fresh:
             self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
             command = max(command, self.bank_free[self.bank]) + 1

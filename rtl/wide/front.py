@@ -70,6 +70,7 @@ class Front:
             "qk_saturated": self.storage.saturated | self.queries.saturated,
             "head_invalid": self.jobs.head_invalid | self.registers.head_invalid,
             "too_long": self.jobs.too_long, "no_keys": self.jobs.no_keys,
+            "entry_invalid": self.registers.entry_invalid, "groups_differ": self.jobs.groups_differ,
         }
 
     def increments(self) -> dict[str, Value]:
@@ -105,8 +106,8 @@ def connect_front(m: Module, core: Core, storage: KeyValueStorage, *, whole_elem
     wiring.connect(m, compute.o, tiles.compute)
     wiring.connect(m, queries.o, tiles.rows)
     m.d.comb += [
-        registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), jobs.entry.eq(registers.entry),
-        jobs.known.eq(registers.known), jobs.loaded.eq(storage.loaded),
+        registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), registers.index.eq(jobs.index),
+        jobs.word.eq(registers.word), jobs.known.eq(registers.known), jobs.loaded.eq(storage.loaded),
     ]
     return Front(registers, jobs, queries, tiles, storage)
 

@@ -1,6 +1,6 @@
 """The accelerator: one LATTE attention engine that runs a list of heads."""
 
-from amaranth import Module, Mux
+from amaranth import Const, Module, Mux
 from amaranth.lib import wiring
 
 from latte.golden.config import AttentionConfig
@@ -102,6 +102,7 @@ class WideCore(Core):
             "pairs_estimated": population(Mux(group.valid, group.visible, 0)),
             "survivors": population(Mux(group.valid, group.keep, 0)),
             "cross_beats": cross.step, "value_beats": values.step, "filter_stalls": scanner.stalled,
+            "pruned_mass": Const(0),
         })
         m.d.comb += [
             self.probe.group.eq(group),

@@ -138,7 +138,8 @@ class SerialScorer(wiring.Component):
         key, part = self.keys.key, self.keys.slice
         last_key, survives, advance, done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            last_key.eq(key == keys - 1), self.index.eq(key + advance), self.query_slice.eq(part), self.step.eq(self.keys.read),
+            last_key.eq(key == keys - 1), self.index.eq(key + advance), self.query_slice.eq(part),
+            self.step.eq(self.keys.read),
         ]
         if limiter is None:
             m.d.comb += survives.eq(self.estimate > threshold)

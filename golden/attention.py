@@ -11,6 +11,7 @@ from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.normalizer import normalize
 from latte.golden.operands import check_head
 from latte.golden.pruned_mass import (
+    GAP_TABLE_SIZE,
     NO_COMPENSATION,
     Gains,
     accumulate_virtual_survivors,
@@ -18,6 +19,7 @@ from latte.golden.pruned_mass import (
     group_value_sums,
     pruned_mass,
     rescale_mass,
+    table_holds,
     unit_weight,
 )
 from latte.golden.row_limit import row_limits
@@ -63,11 +65,6 @@ class HeadParameters:
         return cls(Threshold.encode(kind, tau, q_scale, k_scale, config, tau_per_octave),
                    *quantizer.softmax_scale_code(scale, config), gains, groups)
 
-    @property
-    def tau(self) -> int:
-        """The code of a relative threshold that is the same at every length; another one raises `LatteError`."""
-        return self.threshold.tau
-
     def registers(self, config: AttentionConfig) -> dict[str, int]:
         """Return the entry's fields as a build of `config` holds them (`latte.rtl.common.entry_words`).
 
@@ -76,7 +73,8 @@ class HeadParameters:
         Raises
         ------
         LatteError
-            The build has no hardware for the entry's kind of threshold, its codes by length, its gains or its groups.
+            The build has no hardware for the entry's kind of threshold, its codes by length, its gains or its groups;
+            or its softmax scale is too small for a table of weights, which thresholds by mass and gains need.
         """
         if config.engine != "dense":
             self._check_build(config)
@@ -111,6 +109,11 @@ class HeadParameters:
         if config.key_groups and self.groups.count > config.key_groups:
             raise LatteError(f"configuration {config.name!r} has at most {config.key_groups} groups of keys, not "
                              f"{self.groups.count}; build it with --key-groups {self.groups.count}")
+        weighs = kind is ThresholdKind.MASS or self.gains != NO_COMPENSATION
+        if weighs and not table_holds(self.scale_code, config):
+            raise LatteError(f"the softmax scale {self.scale_mantissa} / 2**{self.scale_shift} is too small for the "
+                             f"hardware's table of {GAP_TABLE_SIZE} weights, which thresholds by mass and gains need; "
+                             "use a relative threshold without gains for this head")
 
     def with_tau(self, code: int) -> "HeadParameters":
         """Return the entry with a relative threshold of that code."""

@@ -40,7 +40,8 @@ def counters_layout() -> data.StructLayout:
     """
     return data.StructLayout(dict.fromkeys((
         "cycles", "estimator_beats", "pairs_estimated", "survivors", "cross_beats", "value_beats",
-        "stall_key_load", "stall_query_load", "stall_filter", "filter_stalls", "output_stalls", "pruned_mass"), COUNTER_BITS))
+        "stall_key_load", "stall_query_load", "stall_filter", "filter_stalls", "output_stalls", "pruned_mass"),
+        COUNTER_BITS))
 
 
 class Core(wiring.Component):

@@ -1,12 +1,15 @@
 """Head-wise register file: threshold, softmax scale, gains and key groups of every (block, head)."""
 
+import bisect
+
 from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.jobs import COUNT_BITS
-from latte.golden.quantizer import MASS_CODE_BITS
+from latte.golden.pruned_mass import table_holds
+from latte.golden.quantizer import MASS_CODE_BITS, SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS, SCALE_SHIFT_MAX
 from latte.golden.thresholds import ThresholdKind
 from latte.rtl.common.entry_words import ENTRY_WORD_BITS, entry_words, parameter_layout
 from latte.rtl.common.ram import RAM_LATENCY, Ram
@@ -83,7 +86,7 @@ class HeadRegisters(wiring.Component):
                 m.d.sync += [entry_head.eq(head), turn.eq(1)]
             with m.Elif(in_turn):
                 m.d.sync += turn.eq(Mux(ends, 0, turn + 1))
-        self._check(m, index, accepted & starts, fault, entries.write_data)
+        self._check(m, index, accepted, fault, entries.write_data)
 
         # One flag per head takes two cycles to set, and two to find.
         written = Signal(heads)
@@ -99,12 +102,13 @@ class HeadRegisters(wiring.Component):
         m.d.comb += self.known.eq(exists & found.bit_select(self.head[_GROUP_BITS:], 1))
         return m
 
-    def _check(self, m: Module, index: Value, starts: Value, fault: Signal, held: Signal) -> None:
+    def _check(self, m: Module, index: Value, accepted: Signal, fault: Signal, held: Signal) -> None:
         """Say whether the word on offer is none that an entry of this build can have; mend what is `held` of it."""
         config = self.config
         kinds = [list(ThresholdKind).index(ThresholdKind(kind)) for kind in config.threshold_kinds]
         relative, mass, absolute = range(len(ThresholdKind))
-        kind = Signal(range(len(ThresholdKind)), reset_less=True)
+        kind, shift = Signal(range(len(ThresholdKind)), reset_less=True), Signal(SCALE_SHIFT_BITS, reset_less=True)
+        small = Signal(reset_less=True)
         with m.Switch(index):
             for place, (name, layout) in enumerate(self.words.items()):
                 with m.Case(place):
@@ -114,13 +118,20 @@ class HeadRegisters(wiring.Component):
                     if name == "control":
                         m.d.comb += fault.eq(~Cat(word.kind == n for n in kinds).any() | rest.any()
                                              | (word.group_bits > config.group_bits))
-                        with m.If(starts):
-                            m.d.sync += kind.eq(word.kind)
+                        with m.If(accepted):
+                            m.d.sync += [kind.eq(word.kind), shift.eq(word.scale_shift)]
+                    elif name == "scale":
+                        too_small = self._too_small(word.scale_mantissa, shift)
+                        with m.If(accepted):
+                            m.d.sync += small.eq(too_small)
+                        if mass in kinds:
+                            m.d.comb += fault.eq((kind == mass) & too_small)
                     elif name == "gains":
-                        m.d.comb += fault.eq(word.mean_gain > word.denominator_gain)
+                        m.d.comb += fault.eq((word.mean_gain > word.denominator_gain)
+                                             | (small & (word.denominator_gain != 0)))
                     elif name.startswith("group_"):
                         m.d.comb += fault.eq(word.as_value()[:8] >= config.head_dim)
-                    elif name != "scale":
+                    else:
                         code = word.as_value()
                         sign = code[config.est_bits - 1:]
                         too_large = {relative: code[config.est_bits:].any(), mass: code[MASS_CODE_BITS:].any(),
@@ -132,3 +143,15 @@ class HeadRegisters(wiring.Component):
                             is_relative = kind == relative if len(kinds) > 1 else Const(1)
                             with m.If(is_relative & (code == 0)):
                                 m.d.comb += held.eq(1)
+
+    def _too_small(self, mantissa: Value, shift: Signal) -> Value:
+        """Return whether the table of weights does not hold a softmax scale's (`table_holds`)."""
+        top = 1 << (SCALE_MANTISSA_BITS - 1)
+        holds: Value = Const(0)
+        for at in range(SCALE_SHIFT_MAX + 1):
+            # The least mantissa of this shift that it holds: a larger one is a larger scale.
+            least = bisect.bisect_left(range(2 * top), True, top,
+                                       key=lambda m, at=at: table_holds((m, at), self.config))
+            if least < 2 * top:
+                holds |= (shift == at) & (mantissa >= least)
+        return ~holds

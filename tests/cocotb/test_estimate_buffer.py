@@ -38,7 +38,8 @@ class ScannedTiles(wiring.Component):
         beat = data.StructLayout({"est": self.buffer.est.shape(), "tile_last": 1, **groups})
         codes = {"code_valid": In(1), "code": In(code_layout(config, code_slots(config)))}
         super().__init__({"tile": In(stream.Signature(tile_layout(config))), "beat": In(stream.Signature(beat)),
-                          **(codes if config.code_octaves else {}), "room": In(1), "row_valid": Out(1), "row": Out(row_layout(config)),
+                          **(codes if config.code_octaves else {}), "room": In(1),
+                          "row_valid": Out(1), "row": Out(row_layout(config)),
                           "o_valid": Out(1), "o": Out(scanned_layout(config))})
 
     def elaborate(self, platform):

@@ -53,7 +53,8 @@ class LimitedRows(wiring.Component):
             with m.Elif(waits != 0):
                 m.d.sync += waits.eq(waits - 1)
         m.d.comb += [
-            self.i.ready.eq(limiter.room & filled & ~(self.i.payload.row_last & (waits != 0))), limiter.fill.eq(tables.fill), limiter.o_room.eq(self.o_room),
+            self.i.ready.eq(limiter.room & filled & ~(self.i.payload.row_last & (waits != 0))),
+            limiter.fill.eq(tables.fill), limiter.o_room.eq(self.o_room),
             limiter.i_valid.eq(delay(m, taken, RowScanner.latency, name="taken")),
             limiter.i.eq(delay(m, self.i.payload, RowScanner.latency, name="scanned")),
             self.o_valid.eq(limiter.o_valid), self.o.eq(limiter.o), self.overflow.eq(limiter.overflow),

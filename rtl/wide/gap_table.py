@@ -10,6 +10,7 @@ from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 from latte.rtl.wide.payloads import gap_weight_bits
+from latte.rtl.wide.weight_pipeline import FineWeightPipeline
 
 __all__ = ["FillTables", "GapTable", "ask_layout", "gap_shape", "scale_layout", "table_write_layout"]
 
@@ -104,6 +105,8 @@ class FillTables(wiring.Component):
     fill : Out(table_write_layout)
     """
 
+    overhead = 4 + FineWeightPipeline.latency
+    """Cycles of a table besides those of its weights: what was asked beyond the end is waited for."""
     jobs_bits = 8
     """A job holds at least a row of the pipeline."""
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from amaranth import Array, Const, Module, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,8 +26,6 @@ __all__ = ["MassCompensation", "compensation_layout"]
 _RESCALES = 4
 """Rows that may have begun in the softmax, and what is on the way."""
 _DENOMINATORS = 8
-_ITEMS = 24
-"""Keys to add and virtual survivors on their way to the value accumulator."""
 _MASS, _GAIN, _UNIT, _SUM = range(4)
 """Times round the loop: of a group's mass, and of their sum."""
 
@@ -80,7 +78,11 @@ class MassCompensation(wiring.Component):
 
     loop_latency = 1 + ScaledProduct.latency + 1
     """Operands, product, result: a stage for each of up to eight groups."""
+    overtaken = loop_latency - (1 + RAM_LATENCY)
+    """Cycles of a last round behind which the next row may begin: its first key comes after the virtual survivor."""
     latency = 3 * loop_latency + StreamQueue.latency
+    items = 24
+    """Keys to add and virtual survivors that wait for the value accumulator."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
@@ -98,14 +100,14 @@ class MassCompensation(wiring.Component):
     @classmethod
     def row_cycles(cls, groups: int) -> int:
         """Return the cycles that a row of so many groups takes if it sees no new keys."""
-        return 3 * cls.loop_latency + groups + 4
+        return 2 * cls.loop_latency + cls.overtaken + groups + 4
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.counts = counts = KeyCounts(config)
         m.submodules.rescales = rescales = StreamQueue(rescale_layout(config), _RESCALES)
-        m.submodules.queue = queue = StreamQueue(compensation_layout(config), _ITEMS, producer_latency=RAM_LATENCY,
+        m.submodules.queue = queue = StreamQueue(compensation_layout(config), self.items, producer_latency=RAM_LATENCY,
                                                  reserve=config.key_groups)
         m.submodules.denominators = denominators = StreamQueue(denominator_bits(config), _DENOMINATORS)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
@@ -134,7 +136,7 @@ class MassCompensation(wiring.Component):
                     m.next = "PASS"
                     with m.If(compensated):
                         m.next = "COUNT"
-            with m.State("PASS"), m.If(rescales.o.valid & queue.room & denominators.i.ready):
+            with m.State("PASS"), m.If(rescales.o.valid & queue.room & denominators.i.ready & loop.empty):
                 m.d.comb += [rescales.o.ready.eq(1), passes.eq(1)]
                 m.next = "ROW"
             with m.State("COUNT"):
@@ -204,9 +206,13 @@ class MassCompensation(wiring.Component):
             now.valid.eq(goes_on | enters | sums), now.stage.eq(stage), now.group.eq(group),
             now.last.eq(Mux(goes_on, back.last, self.pruned.payload.last)),
         ]
+        # What goes round for the last time needs nothing of its row.
         m.d.comb += back.eq(delay(m, now, self.loop_latency - 1, name="round"))
         rescaled, done = back.valid & (back.stage == _MASS), back.valid & ~goes_on
-        m.d.sync += [pending.eq(pending + enters - rescaled), inside.eq(inside + (enters | sums) - done)]
+        last_round = back.valid & (back.stage == _GAIN)
+        recent = Signal(self.loop_latency)
+        m.d.sync += [pending.eq(pending + enters - rescaled), inside.eq(inside + enters - last_round),
+                     recent.eq(Cat(goes_on | enters | sums, recent))]
         with m.If(enters):
             m.d.sync += entered.eq(Mux(self.pruned.payload.last, 0, entered + 1))
         with m.If(sums):
@@ -214,7 +220,8 @@ class MassCompensation(wiring.Component):
         with m.Elif(rescaled):
             m.d.sync += total.eq(total + value)
         m.d.comb += [self.mass_valid.eq(sums), self.mass.eq(total)]
-        return _Loop(free=~goes_on, busy=inside != 0, summed=pending == 0, done=done, stage=back.stage,
+        return _Loop(free=~goes_on, busy=(inside != 0) | recent[:self.overtaken].any(), empty=~recent.any(),
+                     summed=pending == 0, done=done, stage=back.stage,
                      group=back.group, last=back.last, value=value)
 
 
@@ -227,7 +234,9 @@ class _Loop:
     free
         A mass may enter.
     busy
-        Something is inside.
+        Something is inside that the next row must not overtake.
+    empty
+        Nothing is.
     summed
         All masses that have entered are rescaled and in the sum.
     done, stage, group, last, value
@@ -236,6 +245,7 @@ class _Loop:
 
     free: Value
     busy: Value
+    empty: Value
     summed: Value
     done: Value
     stage: Value

@@ -65,6 +65,10 @@ class MassThreshold(wiring.Component):
     o : Out(stream of searched_row_layout)
     """
 
+    other_cycles = 2
+    mass_cycles = 5 + 3 + 4
+    """Cycles that a row takes: of a threshold by mass with some eight octaves of theta, and of another."""
+
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({"row": In(stream.Signature(threshold_row_layout(config))),

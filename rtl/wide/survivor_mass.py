@@ -37,7 +37,7 @@ class SurvivorMass(wiring.Component):
     o : Out(stream of survivor_layout)
     fill : In(table_write_layout)
     release, release_table : Out(1)
-        The last survivor of a job was looked up in that table.
+        The last survivor of a job was looked up in that table: `release_latency` cycles after it was taken.
     masses : In(stream of group_mass_layout)
         Of all keys; of rows whose head compensates. It is there before a row's last survivor. With what follows,
         present in a build that compensates.
@@ -48,6 +48,7 @@ class SurvivorMass(wiring.Component):
 
     latency = 1 + GapTable.latency + GroupSums.latency_of(1) + 1 + StreamQueue.latency
     """The gap, its weight, the sums, the difference; and a queue."""
+    release_latency = 1 + GapTable.latency + 1
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config

@@ -6,7 +6,8 @@ from amaranth import Module, Signal
 from amaranth.lib import stream
 
 from latte.golden.config import AttentionConfig
-from latte.golden.pruned_mass import table_holds
+from latte.golden.pruned_mass import MASS_FRAC_BITS, table_holds
+from latte.golden.softmax import exp2_table
 from latte.rtl.common.primitives import delay
 from latte.rtl.wide.gap_table import TABLES, FillTables
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline
@@ -24,6 +25,18 @@ def held_scale(rng: random.Random, config: AttentionConfig) -> tuple[int, int]:
         scale = rng.choice([1 << 15, (1 << 16) - 1, rng.randrange(1 << 15, 1 << 16)]), rng.randrange(8, 24)
         if table_holds(scale, config):
             return scale
+
+
+def rescaling(row_max: int, score_max: int, scale: tuple[int, int], config: AttentionConfig
+              ) -> dict[str, int]:
+    """Return the power and the places that bring a mass to the row's largest score."""
+    mantissa, shift = scale
+    distance = score_max - (row_max << config.estimate_shift)
+    exponent = (distance * mantissa + ((1 << shift) >> 1)) >> shift
+    table = exp2_table(config.weight_bits, config.exp_frac_bits)
+    octaves = min(max(exponent >> config.exp_frac_bits, -config.sum_bits), config.sum_bits)
+    return {"power": int(table[exponent & ((1 << config.exp_frac_bits) - 1)]),
+            "shift": MASS_FRAC_BITS + config.weight_bits + octaves}
 
 
 def fill_tables(m: Module, config: AttentionConfig, jobs: stream.Interface) -> FillTables:

@@ -15,6 +15,7 @@ TILED = WIDE.replace(name="tiled", dim_lanes=8, cross_lanes=16, value_lanes=16, 
                      split="slice")
 LONG_RING = WIDE.replace(name="long-ring", dim_lanes=4, value_lanes=1, normalizer_lanes=1, bus_bytes=1,
                          cross_lanes=2, pe_structure="multiplier", query_lanes=1)
+PRUNING = WIDE.replace(name="pruning", threshold_kinds=("relative", "mass", "absolute"), key_groups=4)
 DSP = WIDE.replace(name="dsp", pe_structure="dsp")
 DENSE = WIDE.replace(name="dense", engine="dense", value_lanes=16, cross_lanes=16, query_lanes=2)
 SERIAL = AttentionConfig(

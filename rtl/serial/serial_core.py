@@ -1,15 +1,17 @@
 """The accelerator for the smallest FPGAs: the same bits from three stages that work on a row each."""
 
-from amaranth import Module
+from amaranth import Const, Module, Value
 from amaranth.lib import wiring
 
 from latte.golden.config import AttentionConfig
+from latte.golden.thresholds import ThresholdKind
 from latte.rtl.common.core import Core
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.probes import probe_layout
 from latte.rtl.serial.serial_estimator import SerialEstimator
 from latte.rtl.serial.serial_finisher import SerialFinisher
+from latte.rtl.serial.serial_gap_table import weighs
 from latte.rtl.serial.serial_query_ring import SerialQueryRing
 from latte.rtl.serial.serial_scorer import SerialScorer
 from latte.rtl.serial.serial_scratchpad import SerialScratchpad
@@ -65,11 +67,12 @@ class SerialCore(Core):
         wiring.connect(m, finisher.values, scratchpad.values)
         wiring.connect(m, finisher.o, wiring.flipped(self.o))
         m.d.comb += [
-            registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), jobs.entry.eq(registers.entry),
-            jobs.known.eq(registers.known), jobs.loaded.eq(scratchpad.loaded), jobs.release.eq(finisher.release),
+            registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), registers.index.eq(jobs.index),
+            jobs.word.eq(registers.word), jobs.known.eq(registers.known), jobs.loaded.eq(scratchpad.loaded),
+            jobs.release.eq(finisher.release),
             estimator.query_available.eq(queries.available), queries.high_slice.eq(estimator.query_slice),
             estimator.query.eq(queries.high), queries.estimated.eq(estimator.row.valid & estimator.row.ready),
-            estimator.index.eq(scorer.index), scorer.estimate.eq(estimator.estimate), scorer.tau.eq(entry.tau),
+            estimator.index.eq(scorer.index), scorer.estimate.eq(estimator.estimate),
             queries.halves_slice.eq(scorer.query_slice), scorer.query.eq(queries.halves),
             queries.scored.eq(scorer.scored),
             scorer.score_index.eq(finisher.index), finisher.score.eq(scorer.score),
@@ -77,15 +80,54 @@ class SerialCore(Core):
             self.probe.group.eq(scorer.probe), self.probe.score.eq(finisher.score_probe),
             self.probe.weight.eq(finisher.weight_probe),
         ]
+        self._weigh(m, jobs, scratchpad, scorer, finisher)
         self.keep(m, {
             "qk_saturated": scratchpad.saturated | queries.saturated,
             "head_invalid": jobs.head_invalid | registers.head_invalid,
             "too_long": jobs.too_long, "no_keys": jobs.no_keys, "overflow": scratchpad.conflict,
+            "entry_invalid": registers.entry_invalid, "groups_differ": jobs.groups_differ,
         }, {
             "cycles": jobs.busy, "estimator_beats": estimator.keys.read,
             "pairs_estimated": scorer.probe.valid, "survivors": scorer.probe.valid & scorer.probe.keep,
             "cross_beats": scorer.step, "value_beats": finisher.step,
             "stall_key_load": jobs.waiting_for_keys, "stall_query_load": estimator.waiting_for_query,
             "stall_filter": estimator.waiting_for_row, "filter_stalls": scorer.waiting_for_row,
+            "pruned_mass": finisher.pruned if config.key_groups else Const(0),
         })
         return m
+
+    def _weigh(self, m: Module, jobs: JobSequencer, scratchpad: SerialScratchpad, scorer: SerialScorer,
+               finisher: SerialFinisher) -> None:
+        """Connect thresholds, weights of keys by their estimates, and compensation, as far as the build has them."""
+        config, entry = self.config, jobs.compute.payload.entry
+        weighed: Value = Const(0)
+        if config.code_octaves:
+            m.d.comb += [scorer.code_valid.eq(jobs.code_valid), scorer.code.eq(jobs.code)]
+        else:
+            m.d.comb += scorer.tau.eq(entry.tau)
+        if len(config.threshold_kinds) > 1:
+            m.d.comb += scorer.kind.eq(entry.kind)
+        if "mass" in config.threshold_kinds:
+            mass = list(ThresholdKind).index(ThresholdKind.MASS)
+            weighed |= entry.kind == mass if len(config.threshold_kinds) > 1 else Const(1)
+        if config.key_groups:
+            # A mean gain is never larger.
+            compensated = entry.denominator_gain != 0
+            weighed |= compensated
+            m.d.comb += [
+                scorer.compensated.eq(compensated), finisher.compensated.eq(compensated),
+                finisher.denominator_gain.eq(entry.denominator_gain), finisher.mean_gain.eq(entry.mean_gain),
+                scorer.mass_group.eq(finisher.mass_group), finisher.mass.eq(scorer.mass),
+                finisher.restart.eq(scratchpad.restart),
+            ]
+        if config.group_bits:
+            m.d.comb += [
+                scratchpad.groups.eq(jobs.groups), finisher.group_bits.eq(entry.group_bits),
+                scratchpad.scored_key.eq(scorer.index), scorer.group.eq(scratchpad.scored_group),
+                scratchpad.summed_key.eq(finisher.member), finisher.group.eq(scratchpad.summed_group),
+            ]
+        if weighs(config):
+            m.d.comb += [
+                finisher.begin.eq(jobs.compute.valid & jobs.compute.ready), finisher.weighed.eq(weighed),
+                scorer.fill.eq(finisher.fill), scorer.filled.eq(finisher.filled),
+            ]

@@ -8,12 +8,14 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.key_value_loader import KeyValueLoader
 from latte.rtl.common.operand_split import HALF_BITS, element_layout
-from latte.rtl.common.payloads import key_shape, load_layout
+from latte.rtl.common.payloads import groups_layout, key_shape, load_layout
 from latte.rtl.common.primitives import times
 from latte.rtl.common.word_packer import WordPacker
-from latte.rtl.serial.serial_memories import SinglePortRam
+from latte.rtl.serial.serial_memories import DualPortRam, SinglePortRam
 
 __all__ = ["SerialScratchpad", "SinglePortPlane", "plane_port"]
+
+_MEMBERSHIP_READERS = ("scored", "summed")
 
 
 def plane_port(config: AttentionConfig, element: ShapeLike, lanes: int) -> wiring.Signature:
@@ -91,6 +93,12 @@ class SerialScratchpad(wiring.Component):
     -------
     load, loaded, k, v, saturated
         As of `KeyValueLoader`.
+    restart : Out(1)
+        Keys of a new sequence are about to be loaded.
+    groups : In(groups_layout)
+        How keys are grouped; with the rest in a build with several key groups.
+    scored_key, summed_key : In(key_shape), scored_group, summed_group : Out(group_bits)
+        A key, and its group one cycle later, for two readers.
     high, halves, values : In(plane_port)
     conflict : Out(1)
         Something was read while it was written, which the work list excludes.
@@ -99,8 +107,14 @@ class SerialScratchpad(wiring.Component):
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
+        grouped: dict[str, wiring.Member] = {}
+        if config.group_bits:
+            grouped["groups"] = In(groups_layout(config))
+            for reader in _MEMBERSHIP_READERS:
+                grouped |= {f"{reader}_key": In(key_shape(config)), f"{reader}_group": Out(config.group_bits)}
         super().__init__({
-            "load": In(stream.Signature(load_layout())), "loaded": Out(1),
+            **grouped,
+            "load": In(stream.Signature(load_layout())), "loaded": Out(1), "restart": Out(1),
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
             "high": In(plane_port(config, signed(HALF_BITS), config.dim_lanes)),
             "halves": In(plane_port(config, element_layout(config.split), config.cross_lanes)),
@@ -128,5 +142,24 @@ class SerialScratchpad(wiring.Component):
             self.conflict.eq(high.conflict | halves.conflict | values.conflict),
         ]
         m.d.comb += [high.beat[n].eq(loader.key_elements[n].high) for n in range(config.bus_bytes)]
-        m.d.comb += [plane.restart.eq(loader.restart) for plane in (high, halves, values)]
+        m.d.comb += [self.restart.eq(loader.restart), *(plane.restart.eq(loader.restart)
+                                                        for plane in (high, halves, values))]
+        if config.group_bits:
+            self._membership(m, loader)
         return m
+
+    def _membership(self, m: Module, loader: KeyValueLoader) -> None:
+        """Keep the group of each key, once for each reader."""
+        key = Signal(key_shape(self.config))
+        m.d.comb += loader.groups.eq(self.groups)
+        with m.If(loader.restart):
+            m.d.sync += key.eq(0)
+        with m.Elif(loader.group_valid):
+            m.d.sync += key.eq(key + 1)
+        for reader in _MEMBERSHIP_READERS:
+            m.submodules[f"{reader}_groups"] = memory = DualPortRam(self.config.group_bits, self.config.max_seq_len)
+            m.d.comb += [
+                memory.write_en.eq(loader.group_valid), memory.write_addr.eq(key), memory.write_data.eq(loader.group),
+                memory.read_addr.eq(getattr(self, f"{reader}_key")),
+                getattr(self, f"{reader}_group").eq(memory.read_data),
+            ]

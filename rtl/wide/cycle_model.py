@@ -14,14 +14,22 @@ from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.estimate_buffer import TILE_BUFFERS, EstimateBuffer
+from latte.rtl.wide.gap_table import FillTables
+from latte.rtl.wide.key_counts import KeyCounts
+from latte.rtl.wide.mass_compensation import MassCompensation
+from latte.rtl.wide.mass_scan import MassScan
 from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.payloads import weighs_gaps
 from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_limiter import RowLimiter
+from latte.rtl.wide.row_limits import LimitSearch, MassThreshold
 from latte.rtl.wide.row_scanner import RowScanner
 from latte.rtl.wide.running_maximum import RunningMaximum
 from latte.rtl.wide.score_estimator import ScoreEstimator
 from latte.rtl.wide.score_queue import ROW_QUEUE_DEPTH, ScoreQueue
 from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.survivor_mass import SurvivorMass
 from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.rtl.wide.threshold_filter import ThresholdFilter
 from latte.rtl.wide.tile_sequencer import TileSequencer
@@ -42,7 +50,7 @@ class _Sequencer:
 
     def load(self, rows: int, fresh: bool) -> tuple[int, int]:
         """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
-        command = self.idle + JobSequencer.check_cycles
+        command = self.idle + JobSequencer.check_cycles_of(self.config)
         if fresh:
             self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
             command = max(command, self.bank_free[self.bank]) + 1
@@ -89,6 +97,22 @@ class _Queries:
         return max(offered, self.taken[-1] + 2) if self.whole_rows and row else offered
 
 
+class _Tables:
+    """`FillTables`: when a job's gap weights are in place. Each job is taken to have a scale of its own."""
+
+    def __init__(self) -> None:
+        self.idle = 0
+        self.released = [0, 0]
+
+    def fill(self, asked: int, weights: int) -> int:
+        """Return the cycle in which the tile sequencer sees the table of a job that weighs so many gaps."""
+        begin = max(asked + StreamQueue.latency, self.idle)
+        if weights:
+            begin = max(begin, self.released[-2]) + weights + FillTables.overhead
+        self.idle = begin + 1
+        return begin + 1
+
+
 class WideCycleModel:
     """The core, one row after the other; cycles count from the first job's acceptance."""
 
@@ -96,6 +120,7 @@ class WideCycleModel:
         self.config = config
         self.sequencer = _Sequencer(config)
         self.queries = _Queries(config)
+        self.tables = _Tables()
         self.heads: list[int] = []
         self.beats = {"estimator": 0, "cross": 0, "value": 0}
         self.stalls = {"key_load": 0, "query_load": 0, "filter": 0}
@@ -120,9 +145,11 @@ class WideCycleModel:
         if m == 0:
             return
         self.queries.command(command)
+        if weighs_gaps(config):
+            dispatched = max(dispatched, self.tables.fill(command - StreamQueue.latency, job.weights))
         wait_for_bank = max(dispatched, self.loader_idle) + 1
         keys_of_row = np.arange(n - m + 1, n + 1) if job.causal else np.full(m, n)
-        self.rows.begin_job(job.keep, keys_of_row)
+        self.rows.begin_job(job, keys_of_row)
         first_group = None
         for first in range(0, m, config.query_lanes):
             rows = range(first, min(first + config.query_lanes, m))
@@ -134,14 +161,16 @@ class WideCycleModel:
                 begin, scan = self.rows.add(row, scan)
                 self.queries.retired.append(self.rows.refined + CrossProductUnit.retire_latency)
                 if first_group is None:
-                    first_group = begin + RowScanner.latency + ThresholdFilter.probe_latency
+                    first_group = begin + ThresholdFilter.probe_latency
             self.scanned.append(scan - 1)
+        self.tables.released.append(self.rows.refined + SurvivorMass.release_latency)
         self.sequencer.release(self.rows.value_end + ValueAccumulator.release_latency + 1)
         self.heads.append(self.rows.output - max(self.last_output, first_group))
         self.last_output = self.rows.output
         kept = int(np.count_nonzero(job.keep))
         self.beats["cross"] += kept * config.cross_slices
-        self.beats["value"] += kept * config.value_slices
+        self.beats["value"] += kept * config.value_slices + self.rows.virtual_beats
+        self.rows.virtual_beats = 0
 
     def _estimate(self, wait_for_bank: int, rows: int, beats: int, dispatched: int | None) -> int:
         """Load and estimate one tile; return the cycle in which it may be scanned."""
@@ -196,9 +225,17 @@ class _RowPipeline:
         self.fetched: list[int] = []
         self.softmax_end = self.value_free = self.sums_free = self.sent = 0
         self.group_held = 0
+        # Rows that wait for their limit: their groups, as (first, begin, end) of each that was judged.
+        self.weighs = weighs_gaps(config)
+        self.held_room = RowLimiter.depth_of(config) - StreamQueue.count_under_way(RowScanner.latency)
+        self.held_groups = self.row_scanned = self.thresholds_free = 0
+        self.entered = [0] * LimitSearch.loop_latency
+        self.judged: list[tuple[int, int, int]] = []
+        # Compensation: keys whose values are in the groups' sums, and when it takes another row.
+        self.counted = self.compensated = self.begun_taken = self.virtual_beats = 0
         # What a producer can have in a queue before `room` stops it, and then until a place is free again: the margin
         # is empty when room ends, and what was under way fills it, a group in about every other cycle.
-        groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency)
+        groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency_of(config))
         scores = StreamQueue.count_under_way(self.score_latency)
         maxima = StreamQueue.count_under_way(self.score_latency + RunningMaximum.latency)
         weights = StreamQueue.count_under_way(Softmax.weight_latency)
@@ -210,10 +247,15 @@ class _RowPipeline:
         self.weight_room = StreamQueue.gapless_depth(Softmax.weight_latency) - weights + 1
         self.taken = {name: np.zeros(0, np.int64) for name in ("group", "score", "weight")}
 
-    def begin_job(self, keep: np.ndarray, keys_of_row: np.ndarray) -> None:
+    def begin_job(self, job: HeadWork, keys_of_row: np.ndarray) -> None:
         """Cut a job's rows in groups, and forget the times to which its queues cannot refer."""
         pairs, slices = self.config.pairs_per_cycle, self.config.cross_slices
+        keep = job.keep
         m, n = keep.shape
+        self.job = job
+        self.keys_of_row = keys_of_row.tolist()
+        if job.fresh:
+            self.counted = 0
         padded = np.zeros((m, ceil_div(n, pairs) * pairs), bool)
         padded[:, :n] = keep
         counts = padded.reshape(m, -1, pairs).sum(axis=2)
@@ -233,18 +275,48 @@ class _RowPipeline:
                       for name, times in self.taken.items()}
 
     def add(self, row: int, scan: int) -> tuple[int, int]:
-        """Take one row whose scan may begin at `scan`; return the first cycle of its scan and the one behind it."""
-        number = len(self.fetched)
+        """Take a row that may be scanned from `scan` on; return when it comes to the filter, and its scan's end."""
+        number, steps = len(self.fetched), self.scan_steps[row]
         if number >= self.row_room:
             scan = max(scan, self.fetched[number - self.row_room] + 4)
-        begin = scan
+        scan_end = None
+        if self.weighs:
+            scan, scan_end = self._limit(scan, steps)
+        begin = scan + (0 if self.weighs else RowScanner.latency)
         if number >= self.maxima_room:
             self.refined = max(self.refined, self.fetched[number - self.maxima_room] + 3)
         low, high = self.group_ends[row - 1] if row else 0, self.group_ends[row]
         for start in range(low, high, self.group_room):
-            scan = self._scan(start, min(start + self.group_room, high), high, scan, self.scan_steps[row])
-        self._weigh(self.kept[row])
-        return begin, scan + self.scan_steps[row]
+            scan = self._scan(start, min(start + self.group_room, high), high, scan, steps)
+        if self.weighs:
+            self.judged.append((self.held_groups, begin, scan + steps))
+            self.held_groups += steps
+        self._weigh(self.kept[row], self.keys_of_row[row])
+        return begin, scan_end or scan + steps
+
+    def _limit(self, scan: int, steps: int) -> tuple[int, int]:
+        """Hold a row until its limit is known; return when it may be judged, and when its scan is over."""
+        # A row ends no sooner than the sums of the last one have left.
+        scan = max(scan, self.row_scanned + max(1, self.job.groups) - steps)
+        for offset in (0, steps - 1):
+            wanted = self.held_groups + offset - self.held_room
+            if wanted >= 0:
+                scan = max(scan, self._judged_at(wanted) + 2 - offset)
+        end = scan + steps
+        self.row_scanned = end
+        summed = end - 1 + RowScanner.latency + MassScan.latency_of(self.config) + max(1, self.job.groups)
+        product = MassThreshold.mass_cycles if self.job.by_mass else MassThreshold.other_cycles
+        self.thresholds_free = max(summed + StreamQueue.latency, self.thresholds_free) + product
+        entered = max(self.thresholds_free, self.entered[0] + LimitSearch.latency - StreamQueue.latency)
+        self.entered = [*self.entered[1:], entered]
+        return max(entered + LimitSearch.latency, self.judged[-1][2] if self.judged else 0), end
+
+    def _judged_at(self, group: int) -> int:
+        """Return when a group of estimates has left for the filter; those of a row leave evenly."""
+        while len(self.judged) > 1 and self.judged[1][0] <= group:
+            self.judged.pop(0)
+        first, begin, end = self.judged[0]
+        return min(begin + group - first, end)
 
     def _scan(self, low: int, stop: int, row_end: int, scan: int, steps: int) -> int:
         """Scan and refine key groups with survivors, no more than the survivor queue holds.
@@ -268,7 +340,7 @@ class _RowPipeline:
         pushed = np.empty(len(group), np.int64)
         pushed[:-1] = scanned[1:]
         pushed[-1] = scan + (self.group[stop] if stop < row_end else steps)
-        pushed += RowScanner.latency + ThresholdFilter.latency - 1  # it leaves as the other comes up behind it
+        pushed += SurvivorQueue.producer_latency_of(self.config) - 1  # it leaves as the other comes up behind it
         loaded = pushed + StreamQueue.latency
         self._wait_for_scores(low, loaded)
         finished = np.maximum(np.maximum.accumulate(loaded - work + service), self.refined) + work
@@ -286,13 +358,16 @@ class _RowPipeline:
         if index[-1] >= 0:
             np.maximum(loaded, np.where(index >= 0, self.taken["score"][np.maximum(index, 0)] + 1, 0), out=loaded)
 
-    def _weigh(self, kept: int) -> None:
-        """Softmax, P·V and normaliser of a row of `kept` survivors."""
+    def _weigh(self, kept: int, keys: int) -> None:
+        """Softmax, compensation, P·V and normaliser of a row of `kept` survivors among `keys`."""
         config, slices = self.config, self.config.value_slices
         known = self.refined + self.score_latency + ScoreQueue.latency
         # The queues of rows give one item in three cycles at most.
         fetch = max(known, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
-        value = max(fetch + Softmax.latency, self.value_free)
+        if config.key_groups:
+            fetch = max(fetch, self.begun_taken)
+            self._compensate(fetch, keys)
+        value = max(fetch + Softmax.latency_of(config), self.value_free)
         last = max(value + (kept - 1) * slices, self.sums_free)
         self.fetched.append(fetch)
         self.value_free = last + slices
@@ -304,7 +379,7 @@ class _RowPipeline:
         place = self.seen["weight"] + done
         weights[place:place + kept] = np.arange(value, value + kept * slices, slices)
         weights[place + kept - 1] = last
-        self.softmax_end = fetch + kept
+        self.softmax_end = fetch + kept + bool(config.key_groups)
         if place + kept > self.weight_room:
             self.softmax_end = max(self.softmax_end, int(weights[place + kept - 1 - self.weight_room]))
         scores = self.taken["score"]
@@ -316,3 +391,28 @@ class _RowPipeline:
         self.sums_free = hand_over + 1
         self.sent = self.sums_free + config.head_dim // config.normalizer_lanes
         self.output = self.sent - 1 + Normalizer.beat_latency + StreamQueue.latency
+
+    def _compensate(self, fetch: int, keys: int) -> None:
+        """Put the values that are added to sums, and the virtual survivors, before a row's real ones."""
+        groups, slices = self.job.groups, self.config.value_slices
+        begin = max(fetch + 2, self.compensated)
+        self.begun_taken = begin
+        rescaled = fetch + 1 + Softmax.weight_latency + StreamQueue.latency
+        if not groups:
+            self.compensated = max(begin, rescaled) + 2
+            self.value_free = max(self.value_free, self.compensated + StreamQueue.latency)
+            return
+        added = keys - (0 if keys < self.counted else self.counted)
+        self.counted = keys
+        counted = begin + 1
+        if added:
+            adding = max(begin + 1 + RAM_LATENCY + StreamQueue.latency, self.value_free)
+            self.value_free = adding + added * slices
+            self.virtual_beats += added * slices
+            counted += max(added, self.value_free - begin - MassCompensation.items * slices) + min(added, groups)
+            counted += KeyCounts.latency
+        mass = max(counted, rescaled, self.refined + SurvivorMass.latency)
+        virtual = max(mass + MassCompensation.latency, self.value_free)
+        self.value_free = virtual + groups * slices
+        self.virtual_beats += groups * slices
+        self.compensated = mass + MassCompensation.row_cycles(groups)

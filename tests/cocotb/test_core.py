@@ -4,8 +4,9 @@ import pathlib
 
 import pytest
 
-from latte.golden.config import AttentionConfig, preset
+from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
 from latte.golden.vectors import embedded_vectors
+from latte.rtl.common.core import COUNTER_BITS
 from latte.sim import core_programs as programs
 from latte.sim.core_run import CoreReport, build_core, run_core
 from latte.sim.program import Program
@@ -13,6 +14,9 @@ from latte.sim.stalls import STALLS
 
 TINY, SMALL, BASE = preset("tiny"), preset("small"), preset("base")
 SLICE = TINY.replace(split="slice", name="tiny-slice")
+# Every kind of threshold, and compensation.
+TINY_ALL = TINY.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8, name="tiny-all")
+SLICE_ALL = TINY_ALL.replace(split="slice", key_groups=4, name="tiny-all-slice")
 # The wide core, time-multiplexed.
 MULTIPLEXED = TINY.replace(engine="latte", max_seq_len=64, query_rows=16, survivor_fifo_depth=32, name="multiplexed")
 NARROW = TINY.replace(
@@ -51,6 +55,36 @@ def test_random_heads(name, stall, seed, tmp_path, build_folder):
 def test_appended_keys(name, stall, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.appending(config), tmp_path / "run", build_folder, stall=stall)
+
+
+WEIGHING = {config.name: config for config in (TINY_ALL, SLICE_ALL)}
+
+
+def pruned_mass(program: Program) -> int:
+    """Return what the counter of pruned mass shows in the end."""
+    return sum(int(trace.mass.sum()) for _, trace in program.expected()) % (1 << COUNTER_BITS)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("name", WEIGHING)
+def test_thresholds_of_all_kinds_and_compensation(name, stall, tmp_path, build_folder):
+    config = WEIGHING[name]
+    program = programs.pruned_heads(config, STALLS.index(stall), [3, 16, 31, 1, 50, 23, 2, 70])
+    report = run(config, program, tmp_path / "run", build_folder, stall=stall)
+    assert report.counters["pruned_mass"] == pruned_mass(program)
+
+
+@pytest.mark.parametrize("stall", ["none", "both"])
+@pytest.mark.parametrize("name", WEIGHING)
+def test_sequences_of_grouped_keys(name, stall, tmp_path, build_folder):
+    config = WEIGHING[name]
+    program = programs.appending_groups(config, 3)
+    report = run(config, program, tmp_path / "run", build_folder, stall=stall)
+    assert report.status == ["groups_differ"] and report.counters["pruned_mass"] == pruned_mass(program)
+
+
+def test_longest_rows_with_compensation(tmp_path, build_folder):
+    run(TINY_ALL, programs.pruned_heads(TINY_ALL, 7, [512]), tmp_path / "run", build_folder)
 
 
 @pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])

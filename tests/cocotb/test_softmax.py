@@ -8,15 +8,18 @@ from amaranth import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from latte.golden.pruned_mass import GAP_TABLE_SIZE, gap_weights
 from latte.golden.quantizer import SCALE_SHIFT_MAX
 from latte.golden.softmax import softmax_weights
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
-from latte.rtl.wide.payloads import row_layout, score_layout, weight_layout
+from latte.rtl.wide.gap_table import ask_layout
+from latte.rtl.wide.payloads import gap_weight_bits, row_layout, score_layout, weight_layout
 from latte.rtl.wide.score_queue import ScoreQueue
-from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.softmax import Softmax, rescale_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, limits, row_lengths, wide_config
+from tests.cocotb.weighed import PRUNING, rescaling
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
@@ -47,6 +50,71 @@ class ScoresToWeights(wiring.Component):
         m.d.comb += [scores.i_valid.eq(self.i_valid), scores.i.eq(self.i), self.room.eq(scores.room),
                      self.overflow.eq(scores.overflow)]
         return m
+
+
+class WeightsForMasses(wiring.Component):
+    """Score queue and softmax of a build that compensates: gaps are weighed and masses rescaled beside the scores.
+
+    Parameters
+    ----------
+    config
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i_valid": In(1), "i": In(score_layout(config)), "room": Out(1), "overflow": Out(1),
+            "row": In(stream.Signature(row_layout(config))), "o": Out(stream.Signature(weight_layout(config))),
+            "ask": In(stream.Signature(ask_layout())), "answer_valid": Out(1), "answer": Out(gap_weight_bits(config)),
+            "begun": Out(stream.Signature(row_layout(config))), "rescale_valid": Out(1),
+            "rescale": Out(rescale_layout(config))})
+
+    def elaborate(self, platform):
+        """Connect."""
+        m = Module()
+        m.submodules.scores = scores = ScoreQueue(self.config)
+        m.submodules.softmax = softmax = Softmax(self.config)
+        wiring.connect(m, softmax.i, scores.o)
+        wiring.connect(m, softmax.row_max, scores.row_max)
+        for name in ("row", "o", "ask", "begun"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(softmax, name))
+        m.d.comb += [scores.i_valid.eq(self.i_valid), scores.i.eq(self.i), self.room.eq(scores.room),
+                     self.overflow.eq(scores.overflow)]
+        m.d.comb += [getattr(self, name).eq(getattr(softmax, name))
+                     for name in ("answer_valid", "answer", "rescale_valid", "rescale")]
+        return m
+
+
+@pytest.mark.parametrize("config", [PRUNING], ids=["pruning"])
+def test_softmax_for_masses(config, check):
+    rng = random.Random(SEED)
+    low, high = limits(config.est_bits)
+    scores, rows, weights, rescales, asks, answers = [], [], [], [], [], []
+    for length in [*row_lengths(config, rng, 20), *[1] * 50]:
+        code = rng.choice([1 << 15, (1 << 16) - 1, rng.getrandbits(16)]), rng.choice([0, SCALE_SHIFT_MAX,
+                                                                                    rng.randint(8, 26)])
+        row_max = rng.choice([low, high, rng.randint(-300, 300)])
+        # The largest score may lie on either side of what the largest estimate says, near or far.
+        spread = rng.choice([0, 40, 3000, 1 << (config.score_bits - 2)])
+        row = [max(-1 << (config.score_bits - 1), min((1 << (config.score_bits - 1)) - 1, (
+            row_max << config.estimate_shift) + rng.randint(-spread, spread))) for _ in range(length)]
+        expected = softmax_weights(np.array([row]), np.ones((1, length), bool), code, config)[0]
+        rows.append({"scale_mantissa": code[0], "scale_shift": code[1], "bank": rng.getrandbits(1), "row_max": row_max,
+                     "job_last": rng.getrandbits(1), "keys": rng.randint(1, config.max_seq_len), "restart": 0,
+                     "denominator_gain": rng.getrandbits(8), "mean_gain": 0, "group_bits": 0})
+        rescales.append(rescaling(row_max, max(row), code, config))
+        for n, score in enumerate(row):
+            place = {"key": rng.randrange(config.max_seq_len), "row_last": n == length - 1}
+            scores.append({"score": score, **place})
+            weights.append({"weight": expected[n], "bank": rows[-1]["bank"], **place,
+                            "job_last": rows[-1]["job_last"] and place["row_last"]})
+        for gap in rng.sample(range(2 * GAP_TABLE_SIZE), rng.choice([0, 20])):
+            asks.append({"gap": gap, "mantissa": code[0], "shift": code[1]})
+            answers.append(int(gap_weights(np.int64(gap), code, config)))
+    check(WeightsForMasses(config), f"softmax-{config.name}",
+          {"i": Offer(scores, "room", CrossProductUnit.latency_of(config)), "row": Offer(rows), "ask": Offer(asks)},
+          {"o": Expect(weights), "answer": Expect(answers), "rescale": Expect(rescales), "begun": Expect(rows)},
+          quiet=["overflow"])
 
 
 @wide_config

@@ -9,15 +9,21 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.normalizer import normalize
+from latte.golden.pruned_mass import UNIT_BITS, accumulate_virtual_survivors
 from latte.golden.value_accumulator import accumulate_values
 from latte.rtl.common.payloads import output_layout
 from latte.rtl.common.ram import Ram
+from latte.rtl.wide.mass_compensation import compensation_layout
 from latte.rtl.wide.normalizer import Normalizer
-from latte.rtl.wide.payloads import weight_layout
+from latte.rtl.wide.payloads import denominator_bits, weight_layout
 from latte.rtl.wide.value_accumulator import ValueAccumulator
+from latte.rtl.wide.virtual_survivors import VirtualSurvivors
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, extreme_rows, output_beats, padded_words, row_lengths, wide_config
+from tests.cocotb.weighed import ONE_GROUP, PRUNING, SINGLE_PRUNING
+
+MANY_SLICES = PRUNING.replace(name="many-slices", value_lanes=1, normalizer_lanes=1, bus_bytes=1, key_groups=8)
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
@@ -34,7 +40,9 @@ class OutputFromMemory(wiring.Component):
     def __init__(self, config, v):
         self.config = config
         self.v = v
-        super().__init__({"i": In(stream.Signature(weight_layout(config))),
+        compensation = {"compensation": In(stream.Signature(compensation_layout(config))),
+                        "denominator": In(stream.Signature(denominator_bits(config)))} if config.key_groups else {}
+        super().__init__({"i": In(stream.Signature(weight_layout(config))), **compensation,
                           "o": Out(stream.Signature(output_layout(config)))})
 
     def elaborate(self, platform):
@@ -43,7 +51,14 @@ class OutputFromMemory(wiring.Component):
         config = self.config
         m.submodules.accumulator = accumulator = ValueAccumulator(config)
         m.submodules.normalizer = normalizer = Normalizer(config)
-        wiring.connect(m, wiring.flipped(self.i), accumulator.i)
+        if config.key_groups:
+            m.submodules.virtual = virtual = VirtualSurvivors(config)
+            for name in ("i", "compensation", "denominator"):
+                wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(virtual, name))
+            wiring.connect(m, virtual.o, accumulator.i)
+            m.d.comb += accumulator.denominator.eq(virtual.sum_begin)
+        else:
+            wiring.connect(m, wiring.flipped(self.i), accumulator.i)
         wiring.connect(m, wiring.flipped(self.o), normalizer.o)
         m.d.comb += [getattr(normalizer, name).eq(getattr(accumulator, name)) for name in (
             "row_reserve", "sum_valid", "weight_sum", "job_last", "word_valid", "word")]
@@ -73,3 +88,52 @@ def test_values_to_output(config, check):
                    "job_last": job_last and key == keys[-1]} for key in keys]
         outputs += output_beats(normalize(*accumulate_values(row, v), config)[0], job_last, config)
     check(OutputFromMemory(config, v), f"values-{config.name}", {"i": Offer(items)}, {"o": Expect(outputs)})
+
+
+@pytest.mark.parametrize("config", [PRUNING, SINGLE_PRUNING, MANY_SLICES, ONE_GROUP], ids=lambda config: config.name)
+def test_virtual_survivors(config, check):
+    rng, generator = random.Random(SEED), np.random.default_rng(SEED)
+    v = extreme_rows(generator, config.max_seq_len, config, 127)
+    most = (1 << config.weight_bits) - 1
+    group_of_key = generator.integers(0, config.key_groups, config.max_seq_len)
+    items, compensation, denominators, outputs = [], [], [], []
+    added: list[int] = []
+    for index, length in enumerate(row_lengths(config, rng, 25)):
+        keys = [0] if index < 2 else sorted(rng.sample(range(config.max_seq_len), length))
+        row = np.zeros((1, config.max_seq_len), np.int64)
+        row[0, keys] = [rng.choice([0, most, rng.randint(0, most)]) for _ in keys]
+        row[0, rng.choice(keys)] = most
+        job_last = rng.getrandbits(1)
+        items += [{"weight": int(row[0, key]), "key": key, "row_last": key == keys[-1],
+                   "job_last": job_last and key == keys[-1]} for key in keys]
+        accumulated, weight_sum = accumulate_values(row, v)
+        denominators.append(0)
+        if index % 3 == 2:
+            compensation.append({"adds": 0, "virtual": 0, "last": 1})
+        else:
+            # Sums begin anew with a group's first key, others go on.
+            if rng.random() < 0.3:
+                added = []
+            for key in range(len(added), min(config.max_seq_len, len(added) + rng.randint(index == 0, 4))):
+                group = int(group_of_key[key])
+                compensation.append({"adds": 1, "virtual": 0, "last": 0, "key": key, "group": group,
+                                     "first": group not in group_of_key[added]})
+                added.append(key)
+            sums = np.array([[v[[key for key in added if group_of_key[key] == g]].sum(axis=0, dtype=np.int64)
+                              for g in range(config.key_groups)]])
+            unit = np.array([[rng.choice([0, (1 << UNIT_BITS) - 1, rng.getrandbits(UNIT_BITS - 4)])
+                              if g in group_of_key[added] else 0 for g in range(config.key_groups)]])
+            compensation += [{"adds": 0, "virtual": 1, "unit": int(unit[0, g]), "group": g,
+                              "last": g == config.key_groups - 1} for g in range(config.key_groups)]
+            accumulated = accumulate_virtual_survivors(accumulated, unit, sums)
+            # As much as the virtual survivors weigh at least, or the quotient would leave the range of V.
+            keys_of_group = np.array([(group_of_key[added] == g).sum() for g in range(config.key_groups)])
+            denominators[-1] = min((1 << denominator_bits(config)) - 1, int((unit[0] * keys_of_group).sum() >> 5)
+                                   + rng.choice([0, 1, rng.getrandbits(12)]))
+        outputs += output_beats(normalize(accumulated, weight_sum + denominators[-1], config)[0], job_last, config)
+    if not config.group_bits:
+        for item in compensation:
+            item.pop("group", None)
+    check(OutputFromMemory(config, v), f"virtual-{config.name}",
+          {"i": Offer(items), "compensation": Offer(compensation), "denominator": Offer(denominators)},
+          {"o": Expect(outputs)})

@@ -1,12 +1,18 @@
 """All cores in Amaranth's own simulator, at sizes that take seconds: the tier that fails first."""
 
+import math
+
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
 from latte.golden import quantizer
 from latte.golden.attention import HeadParameters, attend
-from latte.golden.config import AttentionConfig, preset
+from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
+from latte.golden.key_groups import ONE_GROUP, KeyGroups
+from latte.golden.pruned_mass import GAIN_MAX, NO_COMPENSATION, Gains
+from latte.golden.thresholds import ThresholdKind
+from latte.rtl.common.entry_words import pack_entry
 from latte.rtl.engines import create_core
 
 SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, cross_lanes=6, value_lanes=6,
@@ -22,11 +28,17 @@ CONFIGS = {
     "two keys": SMALL.replace(cross_lanes=8, value_lanes=8, normalizer_lanes=4, key_lanes=2, bus_bytes=8),
     "serial": SERIAL,
     "serial, sliced split": SERIAL.replace(split="slice", query_rows=6, cross_lanes=4, value_lanes=4),
+    "serial, all kinds, eight groups": SERIAL.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8),
+    "serial, by mass, one group": SERIAL.replace(threshold_kinds=("mass",), key_groups=1, split="slice"),
+    "serial, relative, two groups": SERIAL.replace(key_groups=2, bus_bytes=4, cross_lanes=4, value_lanes=8),
+    "serial, absolute and by mass": SERIAL.replace(threshold_kinds=("mass", "absolute")),
     "dense": SMALL.replace(normalizer_lanes=4, cross_lanes=8, value_lanes=8, query_lanes=3,
                            bus_bytes=8).dense(),
 }
 HEADS = [(20, False, 2.0), (32, True, 3.0), (1, False, 1.0), (7, True, float("inf"))]
 """(keys, causal, tau)"""
+MORE_HEADS = [*HEADS, (32, False, 1.0), (31, True, 1.5)]
+"""For builds with several kinds of threshold or compensation."""
 PATIENCE = 20_000
 
 
@@ -38,7 +50,17 @@ class HeadJob:
         x = rng.normal(size=(3, keys, config.head_dim)) * 2
         (self.q, q_scale), (self.k, k_scale) = quantizer.quantize(x[0]), quantizer.quantize(x[1])
         self.v, _ = quantizer.quantize(x[2], quantizer.V_MAX)
-        self.parameters = HeadParameters.encode(tau, float(q_scale), float(k_scale), config)
+        kind = ThresholdKind(config.threshold_kinds[index % len(config.threshold_kinds)])
+        gains, groups = NO_COMPENSATION, ONE_GROUP
+        if config.key_groups:
+            if index != 4:
+                gains = Gains(*sorted(rng.integers(1, GAIN_MAX, 2).tolist(), reverse=True))
+            used = int(rng.integers(0, config.group_bits + 1)) if index else config.group_bits
+            groups = KeyGroups(tuple(rng.permutation(config.head_dim)[:used].tolist()),
+                               tuple(rng.integers(-30, 30, used).tolist()))
+        slope = float(rng.normal() / 4) if config.code_octaves and math.isfinite(tau) else 0.0
+        self.parameters = HeadParameters.encode(tau, float(q_scale), float(k_scale), config, kind=kind,
+                                                tau_per_octave=slope, gains=gains, groups=groups)
         self.index, self.keys, self.causal = index, keys, causal
         self.trace = attend(self.q, self.k, self.v, self.parameters, config, causal=causal)
 
@@ -51,17 +73,16 @@ async def send(ctx, stream, payload):
     ctx.set(stream.valid, 0)
 
 
-def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[list[int], list[int], list[int]]:
-    """Run the jobs; return all scores, weights and output codes in the order in which they appear."""
+def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[list[int], list[int], list[int], int]:
+    """Run the jobs; return all scores, weights and output codes as they appear, and the mass of pruned keys."""
     core = create_core(config)
     rng = np.random.default_rng(seed)
-    scores, weights, outputs = [], [], []
+    scores, weights, outputs, masses = [], [], [], []
 
     async def commands(ctx):
         for job in jobs:
-            p = job.parameters
-            await send(ctx, core.parameter, {"head": job.index, "tau": p.tau, "scale_mantissa": p.scale_mantissa,
-                                             "scale_shift": p.scale_shift})
+            for word in pack_entry(job.index, job.parameters, config):
+                await send(ctx, core.parameter, word)
         for job in jobs:
             await send(ctx, core.job, {"head": job.index, "load_rows": job.keys, "fresh": 1, "query_rows": job.keys,
                                        "causal": int(job.causal)})
@@ -84,6 +105,8 @@ def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[l
             if taken:
                 left -= 1
                 outputs.extend(payload.data[n] for n in range(config.normalizer_lanes))
+        await ctx.tick().repeat(3)
+        masses.append(ctx.get(core.counters.pruned_mass))
 
     async def taps(ctx):
         if config.engine == "dense":
@@ -102,16 +125,18 @@ def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[l
     simulator.add_testbench(taps, background=True)
     simulator.add_testbench(sink)
     simulator.run()
-    return scores, weights, outputs
+    return scores, weights, outputs, *masses
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_core_equals_golden(name):
     config, seed = CONFIGS[name], 20
     rng = np.random.default_rng(seed)
-    jobs = [HeadJob(index, *head, config, rng) for index, head in enumerate(HEADS)]
-    scores, weights, outputs = simulate(config, jobs, seed)
+    heads = MORE_HEADS if config.code_octaves or config.key_groups else HEADS
+    jobs = [HeadJob(index, *head, config, rng) for index, head in enumerate(heads)]
+    scores, weights, outputs, mass = simulate(config, jobs, seed)
     if config.engine != "dense":
         assert scores == [score for job in jobs for score in job.trace.score[job.trace.keep].tolist()]
         assert weights == [weight for job in jobs for weight in job.trace.weight[job.trace.keep].tolist()]
     assert outputs == [code for job in jobs for code in job.trace.output.ravel().tolist()]
+    assert mass == sum(job.trace.mass.sum() for job in jobs) and (mass > 0) == (config.key_groups > 0)

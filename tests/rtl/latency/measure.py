@@ -15,11 +15,13 @@ TILED = WIDE.replace(name="tiled", dim_lanes=8, cross_lanes=16, value_lanes=16, 
                      split="slice")
 LONG_RING = WIDE.replace(name="long-ring", dim_lanes=4, value_lanes=1, normalizer_lanes=1, bus_bytes=1,
                          cross_lanes=2, pe_structure="multiplier", query_lanes=1)
+PRUNING = WIDE.replace(name="pruning", threshold_kinds=("relative", "mass", "absolute"), key_groups=4)
 DSP = WIDE.replace(name="dsp", pe_structure="dsp")
 DENSE = WIDE.replace(name="dense", engine="dense", value_lanes=16, cross_lanes=16, query_lanes=2)
 SERIAL = AttentionConfig(
     name="serial", engine="serial", head_dim=8, max_seq_len=12, heads=4, query_lanes=1, dim_lanes=4,
     cross_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, pe_structure="multiplier")
+SERIAL_KINDS = SERIAL.replace(name="serial-kinds", threshold_kinds=("relative", "mass"), key_groups=2)
 SERIAL_WHOLE = SERIAL.replace(name="serial-whole", cross_lanes=4, value_lanes=4, bus_bytes=1)
 LIMIT = 400
 """Cycles after which a block is taken to be dead."""

@@ -1,28 +1,37 @@
 """Stimuli that measure the blocks of `latte.rtl.wide`."""
 
+from latte.golden.pruned_mass import GAP_TABLE_SIZE
 from latte.rtl.wide.cross_product import BitPlaneCrossDot, PairedCrossDot
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.estimate_buffer import EstimateBuffer
+from latte.rtl.wide.gap_table import GapTable
+from latte.rtl.wide.group_sums import GroupSums
+from latte.rtl.wide.key_counts import KeyCounts
 from latte.rtl.wide.key_value_scratchpad import KeyValueScratchpad
+from latte.rtl.wide.mass_compensation import MassCompensation
+from latte.rtl.wide.mass_scan import MassScan
 from latte.rtl.wide.normalizer import Normalizer
 from latte.rtl.wide.operand_plane import OperandPlane
 from latte.rtl.wide.packed_dsp_dot import PackedDspDot
 from latte.rtl.wide.pair_table_dot import PairTableDot
 from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_limits import LimitSearch
 from latte.rtl.wide.row_memory import RowMemory, RowShifter
 from latte.rtl.wide.row_scaler import RowScaler
 from latte.rtl.wide.row_scanner import RowScanner
 from latte.rtl.wide.running_maximum import RunningMaximum
+from latte.rtl.wide.scaled_product import ScaledProduct
 from latte.rtl.wide.score_estimator import ScoreEstimator
 from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.survivor_mass import SurvivorMass
 from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.rtl.wide.threshold_filter import ThresholdFilter
 from latte.rtl.wide.value_accumulator import ValueAccumulator
-from latte.rtl.wide.weight_pipeline import WeightPipeline
+from latte.rtl.wide.weight_pipeline import FineWeightPipeline, WeightPipeline
 from tests.rtl.latency.common_blocks import query_row
-from tests.rtl.latency.measure import DSP, LIMIT, LONG_RING, TILED, WIDE
+from tests.rtl.latency.measure import DSP, LIMIT, LONG_RING, PRUNING, TILED, WIDE
 
 
 async def read_plane(clock, dut):
@@ -172,6 +181,60 @@ async def first_weight(clock, dut):
     return await clock.until(lambda: clock.get(dut.o.valid))
 
 
+async def looked_up(clock, dut):
+    """Look up a weight beyond the table, which is one step."""
+    clock.set(valid=1, fill__ends=[2 * GAP_TABLE_SIZE - 1] * 2)
+    return await clock.change(dut.weight, 1, gap=GAP_TABLE_SIZE)
+
+
+async def row_of_weights(clock, dut):
+    clock.set(row_last=1)
+    return await clock.pulse(lambda: clock.get(dut.sum_valid), valid=1)
+
+
+async def row_of_estimates(clock, dut):
+    clock.set(i__row_last=1)
+    return await clock.pulse(lambda: clock.get(dut.sum_valid), i_valid=1)
+
+
+async def limited(clock, dut):
+    return await clock.pulse(lambda: clock.get(dut.o.valid), i__valid=1)
+
+
+async def row_of_survivors(clock, dut):
+    clock.set(i__payload__row_last=1, i__payload__compensated=1, masses__valid=1, o__ready=1)
+    await clock.tick(5)
+    return await clock.pulse(lambda: clock.get(dut.pruned.valid), i__valid=1)
+
+
+async def multiplied(clock, dut):
+    return await clock.change(dut.o, 1, a=1, b=1, shift=dut.left)
+
+
+async def counted_key(clock, dut):
+    """Count a single key, which is of a single group."""
+    clock.set(added_room=1, divided__ready=1, keys=1, begin=1)
+    await clock.tick()
+    clock.set(begin=0)
+    return 1 + await clock.until(lambda: clock.get(dut.ready)) - 2
+
+
+async def compensated_row(clock, dut):
+    """Count from the mass of a row whose key has been counted."""
+    clock.set(row__payload__denominator_gain=1, row__payload__keys=1, row__valid=1, rescale_valid=1, keys__ready=1,
+              o__ready=1, denominator__ready=1)
+    await clock.tick()
+    clock.set(row__valid=0, rescale_valid=0)
+    await clock.tick(LIMIT // 4)
+    clock.set(pruned__payload__last=1)
+    return await clock.pulse(lambda: clock.get(dut.o.valid), pruned__valid=1)
+
+
+async def first_compensated_weight(clock, dut):
+    clock.set(begun__ready=1)
+    return await first_weight(clock, dut)
+
+
 async def summed_values(clock, dut, arrived, slices=1):
     """Count from the first slice of a row's only survivor to what that slice leads to."""
     clock.set(i__payload__row_last=1, i__payload__job_last=1, row_room=1, i__valid=1)
@@ -247,6 +310,16 @@ CASES = {
     "survivor-queue": (lambda: SurvivorQueue(WIDE), "latency", queued_group),
     "score-queue": (lambda: ScoreQueue(WIDE), "latency", row_of_scores),
     "softmax": (lambda: Softmax(WIDE), "latency", first_weight),
+    "softmax-pruning": (lambda: Softmax(PRUNING), "latency", first_compensated_weight),
+    "fine-weight": (lambda: FineWeightPipeline(PRUNING), "latency", weighed),
+    "gap-table": (lambda: GapTable(PRUNING), "latency", looked_up),
+    "group-sums": (lambda: GroupSums(PRUNING, 3), "latency", row_of_weights),
+    "mass-scan": (lambda: MassScan(PRUNING), "latency", row_of_estimates),
+    "limit-search": (lambda: LimitSearch(PRUNING), "latency", limited),
+    "survivor-mass": (lambda: SurvivorMass(PRUNING), "latency", row_of_survivors),
+    "scaled-product": (lambda: ScaledProduct(28, 17, 4, 44, [22, 17]), "latency", multiplied),
+    "key-counts": (lambda: KeyCounts(PRUNING), "latency", counted_key),
+    "compensation": (lambda: MassCompensation(PRUNING), "latency", compensated_row),
 }
 for build in (WIDE, TILED, LONG_RING, DSP):
     CASES |= {

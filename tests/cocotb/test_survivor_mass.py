@@ -1,0 +1,85 @@
+"""Pruned mass of rows, from that of all keys and the survivors, under the stall matrix."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.pruned_mass import gap_weights
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.wide.gap_table import scale_layout
+from latte.rtl.wide.payloads import survivor_layout
+from latte.rtl.wide.row_limiter import group_mass_layout
+from latte.rtl.wide.survivor_mass import SurvivorMass
+from latte.sim.block_testbench import Expect, Offer
+from latte.sim.stalls import STALLS
+from tests.cocotb.blocks import SEED, limits, row_lengths
+from tests.cocotb.weighed import ONE_GROUP, PRUNING, await_tables, fill_tables, held_scale
+
+pytestmark = [pytest.mark.parametrize("stall", STALLS)]
+
+
+class WeighedSurvivors(wiring.Component):
+    """Survivor mass with two filled tables; a row's survivors wait for its mass.
+
+    Parameters
+    ----------
+    config
+    """
+
+    def __init__(self, config):
+        self.config = config
+        survivors, masses = (stream.Signature(layout(config)) for layout in (survivor_layout, group_mass_layout))
+        super().__init__({"job": In(stream.Signature(scale_layout())), "i": In(survivors), "o": Out(survivors),
+                          "masses": In(masses), "pruned": Out(masses), "overflow": Out(1)})
+
+    def elaborate(self, platform):
+        """Connect."""
+        m = Module()
+        tables = fill_tables(m, self.config, wiring.flipped(self.job))
+        m.submodules.mass = mass = SurvivorMass(self.config)
+        # As many sums as a row of survivors may ask for are there before it ends.
+        m.submodules.masses = waiting = StreamQueue(group_mass_layout(self.config), 64)
+        begins = await_tables(m, tables) & (waiting.level > 2 * self.config.key_groups)
+        wiring.connect(m, wiring.flipped(self.masses), waiting.i)
+        wiring.connect(m, waiting.o, mass.masses)
+        wiring.connect(m, wiring.flipped(self.o), mass.o)
+        wiring.connect(m, wiring.flipped(self.pruned), mass.pruned)
+        m.d.comb += [mass.i.payload.eq(self.i.payload), mass.i.valid.eq(self.i.valid & begins),
+                     self.i.ready.eq(mass.i.ready & begins), mass.fill.eq(tables.fill), self.overflow.eq(mass.overflow)]
+        return m
+
+
+@pytest.mark.parametrize("config", [PRUNING, ONE_GROUP], ids=lambda config: config.name)
+def test_survivor_mass(config, check):
+    rng = random.Random(SEED)
+    low, high = limits(config.est_bits)
+    scales = [held_scale(rng, config), held_scale(rng, config)]
+    survivors, masses, pruned = [], [], []
+    for length in row_lengths(config, rng, 40):
+        row_max = rng.randint(low, high)
+        table, compensated = rng.getrandbits(1), rng.random() < 0.7
+        group_bits = rng.randint(0, config.group_bits)
+        estimates = [max(low, row_max - rng.choice([0, 1, rng.randint(0, 300)])) for _ in range(length)]
+        groups = np.array([rng.randrange(1 << group_bits) for _ in range(length)])
+        weights = gap_weights(row_max - np.array(estimates), scales[table], config)
+        job_last = rng.getrandbits(1)
+        for n in range(length):
+            survivors.append({"estimate": estimates[n], "key": rng.randrange(config.max_seq_len),
+                              "slot": rng.randrange(config.query_rows), "bank": rng.getrandbits(1),
+                              "row_last": n == length - 1, "table": table, "row_max": row_max, "job_last": job_last,
+                              "compensated": compensated} | (
+                {"group": int(groups[n]), "group_bits": group_bits} if config.group_bits else {}))
+        for g in range(1 << group_bits if compensated else 0):
+            rest, last = rng.choice([0, rng.getrandbits(20)]), g == (1 << group_bits) - 1
+            masses.append({"mass": rest + int(weights[groups == g].sum()), "last": last})
+            pruned.append({"mass": rest, "last": last})
+    # What the last rows wait for, and nobody takes.
+    masses += [{"mass": 0, "last": 0}] * (2 * config.key_groups + 4)
+    jobs = [{"mantissa": mantissa, "shift": shift, "used": 1} for mantissa, shift in scales[::-1]]
+    check(WeighedSurvivors(config), f"survivor-mass-{config.name}",
+          {"job": Offer(jobs), "i": Offer(survivors), "masses": Offer(masses)},
+          {"o": Expect(survivors), "pruned": Expect(pruned)}, quiet=["overflow"])

@@ -11,6 +11,7 @@ from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.normalizer import normalize
 from latte.golden.operands import check_head
 from latte.golden.pruned_mass import (
+    GAP_TABLE_SIZE,
     NO_COMPENSATION,
     Gains,
     accumulate_virtual_survivors,
@@ -18,6 +19,7 @@ from latte.golden.pruned_mass import (
     group_value_sums,
     pruned_mass,
     rescale_mass,
+    table_holds,
     unit_weight,
 )
 from latte.golden.row_limit import row_limits
@@ -63,22 +65,55 @@ class HeadParameters:
         return cls(Threshold.encode(kind, tau, q_scale, k_scale, config, tau_per_octave),
                    *quantizer.softmax_scale_code(scale, config), gains, groups)
 
-    @property
-    def tau(self) -> int:
-        """The code of a relative threshold that is the same at every length; another one raises `LatteError`."""
-        return self.threshold.tau
+    def registers(self, config: AttentionConfig) -> dict[str, int]:
+        """Return the entry's fields as a build of `config` holds them (`latte.rtl.common.entry_words`).
 
-    def registers(self) -> dict[str, int]:
-        """Return the entry's fields as the RTL holds them.
+        The dense baseline has no filter and nothing to compensate: it takes any threshold and any gains.
 
         Raises
         ------
         LatteError
-            The RTL has no registers for the entry's kind of threshold, or for its gains.
+            The build has no hardware for the entry's kind of threshold, its codes by length, its gains or its groups;
+            or its softmax scale is too small for a table of weights, which thresholds by mass and gains need.
         """
-        if self.gains != NO_COMPENSATION:
-            raise LatteError("the RTL has no compensation of pruned keys; use the golden model or latte eval")
-        return {"tau": self.tau, "scale_mantissa": self.scale_mantissa, "scale_shift": self.scale_shift}
+        if config.engine != "dense":
+            self._check_build(config)
+        kind, groups = self.threshold.kind, self.groups
+        fields = {"scale_shift": self.scale_shift, "scale_mantissa": self.scale_mantissa,
+                  "kind": list(ThresholdKind).index(kind),
+                  "group_bits": len(groups.elements) if config.key_groups else 0,
+                  "denominator_gain": self.gains.denominator, "mean_gain": self.gains.mean}
+        for bit in range(config.group_bits):
+            used = bit < len(groups.elements)
+            fields |= {f"element_{bit}": groups.elements[bit] if used else 0,
+                       f"cut_{bit}": groups.cuts[bit] if used else 0}
+        codes = {f"code_{octave}": self.threshold.codes[octave] for octave in config.code_octaves}
+        fields |= codes or {"tau": self.threshold.codes[0]}
+        if config.engine == "dense":
+            fields |= {"kind": 0, "group_bits": 0, "tau": 1}
+        return fields
+
+    def _check_build(self, config: AttentionConfig) -> None:
+        kind, codes = self.threshold.kind, self.threshold.codes[:config.max_seq_len.bit_length()]
+        if kind not in config.threshold_kinds:
+            raise LatteError(f"configuration {config.name!r} has no thresholds of kind {kind}, only "
+                             f"{' and '.join(config.threshold_kinds)}; build it with --threshold-kinds "
+                             f"{','.join((*config.threshold_kinds, kind))}, or use latte eval")
+        if not config.code_octaves and len(set(codes)) > 1:
+            raise LatteError(f"configuration {config.name!r} has thresholds that are the same at every length, not "
+                             "ones that depend on it (tau_per_octave); build it with --threshold-kinds relative,mass, "
+                             "or use latte eval")
+        if self.gains != NO_COMPENSATION and not config.key_groups:
+            raise LatteError(f"configuration {config.name!r} has no compensation of pruned keys, which these gains "
+                             f"need; build it with --key-groups {self.groups.count}, or use latte eval")
+        if config.key_groups and self.groups.count > config.key_groups:
+            raise LatteError(f"configuration {config.name!r} has at most {config.key_groups} groups of keys, not "
+                             f"{self.groups.count}; build it with --key-groups {self.groups.count}")
+        weighs = kind is ThresholdKind.MASS or self.gains != NO_COMPENSATION
+        if weighs and not table_holds(self.scale_code, config):
+            raise LatteError(f"the softmax scale {self.scale_mantissa} / 2**{self.scale_shift} is too small for the "
+                             f"hardware's table of {GAP_TABLE_SIZE} weights, which thresholds by mass and gains need; "
+                             "use a relative threshold without gains for this head")
 
     def with_tau(self, code: int) -> "HeadParameters":
         """Return the entry with a relative threshold of that code."""

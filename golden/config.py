@@ -5,7 +5,10 @@ from typing import Any, Literal
 
 from latte.golden.errors import LatteError
 
-__all__ = ["AttentionConfig", "PRESETS", "ceil_div", "ceil_log2", "preset"]
+__all__ = ["AttentionConfig", "PRESETS", "THRESHOLD_KINDS", "ceil_div", "ceil_log2", "preset"]
+
+THRESHOLD_KINDS = ("relative", "mass", "absolute")
+"""Names of the kinds of threshold, in the order of their numbers in hardware."""
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -74,6 +77,12 @@ class AttentionConfig:
         Rows of the query ring buffer, from arrival until the cross product unit is done with them.
     survivor_fifo_depth
         Groups of estimates waiting for the cross product unit; the serial engine has no such queue.
+    threshold_kinds
+        Kinds of threshold (`latte.golden.thresholds`) that the hardware has; with more than ``("relative",)`` an entry
+        of the register file has a code for each octave of a row's length.
+    key_groups
+        Most groups of keys that get the mass of their pruned keys back (`latte.golden.pruned_mass`): 1, 2, 4 or 8;
+        0: no such compensation.
     pe_structure
         Dot products of the score estimator: ``"table"`` (distributed arithmetic in LUT RAM), ``"multiplier"``
         (portable) or ``"dsp"``.
@@ -105,6 +114,8 @@ class AttentionConfig:
     kv_banks: int = 2
     query_rows: int = 128
     survivor_fifo_depth: int = 512
+    threshold_kinds: tuple[str, ...] = ("relative",)
+    key_groups: int = 0
     pe_structure: Literal["table", "multiplier", "dsp"] = "table"
 
     def __post_init__(self) -> None:
@@ -125,6 +136,7 @@ class AttentionConfig:
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
+        self._check_kinds_and_groups()
         if self.split == "slice" and self.estimate_bits != 4:
             raise LatteError(f"estimate_bits = {self.estimate_bits} needs split = 'balanced': the sliced split cuts an "
                              "element in halves")
@@ -145,6 +157,9 @@ class AttentionConfig:
                 raise LatteError(f"{field} = {lanes} must not exceed head_dim = {self.head_dim}")
             if lanes % self.bus_bytes:
                 raise LatteError(f"bus_bytes = {self.bus_bytes} must divide {field} = {lanes}")
+        if self.engine == "dense" and (self.threshold_kinds != ("relative",) or self.key_groups):
+            raise LatteError("engine = 'dense' prunes nothing: leave threshold_kinds at ('relative',) and key_groups "
+                             "at 0")
         if self.engine == "dense" and not self.dim_lanes == self.value_lanes == self.head_dim:
             raise LatteError("engine = 'dense' takes whole vectors: dim_lanes and value_lanes must equal head_dim = "
                              f"{self.head_dim}")
@@ -159,6 +174,20 @@ class AttentionConfig:
         if self.query_rows < 4 * self.query_lanes:
             raise LatteError(f"query_rows = {self.query_rows} must be at least 4 x query_lanes = "
                              f"{4 * self.query_lanes}, so that tiles can be prefetched")
+
+    def _check_kinds_and_groups(self) -> None:
+        kinds = self.threshold_kinds
+        known = isinstance(kinds, tuple | list) and all(kind in THRESHOLD_KINDS for kind in kinds)
+        if not known or not kinds or len(set(kinds)) < len(kinds):
+            raise LatteError(f"threshold_kinds must name one or more of {', '.join(THRESHOLD_KINDS)}, each once, not "
+                             f"{kinds!r}")
+        # One order, so that builds with the same hardware are equal.
+        object.__setattr__(self, "threshold_kinds", tuple(kind for kind in THRESHOLD_KINDS if kind in kinds))
+        if isinstance(self.key_groups, bool) or self.key_groups not in (0, 1, 2, 4, 8):
+            raise LatteError(f"key_groups must be 0, 1, 2, 4 or 8, not {self.key_groups!r}")
+        if self.key_groups > 1 and self.bus_bytes & (self.bus_bytes - 1):
+            raise LatteError(f"key_groups = {self.key_groups} compares elements as they arrive, which needs bus_bytes "
+                             f"to be a power of two, not {self.bus_bytes}")
 
     def _check_serial(self) -> None:
         single = {"query_lanes": 1, "key_lanes": 1, "normalizer_lanes": 1, "kv_banks": 1}
@@ -239,6 +268,19 @@ class AttentionConfig:
         return 8 + self.fraction_bits
 
     @property
+    def group_bits(self) -> int:
+        """Comparisons that make a key's group, at most."""
+        return ceil_log2(self.key_groups) if self.key_groups else 0
+
+    @property
+    def code_octaves(self) -> range:
+        """Octaves of a row's length for which an entry of the register file has a code; empty: one code for all.
+
+        A row of one key needs none: its best key survives by any threshold.
+        """
+        return range(1, self.max_seq_len.bit_length()) if self.threshold_kinds != ("relative",) else range(0)
+
+    @property
     def tau_keep_all(self) -> int:
         """The all-ones ``tau`` code: every key survives."""
         return (1 << self.est_bits) - 1
@@ -293,7 +335,7 @@ class AttentionConfig:
     def dense(self) -> "AttentionConfig":
         """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
         return self.replace(name=f"{self.name}-dense", engine="dense", split="balanced", value_lanes=self.head_dim,
-                            cross_lanes=self.head_dim)
+                            cross_lanes=self.head_dim, threshold_kinds=("relative",), key_groups=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for result files."""

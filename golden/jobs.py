@@ -13,6 +13,7 @@ import numpy as np
 from latte.golden.attention import HeadParameters, HeadTrace, attend
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.key_groups import ONE_GROUP
 from latte.golden.operands import check_rows
 from latte.golden.quantizer import saturate_qk
 
@@ -22,7 +23,7 @@ COUNT_BITS = 16
 """Width of head numbers and of counts of rows in a job: wide enough to say, and so to refuse, more than any build
 holds."""
 
-REFUSALS = ("head_invalid", "no_keys", "too_long")
+REFUSALS = ("head_invalid", "no_keys", "too_long", "groups_differ")
 """Status bits that say why a job was refused; the first that applies is set."""
 
 
@@ -79,18 +80,24 @@ class Sequence:
     ----------
     keys, values : int8 [n, d]
         Of the present sequence; empty before the first job, and after a refused fresh one.
+    groups
+        Of the keys: those of the entry under which the first of them were loaded.
     """
 
     def __init__(self, config: AttentionConfig, parameters: dict[int, HeadParameters]) -> None:
         self.config = config
         self.parameters = parameters
         self.keys = self.values = np.zeros((0, config.head_dim), np.int8)
+        self.groups = ONE_GROUP
 
     def load(self, job: Job) -> str | None:
         """Judge a job and load its keys and values.
 
         A refused job loads nothing, and if it would have begun a sequence it leaves none behind, so that jobs which
         meant to use its keys are refused too.
+
+        In a build with several key groups, keys get their groups as they are loaded: a job that loads needs an entry
+        even without queries, and one that goes on with a sequence needs an entry with the sequence's groups.
 
         Returns
         -------
@@ -100,12 +107,20 @@ class Sequence:
         if job.fresh:
             self.keys, self.values = self.keys[:0], self.values[:0]
         length = len(self.keys) + len(job.k)
-        if len(job.q) and (job.head >= self.config.heads or job.head not in self.parameters):
+        grouped = self.config.group_bits > 0
+        needs_entry = len(job.q) > 0 or (grouped and len(job.k) > 0)
+        if needs_entry and (job.head >= self.config.heads or job.head not in self.parameters):
             return "head_invalid"
         if length == 0:
             return "no_keys"
         if length > self.config.max_seq_len or (job.causal and len(job.q) > length):
             return "too_long"
+        if grouped and needs_entry:
+            groups = self.parameters[job.head].groups
+            if len(self.keys) == 0:
+                self.groups = groups
+            elif groups != self.groups:
+                return "groups_differ"
         self.keys, self.values = np.concatenate([self.keys, job.k]), np.concatenate([self.values, job.v])
         return None
 

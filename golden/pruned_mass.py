@@ -20,15 +20,18 @@ import numpy as np
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.normalizer import RECIPROCAL_FRAC_BITS, reciprocal
+from latte.golden.quantizer import SCALE_MANTISSA_BITS
 from latte.golden.score_estimator import integer_matmul
 from latte.golden.softmax import exp2_table, power_of_two
 
-__all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "MASS_FRAC_BITS", "NO_COMPENSATION", "UNIT_BITS", "UNIT_FRAC_BITS", "Gains",
-           "accumulate_virtual_survivors", "apply_gain", "gap_weights", "group_value_sums", "pruned_mass",
-           "rescale_mass", "unit_weight"]
+__all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "GAP_TABLE_SIZE", "MASS_FRAC_BITS", "NO_COMPENSATION", "UNIT_BITS",
+           "UNIT_FRAC_BITS", "Gains", "accumulate_virtual_survivors", "apply_gain", "gap_weights", "group_value_sums",
+           "pruned_mass", "rescale_mass", "table_holds", "unit_weight"]
 
 MASS_FRAC_BITS = 6
 """A pruned key's weight is summed this much finer than a survivor's: rescaling may enlarge it many times."""
+GAP_TABLE_SIZE = 512
+"""Gaps of which the hardware's table has the weight; beyond, a weight may be one step or none."""
 GAIN_FRAC_BITS = 6
 GAIN_MAX = 255
 """Gains are unsigned 8-bit codes in steps of 1/64: 0 to 3.98."""
@@ -77,6 +80,16 @@ def gap_weights(gap: np.ndarray, scale_code: tuple[int, int], config: AttentionC
         The head's softmax scale (mantissa, shift), the same as of the survivors.
     """
     return power_of_two(gap << config.estimate_shift, scale_code, config, more_bits=MASS_FRAC_BITS)
+
+
+def table_holds(scale_code: tuple[int, int], config: AttentionConfig) -> bool:
+    """Return whether the hardware's table has a head's `gap_weights`: the last entry is one step or none.
+
+    A scale that is so small that far gaps still weigh something is one by which a row's best estimate says little. The
+    mantissa must be normalised, as `latte.golden.quantizer.softmax_scale_code` leaves it.
+    """
+    normalised = scale_code[0] >> (SCALE_MANTISSA_BITS - 1) == 1
+    return normalised and bool(gap_weights(np.int64(GAP_TABLE_SIZE - 1), scale_code, config) <= 1)
 
 
 def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, membership: np.ndarray,

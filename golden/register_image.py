@@ -3,8 +3,7 @@
 JSON, so that a person can read it: one entry per head with the codes of the registers, the real scales a host needs to
 quantise and dequantise, the numeric fields of the configuration, and a CRC-32 of all codes.
 
-Every kind of threshold, gains and key groups are part of the image. The RTL has registers for relative thresholds that
-are the same at every length: it refuses others, and computes without the compensation of `latte.golden.pruned_mass`.
+Every kind of threshold, gains and key groups are part of the image; a build that lacks what an entry needs is refused.
 """
 
 import dataclasses
@@ -132,15 +131,9 @@ class RegisterImage:
         """CRC-32 of all codes as little-endian 32-bit words."""
         return zlib.crc32(np.concatenate([head.codes() for head in self.heads]).astype("<i4").tobytes())
 
-    @property
-    def compensated(self) -> bool:
-        """Whether a head has gains, which the RTL does not apply yet."""
-        return any(entry.parameters.gains != NO_COMPENSATION for entry in self.heads)
-
     def parameters(self) -> dict[int, HeadParameters]:
-        """Return every head's entry by its hardware index, without the compensation that the RTL lacks."""
-        return {index: dataclasses.replace(entry.parameters, gains=NO_COMPENSATION, groups=ONE_GROUP)
-                for index, entry in enumerate(self.heads)}
+        """Return every head's entry by its hardware index."""
+        return {index: entry.parameters for index, entry in enumerate(self.heads)}
 
     def index(self, block: int, head: int) -> int:
         """Return the hardware index of a head.
@@ -169,6 +162,12 @@ class RegisterImage:
         if len(self.heads) > config.heads:
             raise LatteError(f"the register image of {self.model} has {len(self.heads)} heads, but configuration "
                              f"{config.name!r} holds {config.heads}; build with --heads {len(self.heads)}")
+        for entry in self.heads:
+            try:
+                entry.parameters.registers(config)
+            except LatteError as error:
+                raise LatteError(f"the register image of {self.model}, block {entry.block}, head {entry.head}: {error}"
+                                 ) from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import dataclasses
 import enum
 import math
 
-from latte.golden.config import AttentionConfig
+from latte.golden.config import THRESHOLD_KINDS, AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.quantizer import MASS_KEEP_ALL, absolute_code, mass_code, tau_code
 
@@ -31,9 +31,7 @@ LENGTH_OCTAVES = 17
 class ThresholdKind(enum.StrEnum):
     """What a key is compared with."""
 
-    RELATIVE = "relative"
-    MASS = "mass"
-    ABSOLUTE = "absolute"
+    RELATIVE, MASS, ABSOLUTE = THRESHOLD_KINDS
 
     @classmethod
     def parse(cls, text: str) -> "ThresholdKind":
@@ -112,18 +110,3 @@ class Threshold:
             mass_code(at) if kind is ThresholdKind.MASS else
             (tau_code if kind is ThresholdKind.RELATIVE else absolute_code)(at, q_scale, k_scale, config)
             for at in taus))
-
-    @property
-    def tau(self) -> int:
-        """The one code of a relative threshold that is the same at every length, which is all that the RTL has.
-
-        Raises
-        ------
-        LatteError
-            The threshold is another one.
-        """
-        if self.kind is not ThresholdKind.RELATIVE or len(set(self.codes)) > 1:
-            raise LatteError(f"the RTL has relative thresholds that are the same at every length, not {self.kind} ones"
-                             f"{' that depend on it' if len(set(self.codes)) > 1 else ''}; use the golden model or "
-                             "latte eval")
-        return self.codes[0]

@@ -8,9 +8,10 @@ from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.quantizer import saturate_qk
+from latte.golden.row_limit import row_limits
 from latte.golden.score_estimator import estimate_scores
 from latte.golden.split import split_halves
-from latte.golden.threshold_filter import threshold_filter, visible_keys
+from latte.golden.threshold_filter import row_maximum, threshold_filter, visible_keys
 from latte.golden.vectors import VectorSet
 from latte.rtl.common.head_work import HeadWork, Prediction
 from latte.rtl.engines import ENGINES, engine_of
@@ -18,10 +19,13 @@ from latte.rtl.engines import ENGINES, engine_of
 __all__ = ["kept_keys", "predict_cycles", "predict_vectors"]
 
 
-def kept_keys(q: np.ndarray, k: np.ndarray, tau: int, config: AttentionConfig, *, causal: bool) -> np.ndarray:
-    """Return the bool [m, n] mask of a head's survivors: all that its cycles depend on."""
+def kept_keys(q: np.ndarray, k: np.ndarray, entry: HeadParameters, config: AttentionConfig, *,
+              causal: bool) -> np.ndarray:
+    """Return the bool [m, n] mask of a head's survivors."""
     query, key = (split_halves(saturate_qk(rows)[0], config.split)[0] for rows in (q, k))
-    return threshold_filter(estimate_scores(query, key), visible_keys(len(q), len(k), causal), tau)
+    estimate, visible = estimate_scores(query, key), visible_keys(len(q), len(k), causal)
+    limit = row_limits(entry.threshold, estimate, visible, row_maximum(estimate, visible), entry.scale_code, config)
+    return threshold_filter(estimate, visible, limit)
 
 
 def predict_vectors(vectors: VectorSet, config: AttentionConfig,
@@ -29,7 +33,8 @@ def predict_vectors(vectors: VectorSet, config: AttentionConfig,
     """Predict the heads of a vector set, one after the other; `parameters` may replace the set's own."""
     vectors.check_fits(config)
     entries = parameters or [vectors.parameters(i, config) for i in range(len(vectors))]
-    return predict_cycles((HeadWork(kept_keys(q, k, entry.tau, config, causal=vectors.causal), vectors.causal)
+    return predict_cycles((HeadWork.of_entry(kept_keys(q, k, entry, config, causal=vectors.causal), entry, config,
+                                             causal=vectors.causal)
                            for q, k, entry in zip(vectors.q, vectors.k, entries, strict=True)), config)
 
 

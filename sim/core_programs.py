@@ -1,5 +1,6 @@
 """Programs for the core: corners, random heads, appended keys, refused jobs."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,14 @@ import numpy as np
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import Job
-from latte.golden.thresholds import Threshold
+from latte.golden.key_groups import KeyGroups
+from latte.golden.pruned_mass import GAIN_MAX, NO_COMPENSATION, Gains, table_holds
+from latte.golden.quantizer import MASS_KEEP_ALL
+from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
 from latte.sim.program import Program
 
-__all__ = ["appending", "corners", "random_heads", "random_rows", "refused"]
+__all__ = ["appending", "appending_groups", "corners", "pruned_heads", "random_entry", "random_heads", "random_rows",
+           "refused"]
 
 SCALE = (45_000, 24)
 """Mantissa and shift of a softmax scale under which a row has many different weights."""
@@ -100,3 +105,57 @@ def refused(config: AttentionConfig) -> Program:
         _job(rng, config, 7, causal=True),
     ]
     return Program(config, {0: entry(config)}, jobs)
+
+
+def random_entry(rng: np.random.Generator, config: AttentionConfig, *, group_bits: int | None = None
+                 ) -> HeadParameters:
+    """Return an entry of any kind, with codes by length, gains and groups, as far as a build has them."""
+    kind = ThresholdKind(rng.choice(config.threshold_kinds))
+    span = 1 << (config.est_bits - 1)
+    low, high = {"relative": (1, span // 4), "mass": (0, 12 << 8), "absolute": (-span // 8, span // 4)}[kind]
+    codes = [int(code) for code in rng.integers(low, high, LENGTH_OCTAVES)]
+    if not config.code_octaves:
+        codes = codes[:1] * LENGTH_OCTAVES
+    if rng.random() < 0.1:
+        codes = [{"relative": config.tau_keep_all, "mass": MASS_KEEP_ALL, "absolute": -span}[kind]] * LENGTH_OCTAVES
+    gains, groups = NO_COMPENSATION, KeyGroups((), ())
+    if config.key_groups:
+        bits = int(rng.integers(0, config.group_bits + 1)) if group_bits is None else group_bits
+        groups = KeyGroups(tuple(map(int, rng.integers(0, config.head_dim, bits))),
+                           tuple(map(int, rng.integers(-40, 41, bits))))
+        denominator = int(rng.choice([0, 64, GAIN_MAX, rng.integers(1, GAIN_MAX + 1)]))
+        gains = Gains(denominator, int(rng.choice([0, denominator, rng.integers(0, denominator + 1)])))
+    while True:
+        scale = int(rng.integers(1 << 15, 1 << 16)), int(rng.integers(10, 19))
+        if table_holds(scale, config):
+            return HeadParameters(Threshold(kind, tuple(codes)), *scale, gains, groups)
+
+
+def pruned_heads(config: AttentionConfig, seed: int, keys: list[int]) -> Program:
+    """Heads of the given lengths, alternately full and causal, each with an entry of its own."""
+    rng = np.random.default_rng(seed)
+    parameters = {i: random_entry(rng, config) for i in range(len(keys))}
+    jobs = [_job(rng, config, n, head=i, causal=bool(i % 2)) for i, n in enumerate(keys)]
+    return Program(config, parameters, jobs)
+
+
+def appending_groups(config: AttentionConfig, seed: int) -> Program:
+    """Prefill, decode and query heads that share keys, in one grouping; others refused."""
+    rng = np.random.default_rng(seed)
+    first, other = (random_entry(rng, config, group_bits=min(bits, config.group_bits)) for bits in (3, 2))
+    shared = [dataclasses.replace(random_entry(rng, config), groups=first.groups, gains=gains)
+              for gains in (Gains(64, 64), NO_COMPENSATION, Gains(80, 48))]
+    parameters = dict(enumerate([first, other, *shared]))
+    jobs = [
+        _job(rng, config, 7, causal=True),
+        *(_job(rng, config, 1, causal=True, fresh=False, head=head) for head in (0, 2, 3, 4, 0)),
+        _job(rng, config, 0, queries=3, fresh=False, head=2), _job(rng, config, 2, fresh=False, head=1),
+        _job(rng, config, 0, queries=9, fresh=False, head=4, causal=True),
+        _job(rng, config, 5, fresh=False, causal=True, queries=2, head=3),
+        _job(rng, config, 0, queries=1, fresh=False, head=4, causal=True),
+        _job(rng, config, 6, queries=0, head=1), _job(rng, config, 0, queries=4, fresh=False, head=1),
+        _job(rng, config, 3, queries=0, fresh=False, head=1),
+        _job(rng, config, 0, queries=9, causal=True, fresh=False, head=1),
+        _job(rng, config, 8, head=2), _job(rng, config, 9, head=3), _job(rng, config, 9, head=4, causal=True),
+    ]
+    return Program(config, parameters, jobs)

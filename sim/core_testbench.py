@@ -17,7 +17,8 @@ import numpy as np
 from latte.golden.attention import HeadTrace
 from latte.golden.results import write_text
 from latte.rtl.common.core import counters_layout
-from latte.rtl.common.payloads import job_layout, parameter_layout
+from latte.rtl.common.entry_words import pack_entry, parameter_layout
+from latte.rtl.common.payloads import job_layout
 from latte.rtl.engines import create_core
 from latte.sim.agents import Agent, StreamDriver, StreamMonitor, Tap, TestbenchFailure
 from latte.sim.harness import PortBits
@@ -142,9 +143,9 @@ class CoreTestbench:
             file.write(b".")
 
     def _parameters(self) -> Iterator[int]:
-        layout = parameter_layout(self.program.config)
         for head, entry in self.program.parameters.items():
-            yield pack_struct(layout, head=head, **entry.registers())
+            for word in pack_entry(head, entry, self.program.config):
+                yield pack_struct(parameter_layout(), **word)
 
     def _driver(self, name: str, payloads: Iterable[int], stall: Stall | None) -> StreamDriver:
         return StreamDriver(self.testbench.ports, name, payloads, stall.fork(name) if stall else None)

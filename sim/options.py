@@ -33,6 +33,19 @@ build_option = click.option("--build", "build_folder", default=BUILD_FOLDER, sho
                             type=click.Path(path_type=pathlib.Path), help="Output folder.")
 
 
+class _Names(click.ParamType):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names; what they must be is the configuration's business."""
+        return value if isinstance(value, tuple) else tuple(value.split(","))
+
+
+_NAMES = _Names()
+
+
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config PRESET``, ``--board NAME`` and one option per field; the command receives `config`."""
     @functools.wraps(function)
@@ -58,7 +71,8 @@ def board_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     command: Callable[..., Any] = with_config
     for field in reversed(fields):
-        kind = click.INT if field.type is int else click.Choice(typing.get_args(field.type))
+        kind = (click.INT if field.type is int else _NAMES if field.type == tuple[str, ...] else
+                click.Choice(typing.get_args(field.type)))
         command = click.option(f"--{field.name.replace('_', '-')}", field.name, type=kind,
                                help=f"Override the {field.name} of the preset or board.")(command)
     command = click.option("--board", metavar="NAME", help=f"Take the build of a board: {', '.join(BUILDS)}.")(command)

@@ -12,11 +12,14 @@ from latte.golden.attention import HeadParameters, HeadTrace
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job, carry_out, final_status, find_refusals
-from latte.golden.thresholds import Threshold
+from latte.golden.key_groups import GROUP_BITS_MAX, KeyGroups
+from latte.golden.pruned_mass import Gains
+from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
 from latte.golden.vectors import VectorSet
 
 __all__ = ["Program"]
 
+_KINDS = list(ThresholdKind)
 _COLUMNS = ("head", "load_rows", "fresh", "query_rows", "causal")
 
 
@@ -88,12 +91,14 @@ class Program:
         """Write the program into `folder`, for the simulator's process."""
         d = self.config.head_dim
         table = [(job.head, len(job.k), job.fresh, len(job.q), job.causal) for job in self.jobs]
-        entries = [(head, *p.registers().values()) for head, p in self.parameters.items()]
+        entries = [(head, _KINDS.index(p.threshold.kind), *p.threshold.codes, p.scale_mantissa, p.scale_shift,
+                    p.gains.denominator, p.gains.mean, len(p.groups.elements), *_padded(p.groups.elements),
+                    *_padded(p.groups.cuts)) for head, p in self.parameters.items()]
         rows: dict[str, Any] = {
             name: np.concatenate([np.zeros((0, d), np.int8)] + [getattr(job, name) for job in self.jobs])
             for name in ("q", "k", "v")}
         np.savez(folder / "program.npz", table=np.array(table, np.int64).reshape(-1, len(_COLUMNS)),
-                 entries=np.array(entries, np.int64).reshape(-1, 4), **rows)
+                 entries=np.array(entries, np.int64).reshape(len(entries), -1), **rows)
         (folder / "config.json").write_text(json.dumps(self.config.to_dict()))
 
     @classmethod
@@ -102,11 +107,19 @@ class Program:
         config = AttentionConfig(**json.loads((folder / "config.json").read_text()))
         with np.load(folder / "program.npz", allow_pickle=False) as archive:
             table, entries, q, k, v = (archive[name] for name in ("table", "entries", "q", "k", "v"))
-        parameters = {int(head): HeadParameters(Threshold.relative(int(tau)), int(mantissa), int(shift))
-                      for head, tau, mantissa, shift in entries}
+        parameters = {}
+        for head, kind, *codes in entries.tolist():
+            codes, (mantissa, shift, denominator, mean, used, *groups) = codes[:LENGTH_OCTAVES], codes[LENGTH_OCTAVES:]
+            elements, cuts = groups[:GROUP_BITS_MAX][:used], groups[GROUP_BITS_MAX:][:used]
+            parameters[head] = HeadParameters(Threshold(_KINDS[kind], tuple(codes)), mantissa, shift,
+                                              Gains(denominator, mean), KeyGroups(tuple(elements), tuple(cuts)))
         jobs, loaded, asked = [], 0, 0
         for head, load_rows, fresh, query_rows, causal in table.tolist():
             jobs.append(Job(head, q[asked:asked + query_rows], k[loaded:loaded + load_rows],
                             v[loaded:loaded + load_rows], bool(fresh), bool(causal)))
             loaded, asked = loaded + load_rows, asked + query_rows
         return cls(config, parameters, jobs)
+
+
+def _padded(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    return numbers + (0,) * (GROUP_BITS_MAX - len(numbers))

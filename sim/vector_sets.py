@@ -37,8 +37,6 @@ def open_registers(path: pathlib.Path | None, config: AttentionConfig) -> Regist
     image = load_register_image(path)
     try:
         image.check_fits(config)
-        for entry in image.parameters().values():
-            entry.registers()
     except LatteError as error:
         raise LatteError(f"{path}: {error}") from None
     return image
@@ -78,7 +76,7 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
             vectors.check_fits(config)
             if image is None:
                 for h in range(len(vectors)):
-                    vectors.parameters(h, config).registers()
+                    vectors.parameters(h, config).registers(config)
         except LatteError as error:
             raise LatteError(f"{path}: {error}") from None
         gathered.append(_registered(vectors, image, str(path)))
@@ -119,9 +117,5 @@ def _registered(vectors: VectorSet, image: RegisterImage | None, what: str) -> V
 
 def registers_note(path: pathlib.Path | None, image: RegisterImage) -> str:
     """Return what a person should know about a run with a register image."""
-    note = (f"registers of {len(image.heads)} heads from {path} (CRC-32 {image.checksum:#010x}); vectors requantised "
+    return (f"registers of {len(image.heads)} heads from {path} (CRC-32 {image.checksum:#010x}); vectors requantised "
             "to its scales")
-    if image.compensated:
-        note += ("; its gains are left out: the RTL has no compensation of pruned keys yet, so outputs are those of "
-                 "the golden model without it")
-    return note

@@ -58,8 +58,10 @@ class Workload:
         work = []
         for job in self.jobs:
             keys = job.k if job.fresh else np.concatenate([keys, job.k])
-            keep = kept_keys(job.q, keys, self.parameters[job.head].tau, config, causal=job.causal)
-            work.append(HeadWork(keep, job.causal, len(job.k), job.fresh))
+            entry = self.parameters[job.head]
+            keep = kept_keys(job.q, keys, entry, config, causal=job.causal)
+            work.append(HeadWork.of_entry(keep, entry, config, causal=job.causal, load_rows=len(job.k),
+                                          fresh=job.fresh))
         return work
 
     def pairs(self, config: AttentionConfig) -> PairCount:

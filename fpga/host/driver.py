@@ -29,7 +29,8 @@ from latte.golden.errors import LatteError
 from latte.golden.jobs import REFUSALS, Job
 from latte.golden.register_image import RegisterImage
 from latte.rtl.common.core import counters_layout, status_layout
-from latte.rtl.common.payloads import job_layout, parameter_layout
+from latte.rtl.common.entry_words import entry_words, pack_entry, parameter_layout
+from latte.rtl.common.payloads import job_layout
 from latte.sim.packing import PayloadReader, pack_struct
 
 __all__ = ["Board", "BoardReport", "JobRefused", "open_port"]
@@ -162,15 +163,22 @@ class Board:
 
     def load_parameters(self, parameters: dict[int, HeadParameters]) -> None:
         """Write register file entries."""
-        layout = parameter_layout(self.config)
+        layout, words = parameter_layout(), entry_words(self.config)
+        widths = {str(name): field.width for word in words.values() for name, field in word}
         for head, entry in parameters.items():
             if not 0 <= head < self.config.heads:
                 raise LatteError(f"head {head} does not exist; the board has heads 0 to {self.config.heads - 1}")
-            values = {"head": head, **entry.registers()}
-            for name, value in values.items():
-                if value >> layout[name].width:
-                    raise LatteError(f"{name} = {value} of head {head} does not fit {layout[name].width} bits")
-        items = [pack_struct(layout, head=head, **entry.registers()) for head, entry in parameters.items()]
+            for name, value in entry.registers(self.config).items():
+                if name in widths and not -1 << widths[name] <= 2 * value < 2 << widths[name]:
+                    raise LatteError(f"{name} = {value} of head {head} does not fit {widths[name]} bits")
+            threshold = entry.threshold
+            least, most = threshold.kind.code_range(self.config)
+            for code in threshold.codes:
+                if not min(least, 0) <= code <= most:
+                    raise LatteError(f"the code {code} of head {head} must lie between {least} and {most} for a "
+                                     f"threshold of kind {threshold.kind}")
+        items = [pack_struct(layout, **word) for head, entry in parameters.items()
+                 for word in pack_entry(head, entry, self.config)]
         size = byte_size(layout)
         raw = b"".join(item.to_bytes(size, "little") for item in items)
         self._write_all(Request.WRITE_PARAMETER, raw)
@@ -178,12 +186,10 @@ class Board:
     def load_image(self, image: RegisterImage) -> None:
         """Write the whole register file; job heads are then `RegisterImage.index` of (block, head).
 
-        The gains of the image stay on the host: the core has no registers for them yet.
-
         Raises
         ------
         LatteError
-            The image is made for another configuration, or has more heads than the board.
+            The image is made for another configuration, has more heads than the board, or needs what it lacks.
         """
         image.check_fits(self.config)
         self.load_parameters(image.parameters())

@@ -19,10 +19,11 @@ from amaranth.hdl import Shape, ShapeLike, signed
 from amaranth.lib import data
 
 from latte.golden.builds import DEFAULT_PRESET
-from latte.golden.config import AttentionConfig, ceil_div, preset
+from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, ceil_div, preset
 from latte.golden.documents import markdown_table
 from latte.rtl.common.core import counters_layout, status_layout
-from latte.rtl.common.payloads import job_layout, output_layout, parameter_layout
+from latte.rtl.common.entry_words import entry_words, parameter_layout
+from latte.rtl.common.payloads import job_layout, output_layout
 
 __all__ = ["CRC_BYTES", "END", "ERROR", "ESCAPE", "ESCAPE_FLIP", "HEADER_BYTES", "IDENTITY_FIELDS", "MAGIC", "MESSAGES",
            "PROTOCOL_VERSION", "RESPONSE", "STREAMS", "Failure", "Frame", "Message", "Request", "byte_size",
@@ -78,7 +79,7 @@ MESSAGES: dict[Request, Message] = {
     Request.READ_OUTPUT: Message("", "beats, trailer",
                                  "The output beats there are, as many as fit, at most to the end of a job."),
     Request.WRITE_JOB: Message("jobs", _ACCEPTED, "Work list entries."),
-    Request.WRITE_PARAMETER: Message("parameters", _ACCEPTED, "Register file entries."),
+    Request.WRITE_PARAMETER: Message("parameters", _ACCEPTED, "Register file entries, word by word."),
     Request.WRITE_Q: Message("beats", _ACCEPTED, "Query elements."),
     Request.WRITE_K: Message("beats", _ACCEPTED, "Key elements."),
     Request.WRITE_V: Message("beats", _ACCEPTED, "Value elements."),
@@ -105,14 +106,14 @@ def item_shape(request: Request, config: AttentionConfig) -> ShapeLike:
     if request is Request.WRITE_JOB:
         return job_layout()
     if request is Request.WRITE_PARAMETER:
-        return parameter_layout(config)
+        return parameter_layout()
     if request is Request.READ_OUTPUT:
         return output_layout(config)["data"].shape
     return data.ArrayLayout(signed(8), config.bus_bytes)
 
 
 def identity_layout() -> data.StructLayout:
-    """Answer to HELLO; a field that is a choice is the number of the choice."""
+    """Answer to HELLO; a field that is a choice is the number of the choice, several choices are a bit each."""
     return data.StructLayout({"magic": 32, "protocol": 16, "payload_bytes": 16, "fingerprint": 32,
                               **dict.fromkeys(IDENTITY_FIELDS, 16)})
 
@@ -129,7 +130,8 @@ def trailer_layout() -> data.StructLayout:
 
 def fingerprint(config: AttentionConfig) -> int:
     """Return 32 bits that agree only if board and driver agree on `IDENTITY_FIELDS`, messages and layouts."""
-    layouts = [job_layout(), parameter_layout(config), output_layout(config), report_layout(), trailer_layout()]
+    layouts = [job_layout(), parameter_layout(), *entry_words(config).values(), output_layout(config), report_layout(),
+               trailer_layout()]
     text = repr((PROTOCOL_VERSION, [(int(code), dataclasses.astuple(message)) for code, message in MESSAGES.items()],
                  [_describe(layout) for layout in layouts], _field_values(config)))
     return zlib.crc32(text.encode())
@@ -142,11 +144,13 @@ def identity(config: AttentionConfig, payload_bytes: int) -> dict[str, int]:
 
 
 def _field_values(config: AttentionConfig) -> dict[str, int]:
-    """Return the identity fields as numbers; a choice is its place among the choices."""
+    """Return the identity fields as numbers; a choice is its place among the choices, several are bits by place."""
     kinds = typing.get_type_hints(AttentionConfig)
     values = {field: getattr(config, field) for field in IDENTITY_FIELDS}
-    return {field: typing.get_args(kinds[field]).index(value) if isinstance(value, str) else int(value)
-            for field, value in values.items()}
+    numbers = {field: typing.get_args(kinds[field]).index(value) if isinstance(value, str) else value
+               for field, value in values.items()}
+    present = sum(1 << THRESHOLD_KINDS.index(kind) for kind in config.threshold_kinds)
+    return numbers | {"threshold_kinds": present}
 
 
 def _describe(shape: ShapeLike) -> Any:
@@ -216,7 +220,8 @@ def layouts_table() -> str:
     config = preset(DEFAULT_PRESET)
     layouts = {"identity": identity_layout(), "report": report_layout(), "status": status_layout(),
                "trailer": trailer_layout(), "job": job_layout(),
-               f"parameter, head_dim {config.head_dim}": parameter_layout(config)}
+               "parameter": parameter_layout()}
+    layouts |= {f"entry word {name}": layout for name, layout in entry_words(config).items()}
     rows = [[name, ", ".join(f"{field} {Shape.cast(part.shape).width}" for field, part in layout)]
             for name, layout in layouts.items()]
     return markdown_table(["layout", "fields: bits, first field in the low bits"], rows)

@@ -157,7 +157,8 @@ def tau_of_keep(q: np.ndarray, k: np.ndarray, keep: float, config: AttentionConf
 def sample_work(keys: int, keep: float, causal: bool, count: int = _HEADS) -> list[HeadWork]:
     """Return what the cycle model needs of `sample_heads`."""
     config = preset("small")
-    return [HeadWork(kept_keys(head.q, head.k, head.parameters.tau, config, causal=causal), causal)
+    return [HeadWork.of_entry(kept_keys(head.q, head.k, head.parameters, config, causal=causal), head.parameters,
+                              config, causal=causal)
             for head in sample_heads(keys, keep, causal, count)]
 
 

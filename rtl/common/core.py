@@ -5,7 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.common.payloads import job_layout, output_layout, parameter_layout
+from latte.rtl.common.entry_words import parameter_layout
+from latte.rtl.common.payloads import job_layout, output_layout
 
 __all__ = ["COUNTER_BITS", "Core", "counters_layout", "status_layout"]
 
@@ -19,9 +20,12 @@ def status_layout() -> data.StructLayout:
     does not exist or was never written; the job was refused. ``too_long``: a job had more rows than the build, or
     its sequence, holds; refused. ``no_keys``: a job had no keys to attend to; refused. ``overflow``: a queue lost an
     entry, or a single-ported memory was read while it was written, which the design excludes; results since then are
-    wrong.
+    wrong. ``entry_invalid``: a register file entry was written out of turn, or has something that the build lacks; its
+    head is unknown. ``groups_differ``: a job went on with a sequence whose keys are in other groups than those of its
+    entry; refused.
     """
-    return data.StructLayout({"qk_saturated": 1, "head_invalid": 1, "too_long": 1, "no_keys": 1, "overflow": 1})
+    return data.StructLayout({"qk_saturated": 1, "head_invalid": 1, "too_long": 1, "no_keys": 1, "overflow": 1,
+                              "entry_invalid": 1, "groups_differ": 1})
 
 
 def counters_layout() -> data.StructLayout:
@@ -31,11 +35,13 @@ def counters_layout() -> data.StructLayout:
     ``survivors``: (query, key) pairs seen by the filter, and kept. ``cross_beats``, ``value_beats``: those
     units worked. ``stall_*``: the estimator stood still because keys or values were loading, the next tile's queries
     were not there, or no tile buffer was free. ``filter_stalls``: the filter waited for the survivor queue.
-    ``output_stalls``: an output beat waited for its consumer.
+    ``output_stalls``: an output beat waited for its consumer. ``pruned_mass``: sum of `HeadTrace.mass`, the weight of
+    pruned keys in weight steps; 0 in a build without compensation.
     """
     return data.StructLayout(dict.fromkeys((
         "cycles", "estimator_beats", "pairs_estimated", "survivors", "cross_beats", "value_beats",
-        "stall_key_load", "stall_query_load", "stall_filter", "filter_stalls", "output_stalls"), COUNTER_BITS))
+        "stall_key_load", "stall_query_load", "stall_filter", "filter_stalls", "output_stalls", "pruned_mass"),
+        COUNTER_BITS))
 
 
 class Core(wiring.Component):
@@ -45,7 +51,8 @@ class Core(wiring.Component):
     -------
     job : In(stream of job_layout)
     parameter : In(stream of parameter_layout)
-        Writes the head-wise register file; a job takes the entry that was there when it was accepted.
+        Writes the head-wise register file, an entry word by word; a job takes the entry that was there when it was
+        accepted.
     q, k, v : In(stream of bus_bytes int8 elements)
         Row-major rows in job order.
     o : Out(stream of output_layout)
@@ -62,7 +69,7 @@ class Core(wiring.Component):
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
         super().__init__({
             "job": In(stream.Signature(job_layout())),
-            "parameter": In(stream.Signature(parameter_layout(config))),
+            "parameter": In(stream.Signature(parameter_layout())),
             "q": In(stream.Signature(beat)), "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)),
             "o": Out(stream.Signature(output_layout(config))),
             "clear": In(1), "status": Out(status_layout()), "counters": Out(counters_layout()),

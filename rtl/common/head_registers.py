@@ -1,12 +1,17 @@
-"""Head-wise register file: threshold and softmax scale of every (block, head)."""
+"""Head-wise register file: threshold, softmax scale, gains and key groups of every (block, head)."""
 
-from amaranth import Cat, Module, Signal
+import bisect
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import AttentionConfig
+from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.jobs import COUNT_BITS
-from latte.rtl.common.payloads import head_entry_layout, parameter_layout
+from latte.golden.pruned_mass import table_holds
+from latte.golden.quantizer import MASS_CODE_BITS, SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS, SCALE_SHIFT_MAX
+from latte.golden.thresholds import ThresholdKind
+from latte.rtl.common.entry_words import ENTRY_WORD_BITS, entry_words, parameter_layout
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 
 __all__ = ["HeadRegisters"]
@@ -16,60 +21,137 @@ _GROUP_BITS = 4
 
 
 class HeadRegisters(wiring.Component):
-    """Holds one `HeadParameters` entry per head, and remembers which were written since reset.
+    """Holds one `HeadParameters` entry per head, word by word, and remembers which were written since reset.
 
-    A threshold written as 0 is held as 1, the smallest that keeps the row's maximum.
+    An entry is written from its first word to its last (`entry_words`). From the first on its head is unknown; it is
+    known with the last, if every word was in turn, in range, and something that the build has. So nothing is ever
+    computed with half an entry.
 
-    Latency: `entry` and `known` follow `look_up` by `latency` cycles, `known` if `head` stands still. A write is
+    A relative threshold written as 0 is held as 1, the smallest that keeps the row's maximum.
+
+    Latency: `word` and `known` follow `look_up` by `latency` cycles, `known` if `head` stands still. A write is
     visible to a look-up in the next cycle.
 
     Members
     -------
     parameter : In(stream of parameter_layout)
         Writes; ready but in the cycle of a look-up, as a memory's word is not defined while it is written.
-    look_up, head : In
-        In each cycle of `look_up`, the entry of `head`.
-    entry : Out(head_entry_layout)
+    look_up, head, index : In
+        In each cycle of `look_up`, word `index` of the entry of `head`.
+    word : Out(ENTRY_WORD_BITS)
     known : Out(1)
         The head exists and was written.
     head_invalid : Out(1)
         A write to a head that does not exist was ignored in this cycle.
+    entry_invalid : Out(1)
+        In this cycle a word was written out of turn, and ignored, or one that no entry of this build can have: its
+        head stays unknown.
     """
 
     latency = RAM_LATENCY
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
+        self.words = entry_words(config)
         super().__init__({
-            "parameter": In(stream.Signature(parameter_layout(config))), "look_up": In(1), "head": In(COUNT_BITS),
-            "entry": Out(head_entry_layout(config)), "known": Out(1), "head_invalid": Out(1)})
+            "parameter": In(stream.Signature(parameter_layout())), "look_up": In(1), "head": In(COUNT_BITS),
+            "index": In(range(len(self.words))), "word": Out(ENTRY_WORD_BITS), "known": Out(1),
+            "head_invalid": Out(1), "entry_invalid": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         heads = self.config.heads
-        layout = head_entry_layout(self.config)
-        m.submodules.entries = entries = Ram(layout, heads)
-        written = Signal(heads)
+        count = len(self.words)
+        m.submodules.entries = entries = Ram(ENTRY_WORD_BITS, heads << ceil_log2(count))
         parameter = self.parameter.payload
+        accepted, starts, ends, in_turn, fault = (Signal(name=name) for name in (
+            "accepted", "starts", "ends", "in_turn", "fault"))
+        head, index = parameter.head[:ceil_log2(max(2, heads))], parameter.word[:len(self.index)]
+        # The entry under way, and which word of it is next; 0: none is under way.
+        entry_head, turn, good = Signal.like(head, reset_less=True), Signal(range(count)), Signal()
         m.d.comb += [
             self.parameter.ready.eq(~self.look_up),
+            accepted.eq(self.parameter.valid & self.parameter.ready & (parameter.head < heads)),
             self.head_invalid.eq(self.parameter.valid & self.parameter.ready & (parameter.head >= heads)),
-            entries.write_en.eq(self.parameter.valid & self.parameter.ready & (parameter.head < heads)),
-            entries.write_addr.eq(parameter.head),
-            entries.read_addr.eq(self.head), self.entry.eq(entries.read_data),
+            starts.eq(parameter.word == 0), ends.eq(turn == count - 1),
+            in_turn.eq(starts | ((parameter.word == turn) & (head == entry_head))),
+            self.entry_invalid.eq(accepted & (fault | ~in_turn)),
+            entries.write_en.eq(accepted & in_turn), entries.write_addr.eq(Cat(index, head)),
+            entries.write_data.eq(parameter.data),
+            entries.read_addr.eq(Cat(self.index, self.head)), self.word.eq(entries.read_data),
         ]
-        m.d.comb += [entries.write_data[field].eq(parameter[field]) for field in layout.members]
-        # A threshold of 0 would leave a row without survivors.
-        with m.If(parameter.tau == 0):
-            m.d.comb += entries.write_data.tau.eq(1)
+        with m.If(accepted):
+            m.d.sync += good.eq((starts | good) & in_turn & ~fault)
+            with m.If(starts):
+                m.d.sync += [entry_head.eq(head), turn.eq(1)]
+            with m.Elif(in_turn):
+                m.d.sync += turn.eq(Mux(ends, 0, turn + 1))
+        self._check(m, index, accepted, fault, entries.write_data)
+
         # One flag per head takes two cycles to set, and two to find.
-        new, new_head = Signal(), Signal(range(max(2, heads)), reset_less=True)
-        m.d.sync += [new.eq(entries.write_en), new_head.eq(parameter.head)]
+        written = Signal(heads)
+        new, new_head, new_known = Signal(), Signal.like(head, reset_less=True), Signal(reset_less=True)
+        m.d.sync += [new.eq(accepted & (starts | (in_turn & ends))), new_head.eq(head),
+                     new_known.eq(~starts & good & ~fault)]
         with m.If(new):
-            m.d.sync += written.bit_select(new_head, 1).eq(1)
+            m.d.sync += written.bit_select(new_head, 1).eq(new_known)
         groups = [written[first:first + (1 << _GROUP_BITS)] for first in range(0, heads, 1 << _GROUP_BITS)]
         found, exists = Signal(len(groups)), Signal()
         m.d.sync += [found.eq(Cat(group.bit_select(self.head[:_GROUP_BITS], 1) for group in groups)),
                      exists.eq(self.head < heads)]
         m.d.comb += self.known.eq(exists & found.bit_select(self.head[_GROUP_BITS:], 1))
         return m
+
+    def _check(self, m: Module, index: Value, accepted: Signal, fault: Signal, held: Signal) -> None:
+        """Say whether the word on offer is none that an entry of this build can have; mend what is `held` of it."""
+        config = self.config
+        kinds = [list(ThresholdKind).index(ThresholdKind(kind)) for kind in config.threshold_kinds]
+        relative, mass, absolute = range(len(ThresholdKind))
+        kind, shift = Signal(range(len(ThresholdKind)), reset_less=True), Signal(SCALE_SHIFT_BITS, reset_less=True)
+        small = Signal(reset_less=True)
+        with m.Switch(index):
+            for place, (name, layout) in enumerate(self.words.items()):
+                with m.Case(place):
+                    word = Signal(layout, name=f"{name}_word")
+                    m.d.comb += word.as_value().eq(self.parameter.payload.data)
+                    rest = self.parameter.payload.data[layout.size:]
+                    if name == "control":
+                        m.d.comb += fault.eq(~Cat(word.kind == n for n in kinds).any() | rest.any()
+                                             | (word.group_bits > config.group_bits))
+                        with m.If(accepted):
+                            m.d.sync += [kind.eq(word.kind), shift.eq(word.scale_shift)]
+                    elif name == "scale":
+                        too_small = self._too_small(word.scale_mantissa, shift)
+                        with m.If(accepted):
+                            m.d.sync += small.eq(too_small)
+                        if mass in kinds:
+                            m.d.comb += fault.eq((kind == mass) & too_small)
+                    elif name == "gains":
+                        m.d.comb += fault.eq((word.mean_gain > word.denominator_gain)
+                                             | (small & (word.denominator_gain != 0)))
+                    elif name.startswith("group_"):
+                        m.d.comb += fault.eq(word.as_value()[:8] >= config.head_dim)
+                    else:
+                        code = word.as_value()
+                        sign = code[config.est_bits - 1:]
+                        too_large = {relative: code[config.est_bits:].any(), mass: code[MASS_CODE_BITS:].any(),
+                                     absolute: sign.any() & ~sign.all()}
+                        m.d.comb += fault.eq(Array(too_large.get(n, Const(0)) for n in range(len(ThresholdKind)))[kind]
+                                             if len(kinds) > 1 else too_large[kinds[0]])
+                        # A threshold of 0 would leave a row without survivors.
+                        if relative in kinds:
+                            is_relative = kind == relative if len(kinds) > 1 else Const(1)
+                            with m.If(is_relative & (code == 0)):
+                                m.d.comb += held.eq(1)
+
+    def _too_small(self, mantissa: Value, shift: Signal) -> Value:
+        """Return whether the table of weights does not hold a softmax scale's (`table_holds`)."""
+        top = 1 << (SCALE_MANTISSA_BITS - 1)
+        holds: Value = Const(0)
+        for at in range(SCALE_SHIFT_MAX + 1):
+            # The least mantissa of this shift that it holds: a larger one is a larger scale.
+            least = bisect.bisect_left(range(2 * top), True, top,
+                                       key=lambda m, at=at: table_holds((m, at), self.config))
+            if least < 2 * top:
+                holds |= (shift == at) & (mantissa >= least)
+        return ~holds

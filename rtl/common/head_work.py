@@ -5,7 +5,10 @@ from typing import Protocol
 
 import numpy as np
 
+from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
+from latte.golden.pruned_mass import GAP_TABLE_SIZE, NO_COMPENSATION, gap_weights
+from latte.golden.thresholds import ThresholdKind
 
 __all__ = ["CycleModel", "HeadWork", "Prediction"]
 
@@ -24,12 +27,32 @@ class HeadWork:
         Keys and values to load; None for all ``n``.
     fresh
         Starts a sequence of its own.
+    by_mass
+        The threshold is one by mass: a row is weighed before it is filtered.
+    groups
+        Groups of keys that get the mass of their pruned keys back; 0: no compensation.
+    weights
+        Gaps that weigh anything by the head's softmax scale, if its estimates are weighed at all.
     """
 
     keep: np.ndarray
     causal: bool
     load_rows: int | None = None
     fresh: bool = True
+    by_mass: bool = False
+    groups: int = 0
+    weights: int = 0
+
+    @classmethod
+    def of_entry(cls, keep: np.ndarray, entry: HeadParameters, config: AttentionConfig, *, causal: bool,
+                 load_rows: int | None = None, fresh: bool = True) -> "HeadWork":
+        """Return the work of a job with an entry of the register file."""
+        by_mass = entry.threshold.kind is ThresholdKind.MASS
+        groups = entry.groups.count if entry.gains != NO_COMPENSATION else 0
+        weights = 0
+        if config.engine != "dense" and (by_mass or groups):
+            weights = int(np.count_nonzero(gap_weights(np.arange(2 * GAP_TABLE_SIZE), entry.scale_code, config)))
+        return cls(keep, causal, load_rows, fresh, by_mass, groups, weights)
 
     @property
     def visible(self) -> int:

@@ -1,12 +1,21 @@
 """Work list: checks each job, has its keys and values loaded, and hands it to the tile sequencer."""
 
-from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import COUNT_BITS
-from latte.rtl.common.payloads import compute_layout, head_entry_layout, job_layout, load_layout, query_load_layout
+from latte.rtl.common.entry_words import ENTRY_WORD_BITS, entry_words
+from latte.rtl.common.payloads import (
+    code_layout,
+    compute_layout,
+    groups_layout,
+    job_layout,
+    load_layout,
+    query_load_layout,
+)
+from latte.rtl.common.primitives import delay, next_modulo
 
 __all__ = ["JobSequencer"]
 
@@ -23,52 +32,80 @@ class JobSequencer(wiring.Component):
     Jobs leave in order; a fresh sequence takes the other bank as soon as no job computes from it. Jobs that are not
     `overlapping` are accepted when no other computes, and `compute` stands until the release.
 
+    An entry of the register file is looked up word by word, after which nothing that is written to it alters the job.
+    What its rows need goes with `compute`, its groups to the loader, and the codes of its threshold to a memory of the
+    engine's, if there is more than one (`AttentionConfig.code_octaves`): by octave, in the job's slot. Groups are those
+    of the entry under which a sequence's first keys were loaded; a job that goes on with it must have the same.
+
     Parameters
     ----------
     config
     overlapping
         A job is loaded while others compute.
+    slots
+        Jobs whose codes the engine keeps: so many are loaded or computed at a time. No limit to a build with one code.
 
     Members
     -------
     job : In(stream of job_layout)
-    look_up, head, entry, known
-        Look-up in `HeadRegisters`: the entry, and whether it is known, `look_up_latency` cycles later.
+    look_up, head, index, word, known
+        Look-up in `HeadRegisters`: a word, and whether the entry is known, `look_up_latency` cycles later.
+    code_valid : Out(1), code : Out(code_layout)
+        A code of the threshold, for the engine's memory; in a build with more than one.
+    groups : Out(groups_layout)
+        Of the keys that are loaded; in a build with several key groups.
     kv_load, query_load : Out(stream)
         Commands to the loaders.
     loaded : In(1)
         The `kv_load` command was carried out.
     compute : Out(stream of compute_layout)
+        With the number of its slot if there are several.
     release, release_bank : In(1)
         A job's last row has left the given bank.
     busy : Out(1)
         A job is being loaded or computed.
     waiting_for_keys : Out(1)
         Keys or values are being loaded while nothing computes.
-    head_invalid, too_long, no_keys : Out(1)
-        One cycle when a job is refused: unknown head; more rows than the build or the sequence holds; none at all.
+    head_invalid, too_long, no_keys, groups_differ : Out(1)
+        One cycle when a job is refused: unknown head; more rows than the build or the sequence holds; none at all;
+        groups that the sequence's keys do not have.
     """
 
     look_up_latency = 2
-    """Cycles after which the entry is taken; `HeadRegisters` answer in as many."""
-    check_cycles = 5
-    """From a job's acceptance to its command to the query loader: look-up, comparison, check, judgement."""
+    """Cycles after which a word is taken; `HeadRegisters` answer in as many."""
     command_cycles = 2
     """From there to the command to the key loader, and from its answer to the dispatch."""
 
-    def __init__(self, config: AttentionConfig, *, overlapping: bool = True) -> None:
+    def __init__(self, config: AttentionConfig, *, overlapping: bool = True, slots: int = 1) -> None:
         self.config = config
         self.overlapping = overlapping
+        self.slots = slots if config.code_octaves else 1
+        self.words = entry_words(config)
+        self.check_cycles = self.check_cycles_of(config)
+        optional: dict[str, wiring.Member] = {}
+        if config.code_octaves:
+            optional |= {"code_valid": Out(1), "code": Out(code_layout(config, self.slots))}
+        if config.group_bits:
+            optional["groups"] = Out(groups_layout(config))
         super().__init__({
             "job": In(stream.Signature(job_layout())),
-            "look_up": Out(1), "head": Out(COUNT_BITS), "entry": In(head_entry_layout(config)), "known": In(1),
+            "look_up": Out(1), "head": Out(COUNT_BITS), "index": Out(range(len(self.words))),
+            "word": In(ENTRY_WORD_BITS), "known": In(1), **optional,
             "kv_load": Out(stream.Signature(load_layout())),
             "query_load": Out(stream.Signature(query_load_layout())),
             "loaded": In(1),
-            "compute": Out(stream.Signature(compute_layout(config))),
+            "compute": Out(stream.Signature(compute_layout(config, self.slots))),
             "release": In(1), "release_bank": In(1),
             "busy": Out(1), "waiting_for_keys": Out(1),
-            "head_invalid": Out(1), "too_long": Out(1), "no_keys": Out(1)})
+            "head_invalid": Out(1), "too_long": Out(1), "no_keys": Out(1), "groups_differ": Out(1)})
+
+    @staticmethod
+    def check_cycles_of(config: AttentionConfig) -> int:
+        """Return the cycles from a job's acceptance to its command to the query loader.
+
+        The look-up, a word a cycle; comparison, check, judgement.
+        """
+        return len(entry_words(config)) + 4
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -84,6 +121,7 @@ class JobSequencer(wiring.Component):
         in_flight = [Signal(range(2 * config.query_rows), name=f"in_flight_{b}") for b in range(2)]
         idle = Signal(2, init=3)  # no job in flight
         dispatched = Signal()
+        last_word = len(self.words) - 1
 
         m.d.comb += [
             self.head.eq(job.head),
@@ -99,21 +137,23 @@ class JobSequencer(wiring.Component):
             self.compute.payload.causal.eq(job.causal),
             self.compute.payload.bank.eq(bank),
         ]
-        entry = Signal.like(self.entry)
-        m.d.comb += self.compute.payload.entry.eq(entry)
+        differ = self._take_entry(m, job, keys)
+        full = self._slots(m, dispatched)
 
         with m.FSM():
             with m.State("IDLE"):
                 # With one memory port for loading and computing, nobody keeps a copy of a command.
-                m.d.comb += self.job.ready.eq(1 if self.overlapping else in_flight[0] == 0)
+                m.d.comb += self.job.ready.eq(~full if self.overlapping else in_flight[0] == 0)
                 with m.If(self.job.ready):
                     m.d.sync += job.eq(self.job.payload)
                 with m.If(self.job.ready & self.job.valid):
                     m.next = "LOOK UP"
             with m.State("LOOK UP"):
                 m.d.comb += self.look_up.eq(1)
-                m.d.sync += total.eq(Mux(job.fresh, 0, keys) + job.load_rows)
-                m.next = "COMPARE"
+                m.d.sync += [total.eq(Mux(job.fresh, 0, keys) + job.load_rows),
+                             self.index.eq(next_modulo(self.index, len(self.words)))]
+                with m.If(self.index == last_word):
+                    m.next = "COMPARE"
             with m.State("COMPARE"):
                 m.d.sync += [
                     none.eq(total == 0),
@@ -121,7 +161,9 @@ class JobSequencer(wiring.Component):
                 ]
                 m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [entry.eq(self.entry), unknown.eq((job.query_rows != 0) & ~self.known)]
+                # Keys get their groups as they are loaded.
+                asks = (job.query_rows != 0) | ((job.load_rows != 0) if config.group_bits else 0)
+                m.d.sync += unknown.eq(asks & ~self.known)
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.d.sync += drop.eq(1)
@@ -132,6 +174,8 @@ class JobSequencer(wiring.Component):
                     m.d.comb += self.no_keys.eq(1)
                 with m.Elif(excessive):
                     m.d.comb += self.too_long.eq(1)
+                with m.Elif(differ):
+                    m.d.comb += self.groups_differ.eq(1)
                 with m.Else():
                     m.d.sync += drop.eq(0)
                     with m.If(job.fresh):
@@ -170,3 +214,54 @@ class JobSequencer(wiring.Component):
             with m.If(up ^ down):
                 m.d.sync += [in_flight[b].eq(in_flight[b] + Mux(up, 1, -1)), idle[b].eq(~up & (in_flight[b] == 1))]
         return m
+
+    def _take_entry(self, m: Module, job: data.View, keys: Signal) -> Value:
+        """Take the words that are looked up; return whether the job's groups are others than the sequence's."""
+        entry, config = Signal(self.compute.payload.entry.shape()), self.config
+        differ = Signal()
+        # Without keys the job begins a sequence, which takes its groups; if it is refused there is none.
+        begins = Signal()
+        m.d.sync += begins.eq(job.fresh | (keys == 0))
+        m.d.comb += self.compute.payload.entry.eq(entry)
+        taken = delay(m, Cat(self.look_up, self.index), self.look_up_latency, name="taken")
+        with m.If(taken[0]), m.Switch(taken[1:]):
+            for place, (name, layout) in enumerate(self.words.items()):
+                with m.Case(place):
+                    word = Signal(layout, name=f"{name}_word")
+                    m.d.comb += word.as_value().eq(self.word)
+                    m.d.sync += [entry[field].eq(word[field]) for field in entry.shape().members if
+                                 field in layout.members]
+                    if name == "control":
+                        m.d.sync += differ.eq(0)
+                    if config.group_bits and name == "control":
+                        self._take_groups(m, begins, differ, [(self.groups.group_bits, word.group_bits)])
+                    if name.startswith("group_"):
+                        bit = int(name.removeprefix("group_"))
+                        self._take_groups(m, begins, differ, [(self.groups.elements[bit], word[f"element_{bit}"]),
+                                                              (self.groups.cuts[bit], word[f"cut_{bit}"])])
+                    if name.startswith("code_"):
+                        m.d.comb += [self.code_valid.eq(1), self.code.code.eq(self.word),
+                                     self.code.octave.eq(int(name.removeprefix("code_")))]
+        # A job that neither loads nor asks needs no groups.
+        return differ & ((job.query_rows != 0) | (job.load_rows != 0))
+
+    def _take_groups(self, m: Module, begins: Signal, differ: Signal, fields: list[tuple[Value, Value]]) -> None:
+        """Take a sequence's groups as it begins; compare with them as it goes on."""
+        for mine, theirs in fields:
+            with m.If(begins):
+                m.d.sync += mine.eq(theirs)
+            with m.Elif(mine.as_unsigned() != theirs.as_unsigned()[:len(mine)]):
+                m.d.sync += differ.eq(1)
+
+    def _slots(self, m: Module, dispatched: Signal) -> Value:
+        """Give each job that computes a slot; return whether none is free."""
+        if not self.config.code_octaves or not self.overlapping:
+            return Const(0)
+        jobs, slot = Signal(range(self.slots + 1)), Signal(range(max(2, self.slots)))
+        m.d.sync += jobs.eq(jobs + dispatched - self.release)
+        m.d.comb += self.code.slot.eq(slot)
+        if self.slots > 1:
+            m.d.comb += self.compute.payload.slot.eq(slot)
+            with m.If(dispatched):
+                m.d.sync += slot.eq(next_modulo(slot, self.slots))
+        return jobs == self.slots

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import COUNT_BITS
+from latte.rtl.common.key_membership import KeyMembership
 from latte.rtl.common.operand_split import SplitBeat, element_layout
-from latte.rtl.common.payloads import load_layout
+from latte.rtl.common.payloads import groups_layout, load_layout
 from latte.rtl.common.primitives import next_modulo
 
 __all__ = ["KeyValueLoader", "RowLoader"]
@@ -78,6 +79,11 @@ class KeyValueLoader(wiring.Component):
         The planes start over in the given bank: one cycle after a command, before its first beat can be here.
     key_valid, key_elements, value_valid, value_elements : Out
         Beats for the planes, one cycle after they were taken; key elements are split.
+    groups : In(groups_layout)
+        How keys are grouped; with those below in a build with several key groups.
+    group_valid : Out(1), group : Out(group_bits)
+        The group of each key, `KeyMembership.latency` cycles after its last beat came to the planes: of the last keys a
+        few cycles after they were loaded.
     """
 
     overhead = 2
@@ -86,7 +92,10 @@ class KeyValueLoader(wiring.Component):
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
+        grouped = {"groups": In(groups_layout(config)), "group_valid": Out(1),
+                   "group": Out(config.group_bits)} if config.group_bits else {}
         super().__init__({
+            **grouped,
             "load": In(stream.Signature(load_layout())), "loaded": Out(1),
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
             "restart": Out(1), "restart_bank": Out(1),
@@ -122,4 +131,11 @@ class KeyValueLoader(wiring.Component):
             self.key_valid.eq(keys.beat_valid), self.key_elements.eq(split.elements),
             self.value_valid.eq(values.beat_valid), self.value_elements.eq(self.v.payload),
         ]
+        if self.config.group_bits:
+            m.submodules.membership = membership = KeyMembership(self.config)
+            m.d.sync += membership.beat.eq(split.limited)
+            m.d.comb += [
+                membership.groups.eq(self.groups), membership.beat_valid.eq(self.key_valid),
+                self.group_valid.eq(membership.valid), self.group.eq(membership.group),
+            ]
         return m

@@ -26,6 +26,8 @@ class SplitBeat(wiring.Component):
     -------
     valid : In(1)
     beat : In(ArrayLayout(signed(8), bus_bytes))
+    limited : Out(ArrayLayout(signed(8), bus_bytes))
+        The elements before the split.
     elements : Out(ArrayLayout(element_layout, bus_bytes))
     saturated : Out(1)
         A valid element was above 119.
@@ -35,6 +37,7 @@ class SplitBeat(wiring.Component):
         self.config = config
         super().__init__({
             "valid": In(1), "beat": In(data.ArrayLayout(signed(8), config.bus_bytes)),
+            "limited": Out(data.ArrayLayout(signed(8), config.bus_bytes)),
             "elements": Out(data.ArrayLayout(element_layout(config.split), config.bus_bytes)), "saturated": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -43,7 +46,7 @@ class SplitBeat(wiring.Component):
         # Half of the high half's step, so that the low half is centred on zero.
         offset = 8 if self.config.split == "balanced" else 0
         for n in range(self.config.bus_bytes):
-            limited = Signal(signed(8), name=f"limited_{n}")
+            limited = self.limited[n]
             m.d.comb += [
                 above[n].eq(self.beat[n] > QK_MAX),
                 limited.eq(Mux(above[n], QK_MAX, self.beat[n])),

@@ -75,6 +75,6 @@ class DenseCore(Core):
         seen = population(Mux(scanner.o_valid, scanned.visible, 0))
         self.keep(m, front.events() | {"overflow": queue.overflow}, front.increments() | {
             "pairs_estimated": seen, "survivors": seen, "cross_beats": Const(0), "value_beats": values.step,
-            "filter_stalls": scanner.stalled,
+            "filter_stalls": scanner.stalled, "pruned_mass": Const(0),
         })
         return m

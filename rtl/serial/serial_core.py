@@ -1,6 +1,6 @@
 """The accelerator for the smallest FPGAs: the same bits from three stages that work on a row each."""
 
-from amaranth import Module
+from amaranth import Const, Module
 from amaranth.lib import wiring
 
 from latte.golden.config import AttentionConfig
@@ -65,8 +65,9 @@ class SerialCore(Core):
         wiring.connect(m, finisher.values, scratchpad.values)
         wiring.connect(m, finisher.o, wiring.flipped(self.o))
         m.d.comb += [
-            registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), jobs.entry.eq(registers.entry),
-            jobs.known.eq(registers.known), jobs.loaded.eq(scratchpad.loaded), jobs.release.eq(finisher.release),
+            registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), registers.index.eq(jobs.index),
+            jobs.word.eq(registers.word), jobs.known.eq(registers.known), jobs.loaded.eq(scratchpad.loaded),
+            jobs.release.eq(finisher.release),
             estimator.query_available.eq(queries.available), queries.high_slice.eq(estimator.query_slice),
             estimator.query.eq(queries.high), queries.estimated.eq(estimator.row.valid & estimator.row.ready),
             estimator.index.eq(scorer.index), scorer.estimate.eq(estimator.estimate), scorer.tau.eq(entry.tau),
@@ -81,11 +82,13 @@ class SerialCore(Core):
             "qk_saturated": scratchpad.saturated | queries.saturated,
             "head_invalid": jobs.head_invalid | registers.head_invalid,
             "too_long": jobs.too_long, "no_keys": jobs.no_keys, "overflow": scratchpad.conflict,
+            "entry_invalid": registers.entry_invalid, "groups_differ": jobs.groups_differ,
         }, {
             "cycles": jobs.busy, "estimator_beats": estimator.keys.read,
             "pairs_estimated": scorer.probe.valid, "survivors": scorer.probe.valid & scorer.probe.keep,
             "cross_beats": scorer.step, "value_beats": finisher.step,
             "stall_key_load": jobs.waiting_for_keys, "stall_query_load": estimator.waiting_for_query,
             "stall_filter": estimator.waiting_for_row, "filter_stalls": scorer.waiting_for_row,
+            "pruned_mass": Const(0),
         })
         return m

@@ -42,7 +42,7 @@ class _Sequencer:
 
     def load(self, rows: int, fresh: bool) -> tuple[int, int]:
         """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
-        command = self.idle + JobSequencer.check_cycles
+        command = self.idle + JobSequencer.check_cycles_of(self.config)
         if fresh:
             self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
             command = max(command, self.bank_free[self.bank]) + 1
@@ -198,7 +198,7 @@ class _RowPipeline:
         self.group_held = 0
         # What a producer can have in a queue before `room` stops it, and then until a place is free again: the margin
         # is empty when room ends, and what was under way fills it, a group in about every other cycle.
-        groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency)
+        groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency_of(config))
         scores = StreamQueue.count_under_way(self.score_latency)
         maxima = StreamQueue.count_under_way(self.score_latency + RunningMaximum.latency)
         weights = StreamQueue.count_under_way(Softmax.weight_latency)
@@ -292,7 +292,7 @@ class _RowPipeline:
         known = self.refined + self.score_latency + ScoreQueue.latency
         # The queues of rows give one item in three cycles at most.
         fetch = max(known, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
-        value = max(fetch + Softmax.latency, self.value_free)
+        value = max(fetch + Softmax.latency_of(config), self.value_free)
         last = max(value + (kept - 1) * slices, self.sums_free)
         self.fetched.append(fetch)
         self.value_free = last + slices

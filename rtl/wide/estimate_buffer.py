@@ -1,6 +1,6 @@
 """Row buffer between estimator and filter: rotating tile buffers, and the maximum of each row."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -54,6 +54,8 @@ class EstimateBuffer(wiring.Component):
         Announces the beats of the next tile; ready while a tile buffer is free.
     est_valid, est : In
         A beat of estimates, in the order of the announced tiles, at least `announcement` cycles after its description.
+    groups : In(ArrayLayout(group_bits, key_lanes))
+        The groups of its keys, in a build with several key groups; `read_groups` : Out then gives those of a read.
     scan : Out(stream of scan_layout)
         Complete tiles. Accepting one frees its buffer: by then the last read has been issued.
     read_index : In
@@ -79,7 +81,10 @@ class EstimateBuffer(wiring.Component):
             "scan": Out(stream.Signature(scan_layout(config))),
             "read_index": In(range(TILE_BUFFERS * buffer_size(config))),
             "read_row": In(range(max(2, config.query_lanes))),
-            "read_data": Out(data.ArrayLayout(signed(config.row_bits), config.pairs_per_cycle))})
+            "read_data": Out(data.ArrayLayout(signed(config.row_bits), config.pairs_per_cycle)),
+            **({"groups": In(data.ArrayLayout(config.group_bits, config.key_lanes)),
+                "read_groups": Out(data.ArrayLayout(config.group_bits, config.pairs_per_cycle))}
+               if config.group_bits else {})})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -135,6 +140,10 @@ class EstimateBuffer(wiring.Component):
             m.d.sync += [row_of[n].eq(n) for n in range(rows)]
 
         write_en = delay(m, self.est_valid, 1, name="write_en")
+        # All rows of a beat see the same keys.
+        groups = [Const(0, 0)] * lanes
+        if config.group_bits:
+            groups = delay(m, self.groups, 1, name="groups", reset_less=True)
         memories = []
         for n in range(rows):
             estimates = Array(self.est[r] for r in range(rows))[row_of[n]]
@@ -142,9 +151,10 @@ class EstimateBuffer(wiring.Component):
             beat = Signal(data.ArrayLayout(signed(config.row_bits), lanes), name=f"write_data_{n}", reset_less=True)
             m.d.sync += [address.eq(base + group + row_of[n]), beat.eq(estimates)]
             for c in range(lanes):
-                ram = m.submodules[f"memory_{n * lanes + c}"] = Ram(signed(config.row_bits), TILE_BUFFERS * size)
-                m.d.comb += [ram.write_en.eq(write_en), ram.write_addr.eq(address), ram.write_data.eq(beat[c]),
-                             ram.read_addr.eq(self.read_index)]
+                ram = m.submodules[f"memory_{n * lanes + c}"] = Ram(config.row_bits + config.group_bits,
+                                                                    TILE_BUFFERS * size)
+                m.d.comb += [ram.write_en.eq(write_en), ram.write_addr.eq(address),
+                             ram.write_data.eq(Cat(beat[c], groups[c])), ram.read_addr.eq(self.read_index)]
                 memories.append(ram)
         return last, key, memories
 
@@ -209,8 +219,10 @@ class EstimateBuffer(wiring.Component):
         row = delay(m, self.read_row, RAM_LATENCY, name="read_row", reset_less=True)
         for n in range(rows):
             for c in range(lanes):
-                source = Array(memories[(n + r) % rows * lanes + c].read_data for r in range(rows))
-                m.d.sync += self.read_data[n * lanes + c].eq(source[row])
+                source = Array(memories[(n + r) % rows * lanes + c].read_data for r in range(rows))[row]
+                m.d.sync += self.read_data[n * lanes + c].eq(source[:config.row_bits].as_signed())
+                if config.group_bits:
+                    m.d.sync += self.read_groups[n * lanes + c].eq(source[config.row_bits:])
 
 
 def _maximum(values: list[Value]) -> Value:

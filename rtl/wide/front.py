@@ -3,16 +3,19 @@
 import dataclasses
 from typing import Protocol
 
-from amaranth import Module, Signal, Value
+from amaranth import Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 
+from latte.golden.thresholds import ThresholdKind
 from latte.rtl.common.core import Core
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.estimate_buffer import EstimateBuffer
+from latte.rtl.wide.gap_table import FillTables, scale_layout
 from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.payloads import code_slots
 from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.row_scanner import RowScanner
 from latte.rtl.wide.tile_sequencer import TileSequencer
@@ -70,6 +73,7 @@ class Front:
             "qk_saturated": self.storage.saturated | self.queries.saturated,
             "head_invalid": self.jobs.head_invalid | self.registers.head_invalid,
             "too_long": self.jobs.too_long, "no_keys": self.jobs.no_keys,
+            "entry_invalid": self.registers.entry_invalid, "groups_differ": self.jobs.groups_differ,
         }
 
     def increments(self) -> dict[str, Value]:
@@ -81,14 +85,15 @@ class Front:
         }
 
 
-def connect_front(m: Module, core: Core, storage: KeyValueStorage, *, whole_elements: bool = False) -> Front:
+def connect_front(m: Module, core: Core, storage: KeyValueStorage, *, whole_elements: bool = False,
+                  tables: FillTables | None = None) -> Front:
     """Connect the ports of `core`, register file and sequencers to `storage`; return the blocks.
 
-    With `whole_elements` the array takes both halves of the queries.
+    With `whole_elements` the array takes both halves of the queries; a build that weighs keys has `tables` to fill.
     """
     config = core.config
     m.submodules.head_registers = registers = HeadRegisters(config)
-    m.submodules.job_sequencer = jobs = JobSequencer(config)
+    m.submodules.job_sequencer = jobs = JobSequencer(config, slots=code_slots(config))
     m.submodules.query_buffer = queries = QueryBuffer(config, whole_elements=whole_elements)
     m.submodules.tile_sequencer = tiles = TileSequencer(config, whole_elements=whole_elements)
     wiring.connect(m, wiring.flipped(core.parameter), registers.parameter)
@@ -98,21 +103,75 @@ def connect_front(m: Module, core: Core, storage: KeyValueStorage, *, whole_elem
     wiring.connect(m, wiring.flipped(core.q), queries.q)
     wiring.connect(m, jobs.kv_load, storage.load)
     m.submodules.query_commands = commands = StreamQueue(jobs.query_load.payload.shape(), COMMAND_QUEUE_DEPTH)
-    wiring.connect(m, jobs.query_load, commands.i)
     wiring.connect(m, commands.o, queries.load)
-    m.submodules.compute_queue = compute = StreamQueue(jobs.compute.payload.shape(), COMMAND_QUEUE_DEPTH)
-    wiring.connect(m, jobs.compute, compute.i)
-    wiring.connect(m, compute.o, tiles.compute)
+    if tables is None:
+        wiring.connect(m, jobs.query_load, commands.i)
+        m.submodules.compute_queue = compute = StreamQueue(jobs.compute.payload.shape(), COMMAND_QUEUE_DEPTH)
+        wiring.connect(m, jobs.compute, compute.i)
+        wiring.connect(m, compute.o, tiles.compute)
+    else:
+        _connect_tables(m, jobs, commands.i, tables, tiles)
     wiring.connect(m, queries.o, tiles.rows)
     m.d.comb += [
-        registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), jobs.entry.eq(registers.entry),
-        jobs.known.eq(registers.known), jobs.loaded.eq(storage.loaded),
+        registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), registers.index.eq(jobs.index),
+        jobs.word.eq(registers.word), jobs.known.eq(registers.known), jobs.loaded.eq(storage.loaded),
     ]
     return Front(registers, jobs, queries, tiles, storage)
 
 
-def connect_row_buffer(m: Module, front: Front, array_latency: int, est_valid: Value, est: data.View) -> RowScanner:
-    """Buffer the array's beats until their row's maximum is known; return the scanner of complete rows."""
+def _connect_tables(m: Module, jobs: JobSequencer, commands: stream.Interface, tables: FillTables,
+                    tiles: TileSequencer) -> None:
+    """Have a job's table filled while its keys are loaded; a job computes when it has both."""
+    config = tiles.config
+    query_load, entry = jobs.query_load, jobs.compute.payload.entry
+    m.submodules.table_jobs = scales = StreamQueue(scale_layout(), COMMAND_QUEUE_DEPTH)
+    wiring.connect(m, scales.o, tables.job)
+    by_mass = Const("mass" in config.threshold_kinds)
+    if "mass" in config.threshold_kinds and len(config.threshold_kinds) > 1:
+        by_mass = entry.kind == list(ThresholdKind).index(ThresholdKind.MASS)
+    m.d.comb += [
+        commands.valid.eq(query_load.valid & scales.i.ready), commands.payload.eq(query_load.payload),
+        query_load.ready.eq(commands.ready & scales.i.ready),
+        # A job that is not dropped, and asks something, computes.
+        scales.i.valid.eq(query_load.valid & commands.ready & ~query_load.payload.drop
+                          & (query_load.payload.rows != 0)),
+        scales.i.payload.mantissa.eq(entry.scale_mantissa), scales.i.payload.shift.eq(entry.scale_shift),
+        scales.i.payload.used.eq(by_mass | (entry.denominator_gain != 0 if config.key_groups else 0)),
+    ]
+
+    restarts = {"restart": 1} if config.key_groups else {}
+    waiting = data.StructLayout({**jobs.compute.payload.shape().members, **restarts})
+    m.submodules.compute_queue = compute = StreamQueue(waiting, COMMAND_QUEUE_DEPTH)
+    m.d.comb += [
+        compute.i.valid.eq(jobs.compute.valid), jobs.compute.ready.eq(compute.i.ready),
+        tiles.compute.valid.eq(compute.o.valid & tables.table.valid),
+        compute.o.ready.eq(tiles.compute.ready & tables.table.valid),
+        tables.table.ready.eq(tiles.compute.ready & compute.o.valid),
+        tiles.compute.payload.table.eq(tables.table.payload),
+    ]
+    m.d.comb += [compute.i.payload[name].eq(value) for name, value in _fields(jobs.compute.payload)]
+    m.d.comb += [tiles.compute.payload[name].eq(value) for name, value in _fields(compute.o.payload)]
+    if config.key_groups:
+        # Keys of a new sequence were loaded since a job computed.
+        load, restart = jobs.kv_load, Signal()
+        m.d.comb += compute.i.payload.restart.eq(restart)
+        with m.If(load.valid & load.ready & (load.payload.start == 0) & ~load.payload.drop):
+            m.d.sync += restart.eq(1)
+        with m.Elif(jobs.compute.valid & jobs.compute.ready):
+            m.d.sync += restart.eq(0)
+
+
+def _fields(view: data.View) -> list[tuple[str, Value]]:
+    """Return the names and values of a struct's fields."""
+    return [(name, view[name]) for name in view.shape().members]
+
+
+def connect_row_buffer(m: Module, front: Front, array_latency: int, est_valid: Value, est: data.View,
+                       groups: data.View | None = None) -> RowScanner:
+    """Buffer the array's beats until their row's maximum is known; return the scanner of complete rows.
+
+    In a build with several key groups, `groups` are those of a beat's keys.
+    """
     # A tile is announced with the address of its first keys.
     assert RAM_LATENCY + array_latency >= EstimateBuffer.announcement, "estimates overtake the tile they belong to"
     config = front.tiles.config
@@ -125,11 +184,15 @@ def connect_row_buffer(m: Module, front: Front, array_latency: int, est_valid: V
         estimates.read_index.eq(scanner.read_index), estimates.read_row.eq(scanner.read_row),
         scanner.read_data.eq(estimates.read_data),
     ]
+    if config.group_bits:
+        m.d.comb += [estimates.groups.eq(groups), scanner.read_groups.eq(estimates.read_groups)]
+    if config.code_octaves:
+        m.d.comb += [scanner.code_valid.eq(front.jobs.code_valid), scanner.code.eq(front.jobs.code)]
     return scanner
 
 
-def connect_normalizer(m: Module, core: Core, front: Front, rows: SummedRows) -> None:
-    """Divide the rows of an accumulator and send them out."""
+def connect_normalizer(m: Module, core: Core, front: Front, rows: SummedRows) -> Normalizer:
+    """Divide the rows of an accumulator and send them out; return what divides."""
     m.submodules.normalizer = normalizer = Normalizer(core.config)
     wiring.connect(m, normalizer.o, wiring.flipped(core.o))
     m.d.comb += [
@@ -139,6 +202,7 @@ def connect_normalizer(m: Module, core: Core, front: Front, rows: SummedRows) ->
         normalizer.word_valid.eq(rows.word_valid), normalizer.word.eq(rows.word),
         front.jobs.release.eq(rows.release), front.jobs.release_bank.eq(rows.release_bank),
     ]
+    return normalizer
 
 
 def population(bits: Value) -> Value:

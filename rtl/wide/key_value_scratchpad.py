@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.key_value_loader import KeyValueLoader
 from latte.rtl.common.operand_split import HALF_BITS, element_layout
-from latte.rtl.common.payloads import key_shape, load_layout
+from latte.rtl.common.payloads import groups_layout, key_shape, load_layout
 from latte.rtl.wide.operand_plane import OperandPlane
 
 __all__ = ["KeyValueScratchpad"]
@@ -34,6 +34,9 @@ class KeyValueScratchpad(wiring.Component):
         Address of both halves of one key, one slice of dimensions; `cross_data` : Out.
     value_bank, value_key, value_slice : In
         Address of one value, one slice of dimensions; `value_data` : Out.
+    groups : In(groups_layout)
+        How the keys that are loaded are grouped, in a build with several key groups; `estimator_groups` : Out are those
+        of the estimator's keys, and `group` : Out that of the key at `group_bank`, `group_key` : In.
     """
 
     latency = OperandPlane.latency
@@ -54,7 +57,11 @@ class KeyValueScratchpad(wiring.Component):
             "cross_data": Out(data.ArrayLayout(element, config.cross_lanes)),
             "value_bank": In(1), "value_key": In(key_shape(config)),
             "value_slice": In(range(max(2, config.value_slices))),
-            "value_data": Out(data.ArrayLayout(signed(8), config.value_lanes))})
+            "value_data": Out(data.ArrayLayout(signed(8), config.value_lanes)),
+            **({"groups": In(groups_layout(config)),
+                "estimator_groups": Out(data.ArrayLayout(config.group_bits, config.key_lanes)),
+                "group_bank": In(1), "group_key": In(key_shape(config)), "group": Out(config.group_bits)}
+               if config.group_bits else {})})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,4 +94,22 @@ class KeyValueScratchpad(wiring.Component):
             value.bank.eq(self.value_bank), value.group.eq(self.value_key),
             value.slice.eq(self.value_slice), self.value_data.eq(value.data[0]),
         ]
+        if config.group_bits:
+            self._groups(m, loader)
         return m
+
+    def _groups(self, m: Module, loader: KeyValueLoader) -> None:
+        """Keep the group of each key twice: for the array's beats, and one by one."""
+        config = self.config
+        m.d.comb += loader.groups.eq(self.groups)
+        for name, lanes in (("estimator_group_plane", config.key_lanes), ("group_plane", 1)):
+            plane = m.submodules[name] = OperandPlane(config.group_bits, beat_lanes=1, word_lanes=1, head_dim=1,
+                                                      row_lanes=lanes, rows=config.max_seq_len, banks=config.kv_banks)
+            m.d.comb += [plane.restart.eq(loader.restart), plane.restart_bank.eq(loader.restart_bank),
+                         plane.beat_valid.eq(loader.group_valid), plane.beat[0].eq(loader.group)]
+            if name == "group_plane":
+                m.d.comb += [plane.bank.eq(self.group_bank), plane.group.eq(self.group_key),
+                             self.group.eq(plane.data[0][0])]
+            else:
+                m.d.comb += [plane.bank.eq(self.estimator_bank), plane.group.eq(self.estimator_group)]
+                m.d.comb += [self.estimator_groups[n].eq(plane.data[n][0]) for n in range(lanes)]

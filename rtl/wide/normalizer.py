@@ -6,14 +6,20 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import RECIPROCAL_FRAC_BITS
-from latte.rtl.common.payloads import output_layout
+from latte.rtl.common.payloads import length_shape, output_layout
 from latte.rtl.common.primitives import delay, next_modulo
 from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.wide.payloads import weight_sum_bits, word_bits
 from latte.rtl.wide.reciprocal import Reciprocal, exponent_shape
 from latte.rtl.wide.row_memory import ROW_LATENCY, RowMemory, RowShifter
 from latte.rtl.wide.row_scaler import RowScaler
 
-__all__ = ["Normalizer"]
+__all__ = ["Normalizer", "count_layout"]
+
+
+def count_layout(config: AttentionConfig) -> data.StructLayout:
+    """Reciprocal of a number of keys."""
+    return data.StructLayout({"mantissa": RECIPROCAL_FRAC_BITS, "exponent": exponent_shape(config)})
 
 
 class Normalizer(wiring.Component):
@@ -36,6 +42,9 @@ class Normalizer(wiring.Component):
     word_valid, word : In
         A word stands until the next one is valid.
     o : Out(stream of output_layout)
+    keys : In(stream of length_shape)
+        A number of keys, positive; `counted` : Out(1) and `count` : Out(count_layout) its reciprocal,
+        `Reciprocal.latency` cycles later. Present in a build that compensates.
     """
 
     hand_over_latency = 2
@@ -48,9 +57,11 @@ class Normalizer(wiring.Component):
         self.config = config
         super().__init__({
             "row_reserve": In(1), "row_room": Out(1),
-            "sum_valid": In(1), "weight_sum": In(config.sum_bits), "job_last": In(1),
-            "word_valid": In(1), "word": In(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
-            "o": Out(stream.Signature(output_layout(config)))})
+            "sum_valid": In(1), "weight_sum": In(weight_sum_bits(config)), "job_last": In(1),
+            "word_valid": In(1), "word": In(data.ArrayLayout(signed(word_bits(config)), config.value_lanes)),
+            "o": Out(stream.Signature(output_layout(config))),
+            **({"keys": In(stream.Signature(length_shape(config))), "counted": Out(1),
+                "count": Out(count_layout(config))} if config.key_groups else {})})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -60,6 +71,8 @@ class Normalizer(wiring.Component):
 
         m.submodules.reciprocal = reciprocal = Reciprocal(config)
         m.d.comb += reciprocal.weight_sum.eq(self.weight_sum)
+        if config.key_groups:
+            self._count(m, reciprocal)
         reciprocal_ready = Signal()
         arriving = Signal(data.StructLayout({"mantissa": RECIPROCAL_FRAC_BITS, "exponent": exponent_shape(config),
                                              "job_last": 1}), reset_less=True)
@@ -88,6 +101,17 @@ class Normalizer(wiring.Component):
                      rows.hand_over.eq(hand_over)]
         self._send(m, leaving_valid, rows, leaving)
         return m
+
+    def _count(self, m: Module, reciprocal: Reciprocal) -> None:
+        """Give the reciprocal of a number of keys, in a cycle without a row's sum."""
+        m.d.comb += self.keys.ready.eq(~self.sum_valid)
+        with m.If(~self.sum_valid):
+            # As a number of weights of a half: no sum is smaller.
+            m.d.comb += reciprocal.weight_sum.eq(self.keys.payload << (self.config.weight_bits - 1))
+        m.d.comb += [
+            self.counted.eq(delay(m, self.keys.valid & self.keys.ready, reciprocal.latency, name="counted")),
+            self.count.mantissa.eq(reciprocal.mantissa), self.count.exponent.eq(reciprocal.exponent),
+        ]
 
     def _send(self, m: Module, leaving_valid: Signal, rows: RowMemory | RowShifter, leaving: data.View) -> None:
         """Send the leaving row out, beat by beat, while the output queue has room."""

@@ -8,13 +8,14 @@ from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import INTERPOLATION_BITS, RECIPROCAL_FRAC_BITS, reciprocal_table
 from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import RAM_LATENCY, Ram
+from latte.rtl.wide.payloads import weight_sum_bits
 
 __all__ = ["Reciprocal", "exponent_shape"]
 
 
 def exponent_shape(config: AttentionConfig) -> range:
     """Shape of the place of the leading one of a sum of weights, above the smallest: `weight_bits` - 1."""
-    return range(config.sum_bits - config.weight_bits + 1)
+    return range(weight_sum_bits(config) - config.weight_bits + 1)
 
 
 class Reciprocal(wiring.Component):
@@ -31,7 +32,7 @@ class Reciprocal(wiring.Component):
 
     Members
     -------
-    weight_sum : In(sum_bits)
+    weight_sum : In(weight_sum_bits)
     mantissa : Out(17)
     exponent : Out
         Place of the leading one, less ``weight_bits - 1``.
@@ -42,7 +43,7 @@ class Reciprocal(wiring.Component):
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
-        super().__init__({"weight_sum": In(config.sum_bits), "mantissa": Out(RECIPROCAL_FRAC_BITS),
+        super().__init__({"weight_sum": In(weight_sum_bits(config)), "mantissa": Out(RECIPROCAL_FRAC_BITS),
                           "exponent": Out(exponent_shape(config))})
 
     def elaborate(self, platform: object) -> Module:
@@ -50,9 +51,10 @@ class Reciprocal(wiring.Component):
         config = self.config
         index_bits = config.reciprocal_bits
         fraction_bits = index_bits + INTERPOLATION_BITS
-        places = config.sum_bits - config.weight_bits
+        sum_bits = weight_sum_bits(config)
+        places = sum_bits - config.weight_bits
         exponent = Signal(exponent_shape(config), reset_less=True)
-        weight_sum = Signal(config.sum_bits, reset_less=True)
+        weight_sum = Signal(sum_bits, reset_less=True)
         m.d.sync += [weight_sum.eq(self.weight_sum), exponent.eq(0)]
         for place in range(1, places + 1):
             with m.If(self.weight_sum[config.weight_bits - 1 + place]):
@@ -61,17 +63,17 @@ class Reciprocal(wiring.Component):
         # Two stages of shifting bring the leading one to the top; the bits below it are index and remainder.
         low_bits = (len(exponent) + 1) // 2
         distance = Signal(range(places + 1), reset_less=True)
-        shifted = Signal(config.sum_bits, reset_less=True)
-        aligned = Signal(config.sum_bits, reset_less=True)
+        shifted = Signal(sum_bits, reset_less=True)
+        aligned = Signal(sum_bits, reset_less=True)
         m.d.sync += [
             distance.eq(places - exponent), shifted.eq(weight_sum),
         ]
-        coarse = Signal(config.sum_bits, reset_less=True)
+        coarse = Signal(sum_bits, reset_less=True)
         fine_distance = Signal(low_bits, reset_less=True)
         m.d.sync += [
-            coarse.eq((shifted << (distance[low_bits:] << low_bits))[:config.sum_bits]),
+            coarse.eq((shifted << (distance[low_bits:] << low_bits))[:sum_bits]),
             fine_distance.eq(distance[:low_bits]),
-            aligned.eq((coarse << fine_distance)[:config.sum_bits]),
+            aligned.eq((coarse << fine_distance)[:sum_bits]),
         ]
         below = Cat(Const(0, fraction_bits), aligned[:-1])[-fraction_bits:]
         index, remainder = below[INTERPOLATION_BITS:], below[:INTERPOLATION_BITS]

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.wide.payloads import word_bits
 
 __all__ = ["ROW_LATENCY", "RowMemory", "RowShifter", "row_signature"]
 
@@ -17,7 +18,7 @@ def row_signature(config: AttentionConfig) -> dict:
     ``hand_over``: the arrived row becomes the leaving one. ``step``: its next elements, from the first, are in
     ``elements`` `ROW_LATENCY` cycles later.
     """
-    element = signed(config.acc_bits)
+    element = signed(word_bits(config))
     return {"write_en": In(1), "write_slice": In(range(max(2, config.value_slices))),
             "write_data": In(data.ArrayLayout(element, config.value_lanes)),
             "hand_over": In(1), "step": In(1), "elements": Out(data.ArrayLayout(element, config.normalizer_lanes))}

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig
 from latte.golden.normalizer import NUMERATOR_FRAC_BITS, RECIPROCAL_FRAC_BITS
 from latte.rtl.common.primitives import delay, register
+from latte.rtl.wide.payloads import word_bits
 from latte.rtl.wide.reciprocal import exponent_shape
 
 __all__ = ["RowScaler"]
@@ -22,7 +23,7 @@ class RowScaler(wiring.Component):
 
     Members
     -------
-    numerator : In(ArrayLayout(signed(acc_bits), normalizer_lanes))
+    numerator : In(ArrayLayout(signed(word_bits), normalizer_lanes))
     mantissa, exponent : In
         From `Reciprocal`.
     quotient : Out(ArrayLayout(signed(out_bits), normalizer_lanes))
@@ -35,7 +36,7 @@ class RowScaler(wiring.Component):
         self.config = config
         lanes = config.normalizer_lanes
         super().__init__({
-            "numerator": In(data.ArrayLayout(signed(config.acc_bits), lanes)),
+            "numerator": In(data.ArrayLayout(signed(word_bits(config)), lanes)),
             "mantissa": In(RECIPROCAL_FRAC_BITS), "exponent": In(exponent_shape(config)),
             "quotient": Out(data.ArrayLayout(signed(config.out_bits), lanes))})
 
@@ -54,7 +55,12 @@ class RowScaler(wiring.Component):
         for n in range(config.normalizer_lanes):
             scaled = (self.numerator[n] << NUMERATOR_FRAC_BITS) >> least
             coarse = register(m, scaled >> (self.exponent[low_bits:] << low_bits), f"coarse_{n}")
-            numerator = register(m, coarse >> low_shift, f"fine_{n}", operand)
+            fine = coarse >> low_shift
+            if config.key_groups:
+                # Pruned mass is rounded: a row of nothing but -128 may come out a little below, and is limited anyway.
+                least_operand = -(1 << (operand.width - 1))
+                fine = Mux(fine < least_operand, least_operand, fine)
+            numerator = register(m, fine, f"fine_{n}", operand)
             product = register(m, register(m, numerator * mantissa, f"product_{n}"), f"piped_{n}")
             rounded = register(m, (product + (1 << (drop - 1))) >> drop, f"rounded_{n}")
             limited = Mux(rounded < -limit, -limit, Mux(rounded > limit - 1, limit - 1, rounded))

@@ -1,14 +1,14 @@
 """Row scanner: reads complete tiles back row by row, ``P`` keys of one row per cycle."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth import Array, Cat, Module, Mux, Shape, Signal, Value, signed
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.common.payloads import key_shape
+from latte.rtl.common.payloads import code_bits, code_layout, head_entry_layout, key_shape
 from latte.rtl.common.primitives import add_modulo, delay, next_modulo
 from latte.rtl.wide.estimate_buffer import TILE_BUFFERS, EstimateBuffer, buffer_size, scan_layout
-from latte.rtl.wide.payloads import row_layout, slot_shape
+from latte.rtl.wide.payloads import code_slots, row_layout, row_mark_layout, slot_shape
 
 __all__ = ["RowScanner", "scanned_layout"]
 
@@ -16,13 +16,20 @@ __all__ = ["RowScanner", "scanned_layout"]
 def scanned_layout(config: AttentionConfig) -> data.StructLayout:
     """``P`` consecutive keys' estimates of one row, and what is needed to judge them.
 
-    `visible` marks the keys that the row may see; `row_max` is the largest estimate among all of them.
+    `visible` marks the keys that the row may see; `row_max` is the largest estimate among all of them. The threshold is
+    `tau`, or the `code` of the row's length and, if there are several, its `kind`. The rest is what a build that weighs
+    keys has besides: the keys' `groups`, and `row_mark_layout`.
     """
     pairs = config.pairs_per_cycle
+    threshold = {"code": code_bits(config)} if config.code_octaves else {"tau": config.est_bits}
+    entry = head_entry_layout(config).members
     return data.StructLayout({
         "estimate": data.ArrayLayout(signed(config.row_bits), pairs), "visible": pairs,
-        "row_max": signed(config.row_bits), "tau": config.est_bits, "key": key_shape(config),
-        "slot": slot_shape(config), "bank": 1, "row_last": 1})
+        "row_max": signed(config.row_bits), **threshold, "key": key_shape(config),
+        "slot": slot_shape(config), "bank": 1, "row_last": 1,
+        **({"kind": entry["kind"]} if "kind" in entry else {}),
+        **({"groups": data.ArrayLayout(config.group_bits, pairs)} if config.group_bits else {}),
+        **row_mark_layout(config).members})
 
 
 class RowScanner(wiring.Component):
@@ -33,13 +40,18 @@ class RowScanner(wiring.Component):
                       +-> row (scale and flags of each row, to the softmax)
 
     Latency: from a cycle of `room`, `latency` to a group and `row_latency` to the description of a row that begins.
-    Throughput: one group per cycle, no gap between rows or tiles; `room` is the only thing it waits for.
+    Throughput: one group per cycle, no gap between rows or tiles; but for rows of fewer groups of estimates than groups
+    of keys, `room` is the only thing it waits for.
 
     Members
     -------
     scan : In(stream of scan_layout)
     read_index, read_row, read_data
         `EstimateBuffer` read port.
+    read_groups
+        With `read_data` in a build with several key groups.
+    code_valid, code : In(code_layout)
+        Codes of the accepted jobs' thresholds, in a build with several; a row takes that of its length.
     room : In(1)
         The consumer takes what is under way, and the row queue as many rows.
     row_valid, row : Out
@@ -64,7 +76,11 @@ class RowScanner(wiring.Component):
             "room": In(1),
             "row_valid": Out(1), "row": Out(row_layout(config)),
             "o_valid": Out(1), "o": Out(scanned_layout(config)),
-            "stalled": Out(1)})
+            "stalled": Out(1),
+            **({"read_groups": In(data.ArrayLayout(config.group_bits, config.pairs_per_cycle))}
+               if config.group_bits else {}),
+            **({"code_valid": In(1), "code": In(code_layout(config, code_slots(config)))}
+               if config.code_octaves else {})})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -82,9 +98,18 @@ class RowScanner(wiring.Component):
         keys, held_keys = (Signal(range(config.max_seq_len + lanes + 1), name=name) for name in ("keys", "held_keys"))
         held_row_ends = Signal()
         slot = Signal(slot_shape(config))
+        room = self.room
+        if config.group_bits:
+            # The sums of a row's groups leave one by one (`GroupSums`), before the next row ends.
+            waits = Signal(range(config.key_groups))
+            room = self.room & ~(row_ends & (waits != 0))
+            with m.If(step & row_ends):
+                m.d.sync += waits.eq((1 << tile.entry.group_bits) - 1)
+            with m.Elif(waits != 0):
+                m.d.sync += waits.eq(waits - 1)
         m.d.comb += [
-            step.eq(self.scan.valid & self.room),
-            self.stalled.eq(self.scan.valid & ~self.room),
+            step.eq(self.scan.valid & room),
+            self.stalled.eq(self.scan.valid & ~room),
             keys.eq(Mux(tile_starts, tile.first_keys, held_keys)),
             row_ends.eq(Mux(tile_starts, scan.single, held_row_ends)),
             tile_ends.eq(row_ends & (row == tile.rows - 1)),
@@ -103,21 +128,55 @@ class RowScanner(wiring.Component):
             with m.If(tile_ends):
                 m.d.sync += row.eq(0)
 
+        job_last = tile.job_last & (row == tile.rows - 1)
+        row_max = Array(scan.row_max[n] for n in range(lanes))[row]
         m.d.sync += [
             self.row_valid.eq(step & (key == 0)),
             self.row.scale_mantissa.eq(tile.entry.scale_mantissa), self.row.scale_shift.eq(tile.entry.scale_shift),
-            self.row.bank.eq(tile.bank), self.row.job_last.eq(tile.job_last & (row == tile.rows - 1)),
+            self.row.bank.eq(tile.bank), self.row.job_last.eq(job_last),
         ]
+        if config.key_groups:
+            m.d.sync += [self.row.row_max.eq(row_max), self.row.keys.eq(keys),
+                         self.row.restart.eq(tile.restart & (row == 0))]
+            m.d.sync += [self.row[name].eq(tile.entry[name]) for name in ("denominator_gain", "mean_gain", "group_bits")
+                         if name in tile.entry.shape().members]
 
         group = Signal(scanned_layout(config), reset_less=True)
+        fields = group.shape().members
         m.d.sync += [
             group.key.eq(key), group.slot.eq(slot), group.bank.eq(tile.bank), group.row_last.eq(row_ends),
-            group.visible.eq(Cat(key + n < keys for n in range(pairs))), group.tau.eq(tile.entry.tau),
-            group.row_max.eq(Array(scan.row_max[n] for n in range(lanes))[row]),
+            group.visible.eq(Cat(key + n < keys for n in range(pairs))), group.row_max.eq(row_max),
         ]
+        m.d.sync += [group[name].eq(tile.entry[name]) for name in ("tau", "kind", "group_bits") if name in fields]
+        if "table" in fields:
+            m.d.sync += [group.table.eq(tile.table), group.job_last.eq(job_last)]
+        if config.key_groups:
+            m.d.sync += group.compensated.eq(tile.entry.denominator_gain != 0)
         m.d.comb += [
             self.o_valid.eq(delay(m, step, self.latency, name="read_valid")),
             self.o.eq(delay(m, group, self.latency - 1, name="group", reset_less=True)),
             self.o.estimate.eq(self.read_data),
         ]
+        if config.group_bits:
+            m.d.comb += self.o.groups.eq(self.read_groups)
+        if config.code_octaves:
+            m.d.comb += self.o.code.eq(self._code(m, keys, tile.codes))
         return m
+
+    def _code(self, m: Module, keys: Value, slot: Value) -> Value:
+        """Return the code of a row's length and job, with its estimates."""
+        layout = self.code.shape().members
+        octave_bits = Shape.cast(layout["octave"]).width
+        m.submodules.codes = codes = memory.Memory(shape=layout["code"], init=[],
+                                                   depth=code_slots(self.config) << octave_bits)
+        write, read = codes.write_port(), codes.read_port(domain="comb")
+        octave = Signal(octave_bits, reset_less=True)
+        kept = delay(m, keys, 1, name="kept_keys", reset_less=True)
+        m.d.sync += octave.eq(0)
+        for n in self.config.code_octaves:
+            with m.If(kept[n]):
+                m.d.sync += octave.eq(n)
+        m.d.comb += [write.en.eq(self.code_valid), write.addr.eq(Cat(self.code.octave, self.code.slot)),
+                     write.data.eq(self.code.code),
+                     read.addr.eq(Cat(octave, delay(m, slot, 2, name="code_slot", reset_less=True)))]
+        return delay(m, read.data, self.latency - 2, name="code", reset_less=True)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.stream_queue import StreamQueue
-from latte.rtl.wide.payloads import group_layout, survivor_layout
+from latte.rtl.wide.payloads import group_layout, row_mark_layout, survivor_layout, weighs_gaps
 from latte.rtl.wide.row_scanner import RowScanner
 from latte.rtl.wide.threshold_filter import ThresholdFilter
 
@@ -34,15 +34,19 @@ class SurvivorQueue(wiring.Component):
     latency = StreamQueue.latency + 1
     """The queue, and the register of the group whose survivors are taken."""
 
-    producer_latency = RowScanner.latency + ThresholdFilter.latency
-    """Cycles from `room` to the group that it allowed."""
     reserve = 2
     """Groups of `survivor_fifo_depth` that are never held; every cycle count of a build is of so many fewer."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
+        self.producer_latency = self.producer_latency_of(config)
         super().__init__({"i_valid": In(1), "i": In(group_layout(config)), "room": Out(1), "overflow": Out(1),
                           "o": Out(stream.Signature(survivor_layout(config)))})
+
+    @staticmethod
+    def producer_latency_of(config: AttentionConfig) -> int:
+        """Return the cycles from `room` to the group that it allowed; rows that wait for their limit are scanned."""
+        return (0 if weighs_gaps(config) else RowScanner.latency) + ThresholdFilter.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -70,6 +74,9 @@ class SurvivorQueue(wiring.Component):
             self.o.payload.bank.eq(group.bank), self.o.payload.row_last.eq(group.row_last & only),
             queue.o.ready.eq(~valid | (self.o.ready & only)),
         ]
+        m.d.comb += [self.o.payload[name].eq(group[name]) for name in row_mark_layout(config).members]
+        if config.group_bits:
+            m.d.comb += self.o.payload.group.eq(Array(group.groups[n] for n in range(config.pairs_per_cycle))[index])
         with m.If(queue.o.ready):
             m.d.sync += [valid.eq(queue.o.valid), group.eq(queue.o.payload), left.eq(queue.o.payload.keep)]
         with m.Elif(self.o.ready):

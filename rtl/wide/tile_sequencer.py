@@ -8,10 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.jobs import COUNT_BITS
-from latte.rtl.common.payloads import compute_layout, key_shape
+from latte.rtl.common.payloads import key_shape
 from latte.rtl.common.primitives import add_modulo, delay, next_modulo
 from latte.rtl.common.ram import RAM_LATENCY
-from latte.rtl.wide.payloads import query_element, query_row_layout, tile_layout
+from latte.rtl.wide.payloads import query_element, query_row_layout, tile_job_layout, tile_layout
 from latte.rtl.wide.score_estimator import ScoreEstimator
 
 __all__ = ["TileSequencer"]
@@ -55,7 +55,7 @@ class TileSequencer(wiring.Component):
 
     Members
     -------
-    compute : In(stream of compute_layout)
+    compute : In(stream of tile_job_layout)
     rows : In(stream of head_dim elements)
         Query rows, in order.
     query : Out(stream)
@@ -77,7 +77,7 @@ class TileSequencer(wiring.Component):
         self.config = config
         element = query_element(config, whole_elements)
         super().__init__({
-            "compute": In(stream.Signature(compute_layout(config))),
+            "compute": In(stream.Signature(tile_job_layout(config))),
             "rows": In(stream.Signature(data.ArrayLayout(element, config.head_dim))),
             "query": Out(stream.Signature(query_row_layout(config, element))),
             "tile": Out(stream.Signature(tile_layout(config))),
@@ -98,7 +98,7 @@ class TileSequencer(wiring.Component):
         """Load the next tile's rows into the idle bank, if it is not busy."""
         config = self.config
         lanes = config.query_lanes
-        job = Signal(compute_layout(config))
+        job = Signal(tile_job_layout(config))
         rows_left = Signal(COUNT_BITS)
         visible = Signal(range(config.max_seq_len + 1))
         slot = Signal(range(config.query_rows))
@@ -158,6 +158,13 @@ class TileSequencer(wiring.Component):
                         tile.payload.slot.eq(slot), tile.payload.job_last.eq(last_tile),
                         rows_left.eq(rows_left - rows_in_tile), slot.eq(next_slot),
                     ]
+                    fields = job.shape().members
+                    if "slot" in fields:
+                        m.d.sync += tile.payload.codes.eq(job.slot)
+                    if "table" in fields:
+                        m.d.sync += tile.payload.table.eq(job.table)
+                    if "restart" in fields:
+                        m.d.sync += [tile.payload.restart.eq(job.restart), job.restart.eq(0)]
                     with m.If(job.causal):
                         m.d.sync += visible.eq(visible + lanes)
                     with m.If(last_tile):

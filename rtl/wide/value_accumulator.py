@@ -1,14 +1,22 @@
 """P·V: weighted sum of the survivors' values, a slice of dimensions per cycle."""
 
-from amaranth import Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import AttentionConfig
+from latte.golden.config import AttentionConfig, ceil_log2
+from latte.golden.pruned_mass import UNIT_FRAC_BITS
 from latte.rtl.common.payloads import key_shape
 from latte.rtl.common.primitives import delay, next_modulo
 from latte.rtl.common.ram import RAM_LATENCY, Ram
-from latte.rtl.wide.payloads import weight_layout
+from latte.rtl.wide.payloads import (
+    denominator_bits,
+    factor_bits,
+    value_item_layout,
+    value_sum_bits,
+    weight_sum_bits,
+    word_bits,
+)
 
 __all__ = ["ValueAccumulator"]
 
@@ -24,15 +32,21 @@ class ValueAccumulator(wiring.Component):
 
     Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
 
+    In a build that compensates pruned keys there are also sums of values by group of keys, in LUT RAM: an item that
+    `adds` adds its value to one, and a `virtual` survivor has one in the place of a value. All weights then have
+    `UNIT_FRAC_BITS` fraction bits, and a row's sums begin at a half, so that cutting them off rounds.
+
     Latency: `latency` cycles from a slice of a row's last survivor to its word of sums, `sum_latency` from the first of
     them to the sum of weights. Throughput: one survivor in `value_slices` cycles. Exact: `acc_bits` hold `max_seq_len`
     terms.
 
     Members
     -------
-    i : In(stream of weight_layout)
+    i : In(stream of value_item_layout)
     bank, key, slice : Out
         Read address of the value plane; `values` : In, `RAM_LATENCY` cycles later.
+    denominator : In
+        What a row's sum of weights begins with, while its survivors come; present in a build that compensates.
     step : Out(1)
         A slice is begun in this cycle.
     row_room : In(1)
@@ -54,13 +68,18 @@ class ValueAccumulator(wiring.Component):
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
+        # Fraction bits of the sums, and a half of what they stand for.
+        self.fraction_bits = UNIT_FRAC_BITS if config.key_groups else 0
+        self.half = 1 << (self.fraction_bits - 1) if self.fraction_bits else 0
+        self.total = data.ArrayLayout(signed(word_bits(config) + self.fraction_bits), config.value_lanes)
         super().__init__({
-            "i": In(stream.Signature(weight_layout(config))),
+            **({"denominator": In(denominator_bits(config))} if config.key_groups else {}),
+            "i": In(stream.Signature(value_item_layout(config))),
             "bank": Out(1), "key": Out(key_shape(config)), "slice": Out(range(max(2, config.value_slices))),
             "values": In(data.ArrayLayout(signed(8), config.value_lanes)),
             "step": Out(1), "row_room": In(1), "row_reserve": Out(1),
-            "sum_valid": Out(1), "weight_sum": Out(config.sum_bits), "job_last": Out(1),
-            "word_valid": Out(1), "word": Out(data.ArrayLayout(signed(config.acc_bits), config.value_lanes)),
+            "sum_valid": Out(1), "weight_sum": Out(weight_sum_bits(config)), "job_last": Out(1),
+            "word_valid": Out(1), "word": Out(data.ArrayLayout(signed(word_bits(config)), config.value_lanes)),
             "release": Out(1), "release_bank": Out(1)})
 
     @staticmethod
@@ -93,7 +112,7 @@ class ValueAccumulator(wiring.Component):
         first = Signal(init=1)
         with m.If(step & last):
             m.d.sync += first.eq(item.row_last)
-        self._sum_weights(m, step & (part == 0), first)
+        self._sum_weights(m, step & (part == 0))
 
         # One more register before the multiplier, and two behind it, where hard multipliers have theirs.
         latency = 2 + RAM_LATENCY
@@ -109,30 +128,52 @@ class ValueAccumulator(wiring.Component):
             sum_first = delay(m, first, latency + 2, name="sum_first", reset_less=True)
             previous, total = self._memory(m, valid, sum_first, ring_slice)
             row, row_leaves = total, emit
+        values = self._group_sums(m, step, part) if config.key_groups else self.values
         for n in range(config.value_lanes):
-            value = Signal(signed(8), name=f"value_{n}", reset_less=True)
-            product = Signal(signed(config.weight_bits + 8), name=f"product_{n}", reset_less=True)
-            piped = Signal(signed(config.weight_bits + 8), name=f"piped_{n}", reset_less=True)
-            m.d.sync += [value.eq(self.values[n]), product.eq(weight * value), piped.eq(product)]
+            value = Signal(values[n].shape(), name=f"value_{n}", reset_less=True)
+            product = Signal(signed(factor_bits(config) + len(value)), name=f"product_{n}", reset_less=True)
+            piped = Signal.like(product, name=f"piped_{n}", reset_less=True)
+            m.d.sync += [value.eq(values[n]), product.eq(weight * value), piped.eq(product)]
             m.d.comb += total[n].eq(previous[n] + piped)
         word = Signal.like(self.word, reset_less=True)
         m.d.sync += self.word_valid.eq(row_leaves)
         with m.If(row_leaves):
-            m.d.sync += word.eq(row)
+            m.d.sync += [word[n].eq(row[n] >> self.fraction_bits) for n in range(config.value_lanes)]
         m.d.comb += self.word.eq(word)
         return m
+
+    def _group_sums(self, m: Module, step: Signal, part: Signal) -> data.View:
+        """Keep the groups' sums of values; return the values, or the sum that takes their place."""
+        config = self.config
+        latency = 1 + RAM_LATENCY  # from a step to its values
+        shape = data.ArrayLayout(signed(value_sum_bits(config)), config.value_lanes)
+        slice_bits = ceil_log2(config.value_slices)
+        m.submodules.group_sums = sums = memory.Memory(shape=shape, depth=config.key_groups << slice_bits, init=[])
+        write, read = sums.write_port(), sums.read_port(domain="comb")
+        item = self.i.payload
+        address = Cat(part[:slice_bits], item.group) if config.group_bits else part[:slice_bits]
+        address = delay(m, address, latency, name="sums_address", reset_less=True)
+        adds = delay(m, step & item.adds, latency, name="adds")
+        virtual, begins = delay(m, Cat(item.virtual, item.first), latency, name="is_virtual", reset_less=True)
+        values = Signal(shape)
+        m.d.comb += [read.addr.eq(address), write.addr.eq(address), write.en.eq(adds)]
+        for n in range(config.value_lanes):
+            m.d.comb += [write.data[n].eq(Mux(begins, 0, read.data[n]) + self.values[n]),
+                         values[n].eq(Mux(virtual, read.data[n], self.values[n]))]
+        return values
 
     def _registers(self, m: Module, valid_next: Signal, valid: Signal, emit_next: Signal,
                    emit: Signal) -> tuple[data.View, data.View, data.View, Signal]:
         """Return (`previous`, `total`) of the slice whose sums are made now, and (sums of a row, if they leave now).
 
-        Few slices go round in registers: nothing has to choose among them. A row leaves zeros behind: a register's
-        reset costs no logic, while a choice between zero and the previous sum would cost as much as the adder. The
-        adders drive the ring alone, where each has its register beside it; a row leaves from there, a cycle later. A
-        single slice cannot wait for that.
+        Few slices go round in registers: nothing has to choose among them. A row leaves zeros (or halves) behind: a
+        register's reset costs no logic, while a choice between zero and the previous sum would cost as much as the
+        adder. The adders drive the ring alone, where each has its register beside it; a row leaves from there, a cycle
+        later. A single slice cannot wait for that.
         """
-        total = Signal(self.word.shape())
-        ring = [Signal(self.word.shape(), name=f"ring_{n}", reset_less=True) for n in range(self.config.value_slices)]
+        total = Signal(self.total)
+        empty_row = [self.half] * self.config.value_lanes
+        ring = [Signal(self.total, name=f"ring_{n}", reset_less=True) for n in range(self.config.value_slices)]
         with m.If(valid):
             m.d.sync += [following.eq(previous) for previous, following in zip([total, *ring], ring, strict=False)]
         # What empties it, at a row's end and after a reset, are registers: they hang on many bits.
@@ -141,30 +182,36 @@ class ValueAccumulator(wiring.Component):
         m.d.sync += [stays.eq(emit_next if single else emit & ~valid_next), moves.eq(emit & valid_next), begins.eq(0)]
         for sums, empty in zip(ring, (stays, moves), strict=False):
             with m.If(empty):
-                m.d.sync += sums.eq(0)
+                m.d.sync += sums.eq(self.total.const(empty_row))
         with m.If(begins):
-            m.d.sync += [sums.eq(0) for sums in ring[2:]]
+            m.d.sync += [sums.eq(self.total.const(empty_row)) for sums in ring[2:]]
         if single:
             return ring[0], total, total, emit
         return ring[-1], total, ring[0], delay(m, emit, 1, name="row_leaves")
 
     def _memory(self, m: Module, valid: Signal, sum_first: Signal, ring_slice: Signal) -> tuple[data.View, data.View]:
         """Return (`previous`, `total`) as `_registers` does; many slices are in a memory."""
-        word = self.word.shape()
+        word, begin = self.total, self.total.const([self.half] * self.config.value_lanes)
         total, latest, previous = Signal(word), Signal(word, reset_less=True), Signal(word)
         m.submodules.ring = ring = Ram(word, self.config.value_slices)
         m.d.sync += latest.eq(total)
         m.d.comb += [
-            previous.eq(Mux(sum_first, 0, ring.read_data.as_value())), ring.read_addr.eq(ring_slice),
+            previous.eq(Mux(sum_first, begin.as_value(), ring.read_data.as_value())), ring.read_addr.eq(ring_slice),
             ring.write_en.eq(delay(m, valid, 1, name="ring_write")), ring.write_data.eq(latest),
             ring.write_addr.eq(delay(m, ring_slice, RAM_LATENCY + 1, name="ring_write_slice", reset_less=True)),
         ]
         return previous, total
 
-    def _sum_weights(self, m: Module, step: Value, first: Signal) -> None:
+    def _sum_weights(self, m: Module, step: Value) -> None:
+        """Add the weights of the survivors: what virtual ones weigh is in the denominator that a sum begins with."""
         item = self.i.payload
         total = Signal.like(self.weight_sum, reset_less=True)
-        with m.If(step):
-            m.d.sync += total.eq(Mux(first, 0, total) + item.weight)
+        begin, weight, survivor = 0, item.weight, step
+        if self.config.key_groups:
+            begin, weight = self.denominator, item.weight[self.fraction_bits:]
+            survivor = step & ~(item.virtual | item.adds)
+        first = Signal(init=1)
+        with m.If(survivor):
+            m.d.sync += [total.eq(Mux(first, begin, total) + weight), first.eq(item.row_last)]
         m.d.comb += self.weight_sum.eq(total)
-        m.d.sync += [self.sum_valid.eq(step & item.row_last), self.job_last.eq(item.job_last)]
+        m.d.sync += [self.sum_valid.eq(survivor & item.row_last), self.job_last.eq(item.job_last)]

@@ -35,5 +35,5 @@ def test_survivor_queue(config, check):
         survivors += [{"estimate": group["estimate"][n], "key": group["key"] + n, "slot": group["slot"],
                        "bank": group["bank"], "row_last": group["row_last"] and n == kept[-1]} for n in kept]
     check(SurvivorQueue(config), f"survivors-{config.name}",
-          {"i": Offer(groups, "room", SurvivorQueue.producer_latency)},
+          {"i": Offer(groups, "room", SurvivorQueue.producer_latency_of(config))},
           {"o": Expect(survivors)}, quiet=["overflow"])

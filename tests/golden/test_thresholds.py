@@ -140,10 +140,14 @@ def test_impossible_thresholds(kind, tau, slope, says):
 
 
 def test_what_the_rtl_lacks_is_refused():
-    for threshold in (Threshold.encode(ThresholdKind.MASS, 4.0, 0.02, 0.02, CONFIG),
-                      Threshold.encode(ThresholdKind.RELATIVE, 4.0, 0.02, 0.02, CONFIG, 0.3)):
-        with pytest.raises(LatteError, match="the RTL has relative thresholds"):
-            HeadParameters(threshold, *SCALE).registers()
+    by_mass = Threshold.encode(ThresholdKind.MASS, 4.0, 0.02, 0.02, CONFIG)
+    by_length = Threshold.encode(ThresholdKind.RELATIVE, 4.0, 0.02, 0.02, CONFIG, 0.3)
+    for threshold, says in ((by_mass, "no thresholds of kind mass, only relative;"), (by_length, "tau_per_octave")):
+        entry = HeadParameters(threshold, *SCALE)
+        with pytest.raises(LatteError, match=says):
+            entry.registers(CONFIG)
+        assert entry.registers(CONFIG.replace(threshold_kinds=("relative", "mass")))
+        assert entry.registers(CONFIG.dense())
     with pytest.raises(LatteError, match="must be relative, mass, absolute, not 'sum'"):
         ThresholdKind.parse("sum")
 

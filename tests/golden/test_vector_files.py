@@ -66,7 +66,7 @@ def test_thresholds_gains_and_groups_round_trip(tmp_path):
 
 def test_infinite_tau_is_all_ones(tmp_path):
     vectors = load_vectors(write(tmp_path / "a.npz", tau=np.full(2, np.inf, np.float32)))
-    assert vectors.parameters(0, preset("small")).tau == preset("small").tau_keep_all
+    assert vectors.parameters(0, preset("small")).threshold.codes[0] == preset("small").tau_keep_all
 
 
 @pytest.mark.parametrize(("changes", "key"), [

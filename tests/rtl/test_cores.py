@@ -7,6 +7,7 @@ from amaranth.sim import Simulator
 from latte.golden import quantizer
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import AttentionConfig, preset
+from latte.rtl.common.entry_words import pack_entry
 from latte.rtl.engines import create_core
 
 SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, cross_lanes=6, value_lanes=6,
@@ -59,9 +60,8 @@ def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[l
 
     async def commands(ctx):
         for job in jobs:
-            p = job.parameters
-            await send(ctx, core.parameter, {"head": job.index, "tau": p.tau, "scale_mantissa": p.scale_mantissa,
-                                             "scale_shift": p.scale_shift})
+            for word in pack_entry(job.index, job.parameters, config):
+                await send(ctx, core.parameter, word)
         for job in jobs:
             await send(ctx, core.job, {"head": job.index, "load_rows": job.keys, "fresh": 1, "query_rows": job.keys,
                                        "causal": int(job.causal)})

@@ -87,8 +87,7 @@ def test_query_heads_that_share_keys_do_not_load_them():
 def test_vectors_and_masks_agree():
     vectors = next(iter(embedded_vectors())).select([0])
     config = preset("base")
-    tau = vectors.parameters(0, config).tau
-    keep = kept_keys(vectors.q[0], vectors.k[0], tau, config, causal=vectors.causal)
+    keep = kept_keys(vectors.q[0], vectors.k[0], vectors.parameters(0, config), config, causal=vectors.causal)
     assert predict_vectors(vectors, config) == predict_cycles([HeadWork(keep, vectors.causal)], config)
 
 

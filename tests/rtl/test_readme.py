@@ -10,7 +10,7 @@ from latte.rtl.wide.softmax import Softmax
 
 
 def test_way_of_a_survivor_to_its_weight():
-    parts = CrossProductUnit.latency_of(preset("small")), ScoreQueue.latency, Softmax.latency
+    parts = CrossProductUnit.latency_of(preset("small")), ScoreQueue.latency, Softmax.latency_of(preset("small"))
     assert f"{' + '.join(map(str, parts))} = {sum(parts)} cycles" in DOCUMENT.read_text()
 
 

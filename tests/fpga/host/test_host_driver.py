@@ -110,7 +110,7 @@ def test_board_that_lost_its_session():
 
 @pytest.mark.parametrize(("head", "entry", "message"), [
     (16, HeadParameters(Threshold.relative(1), 1, 1), "head 16 does not exist"),
-    (0, HeadParameters(Threshold.relative(1 << 14), 1, 1), "tau = 16384 of head 0"),
+    (0, HeadParameters(Threshold.relative(1 << 14), 1, 1), "code 16384 of head 0 must lie between 1 and 16383"),
 ])
 def test_parameters_that_do_not_fit(head, entry, message):
     with pytest.raises(LatteError, match=message):

@@ -3,10 +3,14 @@
 
 from amaranth import signed
 
+from latte.golden.attention import HeadParameters
+from latte.golden.thresholds import Threshold
 from latte.rtl.common.adder_tree import AdderTree
 from latte.rtl.common.bit_plane_dot import BitPlaneDot
+from latte.rtl.common.entry_words import pack_entry
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.common.key_membership import KeyMembership
 from latte.rtl.common.key_value_loader import KeyValueLoader
 from latte.rtl.common.ram import Ram
 from latte.rtl.common.stream_queue import StreamQueue
@@ -30,12 +34,12 @@ async def packed_word(clock, dut):
 
 
 async def looked_up(clock, dut):
-    entry = {"head": 1, "tau": 5, "scale_mantissa": 0, "scale_shift": 0}
-    clock.set(parameter__payload=entry, parameter__valid=1)
-    await clock.tick()
+    for word in pack_entry(1, HeadParameters(Threshold.relative(5), 0, 0), dut.config):
+        clock.set(parameter__payload=word, parameter__valid=1)
+        await clock.tick()
     clock.set(parameter__valid=0)
     await clock.tick(5)
-    cycles = await clock.change(dut.entry.tau, 5, head=1, look_up=1)
+    cycles = await clock.change(dut.word, 5, head=1, index=len(dut.words) - 1, look_up=1)
     assert clock.get(dut.known)
     return cycles
 
@@ -77,12 +81,20 @@ async def bit_planes(clock, dut):
     return await clock.change(dut.sum, 3 * dut.dims, q=[1] * dut.dims, k=[3] * dut.dims)
 
 
+async def grouped_key(clock, dut):
+    clock.set(groups={"group_bits": 1, "elements": [7], "cuts": [3]}, beat=[0, 4] * (dut.config.bus_bytes // 2),
+              beat_valid=1)
+    await clock.tick(dut.config.head_dim // dut.config.bus_bytes - 1)
+    return await clock.pulse(lambda: clock.get(dut.valid), beat_valid=1)
+
+
 CASES = {
     "ram": (lambda: Ram(8, 4, [0, 1, 3, 0]), "latency", read_address),
     "queue": (lambda: StreamQueue(8, 5), "latency", through_queue),
     "queue-every-other": (lambda: StreamQueue(8, 5, every_other=True), "latency", through_queue),
     "word-packer": (lambda: WordPacker(8, 2, 4, 8), "latency", packed_word),
     "head-registers": (lambda: HeadRegisters(WIDE), "latency", looked_up),
+    "key-membership": (lambda: KeyMembership(WIDE.replace(key_groups=2)), "latency", grouped_key),
     "loader": (lambda: KeyValueLoader(WIDE), "overhead", empty_load),
     "job-check": (lambda: JobSequencer(WIDE), "check_cycles", checked_job),
     "job-command": (lambda: JobSequencer(WIDE), "command_cycles", commanded_job),

@@ -1,0 +1,132 @@
+"""How many keys of each group a row sees, and the reciprocals of these numbers."""
+
+from amaranth import Const, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.common.payloads import key_shape, length_shape
+from latte.rtl.common.primitives import delay
+from latte.rtl.common.ram import RAM_LATENCY
+from latte.rtl.wide.normalizer import count_layout
+from latte.rtl.wide.reciprocal import Reciprocal
+
+__all__ = ["KeyCounts", "added_key_layout"]
+
+
+def added_key_layout(config: AttentionConfig) -> data.StructLayout:
+    """A key whose value is added to its group's sum; `first` of the group."""
+    group = {"group": config.group_bits} if config.group_bits else {}
+    return data.StructLayout({"key": key_shape(config), "first": 1, **group})
+
+
+class KeyCounts(wiring.Component):
+    """Follows the keys that the rows see, in order: each is counted in its group, and told to the value accumulator.
+
+    A row that sees as many keys as the one before costs nothing; one that sees fewer begins anew. As a causal row sees
+    one key more than the one before, a single reciprocal is made again for it.
+
+    Latency: of a row that sees `k` more keys, ``k + latency`` cycles and one for each group that they are of; its last
+    reciprocal is there `Reciprocal.latency` cycles later.
+
+    Members
+    -------
+    restart : In(1)
+        The keys are of a new sequence: what was counted is forgotten.
+    begin, keys, bank : In
+        In a cycle with `ready`: a row sees so many keys of that bank.
+    ready : Out(1)
+        The last row's keys are counted, and their reciprocals asked for.
+    group_bank, group_key : Out
+        Address of a key's group; `group` : In, `RAM_LATENCY` cycles later, in a build with several groups.
+    added_valid, added : Out(added_key_layout)
+        Never refused; begun in a cycle of `added_room` : In.
+    divided : Out(stream of length_shape)
+        A number of keys whose reciprocal is wanted; `divided_valid`, `divided_by` : In,
+        `Reciprocal.latency` cycles later.
+    which : In
+        A group; `reciprocal` : Out is its reciprocal.
+    """
+
+    latency = RAM_LATENCY + 3
+    """The last key's group, its count, a look at what has changed."""
+
+    def __init__(self, config: AttentionConfig) -> None:
+        self.config = config
+        group = max(1, config.group_bits)
+        super().__init__({
+            "restart": In(1), "begin": In(1), "keys": In(length_shape(config)), "bank": In(1), "ready": Out(1),
+            "group_bank": Out(1), "group_key": Out(key_shape(config)), "group": In(group),
+            "added_valid": Out(1), "added": Out(added_key_layout(config)), "added_room": In(1),
+            "divided": Out(stream.Signature(length_shape(config))), "divided_valid": In(1),
+            "divided_by": In(count_layout(config)), "which": In(group), "reciprocal": Out(count_layout(config))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        groups = config.key_groups
+        counted, wanted = Signal(length_shape(config)), Signal(length_shape(config))
+        bank = Signal()
+        # Groups with keys, and those whose number of keys has changed since their reciprocal was asked for.
+        some, changed = Signal(groups), Signal(groups)
+        step = Signal()
+        key = delay(m, counted, RAM_LATENCY, name="key", reset_less=True)
+        arrives = delay(m, step, RAM_LATENCY, name="arrives")
+        group = self.group if config.group_bits else Const(0)
+        here = Signal(groups)
+        m.submodules.counts = counts = memory.Memory(shape=length_shape(config), depth=max(2, groups), init=[])
+        write, read, asked = counts.write_port(), counts.read_port(domain="comb"), counts.read_port(domain="comb")
+        known = (some & here).any()
+        next_group = Signal(range(max(2, groups)))
+        for n in reversed(range(groups)):
+            with m.If(changed[n]):
+                m.d.comb += next_group.eq(n)
+        m.d.comb += [
+            self.group_bank.eq(bank), self.group_key.eq(counted), here.eq(1 << group),
+            read.addr.eq(group), write.addr.eq(group), write.en.eq(arrives),
+            write.data.eq(Mux(known, read.data, 0) + 1), asked.addr.eq(next_group),
+            self.added_valid.eq(arrives), self.added.key.eq(key), self.added.first.eq(~known),
+            self.divided.payload.eq(asked.data),
+        ]
+        if config.group_bits:
+            m.d.comb += self.added.group.eq(group)
+        with m.FSM():
+            with m.State("ROW"):
+                m.d.comb += self.ready.eq(1)
+                m.d.sync += [wanted.eq(self.keys), bank.eq(self.bank)]
+                with m.If(self.begin):
+                    with m.If(self.restart | (self.keys < counted)):
+                        m.d.sync += [counted.eq(0), some.eq(0), changed.eq(0)]
+                    with m.If(self.restart | (self.keys != counted)):
+                        m.next = "COUNT"
+            with m.State("COUNT"):
+                m.d.comb += step.eq(self.added_room & (counted != wanted))
+                with m.If(step):
+                    m.d.sync += counted.eq(counted + 1)
+                with m.If(counted == wanted):
+                    m.next = "WAIT"
+            with m.State("WAIT"), m.If(~delay(m, step, 1, name="step") & ~arrives):
+                m.next = "DIVIDE"
+            with m.State("DIVIDE"):
+                m.d.comb += self.divided.valid.eq(changed.any())
+                with m.If(self.divided.ready):
+                    m.d.sync += changed.eq(changed & (changed - 1)[:groups])
+                with m.If(~changed.any()):
+                    m.next = "ROW"
+        with m.If(arrives):
+            m.d.sync += [some.eq(some | here), changed.eq(changed | here)]
+
+        layout = count_layout(config)
+        if groups == 1:
+            kept = Signal(layout, reset_less=True)
+            with m.If(self.divided_valid):
+                m.d.sync += kept.eq(self.divided_by)
+            m.d.comb += self.reciprocal.eq(kept)
+            return m
+        m.submodules.reciprocals = reciprocals = memory.Memory(shape=layout, depth=groups, init=[])
+        write, read = reciprocals.write_port(), reciprocals.read_port(domain="comb")
+        # An answer belongs to the group that was asked for so many cycles before.
+        answered = delay(m, next_group, Reciprocal.latency, name="answered", reset_less=True)
+        m.d.comb += [write.en.eq(self.divided_valid), write.addr.eq(answered), write.data.eq(self.divided_by),
+                     read.addr.eq(self.which), self.reciprocal.eq(read.data)]
+        return m

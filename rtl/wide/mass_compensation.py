@@ -1,0 +1,244 @@
+"""What pruned keys give back: a row's virtual survivors, and what they add to its sum of weights."""
+
+import dataclasses
+
+from amaranth import Array, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.golden.normalizer import RECIPROCAL_FRAC_BITS
+from latte.golden.pruned_mass import GAIN_FRAC_BITS, UNIT_BITS, UNIT_FRAC_BITS
+from latte.rtl.common.payloads import key_shape, length_shape
+from latte.rtl.common.primitives import delay
+from latte.rtl.common.ram import RAM_LATENCY
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.wide.key_counts import KeyCounts
+from latte.rtl.wide.normalizer import count_layout
+from latte.rtl.wide.payloads import denominator_bits, mass_bits, row_layout
+from latte.rtl.wide.row_limiter import group_mass_layout
+from latte.rtl.wide.scaled_product import ScaledProduct
+from latte.rtl.wide.softmax import rescale_layout
+from latte.rtl.wide.weight_pipeline import mass_shift_range
+
+__all__ = ["MassCompensation", "compensation_layout"]
+
+_RESCALES = 4
+"""Rows that may have begun in the softmax, and what is on the way."""
+_DENOMINATORS = 8
+_ITEMS = 24
+"""Keys to add and virtual survivors on their way to the value accumulator."""
+_MASS, _GAIN, _UNIT, _SUM = range(4)
+"""Times round the loop: of a group's mass, and of their sum."""
+
+
+def compensation_layout(config: AttentionConfig) -> data.StructLayout:
+    """What comes before a row's survivors, up to `last`.
+
+    ``adds``: the value of `key` goes into its group's sum of values, as its `first`. ``virtual``: a group's survivor of
+    weight `unit`, in steps of ``2**-UNIT_FRAC_BITS``. Neither: a row without compensation.
+    """
+    group = {"group": config.group_bits} if config.group_bits else {}
+    return data.StructLayout({"adds": 1, "virtual": 1, "first": 1, "last": 1, "key": key_shape(config), "bank": 1,
+                              "unit": UNIT_BITS, **group})
+
+
+class MassCompensation(wiring.Component):
+    r"""`latte.golden.pruned_mass`: `rescale_mass`, `apply_gain` and `unit_weight` of each group of a row::
+
+        row -----> KeyCounts -> keys to add, reciprocals of the groups' numbers of keys
+        rescale ----v                        v
+        pruned -> mass * power, >> -> * gain, >> 6 -> * reciprocal, >> -> unit of the virtual survivor
+                       \-> sum -> * gain, >> 6 -> denominator
+
+    A group's mass goes three times round a loop with one `ScaledProduct` in it; as many groups are under way as the
+    loop has stages.
+
+    Latency: of a row that sees no other keys than the one before, `latency` cycles from its mass to its first virtual
+    survivor. Throughput: one row in `row_cycles` of its groups.
+
+    Members
+    -------
+    row : In(stream of row_layout)
+        The row that the softmax has begun.
+    rescale_valid, rescale : In(rescale_layout)
+        Of each row, in order.
+    pruned : In(stream of group_mass_layout)
+        Of rows whose head compensates.
+    group_bank, group_key, group : Out, Out, In
+        As of `KeyCounts`.
+    keys : Out(stream of length_shape), counted, count : In
+        Of `Normalizer`.
+    o : Out(stream of compensation_layout)
+    denominator : Out(stream of denominator_bits)
+        One per row.
+    mass_valid, mass : Out
+        The pruned mass of a row, relative to its largest score.
+    overflow : Out(1)
+        A queue has lost an entry.
+    """
+
+    loop_latency = 1 + ScaledProduct.latency + 1
+    """Operands, product, result: a stage for each of up to eight groups."""
+    latency = 3 * loop_latency + StreamQueue.latency
+
+    def __init__(self, config: AttentionConfig) -> None:
+        self.config = config
+        group = max(1, config.group_bits)
+        super().__init__({
+            "row": In(stream.Signature(row_layout(config))),
+            "rescale_valid": In(1), "rescale": In(rescale_layout(config)),
+            "pruned": In(stream.Signature(group_mass_layout(config))),
+            "group_bank": Out(1), "group_key": Out(key_shape(config)), "group": In(group),
+            "keys": Out(stream.Signature(length_shape(config))), "counted": In(1), "count": In(count_layout(config)),
+            "o": Out(stream.Signature(compensation_layout(config))),
+            "denominator": Out(stream.Signature(denominator_bits(config))),
+            "mass_valid": Out(1), "mass": Out(config.sum_bits + config.group_bits), "overflow": Out(1)})
+
+    @classmethod
+    def row_cycles(cls, groups: int) -> int:
+        """Return the cycles that a row of so many groups takes if it sees no new keys."""
+        return 3 * cls.loop_latency + groups + 4
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.counts = counts = KeyCounts(config)
+        m.submodules.rescales = rescales = StreamQueue(rescale_layout(config), _RESCALES)
+        m.submodules.queue = queue = StreamQueue(compensation_layout(config), _ITEMS, producer_latency=RAM_LATENCY,
+                                                 reserve=config.key_groups)
+        m.submodules.denominators = denominators = StreamQueue(denominator_bits(config), _DENOMINATORS)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        wiring.connect(m, wiring.flipped(self.denominator), denominators.o)
+        wiring.connect(m, counts.divided, wiring.flipped(self.keys))
+        row, begun = Signal(row_layout(config), reset_less=True), self.row.payload
+        m.d.comb += [
+            rescales.i.valid.eq(self.rescale_valid), rescales.i.payload.eq(self.rescale),
+            self.group_bank.eq(counts.group_bank), self.group_key.eq(counts.group_key), counts.group.eq(self.group),
+            counts.divided_valid.eq(self.counted), counts.divided_by.eq(self.count), counts.added_room.eq(queue.room),
+            counts.keys.eq(begun.keys), counts.bank.eq(begun.bank),
+        ]
+
+        # A row without compensation leaves the counts alone; a new sequence is remembered for the next row with.
+        compensated, restart = begun.denominator_gain != 0, Signal()
+        taken, passes, enters, sums = self.row.valid & self.row.ready, Signal(), Signal(), Signal()
+        with m.If(taken):
+            m.d.sync += [row.eq(begun), restart.eq((restart | begun.restart) & ~compensated)]
+        m.d.comb += [counts.restart.eq(restart | begun.restart), counts.begin.eq(taken & compensated)]
+        loop = self._loop(m, row, rescales.o.payload, counts, enters, sums)
+        some = Signal()
+        with m.FSM():
+            with m.State("ROW"):
+                m.d.comb += self.row.ready.eq(counts.ready & ~loop.busy)
+                with m.If(taken):
+                    m.next = "PASS"
+                    with m.If(compensated):
+                        m.next = "COUNT"
+            with m.State("PASS"), m.If(rescales.o.valid & queue.room & denominators.i.ready):
+                m.d.comb += [rescales.o.ready.eq(1), passes.eq(1)]
+                m.next = "ROW"
+            with m.State("COUNT"):
+                m.d.sync += some.eq(0)
+                with m.If(counts.ready & rescales.o.valid):
+                    m.next = "MASS"
+            with m.State("MASS"):
+                m.d.comb += [self.pruned.ready.eq(loop.free & (queue.room | some)),
+                             enters.eq(self.pruned.valid & self.pruned.ready)]
+                with m.If(enters):
+                    m.d.sync += some.eq(1)
+                    with m.If(self.pruned.payload.last):
+                        m.next = "SUM"
+            with m.State("SUM"):
+                m.d.comb += sums.eq(loop.summed & loop.free & denominators.i.ready)
+                with m.If(sums):
+                    m.d.comb += rescales.o.ready.eq(1)
+                    m.next = "ROW"
+
+        added, item = counts.added, queue.i.payload
+        virtual = loop.done & (loop.stage == _UNIT)
+        m.d.comb += [
+            queue.i.valid.eq(counts.added_valid | virtual | passes),
+            item.adds.eq(counts.added_valid), item.virtual.eq(virtual), item.first.eq(added.first),
+            item.last.eq(passes | (virtual & loop.last)), item.key.eq(added.key), item.bank.eq(row.bank),
+            item.unit.eq(Mux(virtual, loop.value, 0)),
+            denominators.i.valid.eq(passes | (loop.done & (loop.stage == _SUM))),
+            denominators.i.payload.eq(Mux(passes, 0, loop.value)),
+            self.overflow.eq(queue.overflow | (denominators.i.valid & ~denominators.i.ready)
+                             | (self.rescale_valid & ~rescales.i.ready)),
+        ]
+        if config.group_bits:
+            m.d.comb += item.group.eq(Mux(counts.added_valid, added.group, loop.group))
+        return m
+
+    def _loop(self, m: Module, row: data.View, rescale: data.View, counts: KeyCounts, enters: Signal,
+              sums: Signal) -> "_Loop":
+        """Send a mass round the loop when it `enters`, and the sum of the rescaled ones when it does."""
+        config = self.config
+        group_shape = range(max(2, config.key_groups))
+        places = mass_shift_range(config)
+        left = max(0, -places.start)
+        m.submodules.product = product = ScaledProduct(
+            mass_bits(config), max(RECIPROCAL_FRAC_BITS, config.weight_bits), left, places[-1] + left,
+            [config.sum_bits, UNIT_BITS, denominator_bits(config)])
+        flags = Signal(data.StructLayout({"valid": 1, "stage": 2, "group": group_shape, "last": 1}))
+        now, back = flags, Signal.like(flags)
+        value = Signal(max(product.bits), reset_less=True)
+        m.d.sync += value.eq(product.o)
+        goes_on = back.valid & ((back.stage == _MASS) | (back.stage == _GAIN))
+        entered, total, pending, inside = (Signal(shape, name=name) for shape, name in (
+            (group_shape, "entered"), (self.mass.shape(), "total"), (range(config.key_groups + 1), "pending"),
+            (range(self.loop_latency + 1), "inside")))
+
+        stage = Mux(goes_on, back.stage + 1, Mux(enters, _MASS, _SUM))
+        group = Mux(goes_on, back.group, entered)
+        m.d.comb += counts.which.eq(back.group)
+        a = Mux(goes_on, value, Mux(enters, self.pruned.payload.mass, total))
+        gain_shift = GAIN_FRAC_BITS + left
+        unit_shift = RECIPROCAL_FRAC_BITS - UNIT_FRAC_BITS + left
+        b, shift, limit = (Array(values)[stage] for values in (
+            (rescale.power, row.mean_gain, counts.reciprocal.mantissa, row.denominator_gain),
+            (rescale.shift + left, Const(gain_shift), counts.reciprocal.exponent + unit_shift, Const(gain_shift)),
+            (Const(0, 2), Const(2, 2), Const(1, 2), Const(2, 2))))
+        m.d.sync += [
+            product.a.eq(a), product.b.eq(b), product.shift.eq(shift), product.limit.eq(limit),
+            now.valid.eq(goes_on | enters | sums), now.stage.eq(stage), now.group.eq(group),
+            now.last.eq(Mux(goes_on, back.last, self.pruned.payload.last)),
+        ]
+        m.d.comb += back.eq(delay(m, now, self.loop_latency - 1, name="round"))
+        rescaled, done = back.valid & (back.stage == _MASS), back.valid & ~goes_on
+        m.d.sync += [pending.eq(pending + enters - rescaled), inside.eq(inside + (enters | sums) - done)]
+        with m.If(enters):
+            m.d.sync += entered.eq(Mux(self.pruned.payload.last, 0, entered + 1))
+        with m.If(sums):
+            m.d.sync += total.eq(0)
+        with m.Elif(rescaled):
+            m.d.sync += total.eq(total + value)
+        m.d.comb += [self.mass_valid.eq(sums), self.mass.eq(total)]
+        return _Loop(free=~goes_on, busy=inside != 0, summed=pending == 0, done=done, stage=back.stage,
+                     group=back.group, last=back.last, value=value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """State of the loop.
+
+    Parameters
+    ----------
+    free
+        A mass may enter.
+    busy
+        Something is inside.
+    summed
+        All masses that have entered are rescaled and in the sum.
+    done, stage, group, last, value
+        What leaves.
+    """
+
+    free: Value
+    busy: Value
+    summed: Value
+    done: Value
+    stage: Value
+    group: Value
+    last: Value
+    value: Value

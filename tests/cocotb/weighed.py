@@ -1,0 +1,51 @@
+"""What the benches of the blocks that weigh all keys share: tables that are filled before the first row."""
+
+import random
+
+from amaranth import Module, Signal
+from amaranth.lib import stream
+
+from latte.golden.config import AttentionConfig
+from latte.golden.pruned_mass import table_holds
+from latte.rtl.common.primitives import delay
+from latte.rtl.wide.gap_table import TABLES, FillTables
+from latte.rtl.wide.weight_pipeline import FineWeightPipeline
+from tests.cocotb.blocks import SINGLE, WIDE
+
+PRUNING = WIDE.replace(name="pruning", threshold_kinds=("relative", "mass", "absolute"), key_groups=4)
+SINGLE_PRUNING = SINGLE.replace(name="single-pruning", threshold_kinds=("relative", "mass"), key_groups=8)
+ONE_GROUP = WIDE.replace(name="one-group", key_groups=1)
+BY_MASS = WIDE.replace(name="by-mass", threshold_kinds=("mass",))
+
+
+def held_scale(rng: random.Random, config: AttentionConfig) -> tuple[int, int]:
+    """Return a softmax scale that a table of gap weights holds, often one of few weights or of as many as there are."""
+    while True:
+        scale = rng.choice([1 << 15, (1 << 16) - 1, rng.randrange(1 << 15, 1 << 16)]), rng.randrange(8, 24)
+        if table_holds(scale, config):
+            return scale
+
+
+def fill_tables(m: Module, config: AttentionConfig, jobs: stream.Interface) -> FillTables:
+    """Fill tables with the scales of `jobs`; the pipeline takes a gap in two of three cycles."""
+    m.submodules.tables = tables = FillTables(config)
+    m.submodules.pipeline = pipeline = FineWeightPipeline(config)
+    phase = Signal(2)
+    asked = tables.ask.valid & tables.ask.ready
+    m.d.sync += phase.eq(phase + 1)
+    m.d.comb += [
+        tables.job.valid.eq(jobs.valid), tables.job.payload.eq(jobs.payload), jobs.ready.eq(tables.job.ready),
+        tables.ask.ready.eq(phase != 0), pipeline.delta.eq(tables.ask.payload.gap << config.estimate_shift),
+        pipeline.scale_mantissa.eq(tables.ask.payload.mantissa), pipeline.scale_shift.eq(tables.ask.payload.shift),
+        tables.answer_valid.eq(delay(m, asked, pipeline.latency, name="asked")),
+        tables.answer.eq(pipeline.fine_weight),
+    ]
+    return tables
+
+
+def await_tables(m: Module, tables: FillTables) -> Signal:
+    """Return whether both tables are filled."""
+    filled = Signal(range(TABLES + 1))
+    m.d.comb += tables.table.ready.eq(1)
+    m.d.sync += filled.eq(filled + tables.table.valid)
+    return filled == TABLES

@@ -54,6 +54,7 @@ class GoldenBackend:
     def run(self, parameters: dict[int, HeadParameters], jobs: Sequence[Job]) -> BatchResult:
         """Carry out a batch; its cycles are predicted."""
         traces = dict(carry_out(jobs, parameters, self._config))
-        works = [HeadWork(trace.keep, jobs[index].causal, len(jobs[index].k), jobs[index].fresh)
+        works = [HeadWork.of_entry(trace.keep, parameters[jobs[index].head], self._config, causal=jobs[index].causal,
+                                   load_rows=len(jobs[index].k), fresh=jobs[index].fresh)
                  for index, trace in traces.items()]
         return BatchResult([trace.output for trace in traces.values()], predict_cycles(works, self._config).busy)

@@ -87,7 +87,7 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     check_build(checkpoint, learned, config, task.length)
     image = RegisterImage.encode(checkpoint.name, config, learned)
     if backend != "torch":
-        _check_registers(name, image)
+        _check_registers(name, image, config)
     answer, failure = None, None
     with contextlib.ExitStack() as stack:
         device = stack.enter_context(_backend(config, backend, port_name, (baud, retries), simulator,
@@ -134,11 +134,11 @@ def _best_thresholds(model: str) -> str:
     raise LatteError(f"no best_90 thresholds are shipped for {model}: give some with --thresholds FILE{others}")
 
 
-def _check_registers(name: str, image: "RegisterImage") -> None:
+def _check_registers(name: str, image: "RegisterImage", config: AttentionConfig) -> None:
     """Raise `LatteError` if an entry has what the RTL has no registers for."""
     try:
         for entry in image.heads:
-            entry.parameters.registers()
+            entry.parameters.registers(config)
     except LatteError as error:
         raise LatteError(f"{name}: {error}, or latte infer --backend torch") from None
 

@@ -1,7 +1,7 @@
 """The heads a command works on: vector files or the embedded ones, with a register image if one is given."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -9,9 +9,14 @@ import click
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.register_image import RegisteredVectors, RegisterImage, load_register_image
+from latte.golden.requantise import prune_as_learned
+from latte.golden.train.threshold_files import read_thresholds, shipped_thresholds
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
 
 __all__ = ["embedded_that_fit", "gather_vectors", "open_registers", "registers_note", "vector_options"]
+
+BEST = "best_90"
+"""Shipped thresholds as which embedded heads are pruned, beside their own."""
 
 
 def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,8 +80,7 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
         try:
             vectors.check_fits(config)
             if image is None:
-                for h in range(len(vectors)):
-                    vectors.parameters(h, config).registers(config)
+                _check_registers(vectors, config)
         except LatteError as error:
             raise LatteError(f"{path}: {error}") from None
         gathered.append(_registered(vectors, image, str(path)))
@@ -86,12 +90,18 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
 def embedded_that_fit(config: AttentionConfig, image: RegisterImage | None = None) -> tuple[list[VectorSet], list[str]]:
     """Return the embedded sets, of the image's model if there is one, that a build holds, and why others are left out.
 
+    Without an image, every set comes once with its own relative thresholds and once as the `BEST` shipped thresholds of
+    its model prune it, compensated.
+
     Raises
     ------
     LatteError
         None fits.
     """
-    sets = [vectors for vectors in embedded_vectors() if image is None or vectors.of_model(image.model)]
+    if image is None:
+        sets = [version for vectors in embedded_vectors() for version in (vectors, *_as_learned(vectors))]
+    else:
+        sets = [vectors for vectors in embedded_vectors() if vectors.of_model(image.model)]
     if not sets:
         of_model = "" if image is None else f" of {image.model}"
         raise LatteError(f"this installation has no embedded vectors{of_model}; give some with --vectors FILE.npz")
@@ -99,12 +109,29 @@ def embedded_that_fit(config: AttentionConfig, image: RegisterImage | None = Non
     for vectors in sets:
         try:
             vectors.check_fits(config)
+            if image is None:
+                _check_registers(vectors, config)
             fitting.append(vectors)
         except LatteError as error:
             left_out.append(f"embedded {vectors.model}, {len(vectors)} heads: {error}")
     if not fitting:
         raise LatteError(f"no embedded vectors fit: {left_out[0]}; or give others with --vectors FILE.npz")
     return fitting, left_out
+
+
+def _as_learned(vectors: VectorSet) -> Iterator[VectorSet]:
+    """Yield the set as the shipped thresholds `BEST` of its very model prune it, if there are any."""
+    for name in shipped_thresholds():
+        if name.endswith(f"/{BEST}"):
+            model, learned = read_thresholds(name)
+            if vectors.model == model:
+                yield prune_as_learned(vectors, model, BEST, learned)
+
+
+def _check_registers(vectors: VectorSet, config: AttentionConfig) -> None:
+    """Raise `LatteError` if a build lacks what a head's entry needs."""
+    for h in range(len(vectors)):
+        vectors.parameters(h, config).registers(config)
 
 
 def _registered(vectors: VectorSet, image: RegisterImage | None, what: str) -> VectorSet:

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from latte.golden.config import AttentionConfig, preset
+from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
 from latte.golden.vectors import embedded_vectors
 from latte.sim import core_programs as programs
 from latte.sim.core_run import CoreReport, build_core, run_core
@@ -19,6 +19,18 @@ NARROW = TINY.replace(
     engine="latte", head_dim=32, dim_lanes=32, cross_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3,
     query_rows=16, survivor_fifo_depth=32, max_seq_len=50, kv_banks=2, weight_bits=8, fraction_bits=4,
     pe_structure="table", name="narrow")
+PRUNING = {"threshold_kinds": THRESHOLD_KINDS, "key_groups": 8}
+SMALL_PRUNING = SMALL.replace(**PRUNING, name="small-pruning")
+NARROW_PRUNING = NARROW.replace(**PRUNING | {"key_groups": 4}, name="narrow-pruning")
+# Two keys a cycle, one slice, as `base` has them.
+TWO_KEYS_PRUNING = SMALL.replace(
+    **PRUNING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3, key_lanes=2,
+    bus_bytes=2, max_seq_len=64, heads=16, query_rows=16, survivor_fifo_depth=32, split="slice", name="two-keys-pruning")
+MULTIPLEXED_PRUNING = MULTIPLEXED.replace(**PRUNING | {"key_groups": 2}, name="multiplexed-pruning")
+ONE_GROUP = TWO_KEYS_PRUNING.replace(threshold_kinds=("relative",), key_groups=1, name="one-group")
+BY_MASS = TWO_KEYS_PRUNING.replace(threshold_kinds=("mass",), key_groups=0, name="by-mass")
+PRUNING_CONFIGS = {config.name: config for config in (
+    SMALL_PRUNING, NARROW_PRUNING, TWO_KEYS_PRUNING, MULTIPLEXED_PRUNING, ONE_GROUP, BY_MASS)}
 CONFIGS = {config.name: config for config in (TINY, SMALL, BASE, SLICE, MULTIPLEXED, NARROW)}
 
 
@@ -51,6 +63,36 @@ def test_random_heads(name, stall, seed, tmp_path, build_folder):
 def test_appended_keys(name, stall, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.appending(config), tmp_path / "run", build_folder, stall=stall)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("name", PRUNING_CONFIGS)
+def test_pruned_heads(name, stall, tmp_path, build_folder):
+    config = PRUNING_CONFIGS[name]
+    for seed in range(4):
+        program = programs.pruned_heads(config, seed, [3, 16, 31, 7, 50, 1, 2, 23])
+        report = run(config, program, tmp_path / "run", build_folder, stall=stall, seed=seed)
+        mass = sum(int(trace.mass.sum()) for _, trace in program.expected())
+        assert report.counters["pruned_mass"] == mass % (1 << 32)
+
+
+@pytest.mark.parametrize("stall", ["none", "both"])
+@pytest.mark.parametrize("name", PRUNING_CONFIGS)
+def test_keys_and_groups_that_heads_share(name, stall, tmp_path, build_folder):
+    config = PRUNING_CONFIGS[name]
+    for seed in (1, 2):
+        run(config, programs.appending_groups(config, seed), tmp_path / "run", build_folder, stall=stall, seed=seed)
+
+
+@pytest.mark.parametrize("reset_at", [333, 1777, 2500])
+def test_reset_in_mid_row_of_a_pruning_core(reset_at, tmp_path, build_folder):
+    program = programs.pruned_heads(TWO_KEYS_PRUNING, 5, [29, 18, 40])
+    run(TWO_KEYS_PRUNING, program, tmp_path / "run", build_folder, reset_at=reset_at, stall="both")
+
+
+def test_longest_pruned_rows(tmp_path, build_folder):
+    program = programs.pruned_heads(SMALL_PRUNING, 9, [1023, 1024])
+    run(SMALL_PRUNING, program, tmp_path / "run", build_folder)
 
 
 @pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])

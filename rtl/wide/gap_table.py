@@ -1,6 +1,6 @@
 """The weights of keys by their estimates: a table per head, copied for each that looks something up in it."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -107,10 +107,8 @@ class FillTables(wiring.Component):
 
     overhead = 4 + FineWeightPipeline.latency
     """Cycles of a table besides those of its weights: what was asked beyond the end is waited for."""
-    jobs_bits = 8
-    """A job holds at least a row of the pipeline."""
-
     def __init__(self, config: AttentionConfig) -> None:
+        self.config = config
         self.config = config
         super().__init__({
             "job": In(stream.Signature(scale_layout())), "table": Out(stream.Signature(1)),
@@ -124,7 +122,8 @@ class FillTables(wiring.Component):
         filled, latest = Signal(), Signal()
         scale = Signal(scale_layout(), reset_less=True)
         ends = Signal(self.fill.ends.shape(), reset_less=True)
-        in_use = [Signal(self.jobs_bits, name=f"in_use_{n}") for n in range(TABLES)]
+        # A job in flight holds at least one row of the pipeline, whose rows are bounded by the query ring.
+        in_use = [Signal(range(2 * self.config.query_rows), name=f"in_use_{n}") for n in range(TABLES)]
         idle = Signal(TABLES, init=(1 << TABLES) - 1)
         same = filled & (scale.mantissa == job.mantissa) & (scale.shift == job.shift)
         asked, answered, done = Signal(gap_shape()), Signal(gap_shape()), Signal()
@@ -166,6 +165,6 @@ class FillTables(wiring.Component):
         for n in range(TABLES):
             up, down = handed & (latest == n), self.release & (self.release_table == n)
             with m.If(up ^ down):
-                m.d.sync += [in_use[n].eq(in_use[n] + Mux(up, 1, Const(-1, self.jobs_bits))),
+                m.d.sync += [in_use[n].eq(in_use[n] + Mux(up, 1, -1)),
                              idle[n].eq(~up & (in_use[n] == 1))]
         return m

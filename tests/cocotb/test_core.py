@@ -6,7 +6,6 @@ import pytest
 
 from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
 from latte.golden.vectors import embedded_vectors
-from latte.rtl.common.core import COUNTER_BITS
 from latte.sim import core_programs as programs
 from latte.sim.core_run import CoreReport, build_core, run_core
 from latte.sim.program import Program
@@ -14,15 +13,29 @@ from latte.sim.stalls import STALLS
 
 TINY, SMALL, BASE = preset("tiny"), preset("small"), preset("base")
 SLICE = TINY.replace(split="slice", name="tiny-slice")
-# Every kind of threshold, and compensation.
-TINY_ALL = TINY.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8, name="tiny-all")
-SLICE_ALL = TINY_ALL.replace(split="slice", key_groups=4, name="tiny-all-slice")
 # The wide core, time-multiplexed.
 MULTIPLEXED = TINY.replace(engine="latte", max_seq_len=64, query_rows=16, survivor_fifo_depth=32, name="multiplexed")
 NARROW = TINY.replace(
     engine="latte", head_dim=32, dim_lanes=32, cross_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3,
     query_rows=16, survivor_fifo_depth=32, max_seq_len=50, kv_banks=2, weight_bits=8, fraction_bits=4,
     pe_structure="table", name="narrow")
+PRUNING = {"threshold_kinds": THRESHOLD_KINDS, "key_groups": 8}
+SMALL_PRUNING = SMALL.replace(**PRUNING, name="small-pruning")
+NARROW_PRUNING = NARROW.replace(**PRUNING | {"key_groups": 4}, name="narrow-pruning")
+# Two keys a cycle, one slice, as `base` has them.
+TWO_KEYS_PRUNING = SMALL.replace(
+    **PRUNING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3,
+    key_lanes=2, bus_bytes=2, max_seq_len=64, heads=16, query_rows=16, survivor_fifo_depth=32, split="slice",
+    name="two-keys-pruning")
+MULTIPLEXED_PRUNING = MULTIPLEXED.replace(**PRUNING | {"key_groups": 2}, name="multiplexed-pruning")
+TINY_PRUNING = TINY.replace(**PRUNING, name="tiny-pruning")
+SERIAL_PRUNING = TINY.replace(**PRUNING | {"key_groups": 4}, head_dim=16, dim_lanes=4, max_seq_len=64, split="slice",
+                              name="serial-pruning")
+ONE_GROUP = TWO_KEYS_PRUNING.replace(threshold_kinds=("relative",), key_groups=1, name="one-group")
+BY_MASS = TWO_KEYS_PRUNING.replace(threshold_kinds=("mass",), key_groups=0, name="by-mass")
+PRUNING_CONFIGS = {config.name: config for config in (
+    SMALL_PRUNING, NARROW_PRUNING, TWO_KEYS_PRUNING, MULTIPLEXED_PRUNING, TINY_PRUNING, SERIAL_PRUNING, ONE_GROUP,
+    BY_MASS)}
 CONFIGS = {config.name: config for config in (TINY, SMALL, BASE, SLICE, MULTIPLEXED, NARROW)}
 
 
@@ -57,34 +70,35 @@ def test_appended_keys(name, stall, tmp_path, build_folder):
     run(config, programs.appending(config), tmp_path / "run", build_folder, stall=stall)
 
 
-WEIGHING = {config.name: config for config in (TINY_ALL, SLICE_ALL)}
-
-
-def pruned_mass(program: Program) -> int:
-    """Return what the counter of pruned mass shows in the end."""
-    return sum(int(trace.mass.sum()) for _, trace in program.expected()) % (1 << COUNTER_BITS)
-
-
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("name", WEIGHING)
-def test_thresholds_of_all_kinds_and_compensation(name, stall, tmp_path, build_folder):
-    config = WEIGHING[name]
-    program = programs.pruned_heads(config, STALLS.index(stall), [3, 16, 31, 1, 50, 23, 2, 70])
-    report = run(config, program, tmp_path / "run", build_folder, stall=stall)
-    assert report.counters["pruned_mass"] == pruned_mass(program)
+@pytest.mark.parametrize("name", PRUNING_CONFIGS)
+def test_pruned_heads(name, stall, tmp_path, build_folder):
+    config = PRUNING_CONFIGS[name]
+    for seed in range(1 if config.engine == "serial" else 4):
+        program = programs.pruned_heads(config, seed, [3, 16, 31, 7, 50, 1, 2, 23])
+        run(config, program, tmp_path / "run", build_folder, stall=stall, seed=seed)
 
 
 @pytest.mark.parametrize("stall", ["none", "both"])
-@pytest.mark.parametrize("name", WEIGHING)
-def test_sequences_of_grouped_keys(name, stall, tmp_path, build_folder):
-    config = WEIGHING[name]
-    program = programs.appending_groups(config, 3)
-    report = run(config, program, tmp_path / "run", build_folder, stall=stall)
-    assert report.status == ["groups_differ"] and report.counters["pruned_mass"] == pruned_mass(program)
+@pytest.mark.parametrize("name", PRUNING_CONFIGS)
+def test_keys_and_groups_that_heads_share(name, stall, tmp_path, build_folder):
+    config = PRUNING_CONFIGS[name]
+    for seed in (1, 2):
+        run(config, programs.appending_groups(config, seed), tmp_path / "run", build_folder, stall=stall, seed=seed)
 
 
-def test_longest_rows_with_compensation(tmp_path, build_folder):
-    run(TINY_ALL, programs.pruned_heads(TINY_ALL, 7, [512]), tmp_path / "run", build_folder)
+@pytest.mark.parametrize("reset_at", [333, 1777, 2500])
+@pytest.mark.parametrize("name", ["two-keys-pruning", "tiny-pruning"])
+def test_reset_in_mid_row_of_a_pruning_core(name, reset_at, tmp_path, build_folder):
+    config = PRUNING_CONFIGS[name]
+    run(config, programs.pruned_heads(config, 5, [29, 18, 40]), tmp_path / "run", build_folder, reset_at=reset_at,
+        stall="both")
+
+
+@pytest.mark.parametrize(("name", "keys"), [("small-pruning", [1023, 1024]), ("tiny-pruning", [511])])
+def test_longest_pruned_rows(name, keys, tmp_path, build_folder):
+    config = PRUNING_CONFIGS[name]
+    run(config, programs.pruned_heads(config, 9, keys), tmp_path / "run", build_folder)
 
 
 @pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])

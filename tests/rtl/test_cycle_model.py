@@ -116,7 +116,7 @@ def test_serial_engine_with_compensation_to_the_cycle(tmp_path):
     from latte.sim import core_programs
     from latte.sim.core_run import build_core, run_core
 
-    config = preset("tiny").replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8, name="tiny-all")
+    config = preset("tiny").replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8, name="tiny-pruning")
     for seed, make in enumerate((core_programs.appending_groups, core_programs.pruned_heads)):
         program = make(config, seed, *([[3, 40, 2, 17, 30]] if seed else []))
         sequence, work = Sequence(config, program.parameters), []

@@ -55,9 +55,10 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
                   build_folder: pathlib.Path) -> None:
     """Classify images or generate text, every attention computed by the hardware.
 
-    Block after block, the hardware's outputs are what the model goes on with. Each is compared with torch's exact
-    arithmetic on the same operands. Prints classes or text, cycles and time, writes build/infer.json, and exits with 0
-    only if every bit agrees.
+    Block after block, the hardware's outputs are what the model goes on with. A simulated preset gets the kind of
+    threshold and the key groups that the thresholds need; a board has what it was built with. Each output is compared
+    with torch's exact arithmetic on the same operands. Prints classes or text, cycles and time, writes
+    build/infer.json, and exits with 0 only if every bit agrees.
     """
     console = create_console()
     clock, origin = _clock(mhz, board)
@@ -76,14 +77,16 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     from latte.fpga.inference.tasks import create_task
     from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.models.hardware import HardwareAttention
-    from latte.golden.models.inference import BackendAttention, check_build
+    from latte.golden.models.inference import BackendAttention, check_build, equipped
     from latte.golden.register_image import RegisterImage
     from latte.golden.train.threshold_files import load_thresholds
 
     checkpoint = load_checkpoint(model)
     task = create_task(checkpoint, images, prompt, tokens)
     name = thresholds or _best_thresholds(checkpoint.name)
-    learned = load_thresholds(name, checkpoint.name, checkpoint.blocks, checkpoint.heads, checkpoint.head_dim)
+    learned = load_thresholds(name, *checkpoint.shape)
+    if board is None and port_name is None:
+        config = equipped(config, learned)
     check_build(checkpoint, learned, config, task.length)
     image = RegisterImage.encode(checkpoint.name, config, learned)
     if backend != "torch":

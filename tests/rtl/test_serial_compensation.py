@@ -102,9 +102,11 @@ def test_compensated_rows(name):
             spread = int(rng.choice([200, 3000, half << 8]))
             kept = np.sort(rng.permutation(keys)[:count])
             scores = rng.integers(-spread, spread, len(kept)) & -(1 << SCORE_SHIFT)
-            best = int(np.clip((scores.max() >> 8) + rng.choice([0, rng.integers(-60, 60), rng.integers(-half, half)]),
-                               -half, half - 1))
             code = int(rng.choice([0, 1 << 15, 65_535, rng.integers(1 << 15, 1 << 16)])), int(rng.integers(8, 24))
+            # Some octaves away, often about as many as a mass is limited to.
+            octaves = rng.choice([rng.uniform(-3, 3), rng.uniform(-36, 36), rng.choice([-24, 24])])
+            steps = octaves * 2.0 ** (code[1] + config.exp_frac_bits - config.estimate_shift) / max(1, code[0])
+            best = int(np.clip((scores.max() >> 8) + steps, -half, half - 1))
             gains = Gains(*sorted(rng.choice([1, GAIN_MAX, *rng.integers(1, GAIN_MAX, 4)], 2).tolist(), reverse=True))
             row_mass = np.where(rng.random(1 << used) < 0.3, 0, rng.choice(
                 [1, 4000, most_mass // groups, *rng.integers(0, most_mass // groups + 1, 3)], 1 << used))

@@ -24,8 +24,9 @@ SMALL_PRUNING = SMALL.replace(**PRUNING, name="small-pruning")
 NARROW_PRUNING = NARROW.replace(**PRUNING | {"key_groups": 4}, name="narrow-pruning")
 # Two keys a cycle, one slice, as `base` has them.
 TWO_KEYS_PRUNING = SMALL.replace(
-    **PRUNING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3, key_lanes=2,
-    bus_bytes=2, max_seq_len=64, heads=16, query_rows=16, survivor_fifo_depth=32, split="slice", name="two-keys-pruning")
+    **PRUNING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3,
+    key_lanes=2, bus_bytes=2, max_seq_len=64, heads=16, query_rows=16, survivor_fifo_depth=32, split="slice",
+    name="two-keys-pruning")
 MULTIPLEXED_PRUNING = MULTIPLEXED.replace(**PRUNING | {"key_groups": 2}, name="multiplexed-pruning")
 ONE_GROUP = TWO_KEYS_PRUNING.replace(threshold_kinds=("relative",), key_groups=1, name="one-group")
 BY_MASS = TWO_KEYS_PRUNING.replace(threshold_kinds=("mass",), key_groups=0, name="by-mass")

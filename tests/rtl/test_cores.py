@@ -27,8 +27,9 @@ CONFIGS = {
                                       dim_lanes=4, pe_structure="multiplier", kv_banks=1),
     "two keys": SMALL.replace(cross_lanes=8, value_lanes=8, normalizer_lanes=4, key_lanes=2, bus_bytes=8),
     "all kinds, eight groups": SMALL.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8),
-    "two keys, four groups": SMALL.replace(cross_lanes=16, value_lanes=16, normalizer_lanes=8, query_lanes=3, key_lanes=2,
-                                           bus_bytes=4, split="slice", key_groups=4, threshold_kinds=THRESHOLD_KINDS),
+    "two keys, four groups": SMALL.replace(
+        cross_lanes=16, value_lanes=16, normalizer_lanes=8, query_lanes=3, key_lanes=2, bus_bytes=4, split="slice",
+        key_groups=4, threshold_kinds=THRESHOLD_KINDS),
     "time-multiplexed, two groups": SMALL.replace(
         cross_lanes=2, value_lanes=1, normalizer_lanes=1, query_lanes=1, dim_lanes=4, bus_bytes=1, kv_banks=1,
         pe_structure="multiplier", key_groups=2, threshold_kinds=("mass", "absolute")),

@@ -232,7 +232,7 @@ class _RowPipeline:
         self.entered = [0] * LimitSearch.loop_latency
         self.judged: list[tuple[int, int, int]] = []
         # Compensation: keys whose values are in the groups' sums, and when it takes another row.
-        self.counted = self.compensated = self.begun_taken = self.virtual_beats = 0
+        self.counted = self.compensated = self.divided = self.begun_taken = self.virtual_beats = 0
         # What a producer can have in a queue before `room` stops it, and then until a place is free again: the margin
         # is empty when room ends, and what was under way fills it, a group in about every other cycle.
         groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency_of(config))
@@ -244,7 +244,7 @@ class _RowPipeline:
         self.score_room = (ScoreQueue.depth_of(config) - scores
                            + (self.score_latency + 1) // config.cross_slices)
         self.maxima_room = ROW_QUEUE_DEPTH - maxima + 1
-        self.weight_room = StreamQueue.gapless_depth(Softmax.weight_latency) - weights + 1
+        self.weight_room = Softmax.depth_of(config) - weights + 1
         self.taken = {name: np.zeros(0, np.int64) for name in ("group", "score", "weight")}
 
     def begin_job(self, job: HeadWork, keys_of_row: np.ndarray) -> None:
@@ -366,9 +366,11 @@ class _RowPipeline:
         fetch = max(known, self.softmax_end, self.fetched[-1] + 3 if self.fetched else 0)
         if config.key_groups:
             fetch = max(fetch, self.begun_taken)
-            self._compensate(fetch, keys)
         value = max(fetch + Softmax.latency_of(config), self.value_free)
         last = max(value + (kept - 1) * slices, self.sums_free)
+        survivors_end = last
+        if config.key_groups:
+            last = max(self._compensate(fetch, keys, value + kept * slices), self.sums_free)
         self.fetched.append(fetch)
         self.value_free = last + slices
         self.value_end = self.value_free - 1
@@ -378,7 +380,7 @@ class _RowPipeline:
         weights = self.taken["weight"]
         place = self.seen["weight"] + done
         weights[place:place + kept] = np.arange(value, value + kept * slices, slices)
-        weights[place + kept - 1] = last
+        weights[place + kept - 1] = survivors_end
         self.softmax_end = fetch + kept + bool(config.key_groups)
         if place + kept > self.weight_room:
             self.softmax_end = max(self.softmax_end, int(weights[place + kept - 1 - self.weight_room]))
@@ -392,27 +394,29 @@ class _RowPipeline:
         self.sent = self.sums_free + config.head_dim // config.normalizer_lanes
         self.output = self.sent - 1 + Normalizer.beat_latency + StreamQueue.latency
 
-    def _compensate(self, fetch: int, keys: int) -> None:
-        """Put the values that are added to sums, and the virtual survivors, before a row's real ones."""
+    def _compensate(self, fetch: int, keys: int, survived: int) -> int:
+        """Return when the last item of a row begins, whose survivors have passed by `survived`."""
         groups, slices = self.job.groups, self.config.value_slices
-        begin = max(fetch + 2, self.compensated)
+        # The keys of a row are counted while the one before is compensated.
+        begin = max(fetch + 2, self.divided)
         self.begun_taken = begin
         rescaled = fetch + 1 + Softmax.weight_latency + StreamQueue.latency
         if not groups:
-            self.compensated = max(begin, rescaled) + 2
-            self.value_free = max(self.value_free, self.compensated + StreamQueue.latency)
-            return
+            self.compensated = self.divided = max(begin, rescaled, self.compensated + MassCompensation.loop_latency) + 2
+            return max(survived - slices, self.compensated + StreamQueue.latency)
         added = keys - (0 if keys < self.counted else self.counted)
         self.counted = keys
         counted = begin + 1
         if added:
-            adding = max(begin + 1 + RAM_LATENCY + StreamQueue.latency, self.value_free)
-            self.value_free = adding + added * slices
+            # A few find room in the queue; the others wait for the end of the survivors.
+            adding = max(begin + 1 + RAM_LATENCY + StreamQueue.latency, survived)
+            survived = adding + added * slices
             self.virtual_beats += added * slices
-            counted += max(added, self.value_free - begin - MassCompensation.items * slices) + min(added, groups)
-            counted += KeyCounts.latency
-        mass = max(counted, rescaled, self.refined + SurvivorMass.latency)
-        virtual = max(mass + MassCompensation.latency, self.value_free)
-        self.value_free = virtual + groups * slices
+            counted += max(added, survived - begin - MassCompensation.items * slices) + KeyCounts.latency
+        # Its reciprocals take the place of the last row's.
+        self.divided = max(counted, rescaled, self.compensated) + 2 + min(added, groups)
+        mass = max(self.divided, self.refined + SurvivorMass.latency)
         self.virtual_beats += groups * slices
         self.compensated = mass + MassCompensation.row_cycles(groups)
+        return max(max(mass + MassCompensation.latency, survived) + (groups - 1) * slices,
+                   mass + MassCompensation.latency + groups)

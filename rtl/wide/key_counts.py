@@ -11,32 +11,38 @@ from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.wide.normalizer import count_layout
 from latte.rtl.wide.reciprocal import Reciprocal
 
-__all__ = ["KeyCounts", "added_key_layout"]
+__all__ = ["ROW_BITS", "KeyCounts", "added_key_layout"]
+
+
+ROW_BITS = 5
+"""Rows are numbered so far, from the one that is counted to the one whose values are accumulated."""
 
 
 def added_key_layout(config: AttentionConfig) -> data.StructLayout:
-    """A key whose value is added to its group's sum; `first` of the group."""
+    """A key of a bank whose value is added to its group's sum, as its `first`, for the row of that number."""
     group = {"group": config.group_bits} if config.group_bits else {}
-    return data.StructLayout({"key": key_shape(config), "first": 1, **group})
+    return data.StructLayout({"key": key_shape(config), "bank": 1, "first": 1, "row": ROW_BITS, **group})
 
 
 class KeyCounts(wiring.Component):
     """Follows the keys that the rows see, in order: each is counted in its group, and told to the value accumulator.
 
-    A row that sees as many keys as the one before costs nothing; one that sees fewer begins anew. As a causal row sees
-    one key more than the one before, a single reciprocal is made again for it.
+    A row that sees fewer keys than the one before begins anew. As a causal row sees one key more than the one before, a
+    single reciprocal is made again for it. A row is counted while the reciprocals of the last one are still needed.
 
-    Latency: of a row that sees `k` more keys, ``k + latency`` cycles and one for each group that they are of; its last
-    reciprocal is there `Reciprocal.latency` cycles later.
+    Latency: of a row that sees `k` more keys, ``k + latency`` cycles until it is `counted`, else one; a reciprocal is
+    there `Reciprocal.latency` cycles after it was asked for, a group per cycle.
 
     Members
     -------
     restart : In(1)
         The keys are of a new sequence: what was counted is forgotten.
-    begin, keys, bank : In
-        In a cycle with `ready`: a row sees so many keys of that bank.
+    begin, keys, bank, row : In
+        In a cycle with `ready`: the row of that number sees so many keys of that bank.
     ready : Out(1)
-        The last row's keys are counted, and their reciprocals asked for.
+        The last row's reciprocals are asked for.
+    counted : Out(1), divide : In(1)
+        The row's keys are counted; its reciprocals may take the place of the last row's.
     group_bank, group_key : Out
         Address of a key's group; `group` : In, `RAM_LATENCY` cycles later, in a build with several groups.
     added_valid, added : Out(added_key_layout)
@@ -49,13 +55,15 @@ class KeyCounts(wiring.Component):
     """
 
     latency = RAM_LATENCY + 3
-    """The last key's group, its count, a look at what has changed."""
+    """The first key's address; the last one's group, its count, a look at both."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         group = max(1, config.group_bits)
         super().__init__({
-            "restart": In(1), "begin": In(1), "keys": In(length_shape(config)), "bank": In(1), "ready": Out(1),
+            "restart": In(1), "begin": In(1), "keys": In(length_shape(config)), "bank": In(1),
+            "row": In(ROW_BITS), "ready": Out(1),
+            "counted": Out(1), "divide": In(1),
             "group_bank": Out(1), "group_key": Out(key_shape(config)), "group": In(group),
             "added_valid": Out(1), "added": Out(added_key_layout(config)), "added_room": In(1),
             "divided": Out(stream.Signature(length_shape(config))), "divided_valid": In(1),
@@ -66,7 +74,7 @@ class KeyCounts(wiring.Component):
         config = self.config
         groups = config.key_groups
         counted, wanted = Signal(length_shape(config)), Signal(length_shape(config))
-        bank = Signal()
+        bank, row = Signal(), Signal(ROW_BITS)
         # Groups with keys, and those whose number of keys has changed since their reciprocal was asked for.
         some, changed = Signal(groups), Signal(groups)
         step = Signal()
@@ -86,6 +94,7 @@ class KeyCounts(wiring.Component):
             read.addr.eq(group), write.addr.eq(group), write.en.eq(arrives),
             write.data.eq(Mux(known, read.data, 0) + 1), asked.addr.eq(next_group),
             self.added_valid.eq(arrives), self.added.key.eq(key), self.added.first.eq(~known),
+            self.added.bank.eq(bank), self.added.row.eq(row),
             self.divided.payload.eq(asked.data),
         ]
         if config.group_bits:
@@ -93,10 +102,11 @@ class KeyCounts(wiring.Component):
         with m.FSM():
             with m.State("ROW"):
                 m.d.comb += self.ready.eq(1)
-                m.d.sync += [wanted.eq(self.keys), bank.eq(self.bank)]
+                m.d.sync += [wanted.eq(self.keys), bank.eq(self.bank), row.eq(self.row)]
                 with m.If(self.begin):
+                    m.next = "COUNTED"
                     with m.If(self.restart | (self.keys < counted)):
-                        m.d.sync += [counted.eq(0), some.eq(0), changed.eq(0)]
+                        m.d.sync += [counted.eq(0), some.eq(0)]
                     with m.If(self.restart | (self.keys != counted)):
                         m.next = "COUNT"
             with m.State("COUNT"):
@@ -106,7 +116,11 @@ class KeyCounts(wiring.Component):
                 with m.If(counted == wanted):
                     m.next = "WAIT"
             with m.State("WAIT"), m.If(~delay(m, step, 1, name="step") & ~arrives):
-                m.next = "DIVIDE"
+                m.next = "COUNTED"
+            with m.State("COUNTED"):
+                m.d.comb += self.counted.eq(1)
+                with m.If(self.divide):
+                    m.next = "DIVIDE"
             with m.State("DIVIDE"):
                 m.d.comb += self.divided.valid.eq(changed.any())
                 with m.If(self.divided.ready):

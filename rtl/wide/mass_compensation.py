@@ -13,7 +13,7 @@ from latte.rtl.common.payloads import key_shape, length_shape
 from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.common.stream_queue import StreamQueue
-from latte.rtl.wide.key_counts import KeyCounts
+from latte.rtl.wide.key_counts import ROW_BITS, KeyCounts, added_key_layout
 from latte.rtl.wide.normalizer import count_layout
 from latte.rtl.wide.payloads import denominator_bits, mass_bits, row_layout
 from latte.rtl.wide.row_limiter import group_mass_layout
@@ -31,14 +31,12 @@ _MASS, _GAIN, _UNIT, _SUM = range(4)
 
 
 def compensation_layout(config: AttentionConfig) -> data.StructLayout:
-    """What comes before a row's survivors, up to `last`.
+    """What comes behind a row's survivors, up to `last`.
 
-    ``adds``: the value of `key` goes into its group's sum of values, as its `first`. ``virtual``: a group's survivor of
-    weight `unit`, in steps of ``2**-UNIT_FRAC_BITS``. Neither: a row without compensation.
+    ``virtual``: a group's survivor of weight `unit`, in steps of ``2**-UNIT_FRAC_BITS``; else a row without any.
     """
     group = {"group": config.group_bits} if config.group_bits else {}
-    return data.StructLayout({"adds": 1, "virtual": 1, "first": 1, "last": 1, "key": key_shape(config), "bank": 1,
-                              "unit": UNIT_BITS, **group})
+    return data.StructLayout({"virtual": 1, "last": 1, "unit": UNIT_BITS, **group})
 
 
 class MassCompensation(wiring.Component):
@@ -52,8 +50,10 @@ class MassCompensation(wiring.Component):
     A group's mass goes three times round a loop with one `ScaledProduct` in it; as many groups are under way as the
     loop has stages.
 
-    Latency: of a row that sees no other keys than the one before, `latency` cycles from its mass to its first virtual
-    survivor. Throughput: one row in `row_cycles` of its groups.
+    Keys of the next row are counted meanwhile.
+
+    Latency: of a row whose keys are counted, `latency` cycles from its mass to its first virtual survivor.
+    Throughput: one row in `row_cycles` of its groups.
 
     Members
     -------
@@ -67,6 +67,8 @@ class MassCompensation(wiring.Component):
         As of `KeyCounts`.
     keys : Out(stream of length_shape), counted, count : In
         Of `Normalizer`.
+    added : Out(stream of added_key_layout)
+        Keys whose values a row is the first to see; rows are numbered from 0.
     o : Out(stream of compensation_layout)
     denominator : Out(stream of denominator_bits)
         One per row.
@@ -78,11 +80,9 @@ class MassCompensation(wiring.Component):
 
     loop_latency = 1 + ScaledProduct.latency + 1
     """Operands, product, result: a stage for each of up to eight groups."""
-    overtaken = loop_latency - (1 + RAM_LATENCY)
-    """Cycles of a last round behind which the next row may begin: its first key comes after the virtual survivor."""
     latency = 3 * loop_latency + StreamQueue.latency
-    items = 24
-    """Keys to add and virtual survivors that wait for the value accumulator."""
+    items = 32
+    """Virtual survivors, and keys to add, that wait for the value accumulator."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
@@ -93,55 +93,67 @@ class MassCompensation(wiring.Component):
             "pruned": In(stream.Signature(group_mass_layout(config))),
             "group_bank": Out(1), "group_key": Out(key_shape(config)), "group": In(group),
             "keys": Out(stream.Signature(length_shape(config))), "counted": In(1), "count": In(count_layout(config)),
+            "added": Out(stream.Signature(added_key_layout(config))),
             "o": Out(stream.Signature(compensation_layout(config))),
             "denominator": Out(stream.Signature(denominator_bits(config))),
             "mass_valid": Out(1), "mass": Out(config.sum_bits + config.group_bits), "overflow": Out(1)})
 
     @classmethod
     def row_cycles(cls, groups: int) -> int:
-        """Return the cycles that a row of so many groups takes if it sees no new keys."""
-        return 2 * cls.loop_latency + cls.overtaken + groups + 4
+        """Return the cycles from a row's first mass until the reciprocals of the next may take the place of its own."""
+        return 2 * cls.loop_latency + groups
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.counts = counts = KeyCounts(config)
         m.submodules.rescales = rescales = StreamQueue(rescale_layout(config), _RESCALES)
-        m.submodules.queue = queue = StreamQueue(compensation_layout(config), self.items, producer_latency=RAM_LATENCY,
-                                                 reserve=config.key_groups)
+        # A row begins while the last one's virtual survivors are on their way.
+        m.submodules.queue = queue = StreamQueue(compensation_layout(config), self.items, producer_latency=0,
+                                                 reserve=2 * config.key_groups)
+        m.submodules.added_queue = added = StreamQueue(added_key_layout(config), self.items,
+                                                       producer_latency=RAM_LATENCY)
         m.submodules.denominators = denominators = StreamQueue(denominator_bits(config), _DENOMINATORS)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
+        wiring.connect(m, wiring.flipped(self.added), added.o)
         wiring.connect(m, wiring.flipped(self.denominator), denominators.o)
         wiring.connect(m, counts.divided, wiring.flipped(self.keys))
-        row, begun = Signal(row_layout(config), reset_less=True), self.row.payload
+        begun = self.row.payload
+        counting, row = Signal(row_layout(config), reset_less=True), Signal(row_layout(config), reset_less=True)
+        waits, number = Signal(), Signal(ROW_BITS)
         m.d.comb += [
             rescales.i.valid.eq(self.rescale_valid), rescales.i.payload.eq(self.rescale),
             self.group_bank.eq(counts.group_bank), self.group_key.eq(counts.group_key), counts.group.eq(self.group),
-            counts.divided_valid.eq(self.counted), counts.divided_by.eq(self.count), counts.added_room.eq(queue.room),
-            counts.keys.eq(begun.keys), counts.bank.eq(begun.bank),
+            counts.divided_valid.eq(self.counted), counts.divided_by.eq(self.count), counts.added_room.eq(added.room),
+            counts.keys.eq(begun.keys), counts.bank.eq(begun.bank), counts.row.eq(number),
+            added.i.valid.eq(counts.added_valid), added.i.payload.eq(counts.added),
         ]
 
         # A row without compensation leaves the counts alone; a new sequence is remembered for the next row with.
         compensated, restart = begun.denominator_gain != 0, Signal()
-        taken, passes, enters, sums = self.row.valid & self.row.ready, Signal(), Signal(), Signal()
+        taken, leaves, passes, enters, sums = (Signal(name=name) for name in ("taken", "leaves", "passes", "enters",
+                                                                              "sums"))
+        m.d.comb += [self.row.ready.eq(counts.ready & ~waits), taken.eq(self.row.valid & self.row.ready),
+                     counts.restart.eq(restart | begun.restart), counts.begin.eq(taken & compensated)]
         with m.If(taken):
-            m.d.sync += [row.eq(begun), restart.eq((restart | begun.restart) & ~compensated)]
-        m.d.comb += [counts.restart.eq(restart | begun.restart), counts.begin.eq(taken & compensated)]
+            m.d.sync += [counting.eq(begun), restart.eq((restart | begun.restart) & ~compensated), waits.eq(1),
+                         number.eq(number + 1)]
+        with m.Elif(leaves):
+            m.d.sync += waits.eq(0)
         loop = self._loop(m, row, rescales.o.payload, counts, enters, sums)
         some = Signal()
         with m.FSM():
-            with m.State("ROW"):
-                m.d.comb += self.row.ready.eq(counts.ready & ~loop.busy)
-                with m.If(taken):
-                    m.next = "PASS"
-                    with m.If(compensated):
-                        m.next = "COUNT"
-            with m.State("PASS"), m.If(rescales.o.valid & queue.room & denominators.i.ready & loop.empty):
-                m.d.comb += [rescales.o.ready.eq(1), passes.eq(1)]
-                m.next = "ROW"
-            with m.State("COUNT"):
+            with m.State("ROW"), m.If(waits & rescales.o.valid):
+                with m.If(counting.denominator_gain == 0):
+                    m.d.comb += passes.eq(queue.room & denominators.i.ready & loop.empty)
+                    m.d.comb += [leaves.eq(passes), rescales.o.ready.eq(passes)]
+                with m.Elif(counts.counted & ~loop.inside):
+                    m.d.comb += [leaves.eq(1), counts.divide.eq(1)]
+                    m.d.sync += row.eq(counting)
+                    m.next = "DIVIDE"
+            with m.State("DIVIDE"):
                 m.d.sync += some.eq(0)
-                with m.If(counts.ready & rescales.o.valid):
+                with m.If(counts.ready):
                     m.next = "MASS"
             with m.State("MASS"):
                 m.d.comb += [self.pruned.ready.eq(loop.free & (queue.room | some)),
@@ -156,20 +168,17 @@ class MassCompensation(wiring.Component):
                     m.d.comb += rescales.o.ready.eq(1)
                     m.next = "ROW"
 
-        added, item = counts.added, queue.i.payload
-        virtual = loop.done & (loop.stage == _UNIT)
+        item, virtual = queue.i.payload, loop.done & (loop.stage == _UNIT)
         m.d.comb += [
-            queue.i.valid.eq(counts.added_valid | virtual | passes),
-            item.adds.eq(counts.added_valid), item.virtual.eq(virtual), item.first.eq(added.first),
-            item.last.eq(passes | (virtual & loop.last)), item.key.eq(added.key), item.bank.eq(row.bank),
-            item.unit.eq(Mux(virtual, loop.value, 0)),
+            queue.i.valid.eq(virtual | passes), item.virtual.eq(virtual),
+            item.last.eq(passes | loop.last), item.unit.eq(loop.value),
             denominators.i.valid.eq(passes | (loop.done & (loop.stage == _SUM))),
             denominators.i.payload.eq(Mux(passes, 0, loop.value)),
-            self.overflow.eq(queue.overflow | (denominators.i.valid & ~denominators.i.ready)
+            self.overflow.eq(queue.overflow | added.overflow | (denominators.i.valid & ~denominators.i.ready)
                              | (self.rescale_valid & ~rescales.i.ready)),
         ]
         if config.group_bits:
-            m.d.comb += item.group.eq(Mux(counts.added_valid, added.group, loop.group))
+            m.d.comb += item.group.eq(loop.group)
         return m
 
     def _loop(self, m: Module, row: data.View, rescale: data.View, counts: KeyCounts, enters: Signal,
@@ -189,7 +198,7 @@ class MassCompensation(wiring.Component):
         goes_on = back.valid & ((back.stage == _MASS) | (back.stage == _GAIN))
         entered, total, pending, inside = (Signal(shape, name=name) for shape, name in (
             (group_shape, "entered"), (self.mass.shape(), "total"), (range(config.key_groups + 1), "pending"),
-            (range(self.loop_latency + 1), "inside")))
+            (range(config.key_groups + 1), "inside")))
 
         stage = Mux(goes_on, back.stage + 1, Mux(enters, _MASS, _SUM))
         group = Mux(goes_on, back.group, entered)
@@ -220,7 +229,7 @@ class MassCompensation(wiring.Component):
         with m.Elif(rescaled):
             m.d.sync += total.eq(total + value)
         m.d.comb += [self.mass_valid.eq(sums), self.mass.eq(total)]
-        return _Loop(free=~goes_on, busy=(inside != 0) | recent[:self.overtaken].any(), empty=~recent.any(),
+        return _Loop(free=~goes_on, inside=inside != 0, empty=~recent.any(),
                      summed=pending == 0, done=done, stage=back.stage,
                      group=back.group, last=back.last, value=value)
 
@@ -233,8 +242,8 @@ class _Loop:
     ----------
     free
         A mass may enter.
-    busy
-        Something is inside that the next row must not overtake.
+    inside
+        A mass still needs what its row says.
     empty
         Nothing is.
     summed
@@ -244,7 +253,7 @@ class _Loop:
     """
 
     free: Value
-    busy: Value
+    inside: Value
     empty: Value
     summed: Value
     done: Value

@@ -67,11 +67,18 @@ class Softmax(wiring.Component):
         """Return the latency of a build: the row is made the present one, its mass rescaled; a queue comes last."""
         return 1 + bool(config.key_groups) + cls.weight_latency + StreamQueue.latency
 
+    @classmethod
+    def depth_of(cls, config: AttentionConfig) -> int:
+        """Return the weights that a build holds: for endless rows, or while virtual survivors are on their way."""
+        gapless = StreamQueue.gapless_depth(cls.weight_latency)
+        return max(gapless, 64) if config.key_groups else gapless
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.pipeline = pipeline = create_weight_pipeline(config)
-        m.submodules.queue = queue = StreamQueue(weight_layout(config), producer_latency=self.weight_latency)
+        m.submodules.queue = queue = StreamQueue(weight_layout(config), self.depth_of(config),
+                                                 producer_latency=self.weight_latency)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
 
         row, row_max, active = Signal(row_layout(config)), Signal(signed(config.score_bits)), Signal()

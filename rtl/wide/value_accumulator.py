@@ -46,7 +46,8 @@ class ValueAccumulator(wiring.Component):
     bank, key, slice : Out
         Read address of the value plane; `values` : In, `RAM_LATENCY` cycles later.
     denominator : In
-        What a row's sum of weights begins with, while its survivors come; present in a build that compensates.
+        What a row's virtual survivors add to its sum of weights, with the last of them; present in a build that
+        compensates.
     step : Out(1)
         A slice is begun in this cycle.
     row_room : In(1)
@@ -203,15 +204,16 @@ class ValueAccumulator(wiring.Component):
         return previous, total
 
     def _sum_weights(self, m: Module, step: Value) -> None:
-        """Add the weights of the survivors: what virtual ones weigh is in the denominator that a sum begins with."""
+        """Add the survivors' weights, and the denominator of a row whose last item is no survivor."""
         item = self.i.payload
         total = Signal.like(self.weight_sum, reset_less=True)
-        begin, weight, survivor = 0, item.weight, step
+        weight, counts = item.weight, step
         if self.config.key_groups:
-            begin, weight = self.denominator, item.weight[self.fraction_bits:]
-            survivor = step & ~(item.virtual | item.adds)
+            survivor = ~(item.virtual | item.adds)
+            weight = Mux(survivor, item.weight[self.fraction_bits:], self.denominator)
+            counts = step & (survivor | item.row_last)
         first = Signal(init=1)
-        with m.If(survivor):
-            m.d.sync += [total.eq(Mux(first, begin, total) + weight), first.eq(item.row_last)]
+        with m.If(counts):
+            m.d.sync += [total.eq(Mux(first, 0, total) + weight), first.eq(item.row_last)]
         m.d.comb += self.weight_sum.eq(total)
-        m.d.sync += [self.sum_valid.eq(survivor & item.row_last), self.job_last.eq(item.job_last)]
+        m.d.sync += [self.sum_valid.eq(counts & item.row_last), self.job_last.eq(item.job_last)]

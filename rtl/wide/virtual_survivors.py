@@ -1,11 +1,12 @@
-"""Puts each row's virtual survivors in front of its real ones, on their way to the value accumulator."""
+"""Puts each row's virtual survivors behind its real ones, on their way to the value accumulator."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.golden.pruned_mass import UNIT_FRAC_BITS
+from latte.rtl.wide.key_counts import ROW_BITS, added_key_layout
 from latte.rtl.wide.mass_compensation import compensation_layout
 from latte.rtl.wide.payloads import denominator_bits, value_item_layout, weight_layout
 
@@ -13,53 +14,71 @@ __all__ = ["VirtualSurvivors"]
 
 
 class VirtualSurvivors(wiring.Component):
-    """One row after the other: keys whose values are added, virtual survivors, survivors.
+    """One row after the other: survivors, in their gaps keys whose values are added, and virtual survivors at its end.
 
-    Latency: none. Throughput: one item per cycle; a row without compensation takes a cycle more.
+    A row's sums are exact, so their order is free; its virtual survivors are not known before its first real ones pass.
+
+    Latency: none. Throughput: one item per cycle.
 
     Members
     -------
+    i : In(stream of weight_layout)
+    added : In(stream of added_key_layout)
+        A row's are there before its virtual survivors.
     compensation : In(stream of compensation_layout)
     denominator : In(stream of denominator_bits)
         One per row.
-    i : In(stream of weight_layout)
     o : Out(stream of value_item_layout)
-    sum_begin : Out(denominator_bits)
-        The row's denominator, while its survivors pass.
+    sum_end : Out(denominator_bits)
+        The row's denominator, with its last item.
     """
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
+            "i": In(stream.Signature(weight_layout(config))), "added": In(stream.Signature(added_key_layout(config))),
             "compensation": In(stream.Signature(compensation_layout(config))),
             "denominator": In(stream.Signature(denominator_bits(config))),
-            "i": In(stream.Signature(weight_layout(config))), "o": Out(stream.Signature(value_item_layout(config))),
-            "sum_begin": Out(denominator_bits(config))})
+            "o": Out(stream.Signature(value_item_layout(config))), "sum_end": Out(denominator_bits(config))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        survivors = Signal()
-        first, item, o = self.compensation.payload, self.i.payload, self.o.payload
-        m.d.comb += self.sum_begin.eq(self.denominator.payload)
-        with m.If(survivors):
+        # The row's survivors have passed; what they said of the job.
+        ended, job_last, number = Signal(), Signal(), Signal(ROW_BITS)
+        given, key, item, o = self.compensation.payload, self.added.payload, self.i.payload, self.o.payload
+        # The last survivor is the row's last item if nothing is given back, which is known soon.
+        known = self.compensation.valid & (given.virtual | self.denominator.valid)
+        survives = self.i.valid & ~ended & (~item.row_last | known)
+        adds = self.added.valid & (key.row == number)
+        gives = self.compensation.valid & given.virtual & Mux(given.last, ended & self.denominator.valid,
+                                                              ended | ~self.i.valid)
+        # An item that was offered stays on offer.
+        held, turn, taken, row_ends = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            turn.eq(held | ~survives), self.o.valid.eq(Mux(turn, adds | gives | held, survives)),
+            taken.eq(self.o.valid & self.o.ready), self.sum_end.eq(self.denominator.payload),
+            o.job_last.eq(row_ends & Mux(turn, job_last, item.job_last)), o.row_last.eq(row_ends),
+            self.denominator.ready.eq(taken & row_ends),
+        ]
+        m.d.sync += [held.eq(self.o.valid & turn & ~self.o.ready), number.eq(number + (taken & row_ends))]
+        with m.If(~turn):
             m.d.comb += [
-                self.o.valid.eq(self.i.valid & self.denominator.valid),
-                self.i.ready.eq(self.o.ready & self.denominator.valid),
+                row_ends.eq(item.row_last & ~given.virtual), self.i.ready.eq(taken),
+                self.compensation.ready.eq(taken & row_ends),
                 o.weight.eq(item.weight << UNIT_FRAC_BITS), o.key.eq(item.key), o.bank.eq(item.bank),
-                o.row_last.eq(item.row_last), o.job_last.eq(item.job_last),
-                self.denominator.ready.eq(self.i.valid & self.i.ready & item.row_last),
             ]
-            with m.If(self.denominator.ready):
-                m.d.sync += survivors.eq(0)
-        with m.Else():
-            counts = first.adds | first.virtual
-            m.d.comb += [
-                self.o.valid.eq(self.compensation.valid & counts), self.compensation.ready.eq(self.o.ready | ~counts),
-                o.weight.eq(first.unit), o.key.eq(first.key), o.bank.eq(first.bank),
-                o.virtual.eq(first.virtual), o.adds.eq(first.adds), o.first.eq(first.first),
-            ]
+            with m.If(taken & item.row_last & given.virtual):
+                m.d.sync += [ended.eq(1), job_last.eq(item.job_last)]
+        with m.Elif(adds):
+            m.d.comb += [self.added.ready.eq(taken), o.key.eq(key.key), o.bank.eq(key.bank), o.adds.eq(1),
+                         o.first.eq(key.first)]
             if self.config.group_bits:
-                m.d.comb += o.group.eq(first.group)
-            with m.If(self.compensation.valid & self.compensation.ready & first.last):
-                m.d.sync += survivors.eq(1)
+                m.d.comb += o.group.eq(key.group)
+        with m.Else():
+            m.d.comb += [row_ends.eq(given.last), self.compensation.ready.eq(taken), o.weight.eq(given.unit),
+                         o.virtual.eq(1)]
+            if self.config.group_bits:
+                m.d.comb += o.group.eq(given.group)
+            with m.If(taken & row_ends):
+                m.d.sync += ended.eq(0)
         return m

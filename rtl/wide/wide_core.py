@@ -122,6 +122,7 @@ class WideCore(Core):
             wiring.connect(m, mass.pruned, compensation.pruned)
             wiring.connect(m, softmax.begun, compensation.row)
             wiring.connect(m, compensation.keys, normalizer.keys)
+            wiring.connect(m, compensation.added, virtual.added)
             wiring.connect(m, compensation.o, virtual.compensation)
             wiring.connect(m, compensation.denominator, virtual.denominator)
             wiring.connect(m, softmax.o, virtual.i)
@@ -129,7 +130,7 @@ class WideCore(Core):
             m.d.comb += [
                 compensation.rescale_valid.eq(softmax.rescale_valid), compensation.rescale.eq(softmax.rescale),
                 compensation.counted.eq(normalizer.counted), compensation.count.eq(normalizer.count),
-                values.denominator.eq(virtual.sum_begin),
+                values.denominator.eq(virtual.sum_end),
             ]
             if config.group_bits:
                 m.d.comb += [

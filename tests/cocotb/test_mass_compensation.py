@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.pruned_mass import GAIN_MAX, MASS_FRAC_BITS, apply_gain, rescale_mass, unit_weight
 from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import Ram
+from latte.rtl.wide.key_counts import ROW_BITS, added_key_layout
 from latte.rtl.wide.mass_compensation import MassCompensation, compensation_layout
 from latte.rtl.wide.payloads import denominator_bits, row_layout
 from latte.rtl.wide.reciprocal import Reciprocal
@@ -40,6 +41,7 @@ class CompensatedRows(wiring.Component):
         super().__init__({
             "row": In(stream.Signature(row_layout(config))), "rescale": In(stream.Signature(rescale_layout(config))),
             "pruned": In(stream.Signature(group_mass_layout(config))),
+            "added": Out(stream.Signature(added_key_layout(config))),
             "o": Out(stream.Signature(compensation_layout(config))),
             "denominator": Out(stream.Signature(denominator_bits(config))),
             "mass_valid": Out(1), "mass": Out(config.sum_bits + config.group_bits), "overflow": Out(1)})
@@ -50,7 +52,7 @@ class CompensatedRows(wiring.Component):
         m.submodules.unit = unit = MassCompensation(self.config)
         m.submodules.reciprocal = reciprocal = Reciprocal(self.config)
         m.submodules.groups = groups = Ram(max(1, self.config.group_bits), len(self.groups), self.groups)
-        for name in ("row", "pruned", "o", "denominator"):
+        for name in ("row", "pruned", "added", "o", "denominator"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(unit, name))
         # A row's power comes some cycles after the row has begun.
         begun = delay(m, unit.row.valid & unit.row.ready, 9, name="begun")
@@ -73,9 +75,9 @@ class CompensatedRows(wiring.Component):
 def test_mass_compensation(config, check):
     rng = random.Random(SEED)
     group_of_key = [rng.randrange(config.key_groups) for _ in range(config.max_seq_len)]
-    rows, rescales, pruned, items, denominators, totals = [], [], [], [], [], []
+    rows, rescales, pruned, added, items, denominators, totals = [], [], [], [], [], [], []
     counted, keys, restart = 0, 0, 1
-    for _ in range(120):
+    for number in range(120):
         # Causal rows, rows of the same keys, and sequences that begin anew or are taken up by another query head.
         keys = rng.choice([keys, min(keys + 1, config.max_seq_len), rng.randint(1, config.max_seq_len)])
         keys = max(1, keys)
@@ -94,14 +96,14 @@ def test_mass_compensation(config, check):
         rescales.append(rescaling(row_max, score_max, scale, config))
         if not denominator:
             denominators.append(0)
-            items.append({"adds": 0, "virtual": 0, "last": 1})
+            items.append({"virtual": 0, "last": 1})
             continue
         counted = 0 if restart or keys < counted else counted
         restart = 0
         before = group_of_key[:counted]
         for key in range(counted, keys):
             group = group_of_key[key]
-            items.append({"adds": 1, "virtual": 0, "first": group not in before, "last": 0, "key": key, "bank": bank}
+            added.append({"first": group not in before, "key": key, "bank": bank, "row": number % (1 << ROW_BITS)}
                          | ({"group": group} if config.group_bits else {}))
             before.append(group)
         counted = keys
@@ -113,8 +115,9 @@ def test_mass_compensation(config, check):
         unit = unit_weight(apply_gain(mass, mean), count, config)
         denominators.append(int(apply_gain(mass.sum(axis=1), denominator)[0]))
         totals.append(int(mass.sum()))
-        items += [{"adds": 0, "virtual": 1, "unit": int(weight), "last": g == config.key_groups - 1}
+        items += [{"virtual": 1, "unit": int(weight), "last": g == config.key_groups - 1}
                   | ({"group": g} if config.group_bits else {}) for g, weight in enumerate(unit[0])]
     check(CompensatedRows(config, group_of_key), f"compensation-{config.name}",
           {"row": Offer(rows), "rescale": Offer(rescales), "pruned": Offer(pruned)},
-          {"o": Expect(items), "denominator": Expect(denominators), "mass": Expect(totals)}, quiet=["overflow"])
+          {"added": Expect(added),
+           "o": Expect(items), "denominator": Expect(denominators), "mass": Expect(totals)}, quiet=["overflow"])

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth import Module, signed
+from amaranth import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,10 @@ from latte.golden.normalizer import normalize
 from latte.golden.pruned_mass import UNIT_BITS, accumulate_virtual_survivors
 from latte.golden.value_accumulator import accumulate_values
 from latte.rtl.common.payloads import output_layout
+from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import Ram
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.wide.key_counts import ROW_BITS, added_key_layout
 from latte.rtl.wide.mass_compensation import compensation_layout
 from latte.rtl.wide.normalizer import Normalizer
 from latte.rtl.wide.payloads import denominator_bits, weight_layout
@@ -35,13 +38,17 @@ class OutputFromMemory(wiring.Component):
     ----------
     config
     v : int8 [max_seq_len, head_dim]
+    additions
+        Keys that are added to sums of values; virtual survivors wait for all of them, as each waits for its own.
     """
 
-    def __init__(self, config, v):
+    def __init__(self, config, v, additions=0):
         self.config = config
         self.v = v
-        compensation = {"compensation": In(stream.Signature(compensation_layout(config))),
-                        "denominator": In(stream.Signature(denominator_bits(config)))} if config.key_groups else {}
+        self.additions = additions
+        layouts = {"added": added_key_layout, "compensation": compensation_layout, "denominator": denominator_bits}
+        compensation = {name: In(stream.Signature(layout(config))) for name, layout in layouts.items()
+                        if config.key_groups}
         super().__init__({"i": In(stream.Signature(weight_layout(config))), **compensation,
                           "o": Out(stream.Signature(output_layout(config)))})
 
@@ -53,10 +60,23 @@ class OutputFromMemory(wiring.Component):
         m.submodules.normalizer = normalizer = Normalizer(config)
         if config.key_groups:
             m.submodules.virtual = virtual = VirtualSurvivors(config)
-            for name in ("i", "compensation", "denominator"):
-                wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(virtual, name))
+            m.submodules.added = added = StreamQueue(added_key_layout(config), self.additions + 2)
+            m.submodules.items = given = StreamQueue(compensation_layout(config))
+            wiring.connect(m, wiring.flipped(self.i), virtual.i)
+            wiring.connect(m, wiring.flipped(self.added), added.i)
+            wiring.connect(m, added.o, virtual.added)
+            wiring.connect(m, wiring.flipped(self.denominator), virtual.denominator)
+            wiring.connect(m, wiring.flipped(self.compensation), given.i)
+            come = Signal(range(self.additions + 1))
+            m.d.sync += come.eq(come + (self.added.valid & self.added.ready))
+            complete = delay(m, come == self.additions, StreamQueue.latency, name="complete")
+            m.d.comb += [
+                virtual.compensation.payload.eq(given.o.payload),
+                virtual.compensation.valid.eq(given.o.valid & complete),
+                given.o.ready.eq(virtual.compensation.ready & complete),
+            ]
             wiring.connect(m, virtual.o, accumulator.i)
-            m.d.comb += accumulator.denominator.eq(virtual.sum_begin)
+            m.d.comb += accumulator.denominator.eq(virtual.sum_end)
         else:
             wiring.connect(m, wiring.flipped(self.i), accumulator.i)
         wiring.connect(m, wiring.flipped(self.o), normalizer.o)
@@ -96,7 +116,7 @@ def test_virtual_survivors(config, check):
     v = extreme_rows(generator, config.max_seq_len, config, 127)
     most = (1 << config.weight_bits) - 1
     group_of_key = generator.integers(0, config.key_groups, config.max_seq_len)
-    items, compensation, denominators, outputs = [], [], [], []
+    items, additions, compensation, denominators, outputs = [], [], [], [], []
     added: list[int] = []
     for index, length in enumerate(row_lengths(config, rng, 25)):
         keys = [0] if index < 2 else sorted(rng.sample(range(config.max_seq_len), length))
@@ -109,21 +129,21 @@ def test_virtual_survivors(config, check):
         accumulated, weight_sum = accumulate_values(row, v)
         denominators.append(0)
         if index % 3 == 2:
-            compensation.append({"adds": 0, "virtual": 0, "last": 1})
+            compensation.append({"virtual": 0, "last": 1})
         else:
             # Sums begin anew with a group's first key, others go on.
             if rng.random() < 0.3:
                 added = []
             for key in range(len(added), min(config.max_seq_len, len(added) + rng.randint(index == 0, 4))):
                 group = int(group_of_key[key])
-                compensation.append({"adds": 1, "virtual": 0, "last": 0, "key": key, "group": group,
-                                     "first": group not in group_of_key[added]})
+                additions.append({"key": key, "group": group, "first": group not in group_of_key[added],
+                                  "row": index % (1 << ROW_BITS)})
                 added.append(key)
             sums = np.array([[v[[key for key in added if group_of_key[key] == g]].sum(axis=0, dtype=np.int64)
                               for g in range(config.key_groups)]])
             unit = np.array([[rng.choice([0, (1 << UNIT_BITS) - 1, rng.getrandbits(UNIT_BITS - 4)])
                               if g in group_of_key[added] else 0 for g in range(config.key_groups)]])
-            compensation += [{"adds": 0, "virtual": 1, "unit": int(unit[0, g]), "group": g,
+            compensation += [{"virtual": 1, "unit": int(unit[0, g]), "group": g,
                               "last": g == config.key_groups - 1} for g in range(config.key_groups)]
             accumulated = accumulate_virtual_survivors(accumulated, unit, sums)
             # As much as the virtual survivors weigh at least, or the quotient would leave the range of V.
@@ -132,8 +152,9 @@ def test_virtual_survivors(config, check):
                                    + rng.choice([0, 1, rng.getrandbits(12)]))
         outputs += output_beats(normalize(accumulated, weight_sum + denominators[-1], config)[0], job_last, config)
     if not config.group_bits:
-        for item in compensation:
+        for item in additions + compensation:
             item.pop("group", None)
-    check(OutputFromMemory(config, v), f"virtual-{config.name}",
-          {"i": Offer(items), "compensation": Offer(compensation), "denominator": Offer(denominators)},
+    check(OutputFromMemory(config, v, len(additions)), f"virtual-{config.name}",
+          {"i": Offer(items), "added": Offer(additions), "compensation": Offer(compensation),
+           "denominator": Offer(denominators)},
           {"o": Expect(outputs)})

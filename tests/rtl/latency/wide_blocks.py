@@ -212,11 +212,11 @@ async def multiplied(clock, dut):
 
 
 async def counted_key(clock, dut):
-    """Count a single key, which is of a single group."""
+    """Count a single key."""
     clock.set(added_room=1, divided__ready=1, keys=1, begin=1)
     await clock.tick()
     clock.set(begin=0)
-    return 1 + await clock.until(lambda: clock.get(dut.ready)) - 2
+    return 1 + await clock.until(lambda: clock.get(dut.counted)) - 1
 
 
 async def compensated_row(clock, dut):

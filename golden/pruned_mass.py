@@ -89,7 +89,7 @@ def table_holds(scale_code: tuple[int, int], config: AttentionConfig) -> bool:
     mantissa must be normalised, as `latte.golden.quantizer.softmax_scale_code` leaves it.
     """
     normalised = scale_code[0] >> (SCALE_MANTISSA_BITS - 1) == 1
-    return normalised and bool(gap_weights(np.int64(GAP_TABLE_SIZE - 1), scale_code, config) <= 1)
+    return normalised and bool(gap_weights(np.array([GAP_TABLE_SIZE - 1]), scale_code, config)[0] <= 1)
 
 
 def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, membership: np.ndarray,

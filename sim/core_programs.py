@@ -123,8 +123,8 @@ def random_entry(rng: np.random.Generator, config: AttentionConfig, *, group_bit
         bits = int(rng.integers(0, config.group_bits + 1)) if group_bits is None else group_bits
         groups = KeyGroups(tuple(map(int, rng.integers(0, config.head_dim, bits))),
                            tuple(map(int, rng.integers(-40, 41, bits))))
-        denominator = int(rng.choice([0, 64, GAIN_MAX, rng.integers(1, GAIN_MAX + 1)]))
-        gains = Gains(denominator, int(rng.choice([0, denominator, rng.integers(0, denominator + 1)])))
+        denominator = int(rng.choice([0, 64, GAIN_MAX, int(rng.integers(1, GAIN_MAX + 1))]))
+        gains = Gains(denominator, int(rng.choice([0, denominator, int(rng.integers(0, denominator + 1))])))
     while True:
         scale = int(rng.integers(1 << 15, 1 << 16)), int(rng.integers(10, 19))
         if table_holds(scale, config):

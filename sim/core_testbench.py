@@ -16,7 +16,7 @@ import numpy as np
 
 from latte.golden.attention import HeadTrace
 from latte.golden.results import write_text
-from latte.rtl.common.core import counters_layout
+from latte.rtl.common.core import COUNTER_BITS, counters_layout
 from latte.rtl.common.entry_words import pack_entry, parameter_layout
 from latte.rtl.common.payloads import job_layout
 from latte.rtl.engines import create_core
@@ -86,6 +86,7 @@ class CoreTestbench:
         self._taps = tuple(self._probe.members)
         self._layouts = {tap: self._probe[tap].shape for tap in self._taps}
         self._previous_end = 0
+        self._pruned_mass = 0
         self._layouts["output"] = signature["o"].signature.members["payload"].shape
 
     async def run(self, until: int | None = None) -> None:
@@ -126,6 +127,7 @@ class CoreTestbench:
         end = record.output.last_cycle
         begin = max(self._previous_end, record.group.first_cycle)
         self._previous_end = end
+        self._pruned_mass += int(trace.mass.sum())
         self.report["jobs"].append({
             "index": index, "mismatches": result.mismatches, "cycles": end - begin,
             "kept": int(result.keep.sum()), "visible": int(trace.visible.sum())})
@@ -170,6 +172,9 @@ class CoreTestbench:
         for name, splitter in splitters.items():
             if splitter.surplus:
                 raise TestbenchFailure(f"{name}: {splitter.surplus} payloads after the last job")
+        counted, mass = self.report["counters"]["pruned_mass"], self._pruned_mass % (1 << COUNTER_BITS)
+        if counted != mass:
+            raise TestbenchFailure(f"pruned_mass: counted {counted}, expected {mass}")
         expected = self.program.status()
         if raised != expected:
             raise TestbenchFailure(f"status bits {sorted(raised)}, expected {sorted(expected)}")

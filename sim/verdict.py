@@ -8,7 +8,8 @@ import numpy as np
 
 from latte.golden.attention import HeadTrace, attend
 from latte.golden.config import AttentionConfig
-from latte.golden.quantizer import softmax_scale
+from latte.golden.pruned_mass import GAIN_FRAC_BITS, NO_COMPENSATION
+from latte.golden.quantizer import saturate_qk, softmax_scale
 from latte.golden.reference import MAX_ERROR_V_LSB, MAX_RELATIVE_RMS, output_error, reference_output
 from latte.golden.vectors import VectorSet
 
@@ -106,15 +107,28 @@ class JudgedHead:
         **measured
             Further fields of `HeadRun`: pairs, cycles, arrays.
         """
-        vectors, h, config = self._vectors, self._h, self._config
-        scale = softmax_scale(vectors.q_scale[h], vectors.k_scale[h], config.head_dim)
-        relative_rms, largest = output_error(output, reference_output(trace, vectors.v[h], scale), config)
+        config = self._config
+        relative_rms, largest = output_error(output, self._reference(trace), config)
         problems = list(differences)
         if relative_rms > MAX_RELATIVE_RMS:
             problems.append(f"the output's relative RMS error {relative_rms:.5f} exceeds {MAX_RELATIVE_RMS}")
         if largest > MAX_ERROR_V_LSB:
             problems.append(f"the output's largest error {largest:.3f} exceeds {MAX_ERROR_V_LSB} steps of V")
         return self._outcome(problems, relative_rms=relative_rms, largest_error=largest, **measured)
+
+    def _reference(self, trace: HeadTrace) -> np.ndarray:
+        """Return the output by float64 mathematics, compensation included, in V steps."""
+        vectors, h, config = self._vectors, self._h, self._config
+        scale = softmax_scale(vectors.q_scale[h], vectors.k_scale[h], config.head_dim)
+        entry = vectors.parameters(h, config)
+        gains, membership = entry.gains, None
+        if config.engine == "dense":
+            gains = NO_COMPENSATION
+        elif gains != NO_COMPENSATION:
+            membership = entry.groups.membership(saturate_qk(vectors.k[h], config.qk_max)[0])
+        one = 1 << GAIN_FRAC_BITS
+        return reference_output(trace, vectors.v[h], scale, gains=(gains.denominator / one, gains.mean / one),
+                                membership=membership, estimate_shift=config.estimate_shift)
 
     def _outcome(self, problems: list[str], **measured: Any) -> HeadRun:
         vectors, h = self._vectors, self._h

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from latte.golden.attention import HeadParameters, attend
+from latte.golden.attention import HeadParameters, attend, dequantize
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import KeyGroups
@@ -23,7 +23,8 @@ from latte.golden.vectors import VectorSet, save_vectors
 from latte.sim.program import Program
 from tests.test_cli import latte, refused
 
-TINY = preset("tiny")
+TINY = preset("tiny", key_groups=4)
+BUILD = ["--config", "tiny", "--key-groups", "4"]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def vectors():
     """Return heads 2 and 0 of block 1 of a model of two heads more."""
     rng = np.random.default_rng(4)
     rows = {name: rng.integers(-100, 100, (2, 9, 64)).astype(np.int8) for name in "qkv"}
-    scales = {name: np.full(2, 0.02, np.float32) for name in ("q_scale", "k_scale", "v_scale")}
+    scales = {name: np.full(2, 0.05, np.float32) for name in ("q_scale", "k_scale", "v_scale")}
     return VectorSet(**rows, **scales, tau=np.full(2, np.inf, np.float32), causal=False,
                      block=np.ones(2, np.int32), head=np.array([2, 0], np.int32), model="made-up")
 
@@ -42,19 +43,20 @@ def image():
     shape = (2, 3)
     return RegisterImage.encode("made-up", TINY, Thresholds(
         np.arange(1, 7).reshape(shape) / 2, denominator_gain=np.full(shape, 1.0), mean_gain=np.full(shape, 0.5),
-        q_scale=np.full(shape, 0.02), k_scale=np.full(shape, 0.025), v_scale=np.full(shape, 0.03),
-        group_elements=np.tile([7, 63], (*shape, 1)), group_cuts=np.tile([0.26, -1.0], (*shape, 1))))
+        q_scale=np.full(shape, 0.05), k_scale=np.full(shape, 0.0625), v_scale=np.full(shape, 0.075),
+        group_elements=np.tile([7, 63], (*shape, 1)), group_cuts=np.tile([0.65, -2.5], (*shape, 1))))
 
 
 def test_entries_of_the_image_serve_in_units_of_its_scales(vectors, image):
     registered = RegisteredVectors.of(vectors, image)
     assert [registered.register(h) for h in range(2)] == [5, 3]
-    assert registered.parameters(0, TINY) == HeadParameters.encode(3.0, 0.02, 0.025, TINY)
+    assert registered.parameters(0, TINY) == HeadParameters.encode(
+        3.0, 0.05, 0.0625, TINY, gains=Gains(64, 32), groups=KeyGroups((7, 63), (10, -40)))
     np.testing.assert_array_equal(registered.q, vectors.q)
     np.testing.assert_array_equal(registered.k, np.rint(vectors.k * 0.8))
     np.testing.assert_allclose(registered.v * registered.v_scale[:, None, None],
-                               vectors.v * vectors.v_scale[:, None, None], atol=0.015001)
-    narrow = dataclasses.replace(vectors, q_scale=np.full(2, 0.04, np.float32))
+                               vectors.v * vectors.v_scale[:, None, None], atol=0.0375001)
+    narrow = dataclasses.replace(vectors, q_scale=np.full(2, 0.1, np.float32))
     assert RegisteredVectors.of(narrow, image).q.max() == 119
     assert Program.of_vectors(registered, TINY).parameters[1] == image.parameters()[3]
 
@@ -62,17 +64,19 @@ def test_entries_of_the_image_serve_in_units_of_its_scales(vectors, image):
 def test_simulation_computes_with_the_image(vectors, image, tmp_path, build_folder):
     save_vectors(tmp_path / "v.npz", vectors)
     save_register_image(tmp_path / "image.json", image)
-    done = latte("sim", "--config", "tiny", "--vectors", "v.npz", "--registers", "image.json", "--dump", "out.npz",
+    done = latte("sim", *BUILD, "--vectors", "v.npz", "--registers", "image.json", "--dump", "out.npz",
                  "--build", build_folder / "tests", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 heads agree" in done.stdout and "no compensation of pruned keys yet" in done.stdout
+    assert "2 of 2 heads agree" in done.stdout
     registered = RegisteredVectors.of(vectors, image)
     with np.load(tmp_path / "out.npz") as dump:
         for h in range(2):
             trace = attend(registered.q[h], registered.k[h], registered.v[h], image.parameters()[(5, 3)[h]], TINY,
                            causal=False)
             assert 0 < trace.keep.sum() < trace.keep.size
+            assert trace.mass.any()
             np.testing.assert_array_equal(dump["keep"][h], trace.keep)
+            np.testing.assert_array_equal(dump["out"][h], dequantize(trace.output, registered.v_scale[h], TINY))
 
 
 def _damaged(record):
@@ -111,9 +115,11 @@ def test_damaged_images(command, kind, vectors, image, tmp_path):
     ({}, ["--config", "small"], "exp_frac_bits"),
     ({}, ["--config", "tiny", "--split", "slice"], "split"),
     ({}, ["--config", "tiny", "--heads", "5"], "--heads 6"),
-    ({"model": "other"}, ["--config", "tiny"], "other"),
-    ({"head": np.array([2, 3], np.int32)}, ["--config", "tiny"], "no head 3 of block 1"),
-    ({"block": np.array([1, 2], np.int32)}, ["--config", "tiny"], "no head 0 of block 2"),
+    ({"model": "other"}, BUILD, "other"),
+    ({"head": np.array([2, 3], np.int32)}, BUILD, "no head 3 of block 1"),
+    ({"block": np.array([1, 2], np.int32)}, BUILD, "no head 0 of block 2"),
+    ({}, ["--config", "tiny"], "block 0, head 0: configuration 'tiny' has no compensation of pruned keys"),
+    ({}, ["--config", "tiny", "--key-groups", "2"], "build it with --key-groups 4"),
 ])
 @pytest.mark.parametrize("command", [("sim",), ("run", "--port", "sim")], ids=("sim", "run"))
 def test_images_that_do_not_fit(command, change, options, says, vectors, image, tmp_path):
@@ -126,7 +132,8 @@ def test_images_that_do_not_fit(command, change, options, says, vectors, image, 
 def test_what_the_hardware_lacks_is_refused_before_anything_is_built(command, vectors, image, tmp_path):
     by_mass = dataclasses.replace(vectors, threshold=ThresholdKind.MASS)
     gains = dataclasses.replace(vectors, denominator_gain=np.ones(2, np.float32), mean_gain=np.ones(2, np.float32))
-    for name, changed, says in (("mass", by_mass, "not mass ones"), ("gains", gains, "no compensation of pruned keys")):
+    for name, changed, says in (("mass", by_mass, "no thresholds of kind mass"),
+                                ("gains", gains, "no compensation of pruned keys")):
         save_vectors(tmp_path / f"{name}.npz", changed)
         refused(*command, "--config", "tiny", "--vectors", f"{name}.npz", folder=tmp_path, says=says)
     save_vectors(tmp_path / "v.npz", vectors)
@@ -134,28 +141,28 @@ def test_what_the_hardware_lacks_is_refused_before_anything_is_built(command, ve
     heads = tuple(dataclasses.replace(head, parameters=entry) for head in image.heads)
     save_register_image(tmp_path / "image.json", dataclasses.replace(image, heads=heads))
     refused(*command, "--config", "tiny", "--vectors", "v.npz", "--registers", "image.json", folder=tmp_path,
-            says="not mass ones")
+            says="no thresholds of kind mass")
     assert not (tmp_path / "build").exists()
 
 
 def test_missing_image_and_model_without_embedded_vectors(image, tmp_path):
     refused("sim", "--registers", "absent.json", folder=tmp_path, says="absent.json")
     save_register_image(tmp_path / "image.json", image)
-    refused("sim", "--config", "tiny", "--registers", "image.json", folder=tmp_path,
+    refused("sim", *BUILD, "--registers", "image.json", folder=tmp_path,
             says="no embedded vectors of made-up")
 
 
 def test_files_round_trip(image, tmp_path):
     save_register_image(tmp_path / "image.json", image)
     assert load_register_image(tmp_path / "image.json") == image
-    assert image.compensated and image.heads[2].parameters.groups == KeyGroups((7, 63), (10, -40))
-    assert image.heads[4].parameters.gains == Gains(64, 32) and not image.parameters()[4].gains.denominator
+    assert image.heads[2].parameters.groups == KeyGroups((7, 63), (10, -40))
+    assert image.parameters()[4].gains == Gains(64, 32)
     by_mass = dataclasses.replace(
         image, heads=tuple(dataclasses.replace(head, parameters=HeadParameters.encode(
             4.0, 0.02, 0.025, TINY, kind=ThresholdKind.MASS, tau_per_octave=0.3)) for head in image.heads))
     save_register_image(tmp_path / "mass.json", by_mass)
     assert load_register_image(tmp_path / "mass.json") == by_mass
-    assert not by_mass.compensated and by_mass.checksum != image.checksum
+    assert by_mass.checksum != image.checksum
     for scale, says in ((np.zeros((1, 1)), "positive and finite"), (None, "no static scales")):
         with pytest.raises(LatteError, match=says):
             RegisterImage.encode("made-up", TINY, Thresholds(np.ones((1, 1)), q_scale=scale, k_scale=scale,

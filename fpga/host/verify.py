@@ -9,6 +9,7 @@ from latte.golden.attention import HeadTrace
 from latte.golden.jobs import Job
 from latte.golden.register_image import RegisteredVectors
 from latte.golden.vectors import VectorSet
+from latte.rtl.common.core import COUNTER_BITS
 from latte.sim.verdict import HeadRun, JudgedHead, list_differences
 
 __all__ = ["verify_heads"]
@@ -19,8 +20,8 @@ def verify_heads(board: Board, vectors: VectorSet) -> Iterator[HeadRun]:
 
     Heads of `RegisteredVectors` use the image that `Board.load_image` wrote; others write their own entry.
 
-    Output codes and the counted pairs and survivors are compared. Cycles are the board's own count, in which it also
-    waits for the serial line.
+    Output codes, counted pairs and survivors, and the mass of pruned keys are compared. Cycles are the board's own
+    count, in which it also waits for the serial line.
     """
     config = board.config
     for h in range(len(vectors)):
@@ -44,9 +45,11 @@ def verify_heads(board: Board, vectors: VectorSet) -> Iterator[HeadRun]:
 
 
 def _differences(trace: HeadTrace, output: np.ndarray, report: BoardReport) -> list[str]:
-    """Return what differs from the golden model: output codes, and the counted pairs and survivors."""
+    """Return what differs from the golden model: output codes and counters."""
     lines = list_differences("output", output, trace.output, lambda index: f"row {index[0]}, element {index[1]}")
-    for name, expected in (("survivors", trace.keep.sum()), ("pairs_estimated", trace.visible.sum())):
+    mass = int(trace.mass.sum()) % (1 << COUNTER_BITS)
+    for name, expected in (("survivors", trace.keep.sum()), ("pairs_estimated", trace.visible.sum()),
+                           ("pruned_mass", mass)):
         if report.counters[name] != expected:
             lines.append(f"{name}: expected {expected}, the board counted {report.counters[name]}")
     if "overflow" in report.status:

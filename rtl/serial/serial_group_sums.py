@@ -40,7 +40,7 @@ class SerialGroupSums(wiring.Component):
         Membership of a key, one cycle later.
     values : Out(plane_port)
     read_group, read_slice, read_count : In
-        A slice of a group's sum, or its count, while nothing is asked.
+        A slice of a group's sum, or with slice 0 its count, while nothing is asked.
     sums : Out(ArrayLayout), count : Out
         One cycle later; a group without keys has a count of 1 and any sum.
     """

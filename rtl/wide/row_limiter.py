@@ -52,8 +52,8 @@ class RowLimiter(wiring.Component):
 
     The estimates leave at the rate at which they came, a row's length and the search's time later.
 
-    Latency: `latency_of` a build from a row's last estimates to its first at `o`; of a row by mass as many cycles more
-    as `MassThreshold` says. Throughput: one group per cycle.
+    Latency: as many cycles as `latency_of()` says of a build from a row's last estimates to its first at `o`; of a row
+    by mass as many more as `MassThreshold` says. Throughput: one group per cycle.
 
     Members
     -------

@@ -23,7 +23,8 @@ class KeysInGroups(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        item = data.StructLayout({"groups": groups_layout(config), "keys": 1, "beat": data.ArrayLayout(8, config.bus_bytes)})
+        beat = data.ArrayLayout(8, config.bus_bytes)
+        item = data.StructLayout({"groups": groups_layout(config), "keys": 1, "beat": beat})
         super().__init__({"i": In(item), "i_valid": In(1), "o": Out(config.group_bits), "o_valid": Out(1)})
 
     def elaborate(self, platform):
@@ -34,8 +35,8 @@ class KeysInGroups(wiring.Component):
         with m.If(self.i_valid & ~self.i.keys):
             m.d.sync += held.eq(self.i.groups)
         m.d.comb += [
-            membership.groups.eq(held), membership.beat_valid.eq(self.i_valid & self.i.keys), self.o.eq(membership.group),
-            self.o_valid.eq(membership.valid),
+            membership.groups.eq(held), membership.beat_valid.eq(self.i_valid & self.i.keys),
+            self.o.eq(membership.group), self.o_valid.eq(membership.valid),
         ]
         m.d.comb += [membership.beat[n].eq(self.i.beat[n].as_signed()) for n in range(self.config.bus_bytes)]
         return m

@@ -46,6 +46,11 @@ def test_presets_are_valid_and_frozen(name):
     ({"normalizer_lanes": 3}, "normalizer_lanes"),
     ({"query_rows": 6}, "query_rows"), ({"key_lanes": 3}, "key_lanes"), ({"engine": "dense"}, "dense"),
     ({"lanes": 3}, "lanes"),
+    ({"threshold_kinds": ()}, "threshold_kinds"), ({"threshold_kinds": "mass"}, "threshold_kinds"),
+    ({"threshold_kinds": ("mass", "mass")}, "threshold_kinds"), ({"threshold_kinds": ("sum",)}, "threshold_kinds"),
+    ({"key_groups": 3}, "key_groups"), ({"key_groups": 16}, "key_groups"), ({"key_groups": True}, "key_groups"),
+    ({"key_groups": 2, "bus_bytes": 6, "head_dim": 48, "cross_lanes": 24, "value_lanes": 24, "dim_lanes": 48},
+     "key_groups = 2 .*power of two"),
 ])
 def test_impossible_configurations_name_the_field(changes, words):
     with pytest.raises(LatteError, match=words) as error:
@@ -105,3 +110,17 @@ def test_dense_baseline_has_the_same_throughput():
     config = preset("base")
     assert config.dense().pairs_per_cycle == config.pairs_per_cycle
     assert config.dense().row_bits == config.score_bits and config.row_bits == config.est_bits
+
+
+def test_kinds_have_one_order_and_decide_the_codes_of_an_entry():
+    config = preset("small", threshold_kinds=["absolute", "relative"], key_groups=8)
+    assert config.threshold_kinds == ("relative", "absolute") and config == preset(
+        "small", threshold_kinds=("relative", "absolute"), key_groups=8)
+    assert hash(config) == hash(AttentionConfig(**config.to_dict()))
+    assert list(config.code_octaves) == list(range(1, 11)) and config.group_bits == 3
+    assert list(config.replace(max_seq_len=1023).code_octaves) == list(range(1, 10))
+    plain = preset("small")
+    assert not plain.code_octaves and plain.group_bits == plain.replace(key_groups=1).group_bits == 0
+    assert config.dense() == plain.dense()
+    with pytest.raises(LatteError, match="prunes nothing"):
+        plain.dense().replace(key_groups=1)

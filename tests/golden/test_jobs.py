@@ -9,6 +9,7 @@ from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.jobs import REFUSALS, Job, Sequence, carry_out, final_status, find_refusals
+from latte.golden.key_groups import KeyGroups
 from latte.golden.pruned_mass import Gains
 from latte.golden.thresholds import Threshold
 
@@ -108,3 +109,22 @@ def test_operands_without_meaning(kind):
 
 def test_more_queries_than_keys_without_causality():
     assert attend(Q, K[:3], V[:3], ENTRY, CONFIG, causal=False).output.shape == (5, 8)
+
+
+def test_keys_stay_in_the_groups_they_were_loaded_in():
+    config = CONFIG.replace(key_groups=4)
+    two, one = KeyGroups((1, 2), (0, 5)), KeyGroups((1,), (0,))
+    parameters = {0: dataclasses.replace(ENTRY, groups=two), 1: dataclasses.replace(ENTRY, groups=one),
+                  2: dataclasses.replace(ENTRY, gains=Gains(9, 9), groups=two)}
+    judged = [
+        (job(0, 2, 4), None), (job(2, 2, 1, fresh=False), None), (job(1, 2, 0, fresh=False), "groups_differ"),
+        (job(1, 0, 1, fresh=False), "groups_differ"), (job(0, 5, 0, fresh=False, causal=True), None),
+        (job(3, 0, 2), "head_invalid"),                       # what is loaded has no groups
+        (job(1, 0, 3, fresh=False), None), (job(0, 2, 0, fresh=False), "groups_differ"),
+        (job(3, 0, 0, fresh=False), None), (job(0, 9, 0, fresh=False, causal=True), "too_long"),
+        (job(1, 2, 0, fresh=False), None), (job(0, 2, 3), None),
+    ]
+    assert find_refusals([entry for entry, _ in judged], parameters, config) == [refusal for _, refusal in judged]
+    # A build without them asks nobody.
+    other = find_refusals([entry for entry, _ in judged], parameters, CONFIG)
+    assert "groups_differ" not in other and other[5] is None

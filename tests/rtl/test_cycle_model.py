@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latte.golden.config import preset
+from latte.golden.config import THRESHOLD_KINDS, preset
 from latte.golden.quantizer import QK_MAX
 from latte.golden.vectors import VectorSet, embedded_vectors
 from latte.rtl.common.head_work import HeadWork
@@ -109,3 +109,27 @@ def test_within_one_per_cent_of_the_rtl(causal, engine, tmp_path):
     if engine == "serial":
         assert prediction.heads == [job["cycles"] for job in report.jobs.values()]
         assert prediction.busy == report.counters["cycles"]
+
+
+def test_serial_engine_with_compensation_to_the_cycle(tmp_path):
+    from latte.golden.jobs import Sequence
+    from latte.sim import core_programs
+    from latte.sim.core_run import build_core, run_core
+
+    config = preset("tiny").replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8, name="tiny-pruning")
+    for seed, make in enumerate((core_programs.appending_groups, core_programs.pruned_heads)):
+        program = make(config, seed, *([[3, 40, 2, 17, 30]] if seed else []))
+        sequence, work = Sequence(config, program.parameters), []
+        for job in program.jobs:
+            if sequence.load(job) is None:
+                entry = program.parameters[job.head]
+                keep = kept_keys(job.q, sequence.keys, entry, config, causal=job.causal)
+                work.append(HeadWork.of_entry(keep, entry, config, causal=job.causal, load_rows=len(job.k),
+                                              fresh=job.fresh))
+        report, prediction = run_core(build_core(config), program, tmp_path / str(seed)), predict_cycles(work, config)
+        assert report.problems == []
+        assert prediction.heads == [job["cycles"] for job in report.jobs.values()]
+        assert [prediction.cross_beats, prediction.value_beats] == [report.counters[f"{unit}_beats"]
+                                                                    for unit in ("cross", "value")]
+        # Cycles of refused jobs are not predicted.
+        assert "groups_differ" in report.status or prediction.busy == report.counters["cycles"]

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from latte.golden.attention import HeadParameters
-from latte.golden.config import preset
+from latte.golden.config import THRESHOLD_KINDS, preset
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job
 from latte.golden.thresholds import Threshold
-from latte.sim.core_programs import appending
+from latte.sim.core_programs import appending, appending_groups
 from latte.sim.program import Program
 
 CONFIG = preset("small", head_dim=8, dim_lanes=8, cross_lanes=8, value_lanes=8)
+WEIGHING = CONFIG.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8)
 ENTRY = HeadParameters(Threshold.relative(40), 40_000, 20)
 
 
@@ -33,8 +34,8 @@ def test_programs_check_their_jobs(wrong, words):
         Program(CONFIG, {0: ENTRY}, [Job(0, Q, K, V), wrong])
 
 
-def test_round_trip(tmp_path):
-    program = appending(CONFIG)
+@pytest.mark.parametrize("program", [appending(CONFIG), appending_groups(WEIGHING, 5)], ids=["plain", "weighing"])
+def test_round_trip(program, tmp_path):
     program.save(tmp_path)
     again = Program.load(tmp_path)
     assert (again.config, again.parameters) == (program.config, program.parameters)

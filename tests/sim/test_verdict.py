@@ -1,5 +1,7 @@
 """The judge of a head: the golden output passes, one wrong bit or an output beyond the error budget does not."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,18 @@ def test_differences_are_spelt_out_and_counted():
     lines = list_differences("x", got, got + (got > 6), str)
     assert lines[0] == "x at (1, 3): expected 8, got 7" and lines[-1] == "x: 2 more differences of 12"
     assert list_differences("x", got, got[:2], str) == ["x: (3, 4) values, expected (2, 4)"]
+
+
+def test_compensation_is_held_to_the_budget_with_its_gains_and_groups():
+    rng = np.random.default_rng(3)
+    rows = {name: rng.integers(-119, 128, (1, 40, 64)).astype(np.int8) for name in "qkv"}
+    scales = {name: np.full(1, 0.04, np.float32) for name in ("q_scale", "k_scale", "v_scale")}
+    vectors = VectorSet(**rows, **scales, tau=np.full(1, 0.5, np.float32), causal=False, block=np.zeros(1, np.int32),
+                        head=np.zeros(1, np.int32), model="m", denominator_gain=np.full(1, 1.5, np.float32),
+                        mean_gain=np.full(1, 0.75, np.float32), group_elements=np.array([[3, 9]], np.int32),
+                        group_cuts=np.zeros((1, 2), np.float32))
+    judged = JudgedHead(vectors, 0, CONFIG.replace(key_groups=4))
+    trace = judged.trace()
+    assert trace.mass.sum() > 0.1 * trace.weight_sum.sum() and judged.judge(trace, trace.output, []).passed
+    plain = JudgedHead(dataclasses.replace(vectors, denominator_gain=None, mean_gain=None), 0, CONFIG).trace()
+    assert not judged.judge(trace, plain.output, []).passed

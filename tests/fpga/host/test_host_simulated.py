@@ -14,16 +14,24 @@ from latte.fpga.host.faulty_port import FAULTS, FaultyPort
 from latte.fpga.host.simulated_port import SIMULATED_BAUD, build_board, simulated_port
 from latte.fpga.host.verify import verify_heads
 from latte.golden.attention import HeadParameters, attend
-from latte.golden.config import preset
+from latte.golden.config import THRESHOLD_KINDS, preset
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job
+from latte.golden.key_groups import KeyGroups
 from latte.golden.model_thresholds import Thresholds
+from latte.golden.pruned_mass import Gains
 from latte.golden.register_image import RegisteredVectors, RegisterImage, save_register_image
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.vectors import embedded_vectors, save_vectors
 from latte.sim.program import Program
 
-CONFIG = preset("tiny", heads=4, max_seq_len=64)
-PARAMETERS = {0: HeadParameters.encode(2.0, 0.05, 0.05, CONFIG), 1: HeadParameters.encode(0.5, 0.02, 0.05, CONFIG)}
+CONFIG = preset("tiny", heads=4, max_seq_len=64, threshold_kinds=THRESHOLD_KINDS, key_groups=4)
+OPTIONS = ["--config", CONFIG.name, "--heads", "4", "--max-seq-len", "64", "--threshold-kinds",
+           "relative,mass,absolute", "--key-groups", "4"]
+GROUPS = KeyGroups((5, 40), (10, -20))
+PARAMETERS = {
+    0: HeadParameters.encode(2.0, 0.05, 0.05, CONFIG, gains=Gains(64, 50), groups=GROUPS),
+    1: HeadParameters.encode(3.0, 0.02, 0.05, CONFIG, kind=ThresholdKind.MASS, tau_per_octave=-0.2, groups=GROUPS)}
 MARGIN = 0.003
 """Seconds of board time; the core answers much sooner."""
 
@@ -75,6 +83,7 @@ def test_heads_appends_and_shared_keys(open_port):
     report = board.report()
     assert report.counters["survivors"] == sum(trace.keep.sum() for trace in traces)
     assert report.counters["pairs_estimated"] == sum(trace.visible.sum() for trace in traces)
+    assert report.counters["pruned_mass"] == sum(trace.mass.sum() for trace in traces) > 0
     assert report.status == frozenset() and report.discarded == 0
     assert board.statistics.retries == board.statistics.bad_frames == board.statistics.stale_frames == 0
     board.clear()
@@ -175,7 +184,7 @@ def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path,
     vectors = dataclasses.replace(vectors, model="[red]made[/up]", **rows)
     save_vectors(tmp_path / "short.npz", vectors)
     (tmp_path / "sim").symlink_to(build_folder / "sim")
-    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--max-seq-len", "64",
+    arguments = ["--port", "sim", *OPTIONS,
                  "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
         run_command.main(arguments, standalone_mode=False)
@@ -201,10 +210,14 @@ def test_run_command_loads_a_register_image(model, build_folder, tmp_path, capsy
                                   block=np.array([1, 0], np.int32), head=np.array([1, 0], np.int32))
     save_vectors(tmp_path / "short.npz", vectors)
     scales = [np.full((2, 2), 1.1 * getattr(vectors, f"{name}_scale").max()) for name in "qkv"]
-    image = RegisterImage.encode(vectors.model, CONFIG, thresholds_of(np.array([[0.5, 1], [1.5, 2]]), scales))
+    learned = dataclasses.replace(
+        thresholds_of(np.array([[0.5, 1], [1.5, 2]]), scales), kind=ThresholdKind.MASS,
+        denominator_gain=np.full((2, 2), 1.2), mean_gain=np.full((2, 2), 0.9),
+        group_elements=np.tile([3, 60], (2, 2, 1)), group_cuts=np.zeros((2, 2, 2)))
+    image = RegisterImage.encode(vectors.model, CONFIG, learned)
     save_register_image(tmp_path / "image.json", image)
     (tmp_path / "sim").symlink_to(build_folder / "sim")
-    arguments = ["--port", "sim", "--config", CONFIG.name, "--heads", "4", "--max-seq-len", "64", "--registers",
+    arguments = ["--port", "sim", *OPTIONS, "--registers",
                  str(tmp_path / "image.json"), "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
         run_command.main(arguments, standalone_mode=False)
@@ -215,6 +228,36 @@ def test_run_command_loads_a_register_image(model, build_folder, tmp_path, capsy
     kept = [int(attend(v.q[h], v.k[h], v.v[h], image.heads[entry].parameters, CONFIG, causal=v.causal).keep.sum())
             for v in [RegisteredVectors.of(vectors, image)] for h, entry in enumerate((3, 0))]
     assert [entry["kept"] for entry in record["results"]] == kept and record["registers"] == image.checksum
+
+
+def test_entries_the_board_lacks_are_refused_by_both_sides(open_port):
+    """The driver says it in a sentence; a host that writes it all the same gets a status bit, and no such head."""
+    board = Board(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN)
+    eight = dataclasses.replace(PARAMETERS[0], groups=KeyGroups((1, 2, 3), (0, 0, 0)))
+    with pytest.raises(LatteError, match="at most 4 groups of keys, not 8"):
+        board.load_parameters({0: eight})
+    board.load_parameters(PARAMETERS)
+    rng = np.random.default_rng(6)
+    check(board, [random_job(rng, 2, 3)])
+
+    class Careless(HeadParameters):
+        """An entry whose mean gain is the larger one."""
+
+        def registers(self, config):
+            """Return impossible fields."""
+            return super().registers(config) | {"mean_gain": 65}
+
+    fields = {field.name: getattr(PARAMETERS[0], field.name) for field in dataclasses.fields(HeadParameters)}
+    board.load_parameters({0: Careless(**fields)})
+    with pytest.raises(JobRefused, match="head_invalid"):
+        board.run(random_job(rng, 2, 3))
+    board.load_parameters({0: Careless(**fields)})
+    assert "entry_invalid" in board.report().status
+    other = dataclasses.replace(PARAMETERS[0], groups=KeyGroups((5, 41), GROUPS.cuts))
+    board.load_parameters({0: PARAMETERS[0], 1: other})
+    board.run(random_job(rng, 2, 3))
+    with pytest.raises(JobRefused, match="groups_differ"):
+        board.run(random_job(rng, 2, 0, head=1, fresh=False))
 
 
 def test_board_refuses_an_image_of_another_build(open_port):

@@ -21,6 +21,7 @@ DENSE = WIDE.replace(name="dense", engine="dense", value_lanes=16, cross_lanes=1
 SERIAL = AttentionConfig(
     name="serial", engine="serial", head_dim=8, max_seq_len=12, heads=4, query_lanes=1, dim_lanes=4,
     cross_lanes=2, value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=4, pe_structure="multiplier")
+SERIAL_KINDS = SERIAL.replace(name="serial-kinds", threshold_kinds=("relative", "mass"), key_groups=2)
 SERIAL_WHOLE = SERIAL.replace(name="serial-whole", cross_lanes=4, value_lanes=4, bus_bytes=1)
 LIMIT = 400
 """Cycles after which a block is taken to be dead."""

@@ -4,12 +4,14 @@ from latte.rtl.dense.dense_softmax import DenseSoftmax
 from latte.rtl.dense.dense_value_accumulator import DenseValueAccumulator
 from latte.rtl.dense.score_array import ScoreArray
 from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.serial.serial_gap_table import SerialGapTable
 from latte.rtl.serial.serial_memories import DualPortRam, SinglePortRam
 from latte.rtl.serial.serial_query_ring import SerialQueryRing
+from latte.rtl.serial.serial_row_limiter import SerialRowLimiter
 from latte.rtl.serial.serial_scorer import SerialScorer
 from latte.rtl.serial.serial_scratchpad import SinglePortPlane
 from tests.rtl.latency.common_blocks import query_row, read_address
-from tests.rtl.latency.measure import DENSE, SERIAL, SERIAL_WHOLE
+from tests.rtl.latency.measure import DENSE, SERIAL, SERIAL_KINDS, SERIAL_WHOLE
 from tests.rtl.latency.wide_blocks import estimated, summed_values
 
 
@@ -55,6 +57,28 @@ async def serial_outputs(clock, dut, survivors):
     return await clock.pulse(lambda: clock.get(dut.o.valid) and clock.get(dut.o.payload.row_last), row__valid=1)
 
 
+async def gap_weight(clock, dut):
+    for gap, weight in enumerate((9, 4, 0)):
+        clock.set(fill={"valid": 1, "gap": gap, "weight": weight})
+        await clock.tick()
+    clock.set(fill={"valid": 0, "gap": 0, "weight": 0}, gap=5)
+    await clock.tick(2)
+    return await clock.change(dut.weight, 4, gap=1)
+
+
+async def limited_row(clock, dut):
+    clock.set(keys=3)
+    return await clock.pulse(lambda: clock.get(dut.done), start=1)
+
+
+async def limited_scores(clock, dut, keys=3):
+    """Count as `serial_scores` do, in a build with codes by length."""
+    clock.set(code_valid=1, code={"slot": 0, "octave": 1, "code": 1})
+    await clock.tick()
+    clock.set(code_valid=0, filled=1, estimate=0, row__payload__keys=keys, row__payload__maximum=5)
+    return await clock.pulse(lambda: clock.get(dut.o.valid), row__valid=1) - keys
+
+
 CASES = {
     "dual-port": (lambda: DualPortRam(8, 4, [0, 1, 3, 0]), "latency", read_address),
     "single-port": (lambda: SinglePortRam(8, 4), "latency", read_single_port),
@@ -67,6 +91,9 @@ CASES = {
                          lambda clock, dut: summed_values(clock, dut, dut.sum_valid)),
     "serial-estimator": (lambda: SerialEstimator(SERIAL), "latency", serial_estimates),
     "serial-scorer": (lambda: SerialScorer(SERIAL), "latency", lambda clock, dut: serial_scores(clock, dut, 0)),
+    "serial-scorer-kinds": (lambda: SerialScorer(SERIAL_KINDS), "latency", limited_scores),
+    "serial-gap-table": (lambda: SerialGapTable(SERIAL_KINDS), "latency", gap_weight),
+    "serial-row-limiter": (lambda: SerialRowLimiter(SERIAL_KINDS), "latency", limited_row),
 }
 for build in (SERIAL, SERIAL_WHOLE):
     CASES[f"query-ring-{build.name}"] = (

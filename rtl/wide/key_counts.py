@@ -79,7 +79,8 @@ class KeyCounts(wiring.Component):
         some, changed = Signal(groups), Signal(groups)
         step = Signal()
         key = delay(m, counted, RAM_LATENCY, name="key", reset_less=True)
-        arrives = delay(m, step, RAM_LATENCY, name="arrives")
+        under_way = delay(m, step, RAM_LATENCY - 1, name="under_way")
+        arrives = delay(m, under_way, 1, name="arrives")
         group = self.group if config.group_bits else Const(0)
         here = Signal(groups)
         m.submodules.counts = counts = memory.Memory(shape=length_shape(config), depth=max(2, groups), init=[])
@@ -115,7 +116,7 @@ class KeyCounts(wiring.Component):
                     m.d.sync += counted.eq(counted + 1)
                 with m.If(counted == wanted):
                     m.next = "WAIT"
-            with m.State("WAIT"), m.If(~delay(m, step, 1, name="step") & ~arrives):
+            with m.State("WAIT"), m.If(~arrives & ~under_way):
                 m.next = "COUNTED"
             with m.State("COUNTED"):
                 m.d.comb += self.counted.eq(1)

@@ -43,8 +43,8 @@ class VirtualSurvivors(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # The row's survivors have passed; what they said of the job.
-        ended, job_last, number = Signal(), Signal(), Signal(ROW_BITS)
+        # The row's survivors have passed; what they said of the job and its keys.
+        ended, job_last, bank, number = Signal(), Signal(), Signal(), Signal(ROW_BITS)
         given, key, item, o = self.compensation.payload, self.added.payload, self.i.payload, self.o.payload
         # The last survivor is the row's last item if nothing is given back, which is known soon.
         known = self.compensation.valid & (given.virtual | self.denominator.valid)
@@ -68,7 +68,7 @@ class VirtualSurvivors(wiring.Component):
                 o.weight.eq(item.weight << UNIT_FRAC_BITS), o.key.eq(item.key), o.bank.eq(item.bank),
             ]
             with m.If(taken & item.row_last & given.virtual):
-                m.d.sync += [ended.eq(1), job_last.eq(item.job_last)]
+                m.d.sync += [ended.eq(1), job_last.eq(item.job_last), bank.eq(item.bank)]
         with m.Elif(adds):
             m.d.comb += [self.added.ready.eq(taken), o.key.eq(key.key), o.bank.eq(key.bank), o.adds.eq(1),
                          o.first.eq(key.first)]
@@ -76,7 +76,7 @@ class VirtualSurvivors(wiring.Component):
                 m.d.comb += o.group.eq(key.group)
         with m.Else():
             m.d.comb += [row_ends.eq(given.last), self.compensation.ready.eq(taken), o.weight.eq(given.unit),
-                         o.virtual.eq(1)]
+                         o.virtual.eq(1), o.bank.eq(bank)]
             if self.config.group_bits:
                 m.d.comb += o.group.eq(given.group)
             with m.If(taken & row_ends):

@@ -13,6 +13,8 @@ from latte.fpga.placement.place import Placement
 from latte.fpga.synthesis import commands as synthesis
 from latte.fpga.synthesis.yosys import Usage
 from latte.golden.builds import BUILDS
+from latte.golden.config import preset
+from latte.golden.thresholds import ThresholdKind
 from latte.golden.vectors import embedded_vectors
 from latte.sim import vector_sets
 from tests.test_cli import refused
@@ -23,6 +25,10 @@ SHORT, LONG = 8, 400
 def cut(vectors, keys):
     """Return a set cut to a number of keys."""
     return dataclasses.replace(vectors, **{name: getattr(vectors, name)[:, :keys] for name in "qkv"})
+
+
+LEARNED = {"deit-tiny-best_90", "smollm2-135m-best_90"}
+"""Names of the embedded sets as shipped thresholds prune them."""
 
 
 @pytest.fixture
@@ -48,8 +54,22 @@ def test_the_embedded_heads_that_fit_are_taken(name):
     fitting, left_out = vector_sets.embedded_that_fit(config)
     assert [vectors.keys for vectors in fitting] == [vectors.keys for vectors in embedded_vectors()
                                                      if vectors.keys <= config.max_seq_len]
-    assert len(fitting) + len(left_out) == len(list(embedded_vectors()))
-    assert all("smollm2" in line and f"at most {config.max_seq_len}" in line for line in left_out)
+    long = [line for line in left_out if f"at most {config.max_seq_len}" in line]
+    pruned = [line for line in left_out if "no thresholds of kind mass" in line]
+    assert len(left_out) == len(long) + len(pruned) and all("smollm2" in line for line in long)
+    assert len(fitting) + len(left_out) == len(list(embedded_vectors())) + len(LEARNED)
+
+
+def test_a_build_that_weighs_keys_takes_every_model_as_its_shipped_thresholds_prune_it():
+    config = preset("small", threshold_kinds=("relative", "mass"), key_groups=4)
+    fitting, left_out = vector_sets.embedded_that_fit(config)
+    given = [vectors for vectors in fitting if vectors.threshold is ThresholdKind.RELATIVE]
+    learned = [vectors for vectors in fitting if vectors.threshold is ThresholdKind.MASS]
+    assert not left_out and [vectors.model for vectors in given] == [vectors.model for vectors in embedded_vectors()]
+    assert {vectors.model for vectors in learned} == LEARNED
+    assert all(vectors.denominator_gain is not None for vectors in learned)
+    fewer = vector_sets.embedded_that_fit(config.replace(key_groups=2))[1]
+    assert len(fewer) == len(LEARNED) and all("at most 2 groups of keys, not 4" in line for line in fewer)
 
 
 @pytest.mark.parametrize("name", [name for name in BOARDS if BUILDS[name].engine == "serial"])
@@ -68,7 +88,8 @@ def test_run_on_the_simulated_board(name, embedded, output):
     fitting = [vectors for vectors in embedded if vectors.keys <= config.max_seq_len]
     assert [entry["name"] for entry in record["results"]] == [head for vectors in fitting for head in vectors.names()]
     assert record["pass"] and record["board"] == name and record["config"] == config.to_dict()
-    assert ("left out: embedded smollm2" in done.output) == (config.max_seq_len < LONG) == bool(record["left_out"])
+    long = [line for line in record["left_out"] if "holds at most" in line]
+    assert bool(long) == (config.max_seq_len < LONG) and all(f"left out: {line}" in done.output for line in long)
 
 
 def test_sim_takes_what_fits_too(embedded, output):

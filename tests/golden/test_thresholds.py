@@ -143,7 +143,7 @@ def test_what_the_rtl_lacks_is_refused():
     by_mass = Threshold.encode(ThresholdKind.MASS, 4.0, 0.02, 0.02, CONFIG)
     by_length = Threshold.encode(ThresholdKind.RELATIVE, 4.0, 0.02, 0.02, CONFIG, 0.3)
     for threshold, says in ((by_mass, "no thresholds of kind mass, only relative;"), (by_length, "tau_per_octave")):
-        entry = HeadParameters(threshold, *SCALE)
+        entry = HeadParameters(threshold, 40000, 17)
         with pytest.raises(LatteError, match=says):
             entry.registers(CONFIG)
         assert entry.registers(CONFIG.replace(threshold_kinds=("relative", "mass")))

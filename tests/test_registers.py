@@ -70,9 +70,11 @@ def test_operands_are_smoothed_before_they_are_quantised(vectors, image, tmp_pat
     assert smoothed.heads == heads and smoothed.smoothed and not image.smoothed
     registered = RegisteredVectors.of(vectors, smoothed)
     for h, entry in enumerate((heads[5], heads[3])):
-        expected = (vectors.k[h] * np.float64(vectors.k_scale[h]) - entry.key_offset) / entry.channel_scale / 0.025
+        expected = (vectors.k[h] * np.float64(vectors.k_scale[h]) - entry.key_offset) / entry.channel_scale
+        expected /= np.float64(np.float32(entry.k_scale))
         np.testing.assert_array_equal(registered.k[h], np.clip(np.rint(expected), -119, 119))
-        expected = vectors.q[h] * np.float64(vectors.q_scale[h]) * entry.channel_scale / 0.02
+        expected = vectors.q[h] * np.float64(vectors.q_scale[h]) * entry.channel_scale
+        expected /= np.float64(np.float32(entry.q_scale))
         np.testing.assert_array_equal(registered.q[h], np.clip(np.rint(expected), -119, 119))
 
 

@@ -76,7 +76,7 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
     succeed("export", "--model", vit_folder, "--thresholds", complete, "--output", image)
     loaded, learned = load_register_image(image), load_thresholds(complete, "random-vit", 2, 2, 64)
     assert learned.kind is ThresholdKind.MASS and learned.groups == 4
-    config = preset("small")
+    config = preset("small", threshold_kinds=("mass",), key_groups=4)
     for entry in loaded.heads:
         place = entry.block, entry.head
         gains = Gains.encode(learned.denominator_gain[place], learned.mean_gain[place])
@@ -86,10 +86,13 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
             groups=groups)
     loaded.check_fits(config)
     with pytest.raises(LatteError, match="split"):
-        loaded.check_fits(preset("small", split="slice"))
+        loaded.check_fits(config.replace(split="slice"))
+    with pytest.raises(LatteError, match="no thresholds of kind mass"):
+        loaded.check_fits(preset("small"))
     for named in (("--config", "tiny"), ("--board", "icebreaker")):
         succeed("export", "--model", vit_folder, "--thresholds", complete, *named, "--output", tmp_path / "tiny.json")
-        load_register_image(tmp_path / "tiny.json").check_fits(preset("tiny"))
+        load_register_image(tmp_path / "tiny.json").check_fits(
+            preset("tiny", threshold_kinds=("mass",), key_groups=4))
     record = json.loads(image.read_text())
     record["heads"][1]["codes"][7] += 1
     image.write_text(json.dumps(record))
@@ -198,7 +201,8 @@ def test_calibration_is_the_same_on_a_cluster_and_after_a_restart(inputs, tmp_pa
         succeed("calibrate", *inputs, *mode, "--target", 0.7, "--workers", 1, "--cache", alone, "--output",
                 tmp_path / f"{name}.npz")
     chunks = sorted(path for path in alone.rglob("*.npz"))
-    assert len(chunks) == 2 * 9  # of the 12 images, in passes: scales, distances, groups (3), fit (2); Top-Theta (2)
+    # Of the 12 images, in passes: smoothing, scales, distances, groups (3), fit (2); Top-Theta (2).
+    assert len(chunks) == 2 * 10
     kept = chunks[0].stat().st_mtime_ns
     chunks[-1].unlink()
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:

@@ -131,11 +131,14 @@ def random_entry(rng: np.random.Generator, config: AttentionConfig, *, group_bit
             return HeadParameters(Threshold(kind, tuple(codes)), *scale, gains, groups)
 
 
-def pruned_heads(config: AttentionConfig, seed: int, keys: list[int]) -> Program:
-    """Heads of the given lengths, alternately full and causal, each with an entry of its own."""
+def pruned_heads(config: AttentionConfig, seed: int, keys: list[int], queries: int | None = None) -> Program:
+    """Heads of the given lengths, alternately full and causal, each with an entry of its own.
+
+    With as many queries as keys, or with the last `queries` of them.
+    """
     rng = np.random.default_rng(seed)
     parameters = {i: random_entry(rng, config) for i in range(len(keys))}
-    jobs = [_job(rng, config, n, head=i, causal=bool(i % 2)) for i, n in enumerate(keys)]
+    jobs = [_job(rng, config, n, queries, head=i, causal=bool(i % 2)) for i, n in enumerate(keys)]
     return Program(config, parameters, jobs)
 
 

@@ -95,10 +95,13 @@ def test_reset_in_mid_row_of_a_pruning_core(name, reset_at, tmp_path, build_fold
         stall="both")
 
 
-@pytest.mark.parametrize(("name", "keys"), [("small-pruning", [1023, 1024]), ("tiny-pruning", [511])])
-def test_longest_pruned_rows(name, keys, tmp_path, build_folder):
-    config = PRUNING_CONFIGS[name]
-    run(config, programs.pruned_heads(config, 9, keys), tmp_path / "run", build_folder)
+def test_longest_pruned_rows(tmp_path, build_folder):
+    run(SMALL_PRUNING, programs.pruned_heads(SMALL_PRUNING, 9, [1023, 1024]), tmp_path / "run", build_folder)
+
+
+def test_longest_pruned_rows_of_the_serial_core(tmp_path, build_folder):
+    program = programs.pruned_heads(TINY_PRUNING, 9, [512, 511, 512], queries=3)
+    run(TINY_PRUNING, program, tmp_path / "run", build_folder)
 
 
 @pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])

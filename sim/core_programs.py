@@ -146,7 +146,8 @@ def appending_groups(config: AttentionConfig, seed: int) -> Program:
     """Prefill, decode and query heads that share keys, in one grouping; others refused."""
     rng = np.random.default_rng(seed)
     first, other = (random_entry(rng, config, group_bits=min(bits, config.group_bits)) for bits in (3, 2))
-    shared = [dataclasses.replace(random_entry(rng, config), groups=first.groups, gains=gains)
+    shared = [dataclasses.replace(random_entry(rng, config), groups=first.groups,
+                                  gains=gains if config.key_groups else NO_COMPENSATION)
               for gains in (Gains(64, 64), NO_COMPENSATION, Gains(80, 48))]
     parameters = dict(enumerate([first, other, *shared]))
     jobs = [

@@ -54,7 +54,7 @@ class KeyCounts(wiring.Component):
         A group; `reciprocal` : Out is its reciprocal.
     """
 
-    latency = RAM_LATENCY + 3
+    latency = RAM_LATENCY + 2
     """The first key's address; the last one's group, its count, a look at both."""
 
     def __init__(self, config: AttentionConfig) -> None:

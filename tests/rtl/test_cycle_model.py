@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from latte.golden.config import THRESHOLD_KINDS, preset
+from latte.golden.jobs import Sequence
 from latte.golden.quantizer import QK_MAX
 from latte.golden.vectors import VectorSet, embedded_vectors
 from latte.rtl.common.head_work import HeadWork
 from latte.rtl.cycle_prediction import kept_keys, predict_cycles, predict_vectors
+from latte.sim import core_programs
+from latte.sim.program import Program
 
 
 def random_keep(rows: int, keys: int, share: float, *, causal: bool, seed: int = 0) -> np.ndarray:
@@ -95,7 +98,6 @@ def test_vectors_and_masks_agree():
 @pytest.mark.parametrize("causal", [False, True])
 def test_within_one_per_cent_of_the_rtl(causal, engine, tmp_path):
     from latte.sim.core_run import build_core, run_core
-    from latte.sim.program import Program
 
     config = preset("tiny", max_seq_len=64, query_rows=16, survivor_fifo_depth=32, engine=engine)
     vectors = random_vectors(5, 45, [np.inf, 6.0, 1.0, 2.5, 0.0], causal=causal)
@@ -111,25 +113,46 @@ def test_within_one_per_cent_of_the_rtl(causal, engine, tmp_path):
         assert prediction.busy == report.counters["cycles"]
 
 
+def work_of(program: Program) -> list[HeadWork]:
+    """Return the work of the jobs of a program that are not refused."""
+    config, sequence, work = program.config, Sequence(program.config, program.parameters), []
+    for job in program.jobs:
+        if sequence.load(job) is None:
+            entry = program.parameters[job.head]
+            keep = kept_keys(job.q, sequence.keys, entry, config, causal=job.causal)
+            work.append(HeadWork.of_entry(keep, entry, config, causal=job.causal, load_rows=len(job.k),
+                                          fresh=job.fresh))
+    return work
+
+
 def test_serial_engine_with_compensation_to_the_cycle(tmp_path):
-    from latte.golden.jobs import Sequence
-    from latte.sim import core_programs
     from latte.sim.core_run import build_core, run_core
 
     config = preset("tiny").replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8, name="tiny-pruning")
     for seed, make in enumerate((core_programs.appending_groups, core_programs.pruned_heads)):
         program = make(config, seed, *([[3, 40, 2, 17, 30]] if seed else []))
-        sequence, work = Sequence(config, program.parameters), []
-        for job in program.jobs:
-            if sequence.load(job) is None:
-                entry = program.parameters[job.head]
-                keep = kept_keys(job.q, sequence.keys, entry, config, causal=job.causal)
-                work.append(HeadWork.of_entry(keep, entry, config, causal=job.causal, load_rows=len(job.k),
-                                              fresh=job.fresh))
-        report, prediction = run_core(build_core(config), program, tmp_path / str(seed)), predict_cycles(work, config)
+        report = run_core(build_core(config), program, tmp_path / str(seed))
+        prediction = predict_cycles(work_of(program), config)
         assert report.problems == []
         assert prediction.heads == [job["cycles"] for job in report.jobs.values()]
         assert [prediction.cross_beats, prediction.value_beats] == [report.counters[f"{unit}_beats"]
                                                                     for unit in ("cross", "value")]
         # Cycles of refused jobs are not predicted.
         assert "groups_differ" in report.status or prediction.busy == report.counters["cycles"]
+
+
+def test_wide_engine_with_compensation(tmp_path):
+    from latte.sim.core_run import build_core, run_core
+
+    config = preset("small", head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4,
+                    query_lanes=3, key_lanes=2, bus_bytes=2, max_seq_len=64, heads=16, query_rows=16,
+                    survivor_fifo_depth=32, split="slice", threshold_kinds=THRESHOLD_KINDS, key_groups=8,
+                    name="two-keys-pruning")
+    for seed in range(3):
+        program = core_programs.pruned_heads(config, seed, [50, 64, 7, 64, 31, 40, 64, 55])
+        report = run_core(build_core(config), program, tmp_path / str(seed))
+        prediction = predict_cycles(work_of(program), config)
+        assert report.problems == []
+        for unit in ("estimator", "cross", "value"):
+            assert getattr(prediction, f"{unit}_beats") == report.counters[f"{unit}_beats"]
+        assert prediction.busy == pytest.approx(report.counters["cycles"], rel=0.03)

@@ -338,8 +338,8 @@ class AttentionConfig:
                             cross_lanes=self.head_dim, threshold_kinds=("relative",), key_groups=0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, for result files."""
-        return dataclasses.asdict(self)
+        """Return the fields as plain values, for result files: what JSON gives back."""
+        return dataclasses.asdict(self) | {"threshold_kinds": list(self.threshold_kinds)}
 
 
 PRESETS: dict[str, AttentionConfig] = {

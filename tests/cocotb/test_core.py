@@ -1,5 +1,6 @@
 """The whole core against the golden model, bit for bit, in both simulators."""
 
+import functools
 import pathlib
 
 import pytest
@@ -39,10 +40,14 @@ PRUNING_CONFIGS = {config.name: config for config in (
 CONFIGS = {config.name: config for config in (TINY, SMALL, BASE, SLICE, MULTIPLEXED, NARROW)}
 
 
+compiled = functools.cache(build_core)
+"""Emission alone takes seconds, and most tests run a model that another has compiled."""
+
+
 def run(config: AttentionConfig, program: Program, folder: pathlib.Path, build: pathlib.Path,
         simulator: str = "verilator", **settings: object) -> CoreReport:
     """Run a program and fail with every mismatch and the settings that repeat it."""
-    report = run_core(build_core(config, simulator, build_folder=build), program, folder, **settings)
+    report = run_core(compiled(config, simulator, build_folder=build), program, folder, **settings)
     assert not report.problems, "\n".join([f"{config.name}, {simulator}, {settings}", *report.problems[:20]])
     return report
 

@@ -1,6 +1,7 @@
 """The configuration: derived widths, presets, and refusal of the impossible."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -35,6 +36,7 @@ def test_presets_are_valid_and_frozen(name):
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.head_dim = 32
     assert AttentionConfig(**config.to_dict()) == config
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
 
 
 @pytest.mark.parametrize(("changes", "words"), [

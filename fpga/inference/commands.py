@@ -12,6 +12,7 @@ from rich.console import Console
 from latte.fpga.boards.board import DEFAULT_BAUD, find_board
 from latte.fpga.host.ports import SIMULATED, opened_port
 from latte.golden.backend import Backend, BackendFailure
+from latte.golden.builds import equipped
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
@@ -77,7 +78,7 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     from latte.fpga.inference.tasks import create_task
     from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.models.hardware import HardwareAttention
-    from latte.golden.models.inference import BackendAttention, check_build, equipped
+    from latte.golden.models.inference import BackendAttention, check_build
     from latte.golden.register_image import RegisterImage
     from latte.golden.train.threshold_files import load_thresholds
 
@@ -86,7 +87,7 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     name = thresholds or _best_thresholds(checkpoint.name)
     learned = load_thresholds(name, *checkpoint.shape)
     if board is None and port_name is None:
-        config = equipped(config, learned)
+        config = equipped(config, learned.groups)
     check_build(checkpoint, learned, config, task.length)
     image = RegisterImage.encode(checkpoint.name, config, learned)
     if backend != "torch":

@@ -23,8 +23,7 @@ from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import Handler, replaced_attention
 from latte.golden.register_image import RegisterImage
 
-__all__ = ["BackendAttention", "BlockFigures", "check_build", "classify", "class_names", "encode_prompt",
-           "equipped", "generate"]
+__all__ = ["BackendAttention", "BlockFigures", "check_build", "classify", "class_names", "encode_prompt", "generate"]
 
 
 @dataclasses.dataclass
@@ -132,15 +131,6 @@ class BackendAttention(HardwareAttention):
             load = slice(0, 0) if shared else slice(None)
             jobs.append(Job(head, q[head], k[head, load], v[head, load], fresh=not shared, causal=causal))
         return jobs
-
-
-def equipped(config: AttentionConfig, thresholds: Thresholds) -> AttentionConfig:
-    """Return a build of the LATTE engines with the kind of threshold and the key groups that `thresholds` need."""
-    if config.engine == "dense":
-        return config
-    groups = 0 if thresholds.denominator_gain is None else thresholds.groups
-    return config.replace(threshold_kinds=tuple({*config.threshold_kinds, thresholds.kind.value}),
-                          key_groups=max(config.key_groups, groups))
 
 
 def check_build(checkpoint: Checkpoint, thresholds: Thresholds, config: AttentionConfig, tokens: int) -> None:

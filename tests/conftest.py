@@ -21,6 +21,14 @@ def build_folder() -> pathlib.Path:
 
 
 @pytest.fixture
+def output(build_folder, tmp_path) -> pathlib.Path:
+    """Return an output folder of a test's own that shares the compiled models with all others."""
+    (build_folder / "sim").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "sim").symlink_to(build_folder.absolute() / "sim")
+    return tmp_path
+
+
+@pytest.fixture
 def simulator(request: pytest.FixtureRequest) -> str:
     """Return the simulator named by an indirect parameter; skip, visibly, what is not installed."""
     name = getattr(request, "param", "verilator")

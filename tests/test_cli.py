@@ -111,13 +111,13 @@ def test_help_is_everywhere_and_imports_little(tmp_path):
         assert latte(command, "--help", folder=tmp_path).returncode == 0
 
 
-def test_sim_and_dump(arrays, tmp_path, build_folder):
+def test_sim_and_dump(arrays, output):
     arrays["model"] = "made-up"
-    save_vectors(tmp_path / "good.npz", VectorSet(**arrays | {"causal": True}))
+    save_vectors(output / "good.npz", VectorSet(**arrays | {"causal": True}))
     done = latte("sim", "--config", "tiny", "--vectors", "good.npz", "--dump", "out.npz", "--jobs", "2",
-                 "--build", build_folder / "tests", folder=tmp_path)
+                 "--build", output, folder=output)
     assert done.returncode == 0, done.stdout + done.stderr
-    with np.load(tmp_path / "out.npz", allow_pickle=False) as dump:
+    with np.load(output / "out.npz", allow_pickle=False) as dump:
         kinds = {name: (dump[name].dtype, dump[name].shape) for name in dump.files}
         assert (dump["score"][~dump["keep"]] == 0).all()
     assert kinds == {"keep": (bool, (2, 9, 9)), "score": (np.int32, (2, 9, 9)), "out": (np.float32, (2, 9, 64)),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from latte.golden.attention import HeadParameters, attend, dequantize
+from latte.golden.builds import equipped
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import KeyGroups
@@ -23,8 +24,8 @@ from latte.golden.vectors import VectorSet, save_vectors
 from latte.sim.program import Program
 from tests.test_cli import latte, refused
 
-TINY = preset("tiny", key_groups=4)
-BUILD = ["--config", "tiny", "--key-groups", "4"]
+TINY = equipped(preset("tiny"))
+BUILD = ["--config", "tiny", "--threshold-kinds", ",".join(TINY.threshold_kinds), "--key-groups", str(TINY.key_groups)]
 
 
 @pytest.fixture
@@ -78,15 +79,15 @@ def test_operands_are_smoothed_before_they_are_quantised(vectors, image, tmp_pat
         np.testing.assert_array_equal(registered.q[h], np.clip(np.rint(expected), -119, 119))
 
 
-def test_simulation_computes_with_the_image(vectors, image, tmp_path, build_folder):
-    save_vectors(tmp_path / "v.npz", vectors)
-    save_register_image(tmp_path / "image.json", image)
+def test_simulation_computes_with_the_image(vectors, image, output):
+    save_vectors(output / "v.npz", vectors)
+    save_register_image(output / "image.json", image)
     done = latte("sim", *BUILD, "--vectors", "v.npz", "--registers", "image.json", "--dump", "out.npz",
-                 "--build", build_folder / "tests", folder=tmp_path)
+                 "--build", output, folder=output)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 heads agree" in done.stdout
     registered = RegisteredVectors.of(vectors, image)
-    with np.load(tmp_path / "out.npz") as dump:
+    with np.load(output / "out.npz") as dump:
         for h in range(2):
             trace = attend(registered.q[h], registered.k[h], registered.v[h], image.parameters()[(5, 3)[h]], TINY,
                            causal=False)

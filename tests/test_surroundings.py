@@ -41,10 +41,11 @@ def test_only_locking_needs_fcntl(tmp_path, short_vectors):
 
 
 def test_locks_without_fcntl(tmp_path, build_folder, short_vectors):
-    """Filelock makes the file itself the lock where the system has none."""
+    """Filelock makes the file itself the lock where the system has none; no other test may use the same folder."""
     short_vectors(tmp_path / "short.npz")
-    [outcome] = without("fcntl", ["sim", "--config", "tiny", "--vectors", "short.npz", "--jobs", "1", "--build",
-                                  str(build_folder / "tests")], folder=tmp_path)
+    [outcome] = without("fcntl", ["sim", "--config", "tiny", "--vectors", "short.npz", "--jobs", "1",
+                                  "--threshold-kinds", "relative", "--build", str(build_folder / "tests")],
+                        folder=tmp_path)
     assert outcome[0] == 0, outcome
 
 

@@ -102,5 +102,6 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
     save_thresholds(output, learned, checkpoint.name,
                     {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
                      "split": split})
+    slope = "" if learned.tau_per_octave is None else f" + {learned.tau_per_octave.mean():.3f} per octave of length"
     click.echo(f"{output}: {learned.kind} thresholds, {scales} scales, of {checkpoint.blocks} x {checkpoint.heads} "
-               f"heads, mean tau {learned.tau.mean():.3f}")
+               f"heads, mean tau {learned.tau.mean():.3f}{slope}")

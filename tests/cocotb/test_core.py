@@ -16,9 +16,8 @@ from latte.sim.stalls import STALLS
 EVERYTHING = {"threshold_kinds": THRESHOLD_KINDS, "key_groups": 8}
 TINY, SMALL, BASE = (equipped(preset(name)) for name in ("tiny", "small", "base"))
 TINY_LEAN = preset("tiny").replace(name="tiny-lean")
-# The wide core, time-multiplexed.
-MULTIPLEXED = TINY_LEAN.replace(engine="latte", max_seq_len=64, query_rows=16, survivor_fifo_depth=32,
-                                name="multiplexed")
+SERIAL_SLICE = TINY.replace(head_dim=16, dim_lanes=4, max_seq_len=64, split="slice", key_groups=8, name="serial-slice")
+# Lanes that divide nothing, and a row that is shorter than the memories' parts.
 NARROW = TINY_LEAN.replace(
     engine="latte", head_dim=32, dim_lanes=32, cross_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3,
     query_rows=16, survivor_fifo_depth=32, max_seq_len=50, kv_banks=2, weight_bits=8, fraction_bits=4,
@@ -29,16 +28,14 @@ TWO_KEYS = SMALL.replace(
     **EVERYTHING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3,
     key_lanes=2, bus_bytes=2, max_seq_len=64, heads=16, query_rows=16, survivor_fifo_depth=32, split="slice",
     name="two-keys")
-MULTIPLEXED_PRUNING = MULTIPLEXED.replace(**EVERYTHING | {"key_groups": 2}, name="multiplexed-pruning")
-SERIAL_SLICE = TINY.replace(head_dim=16, dim_lanes=4, max_seq_len=64, split="slice", key_groups=8, name="serial-slice")
-ONE_GROUP = TWO_KEYS.replace(threshold_kinds=("relative",), key_groups=1, name="one-group")
-BY_MASS = TWO_KEYS.replace(threshold_kinds=("mass",), key_groups=0, name="by-mass")
+# The wide core, time-multiplexed, with one bank of keys.
+MULTIPLEXED = TINY.replace(engine="latte", head_dim=32, max_seq_len=64, query_rows=16, survivor_fifo_depth=32,
+                           key_groups=2, name="multiplexed")
 CONFIGS = {config.name: config for config in (
-    TINY, SMALL, BASE, TINY_LEAN, MULTIPLEXED, NARROW, NARROW_PRUNING, TWO_KEYS, MULTIPLEXED_PRUNING, SERIAL_SLICE,
-    ONE_GROUP, BY_MASS)}
+    TINY, SMALL, BASE, TINY_LEAN, SERIAL_SLICE, NARROW, NARROW_PRUNING, TWO_KEYS, MULTIPLEXED)}
 PAPER = ("tiny", "small", "base", "tiny-lean", "multiplexed", "narrow")
 """Builds that run relative thresholds without compensation, among others or alone."""
-PRUNING = ("small", "narrow-pruning", "two-keys", "multiplexed-pruning", "tiny", "serial-slice", "one-group", "by-mass")
+PRUNING = ("small", "narrow-pruning", "two-keys", "multiplexed", "tiny", "serial-slice")
 
 
 compiled = functools.cache(build_core)

@@ -32,14 +32,6 @@ LEARNED = {"deit-tiny-best_90", "smollm2-135m-best_90"}
 
 
 @pytest.fixture
-def output(build_folder, tmp_path):
-    """Return an output folder that shares the compiled models with other tests."""
-    (build_folder / "sim").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "sim").symlink_to(build_folder / "sim")
-    return tmp_path
-
-
-@pytest.fixture
 def embedded(monkeypatch):
     """Return the embedded sets in a short form: the vision heads fit every board, the language heads some."""
     vision, language, *_ = embedded_vectors()

@@ -177,22 +177,21 @@ def test_real_head(open_port):
     np.testing.assert_array_equal(output, trace.output)
 
 
-def test_run_command_verifies_the_simulated_board(model, build_folder, tmp_path, capsys):
+def test_run_command_verifies_the_simulated_board(model, output, capsys):
     """``latte run --port sim``: the table, the result file and the exit code of a board that is right."""
     vectors = next(iter(embedded_vectors())).select([0, 4])
     rows = {name: getattr(vectors, name)[:, :12] for name in "qkv"}
     vectors = dataclasses.replace(vectors, model="[red]made[/up]", **rows)
-    save_vectors(tmp_path / "short.npz", vectors)
-    (tmp_path / "sim").symlink_to(build_folder / "sim")
+    save_vectors(output / "short.npz", vectors)
     arguments = ["--port", "sim", *OPTIONS,
-                 "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
+                 "--vectors", str(output / "short.npz"), "--build", str(output)]
     with pytest.raises(SystemExit) as stop:
         run_command.main(arguments, standalone_mode=False)
     assert stop.value.code == 0
     printed = capsys.readouterr().out
     assert "2 of 2 heads agree in every output bit" in printed and "0 sent again" in printed
     assert "[red]made[/up]" in printed
-    record = json.loads((tmp_path / "run.json").read_text())
+    record = json.loads((output / "run.json").read_text())
     assert record["pass"] and [entry["name"] for entry in record["results"]] == vectors.names()
     assert record["link"]["requests"] > 0 and record["link"]["discarded"] == 0
 
@@ -203,28 +202,27 @@ def thresholds_of(tau, scales):
 
 
 
-def test_run_command_loads_a_register_image(model, build_folder, tmp_path, capsys):
+def test_run_command_loads_a_register_image(model, output, capsys):
     """``latte run --registers``: the board holds the whole image, and each head uses its own entry."""
     vectors = next(iter(embedded_vectors())).select([4, 1])
     vectors = dataclasses.replace(vectors, **{name: getattr(vectors, name)[:, :12] for name in "qkv"},
                                   block=np.array([1, 0], np.int32), head=np.array([1, 0], np.int32))
-    save_vectors(tmp_path / "short.npz", vectors)
+    save_vectors(output / "short.npz", vectors)
     scales = [np.full((2, 2), 1.1 * getattr(vectors, f"{name}_scale").max()) for name in "qkv"]
     learned = dataclasses.replace(
         thresholds_of(np.array([[0.5, 1], [1.5, 2]]), scales), kind=ThresholdKind.MASS,
         denominator_gain=np.full((2, 2), 1.2), mean_gain=np.full((2, 2), 0.9),
         group_elements=np.tile([3, 60], (2, 2, 1)), group_cuts=np.zeros((2, 2, 2)))
     image = RegisterImage.encode(vectors.model, CONFIG, learned)
-    save_register_image(tmp_path / "image.json", image)
-    (tmp_path / "sim").symlink_to(build_folder / "sim")
+    save_register_image(output / "image.json", image)
     arguments = ["--port", "sim", *OPTIONS, "--registers",
-                 str(tmp_path / "image.json"), "--vectors", str(tmp_path / "short.npz"), "--build", str(tmp_path)]
+                 str(output / "image.json"), "--vectors", str(output / "short.npz"), "--build", str(output)]
     with pytest.raises(SystemExit) as stop:
         run_command.main(arguments, standalone_mode=False)
     printed = capsys.readouterr().out
     assert stop.value.code == 0 and "2 of 2 heads agree in every output bit" in printed
     assert f"{image.checksum:#010x}" in printed
-    record = json.loads((tmp_path / "run.json").read_text())
+    record = json.loads((output / "run.json").read_text())
     kept = [int(attend(v.q[h], v.k[h], v.v[h], image.heads[entry].parameters, CONFIG, causal=v.causal).keep.sum())
             for v in [RegisteredVectors.of(vectors, image)] for h, entry in enumerate((3, 0))]
     assert [entry["kept"] for entry in record["results"]] == kept and record["registers"] == image.checksum

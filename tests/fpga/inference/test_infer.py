@@ -61,14 +61,12 @@ def language(shared_keys_folder, tmp_path):
 
 
 @pytest.fixture
-def infer(tmp_path, build_folder):
+def infer(output):
     """Return what runs the command with options and gives (exit code, output, result file)."""
-    (tmp_path / "sim").symlink_to(build_folder / "sim")
-
     def run(*options, code=0):
-        result = CliRunner().invoke(cli, ["infer", *map(str, options), "--build", str(tmp_path)])
+        result = CliRunner().invoke(cli, ["infer", *map(str, options), "--build", str(output)])
         assert result.exit_code == code, (result.output, result.exception)
-        return result.output, json.loads((tmp_path / "infer.json").read_text())
+        return result.output, json.loads((output / "infer.json").read_text())
     return run
 
 

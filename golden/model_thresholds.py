@@ -1,6 +1,7 @@
 """What is learned or calibrated for a whole model: thresholds, gains, static scales and key groups of all heads."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -55,6 +56,10 @@ class Thresholds:
         """Return one threshold, and one (denominator, mean) gain, for all heads."""
         denominator, mean = (None if gain is None else np.full((blocks, heads), value) for value in gain or (0, 0))
         return cls(np.full((blocks, heads), float(tau)), kind, denominator_gain=denominator, mean_gain=mean)
+
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> "Thresholds":
+        """Return thresholds of the same kind and width with other arrays, by their names."""
+        return dataclasses.replace(self, kind=self.kind, estimate_bits=self.estimate_bits, **arrays)
 
     @property
     def tau_by_octave(self) -> np.ndarray:

@@ -93,7 +93,8 @@ def load_checkpoint(model: str, device: str = "cpu") -> Checkpoint:
     LatteError
         It cannot be loaded, is of another family, or has heads the hardware cannot hold.
     """
-    source, options = str(model), {}
+    source = str(model)
+    options: dict[str, str] = {}
     if model == SMOLLM2_ALIAS:
         source, options = _smollm2_folder()
     elif pathlib.Path(model).suffix == ".gguf":

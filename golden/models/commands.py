@@ -41,7 +41,7 @@ def vectors(model: str, images: pathlib.Path | None, text: pathlib.Path | None, 
     with create_progress(create_console()) as progress:
         task = progress.add_task("loading the model", total=None)
         checkpoint = load_checkpoint(model)
-        if checkpoint.causal:
+        if checkpoint.preprocess is None:  # a language model
             if text is None or images is not None:
                 raise LatteError(f"{checkpoint.name} is a language model: give its input with --text FILE")
             if not 1 <= tokens <= checkpoint.max_tokens:

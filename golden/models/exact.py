@@ -113,7 +113,7 @@ def key_membership(k: torch.Tensor, elements: torch.Tensor | None, cuts: torch.T
     cuts : [batch or 1, heads, bits] or ``None``
         As in `latte.golden.key_groups.KeyGroups`, in units of `k`; ``None`` is one group.
     """
-    if elements is None:
+    if elements is None or cuts is None:
         return torch.ones(*k.shape[:-1], 1, device=k.device)
     batch, _, n, _ = k.shape
     chosen = k.gather(-1, elements[None, :, None, :].expand(batch, -1, n, -1))
@@ -130,7 +130,7 @@ def visible_mask(m: int, n: int, causal: bool, device: torch.device) -> torch.Te
 def estimate_all(q_high: torch.Tensor, k_high: torch.Tensor, causal: bool) -> torch.Tensor:
     """Return the estimates [batch, heads, m, n], minus infinity where a key is not visible."""
     estimate = q_high @ k_high.transpose(-1, -2)
-    visible = visible_mask(*estimate.shape[-2:], causal, estimate.device)
+    visible = visible_mask(q_high.shape[-2], k_high.shape[-2], causal, estimate.device)
     return estimate if visible is None else estimate.masked_fill_(~visible, -torch.inf)
 
 
@@ -144,19 +144,19 @@ def filter_rows(estimate: torch.Tensor, codes: HeadCodes, config: AttentionConfi
     """
     row_max = estimate.amax(-1)
     gap = row_max[..., None] - estimate
-    by_mass = codes.kind is ThresholdKind.MASS
-    weight = _gap_weights(gap, codes, config) if by_mass or codes.denominator_gain is not None else None
-    threshold = codes.threshold[..., row_octaves(*estimate.shape[-2:], causal).to(estimate.device)]
-    if by_mass:
+    m, n = estimate.shape[-2:]
+    threshold = codes.threshold[..., row_octaves(m, n, causal).to(estimate.device)]
+    if codes.kind is ThresholdKind.MASS:
+        weight = _gap_weights(gap, codes, config)
         least = _mass_threshold(weight.sum(-1, dtype=torch.int64), threshold)
         # The difference is below 2**31 where it matters: a weight has 18 bits.
         keep = (weight > least.clamp(max=1 << 30).to(torch.int32)[..., None]).logical_or_(gap == 0)
         if causal:
             keep.logical_and_(gap.isfinite())
-    elif codes.kind is ThresholdKind.RELATIVE:
-        keep = gap < threshold.clamp(min=1)[..., None]
     else:
-        keep = gap < (row_max.to(torch.int64) - threshold).clamp(min=1)[..., None]
+        weight = None if codes.denominator_gain is None else _gap_weights(gap, codes, config)
+        limit = threshold if codes.kind is ThresholdKind.RELATIVE else row_max.to(torch.int64) - threshold
+        keep = gap < limit.clamp(min=1)[..., None]
     return Filtered(estimate, row_max, keep, weight)
 
 
@@ -183,7 +183,7 @@ def score_all(q_parts: tuple[torch.Tensor, torch.Tensor], k_parts: tuple[torch.T
 
 
 def finish(score: torch.Tensor, rows: Filtered, v: torch.Tensor, codes: HeadCodes, config: AttentionConfig, *,
-           membership: torch.Tensor | None = None, causal: bool) -> TensorTrace:
+           membership: torch.Tensor, causal: bool) -> TensorTrace:
     """Return softmax, P·V, compensation and normalisation of given scores and survivors.
 
     Parameters
@@ -194,17 +194,17 @@ def finish(score: torch.Tensor, rows: Filtered, v: torch.Tensor, codes: HeadCode
         Of the filter.
     v : float32 [batch, heads, n, d]
         Integer-valued.
-    codes
-        With gains, `membership` is needed.
     membership : float32 [batch, heads, n, groups]
+        For codes with gains.
     """
     trace = attend_survivors(score, rows.keep, v, codes, config)
-    if codes.denominator_gain is None:
+    if rows.weight is None or codes.denominator_gain is None or codes.mean_gain is None:
         return normalize_trace(trace, config)
     pruned = rows.weight.masked_fill(rows.keep, 0)
     row_mass = (pruned.double() @ membership.double()).to(torch.int64)
     mass = _rescale(row_mass, rows.row_max.to(torch.int64), trace.score_max, codes, config)
-    trace = compensate(trace, mass, v, membership, codes, config, causal=causal)
+    gains = codes.denominator_gain, codes.mean_gain
+    trace = compensate(trace, mass, v, membership, gains, config, causal=causal)
     return dataclasses.replace(trace, row_mass=row_mass)
 
 
@@ -217,8 +217,8 @@ def attend_survivors(score: torch.Tensor, keep: torch.Tensor, v: torch.Tensor, c
     return TensorTrace(keep, score_max.to(torch.int64), weight, weight.sum(-1).to(torch.int64), accumulated, None)
 
 
-def compensate(trace: TensorTrace, mass: torch.Tensor, v: torch.Tensor, membership: torch.Tensor, codes: HeadCodes,
-               config: AttentionConfig, *, causal: bool) -> TensorTrace:
+def compensate(trace: TensorTrace, mass: torch.Tensor, v: torch.Tensor, membership: torch.Tensor,
+               gains: tuple[torch.Tensor, torch.Tensor], config: AttentionConfig, *, causal: bool) -> TensorTrace:
     """Return a trace with pruned mass given back to its denominator and, on its groups' mean values, to its output.
 
     Parameters
@@ -229,14 +229,15 @@ def compensate(trace: TensorTrace, mass: torch.Tensor, v: torch.Tensor, membersh
         Relative to the largest surviving score, in weight steps.
     v : float32 [batch, heads, n, d]
     membership : float32 [batch, heads, n, groups]
-    codes
-        With gains.
+    gains
+        Denominator's and mean's, as in `HeadCodes`.
     """
+    denominator_gain, mean_gain = gains
     keys, value_sum = group_sums(v, membership, trace.keep.shape[-2], causal)
-    unit = _unit_weight(_gain(mass, codes.mean_gain[..., None]), keys.to(torch.int64), config)
+    unit = _unit_weight(_gain(mass, mean_gain[..., None]), keys.to(torch.int64), config)
     virtual = spread_over_groups(unit.double(), value_sum.double(), causal).to(torch.int64)
     accumulated = trace.accumulated + ((virtual + (1 << (UNIT_FRAC_BITS - 1))) >> UNIT_FRAC_BITS)
-    weight_sum = trace.weight_sum + _gain(mass.sum(-1), codes.denominator_gain)
+    weight_sum = trace.weight_sum + _gain(mass.sum(-1), denominator_gain)
     restored = dataclasses.replace(trace, weight_sum=weight_sum, accumulated=accumulated, mass=mass, unit=unit)
     return normalize_trace(restored, config)
 

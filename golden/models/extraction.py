@@ -92,10 +92,10 @@ def select_heads(heads: str, blocks: int, per_block: int) -> list[tuple[int, int
                 raise wrong
             chosen = {int(index) for index in np.linspace(0, total - 1, count).round()}
             return [divmod(index, per_block) for index in sorted(chosen)]
-        pairs = [tuple(int(part) for part in entry.split(".")) for entry in heads.split(",")]
+        pairs = [(int(block), int(head)) for block, head in (entry.split(".") for entry in heads.split(","))]
     except ValueError:
         raise wrong from None
-    if any(len(pair) != 2 or not (0 <= pair[0] < blocks and 0 <= pair[1] < per_block) for pair in pairs):
+    if not all(0 <= block < blocks and 0 <= head < per_block for block, head in pairs):
         raise wrong
     return pairs
 

@@ -138,9 +138,8 @@ class TopThetaAttention(FilterAttention):
         """Return the trace with the mode's mass in the denominator and, on mean(V), in the output."""
         mass = {"exact": self._exact, "exp": self._exp, "offline": self._offline}[self.mode](rows)
         one = torch.full_like(rows.codes.mantissa, 1 << GAIN_FRAC_BITS)
-        gains = dataclasses.replace(rows.codes, denominator_gain=one, mean_gain=one)
         one_group = key_membership(rows.v, None, None)
-        return compensate(rows.trace, mass[..., None], rows.v, one_group, gains, self.config, causal=rows.causal)
+        return compensate(rows.trace, mass[..., None], rows.v, one_group, (one, one), self.config, causal=rows.causal)
 
     def _lengths(self, visible: torch.Tensor) -> np.ndarray:
         return np.minimum(visible.sum(-1).cpu().numpy(), self.tables.theta.shape[-1]) - 1

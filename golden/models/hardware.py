@@ -86,10 +86,10 @@ def quantize_tensor(x: torch.Tensor, limit: int, scale: torch.Tensor | None = No
 def smooth_tensors(q: torch.Tensor, k: torch.Tensor, thresholds: Thresholds, block: int
                    ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return q [batch, heads, m, d] and k [batch, heads, n, d] with the smoothing of a block's thresholds, if any."""
-    if thresholds.key_offset is None:
+    offset, scale = thresholds.key_offset, thresholds.channel_scale
+    if offset is None or scale is None:
         return q, k
-    return smooth_operands(q, k, *(torch.from_numpy(values[block]).to(q)
-                                   for values in (thresholds.key_offset, thresholds.channel_scale)))
+    return smooth_operands(q, k, *(torch.from_numpy(values[block]).to(q) for values in (offset, scale)))
 
 
 def scale_codes(scale: torch.Tensor, config: AttentionConfig) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,7 +135,7 @@ def group_codes(thresholds: Thresholds, block: int, k_scale: torch.Tensor
     -------
     int64 [heads, bits] and [batch or 1, heads, bits], or ``None`` for both
     """
-    if thresholds.group_elements is None:
+    if thresholds.group_elements is None or thresholds.group_cuts is None:
         return None, None
     elements = torch.from_numpy(thresholds.group_elements[block]).to(k_scale.device)
     cuts = torch.from_numpy(thresholds.group_cuts[block]).to(k_scale.device)
@@ -175,12 +175,11 @@ class HardwareAttention:
         root = math.sqrt(config.head_dim)
         mantissa, shift = scale_codes(q_scale * k_scale * math.log2(math.e) / root, config)
         threshold = threshold_codes(self.thresholds, block, q_scale, k_scale, config)
-        gains = [gain if gain is None else
-                 (gain * (1 << GAIN_FRAC_BITS) + 0.5).floor().clamp(0, GAIN_MAX).to(torch.int64)
-                 for gain in (self._row(name, block, device) for name in ("denominator_gain", "mean_gain"))]
-        elements, cuts = group_codes(self.thresholds, block, k_scale)
-        codes = HeadCodes(threshold, mantissa, shift, self.thresholds.kind, *gains, group_elements=elements,
-                          group_cuts=cuts)
+        denominator_gain, mean_gain = (
+            gain if gain is None else (gain * (1 << GAIN_FRAC_BITS) + 0.5).floor().clamp(0, GAIN_MAX).to(torch.int64)
+            for gain in (self._row(name, block, device) for name in ("denominator_gain", "mean_gain")))
+        codes = HeadCodes(threshold, mantissa, shift, self.thresholds.kind, denominator_gain, mean_gain,
+                          *group_codes(self.thresholds, block, k_scale))
         return (q, k, v), codes, (1 << config.estimate_shift) * q_scale * k_scale / root, v_scale
 
     def trace(self, operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor], codes: HeadCodes, causal: bool

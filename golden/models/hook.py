@@ -19,7 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from latte.golden.errors import LatteError
 from latte.golden.models.exact import visible_mask
 
-__all__ = ["NAME", "Handler", "attention_modules", "float_attention", "replaced_attention"]
+__all__ = ["NAME", "Handler", "attention_modules", "float_attention", "float_handler", "replaced_attention"]
 
 NAME = "latte"
 """The ``attn_implementation`` under which the hook is registered."""
@@ -185,3 +185,8 @@ def float_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: b
     if causal and m < n:
         return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=visible_mask(m, n, True, q.device))
     return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
+def float_handler(_: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
+    """Return `float_attention`: the handler of the float model."""
+    return float_attention(q, k, v, causal)

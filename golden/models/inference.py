@@ -99,7 +99,8 @@ class BackendAttention(HardwareAttention):
         if len(exact) != 1:
             raise LatteError(f"a backend takes one sequence at a time, not {len(exact)}")
         entries = self._entries[block * self._heads:(block + 1) * self._heads]
-        jobs = self._jobs(entries, *(rows[0].cpu().numpy().astype(np.int8) for rows in operands), causal)
+        q, k, v = (rows[0].cpu().numpy().astype(np.int8) for rows in operands)
+        jobs = self._jobs(entries, q, k, v, causal)
         result = self._backend.run(dict(enumerate(entries)), jobs)
         if len(result.outputs) != len(jobs):
             raise BackendFailure(f"block {block}: {len(result.outputs)} of {len(jobs)} jobs came to an output")

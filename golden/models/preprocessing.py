@@ -52,7 +52,8 @@ class ImagenetProtocol:
             left, top = ((side - size) // 2 for side in image.size)
             image = image.crop((left, top, left + size, top + size))
         scaled = np.asarray(image).astype(np.float32) / 255
-        return ((scaled - np.float32(self.mean)) / np.float32(self.std)).transpose(2, 0, 1)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return ((scaled - mean) / std).transpose(2, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,8 @@ class _Variant(HardwareAttention, abc.ABC):
         rows = super().filter(estimate, v, membership, codes, causal)
         step = codes.mantissa.double() * 2.0 ** (self.config.estimate_shift - self.config.exp_frac_bits) * math.log(2)
         scaled = estimate.double() * (step / 2.0 ** codes.shift)[..., None, None]
-        code = codes.threshold[..., row_octaves(*estimate.shape[-2:], causal)].double()
+        m, n = estimate.shape[-2:]
+        code = codes.threshold[..., row_octaves(m, n, causal)].double()
         octave = (code / (1 << THETA_FRAC_BITS)).floor()
         within = code / (1 << THETA_FRAC_BITS) - octave
         tau = math.log(2) * octave - torch.log1p(-within / 2)

@@ -53,7 +53,7 @@ def static_scales(passes: Passes, thresholds: Thresholds, config: AttentionConfi
     scales = {}
     for name, limit in scale_limits(config).items():
         element = np.quantile(largest[name], quantile, axis=-1)
-        scales[name] = np.float32(np.where(element > 0, element, limit) / limit).astype(np.float64)
+        scales[name] = (np.where(element > 0, element, limit) / limit).astype(np.float32).astype(np.float64)
     return scales
 
 
@@ -123,13 +123,13 @@ def keep_all(passes: Passes, config: AttentionConfig, *, kind: ThresholdKind = T
         Calibrate static scales, as `static_scales` takes the quantile.
     """
     checkpoint = passes.checkpoint
-    everything = float(from_distance(kind, np.float64(math.inf)))
+    everything = float(from_distance(kind, np.array(math.inf)))
     thresholds = Thresholds.uniform(everything, checkpoint.blocks, checkpoint.heads, kind=kind)
     thresholds = dataclasses.replace(thresholds, estimate_bits=config.estimate_bits)
     if smooth:
-        thresholds = dataclasses.replace(thresholds, **smoothing(passes))
+        thresholds = thresholds.with_arrays(smoothing(passes))
     if static:
-        thresholds = dataclasses.replace(thresholds, **static_scales(passes, thresholds, config, quantile))
+        thresholds = thresholds.with_arrays(static_scales(passes, thresholds, config, quantile))
     return thresholds
 
 
@@ -155,10 +155,9 @@ def starting_thresholds(passes: Passes, start: Thresholds, target: float, config
     cut = np.full_like(start.tau, found.uniform_cut(target)) if mode == "global" else found.head_cuts(target)
     thresholds = dataclasses.replace(start, tau=from_distance(start.kind, cut))
     if gain is not None:
-        given = (np.full_like(thresholds.tau, value) for value in gain)
-        thresholds = dataclasses.replace(
-            thresholds, **dict(zip(("denominator_gain", "mean_gain"), given, strict=True)),
-            **choose_groups(passes, thresholds, ceil_log2(groups)))
+        denominator, mean = (np.full_like(thresholds.tau, value) for value in gain)
+        thresholds = thresholds.with_arrays(choose_groups(passes, thresholds, ceil_log2(groups)))
+        thresholds = dataclasses.replace(thresholds, denominator_gain=denominator, mean_gain=mean)
     return fit_to_target(passes, thresholds, target, config, by_length=by_length)
 
 

@@ -95,8 +95,7 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
             learned = starting_thresholds(passes, start, target, config, mode=mode, gain=gains, groups=int(groups),
                                           by_length=by_length)
         else:
-            found = static_scales(passes, given, config, quantile) if static else {}
-            learned = dataclasses.replace(given, **found)
+            learned = given.with_arrays(static_scales(passes, given, config, quantile)) if static else given
         if fit:
             learned = fit_to_target(passes, learned, target, config, by_length=by_length)
     save_thresholds(output, learned, checkpoint.name,

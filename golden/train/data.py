@@ -10,43 +10,60 @@ from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.inputs import ImageSet, find_images, load_images, text_windows
 from latte.golden.models.preprocessing import Preprocess
 
-__all__ = ["Dataset", "load_dataset"]
+__all__ = ["Dataset", "Images", "Windows", "load_dataset"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Inputs of one model, decoded when asked for.
+class Windows:
+    """Token windows of a language model.
 
     Parameters
     ----------
-    windows : int64 [items, tokens] or None
-        Of a language model.
-    images
-        Of an image classifier.
-    preprocess
-        Of the images.
+    tokens : int64 [items, tokens]
     """
 
-    windows: np.ndarray | None = None
-    images: ImageSet | None = None
-    preprocess: Preprocess | None = None
+    tokens: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.windows if self.windows is not None else self.images)
+        return len(self.tokens)
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (inputs, labels) of some items; the labels of token windows are the windows."""
-        if self.windows is not None:
-            return self.windows[indices], self.windows[indices]
-        return load_images([self.images.paths[i] for i in indices], self.preprocess), self.images.labels[indices]
+        """Return (inputs, labels) of some items, which are both the windows."""
+        return self.tokens[indices], self.tokens[indices]
 
-    def first(self, items: int | None) -> "Dataset":
+    def first(self, items: int | None) -> "Windows":
         """Return the first items."""
-        if items is None or items >= len(self):
-            return self
-        if self.windows is not None:
-            return dataclasses.replace(self, windows=self.windows[:items])
-        return dataclasses.replace(self, images=self.images.select(slice(items)))
+        return Windows(self.tokens[:items])
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Images of a classifier, decoded when asked for.
+
+    Parameters
+    ----------
+    files
+    preprocess
+        The checkpoint's.
+    """
+
+    files: ImageSet
+    preprocess: Preprocess
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (inputs, labels) of some items."""
+        return load_images([self.files.paths[i] for i in indices], self.preprocess), self.files.labels[indices]
+
+    def first(self, items: int | None) -> "Images":
+        """Return the first items."""
+        return dataclasses.replace(self, files=self.files.select(slice(items)))
+
+
+Dataset = Windows | Images
+"""Inputs of one model."""
 
 
 def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str = "all", tokens: int = 1024,
@@ -70,12 +87,12 @@ def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str 
     if part not in ("all", "even", "odd"):
         raise LatteError(f"the part must be all, even or odd, not {part!r}")
     chosen = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[part]
-    if checkpoint.causal:
+    if checkpoint.preprocess is None:  # a language model
         if pathlib.Path(data).is_dir():
             raise LatteError(f"{data}: {checkpoint.name} is a language model and needs a text file, not a folder")
         if not 2 <= tokens <= checkpoint.max_tokens:
             raise LatteError(f"--tokens {tokens} must be from 2 to the model's {checkpoint.max_tokens}")
-        return Dataset(windows=text_windows(data, checkpoint.tokenizer, tokens)[chosen])
+        return Windows(text_windows(data, checkpoint.tokenizer, tokens)[chosen])
     images = find_images(data)
     if skip_unreadable:
         readable = [i for i, path in enumerate(images.paths) if _readable(path, checkpoint.preprocess)]
@@ -90,7 +107,7 @@ def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str 
     images = images.select(chosen)
     if not len(images):
         raise LatteError(f"{data}: no image is left in part {part!r}")
-    return Dataset(images=images, preprocess=checkpoint.preprocess)
+    return Images(images, checkpoint.preprocess)
 
 
 def _readable(path: pathlib.Path, preprocess: Preprocess) -> bool:

@@ -72,7 +72,8 @@ class DistanceHistogram:
         """Add the pairs of one block; the arguments are those of `latte.golden.models.hardware.Observer`."""
         del keep
         distance = distances(self.kind, estimate, step)
-        heads, octave = distance.shape[1], row_octaves(*distance.shape[-2:], causal)
+        _, heads, m, n = distance.shape
+        octave = row_octaves(m, n, causal)
 
         def count(origins: np.ndarray, places: torch.Tensor, size: int) -> np.ndarray:
             """Count distances from `origins` [heads, octaves], in one histogram for each of `size` places."""

@@ -15,6 +15,7 @@ from latte.golden.bit_operations import DENSE_BITOPS
 from latte.golden.config import preset
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
+from latte.golden.models.hook import float_handler
 from latte.golden.results import write_text
 from latte.golden.train.methods import build_method
 from latte.golden.train.passes import forward
@@ -77,7 +78,8 @@ def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
     config = preset("small", split=job.split).for_head_dim(checkpoint.head_dim)
     method = build_method(job.method, job.thresholds, checkpoint, config)
     inputs, labels = data.batch(np.arange(start, stop))
-    logits, target = forward(checkpoint, method.handler, inputs), torch.from_numpy(labels)
+    handler = float_handler if method is None else method.handler
+    logits, target = forward(checkpoint, handler, inputs), torch.from_numpy(labels)
     if checkpoint.causal:
         logits, target = logits[:, :-1], target[:, 1:]
     loss = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), target, reduction="none").double()
@@ -85,7 +87,7 @@ def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
                               "segments": _by_segment(loss, checkpoint.causal)}
     if not checkpoint.causal:
         result["hits"] = [int(hit) for hit in logits.argmax(-1) == target]
-    if method.counter is not None:
+    if method is not None:
         wanted = _float_logits(job.source, start, stop)
         divergence = _divergence(wanted[:, :-1] if checkpoint.causal else wanted, logits)
         result["divergences"] = _by_segment(divergence, checkpoint.causal)
@@ -99,8 +101,7 @@ def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _float_logits(source: Source, start: int, stop: int) -> torch.Tensor:
-    handler = build_method("float", None, source.checkpoint(), preset("small")).handler
-    return forward(source.checkpoint(), handler, source.dataset().batch(np.arange(start, stop))[0])
+    return forward(source.checkpoint(), float_handler, source.dataset().batch(np.arange(start, stop))[0])
 
 
 def _divergence(wanted: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -137,22 +138,21 @@ def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | 
     """
     total = len(job.source.dataset())
     ranges = [(start, min(start + job.chunk, total)) for start in range(0, total, job.chunk)]
-    results: list[dict[str, Any] | None] = [None] * len(ranges)
+    results: dict[tuple[int, int], dict[str, Any]] = {}
     folder = None if cache is None else cache / job.fingerprint()
     if folder is not None:
-        for index, (start, stop) in enumerate(ranges):
+        for start, stop in ranges:
             # A chunk that is not there, or damaged, is measured.
             with contextlib.suppress(OSError, ValueError):
-                results[index] = json.loads((folder / f"{start}-{stop}.json").read_text())
-    missing = [index for index, result in enumerate(results) if result is None]
-    progress(len(ranges) - len(missing), len(ranges))
-    for place, result in (workers or Workers()).map(evaluate_chunk, [(job, *ranges[index]) for index in missing]):
-        index = missing[place]
-        results[index] = result
+                results[start, stop] = json.loads((folder / f"{start}-{stop}.json").read_text())
+    missing = [place for place in ranges if place not in results]
+    progress(len(results), len(ranges))
+    for index, result in (workers or Workers()).map(evaluate_chunk, [(job, *place) for place in missing]):
+        results[missing[index]] = result
         if folder is not None:
-            write_text(folder / "{}-{}.json".format(*ranges[index]), json.dumps(result))
-        progress(sum(entry is not None for entry in results), len(ranges))
-    return results
+            write_text(folder / "{}-{}.json".format(*missing[index]), json.dumps(result))
+        progress(len(results), len(ranges))
+    return [results[place] for place in ranges]
 
 
 def summarise(results: Chunks, reference: Chunks, checkpoint: Checkpoint) -> dict[str, Any]:

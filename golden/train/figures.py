@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -28,7 +28,7 @@ def _save(figure: Any, path: pathlib.Path) -> None:
     plt.close(figure)
 
 
-def training_curves(history: list[Mapping[str, float]], target: float | None, path: pathlib.Path) -> None:
+def training_curves(history: Sequence[Mapping[str, float]], target: float | None, path: pathlib.Path) -> None:
     """Plot distillation, task loss and soft pruning ratio over steps."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3))
     steps = [entry["step"] for entry in history]

@@ -97,12 +97,13 @@ class _SplitErrors:
     def _errors(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> torch.Tensor:
         """Return the squared errors of all candidates, [heads, d]."""
         score = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
-        visible = visible_mask(*score.shape[-2:], causal, score.device)
+        m, n = score.shape[-2:]
+        visible = visible_mask(m, n, causal, score.device)
         if visible is not None:
             score.masked_fill_(~visible, -torch.inf)
         distance = distances(self.thresholds.kind, score, torch.ones(1, score.shape[1], device=score.device))
         cut = to_distance(self.thresholds.kind, self.thresholds.tau_by_octave[block])
-        cut = torch.from_numpy(cut).to(score)[:, row_octaves(*score.shape[-2:], causal)][..., None]
+        cut = torch.from_numpy(cut).to(score)[:, row_octaves(m, n, causal)][..., None]
         pruned_share = torch.softmax(score, -1).masked_fill_(distance < cut, 0)
         wanted = pruned_share @ v
 

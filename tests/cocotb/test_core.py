@@ -77,7 +77,7 @@ def test_appended_keys(name, stall, tmp_path, build_folder):
 @pytest.mark.parametrize("name", PRUNING)
 def test_pruned_heads(name, stall, tmp_path, build_folder):
     config = CONFIGS[name]
-    for seed in range(1 if config.engine == "serial" else 4):
+    for seed in range(1 if config.engine == "serial" else 2):
         program = programs.pruned_heads(config, seed, [3, 16, 31, 7, 50, 1, 2, 23])
         run(config, program, tmp_path / "run", build_folder, stall=stall, seed=seed)
 

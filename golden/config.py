@@ -160,6 +160,9 @@ class AttentionConfig:
         if self.engine == "dense" and (self.threshold_kinds != ("relative",) or self.key_groups):
             raise LatteError("engine = 'dense' prunes nothing: leave threshold_kinds at ('relative',) and key_groups "
                              "at 0")
+        if self.engine == "dense" and self.estimate_bits != 4:
+            raise LatteError(f"engine = 'dense' multiplies 4-bit halves: leave estimate_bits at 4, not "
+                             f"{self.estimate_bits}")
         if self.engine == "dense" and not self.dim_lanes == self.value_lanes == self.head_dim:
             raise LatteError("engine = 'dense' takes whole vectors: dim_lanes and value_lanes must equal head_dim = "
                              f"{self.head_dim}")
@@ -228,9 +231,14 @@ class AttentionConfig:
         return 2 * self.estimate_bits + ceil_log2(self.head_dim)
 
     @property
+    def low_bits(self) -> int:
+        """Width of an element's low part; also the low bits of a score that are 0."""
+        return 8 - self.estimate_bits
+
+    @property
     def estimate_shift(self) -> int:
         """An estimate stands for a score of ``2**estimate_shift`` times as much: 8 with 4-bit halves."""
-        return 16 - 2 * self.estimate_bits
+        return 2 * self.low_bits
 
     @property
     def qk_max(self) -> int:
@@ -334,8 +342,9 @@ class AttentionConfig:
 
     def dense(self) -> "AttentionConfig":
         """Return the dense baseline of the same throughput: as many pairs per cycle, P·V to match."""
-        return self.replace(name=f"{self.name}-dense", engine="dense", split="balanced", value_lanes=self.head_dim,
-                            cross_lanes=self.head_dim, threshold_kinds=("relative",), key_groups=0)
+        return self.replace(name=f"{self.name}-dense", engine="dense", split="balanced", estimate_bits=4,
+                            value_lanes=self.head_dim, cross_lanes=self.head_dim, threshold_kinds=("relative",),
+                            key_groups=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for result files: what JSON gives back."""

@@ -38,7 +38,7 @@ class Engine:
     array_name
         Its name in the core, and so in a table of blocks.
     products
-        4-bit products that the array makes for each pair and element.
+        Products of parts of elements that the array makes for each pair and element.
     filters
         Keys are pruned: the work behind the filter is that of survivors.
     sweep_lanes
@@ -81,14 +81,5 @@ def engine_of(config: AttentionConfig) -> Engine:
 
 
 def create_core(config: AttentionConfig) -> Core:
-    """Return the core that ``config.engine`` names.
-
-    Raises
-    ------
-    LatteError
-        The RTL has no such width of the estimate.
-    """
-    if config.estimate_bits != 4:
-        raise LatteError(f"the RTL estimates with 4 bits, not {config.estimate_bits}; leave estimate_bits at 4, or use "
-                         "latte eval")
+    """Return the core that ``config.engine`` names."""
     return engine_of(config).core(config)

@@ -23,12 +23,15 @@ SCALE = (45_000, 24)
 
 def random_rows(rng: np.random.Generator, rows: int, config: AttentionConfig, spread: float = 40.0) -> np.ndarray:
     """Return int8 rows that look like activations: many small elements, few large."""
-    return np.clip(np.rint(rng.normal(0, spread, (rows, config.head_dim))), -119, 119).astype(np.int8)
+    return np.clip(np.rint(rng.normal(0, spread, (rows, config.head_dim))), -config.qk_max,
+                   config.qk_max).astype(np.int8)
 
 
 def entry(config: AttentionConfig, tau: int | None = None) -> HeadParameters:
     """Return a register file entry; by default about a third of random keys survive."""
-    return HeadParameters(Threshold.relative(2 * config.head_dim if tau is None else tau), *SCALE)
+    if tau is None:
+        tau = 512 * config.head_dim >> config.estimate_shift
+    return HeadParameters(Threshold.relative(tau), *SCALE)
 
 
 def _job(rng: np.random.Generator, config: AttentionConfig, keys: int, queries: int | None = None,
@@ -53,9 +56,9 @@ def corners(config: AttentionConfig) -> Program:
     jobs = [
         _job(rng, config, 1), _job(rng, config, 1, causal=True, head=3), _job(rng, config, 2, head=3),
         Job(3, constant(-128, 5), constant(-128, 5), constant(-128, 5)),
-        Job(3, constant(119, 3), constant(-128, 3), constant(127, 3)),
-        Job(3, constant(119, 3), constant(119, 3), constant(127, 3), causal=True),
-        Job(0, constant(120, 3), constant(127, 3), constant(-128, 3)),
+        Job(3, constant(config.qk_max, 3), constant(-128, 3), constant(127, 3)),
+        Job(3, constant(config.qk_max, 3), constant(config.qk_max, 3), constant(127, 3), causal=True),
+        Job(0, constant(config.qk_max + 1, 3), constant(127, 3), constant(-128, 3)),
         Job(1, constant(7, 6), constant(9, 6), random_rows(rng, 6, config)),
         Job(1, constant(10, 4), rising, random_rows(rng, 12, config)),
         Job(0, constant(10, 4), rising[::-1], random_rows(rng, 12, config)),

@@ -158,7 +158,7 @@ def _tiles(config: AttentionConfig, results: dict[str, dict[str, Any] | None], t
     for name, figure, form, what in (
             ("timing", "fmax", "{:.1f} MHz", f"Fmax of {config.name}, {target}"),
             ("area", "lut4", "{:,.0f}", f"LUT4, {target}"),
-            ("area", "lut4_per_mac", "{:.1f}", "LUT4 equivalents per 4-bit MAC"),
+            ("area", "lut4_per_mac", "{:.1f}", f"LUT4 equivalents per {config.estimate_bits}-bit MAC"),
             ("area", "dsp", "{:,.0f}", "DSP blocks"), ("area", "bram", "{:,.0f}", "block RAMs")):
         value = _value(results[name], f"{prefix}.{figure}")
         if value is not None:

@@ -81,10 +81,11 @@ def block_memories(config: AttentionConfig) -> dict[str, list[tuple[int, int, in
     n, d, banks, pairs = config.max_seq_len, config.head_dim, config.kv_banks, config.pairs_per_cycle
     key, slot = ceil_log2(n), ceil_log2(config.query_rows)
     halves = 8 * config.cross_lanes
-    queue_rows = [(1, QueryBuffer.waiting_rows(config), 4 * d)] if config.dim_slices == 1 else []
+    queue_rows = [(1, QueryBuffer.waiting_rows(config), config.estimate_bits * d)] if config.dim_slices == 1 else []
     return {
         "key_value_scratchpad": [
-            (config.key_lanes, ceil_div(n, config.key_lanes) * config.dim_slices * banks, 4 * config.dim_lanes),
+            (config.key_lanes, ceil_div(n, config.key_lanes) * config.dim_slices * banks,
+             config.estimate_bits * config.dim_lanes),
             (1, n * config.cross_slices * banks, halves),
             (1, n * config.value_slices * banks, 8 * config.value_lanes)],
         "estimate_buffer": [(pairs, 3 * config.query_lanes * ceil_div(n, pairs), config.est_bits)],
@@ -162,7 +163,7 @@ def estimate_area(config: AttentionConfig, target: str) -> dict[str, Area]:
     Parameters
     ----------
     config
-        Any; the fit is of `head_dim` = 64.
+        Any; the fit is of `head_dim` = 64 and an estimate of 4 bits.
     target
         Family, of `latte.fpga.synthesis.targets`.
     """

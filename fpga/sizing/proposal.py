@@ -146,7 +146,8 @@ def tau_of_keep(q: np.ndarray, k: np.ndarray, keep: float, config: AttentionConf
     config
     causal
     """
-    estimates = estimate_scores(*(split_halves(saturate_qk(rows)[0], config.split)[0] for rows in (q, k)))
+    estimates = estimate_scores(*(split_halves(saturate_qk(rows, config.qk_max)[0], config.split,
+                                               config.estimate_bits)[0] for rows in (q, k)))
     visible = visible_keys(len(q), len(k), causal)
     gap = (row_maximum(estimates, visible)[:, None] - estimates)[visible]
     near = int(np.quantile(gap, keep))

@@ -31,9 +31,9 @@ def total(blocks: dict[str, Usage]) -> Usage:
 
 
 def per_mac(config: AttentionConfig, blocks: dict[str, Usage]) -> float:
-    """Return LUT4 equivalents of the PE array, query tables and adder trees included, per 4-bit multiply-accumulate.
+    """Return LUT4 equivalents of the PE array, query tables and adder trees included, per multiply-accumulate.
 
-    For gates, transistors.
+    For gates, transistors. What is multiplied has `estimate_bits`.
     """
     engine = engine_of(config)
     array = blocks[engine.array_name]

@@ -81,8 +81,8 @@ def _print_area(console: Console, config: AttentionConfig, target: Target, block
     table.add_row("total", *(str(getattr(total(blocks), field)) for field in columns.values()), style="bold")
     console.print(table)
     unit = "transistors" if target.name == "cmos" else "LUT4 equivalents"
-    console.print(f"PE array, query tables and adder trees included: {per_mac(config, blocks):.1f} {unit} per 4-bit "
-                  "multiply-accumulate")
+    console.print(f"PE array, query tables and adder trees included: {per_mac(config, blocks):.1f} {unit} per "
+                  f"{config.estimate_bits}-bit multiply-accumulate")
 
 
 def _print_difference(console: Console, new: list[dict[str, Any]], baseline: dict[str, float]) -> None:

@@ -16,8 +16,8 @@ COUNTER_BITS = 32
 def status_layout() -> data.StructLayout:
     """Sticky bits, set by the event and cleared by `clear` or reset.
 
-    ``qk_saturated``: a Q or K element above 119 was limited. ``head_invalid``: a job or parameter named a head that
-    does not exist or was never written; the job was refused. ``too_long``: a job had more rows than the build, or
+    ``qk_saturated``: a Q or K element above `qk_max` was limited. ``head_invalid``: a job or parameter named a head
+    that does not exist or was never written; the job was refused. ``too_long``: a job had more rows than the build, or
     its sequence, holds; refused. ``no_keys``: a job had no keys to attend to; refused. ``overflow``: a queue lost an
     entry, or a single-ported memory was read while it was written, which the design excludes; results since then are
     wrong. ``entry_invalid``: a register file entry was written out of turn, or has something that the build lacks; its

@@ -74,7 +74,7 @@ class KeyValueLoader(wiring.Component):
         The command's keys and values are all in place.
     k, v : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        A key element above 119 arrived one cycle ago and was limited.
+        A key element above `qk_max` arrived one cycle ago and was limited.
     restart, restart_bank : Out(1)
         The planes start over in the given bank: one cycle after a command, before its first beat can be here.
     key_valid, key_elements, value_valid, value_elements : Out
@@ -100,7 +100,7 @@ class KeyValueLoader(wiring.Component):
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
             "restart": Out(1), "restart_bank": Out(1),
             "key_valid": Out(1),
-            "key_elements": Out(data.ArrayLayout(element_layout(config.split), config.bus_bytes)),
+            "key_elements": Out(data.ArrayLayout(element_layout(config), config.bus_bytes)),
             "value_valid": Out(1), "value_elements": Out(beat)})
 
     def elaborate(self, platform: object) -> Module:

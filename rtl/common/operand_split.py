@@ -1,22 +1,18 @@
-"""Input port of Q and K: saturation at 119 and the split in 4-bit halves."""
+"""Input port of Q and K: saturation and the split in a high and a low part."""
 
 from amaranth import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.golden.quantizer import QK_MAX
 
-__all__ = ["HALF_BITS", "SplitBeat", "element_layout"]
-
-HALF_BITS = 4
-"""Bits of each half of an 8-bit element."""
+__all__ = ["SplitBeat", "element_layout"]
 
 
-def element_layout(split: str) -> data.StructLayout:
-    """Layout of one split element: ``x = 16 * high + low``."""
-    return data.StructLayout({"low": signed(HALF_BITS) if split == "balanced" else unsigned(HALF_BITS),
-                              "high": signed(HALF_BITS)})
+def element_layout(config: AttentionConfig) -> data.StructLayout:
+    """Layout of one split element: ``x = 2**low_bits * high + low``."""
+    low = signed(config.low_bits) if config.split == "balanced" else unsigned(config.low_bits)
+    return data.StructLayout({"low": low, "high": signed(config.estimate_bits)})
 
 
 class SplitBeat(wiring.Component):
@@ -30,7 +26,7 @@ class SplitBeat(wiring.Component):
         The elements before the split.
     elements : Out(ArrayLayout(element_layout, bus_bytes))
     saturated : Out(1)
-        A valid element was above 119.
+        A valid element was above `qk_max`.
     """
 
     def __init__(self, config: AttentionConfig) -> None:
@@ -38,20 +34,21 @@ class SplitBeat(wiring.Component):
         super().__init__({
             "valid": In(1), "beat": In(data.ArrayLayout(signed(8), config.bus_bytes)),
             "limited": Out(data.ArrayLayout(signed(8), config.bus_bytes)),
-            "elements": Out(data.ArrayLayout(element_layout(config.split), config.bus_bytes)), "saturated": Out(1)})
+            "elements": Out(data.ArrayLayout(element_layout(config), config.bus_bytes)), "saturated": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        above = Signal(self.config.bus_bytes)
-        # Half of the high half's step, so that the low half is centred on zero.
-        offset = 8 if self.config.split == "balanced" else 0
-        for n in range(self.config.bus_bytes):
+        config = self.config
+        above = Signal(config.bus_bytes)
+        # Half of the high part's step, so that the low part is centred on zero.
+        offset = 1 << (config.low_bits - 1) if config.split == "balanced" else 0
+        for n in range(config.bus_bytes):
             limited = self.limited[n]
             m.d.comb += [
-                above[n].eq(self.beat[n] > QK_MAX),
-                limited.eq(Mux(above[n], QK_MAX, self.beat[n])),
-                self.elements[n].high.eq((limited + offset) >> 4),
-                self.elements[n].low.eq(limited[:4]),
+                above[n].eq(self.beat[n] > config.qk_max),
+                limited.eq(Mux(above[n], config.qk_max, self.beat[n])),
+                self.elements[n].high.eq((limited + offset) >> config.low_bits),
+                self.elements[n].low.eq(limited[:config.low_bits]),
             ]
         m.d.comb += self.saturated.eq(self.valid & above.any())
         return m

@@ -37,7 +37,7 @@ class DenseCore(Core):
         common = {"beat_lanes": config.bus_bytes, "word_lanes": config.head_dim, "head_dim": config.head_dim,
                   "rows": config.max_seq_len, "banks": config.kv_banks}
         m.submodules.key_value_loader = loader = KeyValueLoader(config)
-        m.submodules.key_plane = keys = OperandPlane(element_layout(config.split), row_lanes=config.key_lanes, **common)
+        m.submodules.key_plane = keys = OperandPlane(element_layout(config), row_lanes=config.key_lanes, **common)
         m.submodules.value_plane = value_plane = OperandPlane(signed(8), row_lanes=config.pairs_per_cycle, **common)
         m.submodules.score_array = array = ScoreArray(config)
         m.submodules.softmax = softmax = DenseSoftmax(config)

@@ -32,7 +32,7 @@ class ScoreArray(wiring.Component):
         self.config = config
         # The four estimates, then their sum in two additions.
         self.latency = ScoreEstimator.latency_of(config) + 2
-        element = element_layout(config.split)
+        element = element_layout(config)
         super().__init__({
             "q": In(stream.Signature(query_row_layout(config, element))),
             "k_valid": In(1), "k_bank": In(1), "k_first": In(1),

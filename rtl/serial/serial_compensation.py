@@ -156,9 +156,9 @@ class VirtualSurvivors:
             with m.If(sums.done):
                 m.next = "DISTANCE"
         with m.State("DISTANCE"):
-            best = parts.row.best << (self.config.estimate_shift - finisher.score_shift)
+            best = parts.row.best << self.config.low_bits
             m.d.comb += parts.factor.eq(parts.row.maximum - best)
-            m.d.sync += [parts.value.eq(parts.product << finisher.score_shift),
+            m.d.sync += [parts.value.eq(parts.product << self.config.low_bits),
                          parts.amount.eq(finisher.scale_shift), self.group.eq(0), self.total.eq(0)]
             m.next = "OCTAVES"
         with m.State("OCTAVES"):

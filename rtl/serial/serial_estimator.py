@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.rtl.common.bit_plane_dot import BitPlaneDot
-from latte.rtl.common.operand_split import HALF_BITS
 from latte.rtl.common.payloads import compute_layout, key_shape, length_shape
 from latte.rtl.common.primitives import delay
 from latte.rtl.serial.serial_memories import DualPortRam
@@ -55,8 +54,8 @@ class SerialEstimator(wiring.Component):
         super().__init__({
             "compute": In(stream.Signature(compute_layout(config))),
             "query_available": In(1), "query_slice": Out(range(config.dim_slices)),
-            "query": In(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes)),
-            "keys": Out(plane_port(config, signed(HALF_BITS), config.dim_lanes)),
+            "query": In(data.ArrayLayout(signed(config.estimate_bits), config.dim_lanes)),
+            "keys": Out(plane_port(config, signed(config.estimate_bits), config.dim_lanes)),
             "row": Out(stream.Signature(estimated_row_layout(config))),
             "index": In(key_shape(config)), "estimate": Out(signed(config.est_bits)),
             "waiting_for_query": Out(1), "waiting_for_row": Out(1)})
@@ -109,7 +108,7 @@ class SerialEstimator(wiring.Component):
                         m.next = "JOB"
 
         # Products of a slice, their sum, and what becomes of it.
-        m.submodules.dot = dot = BitPlaneDot(config.dim_lanes)
+        m.submodules.dot = dot = BitPlaneDot(config.dim_lanes, config.estimate_bits)
         m.d.comb += [dot.q.eq(self.query), dot.k.eq(self.keys.data)]
         flags = Cat(self.keys.read, self.keys.read & (part == 0), self.keys.read & key_ends,
                     self.keys.read & key_ends & last_key)

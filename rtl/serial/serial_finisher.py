@@ -22,7 +22,7 @@ from latte.rtl.serial.serial_compensation import Arithmetic, VirtualSurvivors, v
 from latte.rtl.serial.serial_gap_table import fill_layout, mass_bits, weighs
 from latte.rtl.serial.serial_group_sums import SerialGroupSums, group_sum_shape
 from latte.rtl.serial.serial_memories import DualPortRam
-from latte.rtl.serial.serial_scorer import SCORE_SHIFT, scored_row_layout, stored_score
+from latte.rtl.serial.serial_scorer import scored_row_layout, stored_score
 from latte.rtl.serial.serial_scratchpad import plane_port
 
 __all__ = ["SerialFinisher"]
@@ -87,7 +87,6 @@ class SerialFinisher(wiring.Component):
         self.survivor_cycles = self.survivor_cycles_of(config)
         self.division_cycles = self.division_cycles_of(config)
         stored = data.StructLayout({"score": stored_score(config), "key": key_shape(config)})
-        self.score_shift = SCORE_SHIFT
         # Wider sums with virtual survivors: of weights, and of values while the units have their fraction.
         self.sum_bits = config.sum_bits
         self.acc_bits = config.acc_bits
@@ -144,14 +143,14 @@ class SerialFinisher(wiring.Component):
         last_survivor = taken == row.survivors - 1
 
         # One multiplier. A score difference has as many bits as a score; a mantissa has its leading one in bit 16.
-        factor, multiplier = Signal(signed(max(config.score_bits - SCORE_SHIFT, 8 + NUMERATOR_FRAC_BITS) + 1)), Signal(
-            RECIPROCAL_FRAC_BITS)
+        factor_bits = max(stored_score(config).width, 8 + NUMERATOR_FRAC_BITS) + 1
+        factor, multiplier = Signal(signed(factor_bits)), Signal(RECIPROCAL_FRAC_BITS)
         product = Signal(signed(len(factor) + len(multiplier)))
         m.d.comb += product.eq(factor * multiplier)
 
         # One shifter, to the right; the lowest bit of `halves` is worth one half.
         wide = wide_operand_bits(config) + RECIPROCAL_FRAC_BITS + 1 if config.key_groups else 0
-        width = max(len(product) + SCORE_SHIFT, self.acc_bits, wide)
+        width = max(len(product) + config.low_bits, self.acc_bits, wide)
         value, amount = Signal(signed(width)), Signal(SCALE_SHIFT_BITS)
         halves = Signal(signed(width + 1))
         exponent_bits = frac_bits + octave_bits
@@ -200,7 +199,7 @@ class SerialFinisher(wiring.Component):
             powers.read_addr.eq(rounded[:frac_bits]), reciprocals.read_addr.eq(below[INTERPOLATION_BITS:]),
             factor.eq(row.maximum - self.score.score), multiplier.eq(self.scale_mantissa),
             self.score_probe.row_last.eq(last_survivor), self.score_probe.key.eq(self.score.key),
-            self.score_probe.score.eq(self.score.score << SCORE_SHIFT),
+            self.score_probe.score.eq(self.score.score << config.low_bits),
             self.weight_probe.row_last.eq(last_survivor), self.weight_probe.weight.eq(rounded),
             self.o.payload.row_last.eq((part == slices - 1) & (lane == lanes - 1)),
             self.o.payload.job_last.eq(self.o.payload.row_last & row.job_last),
@@ -226,7 +225,7 @@ class SerialFinisher(wiring.Component):
                 m.next = "SCALE"
             with m.State("SCALE"):
                 m.d.comb += self.score_probe.valid.eq(1)
-                m.d.sync += [value.eq(product << SCORE_SHIFT), amount.eq(self.scale_shift)]
+                m.d.sync += [value.eq(product << config.low_bits), amount.eq(self.scale_shift)]
                 m.next = "EXPONENT"
             with m.State("EXPONENT"):
                 most = Mux(filling, finest, config.weight_bits)
@@ -301,8 +300,8 @@ class SerialFinisher(wiring.Component):
                         m.next = "ROW"
             if weighs(config):
                 with m.State("FILL"):
-                    m.d.comb += factor.eq(gap << (config.estimate_shift - SCORE_SHIFT))
-                    m.d.sync += [value.eq(product << SCORE_SHIFT), amount.eq(self.scale_shift)]
+                    m.d.comb += factor.eq(gap << config.low_bits)
+                    m.d.sync += [value.eq(product << config.low_bits), amount.eq(self.scale_shift)]
                     m.next = "EXPONENT"
         return m
 

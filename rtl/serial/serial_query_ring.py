@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import COUNT_BITS
-from latte.rtl.common.operand_split import HALF_BITS, SplitBeat, element_layout
+from latte.rtl.common.operand_split import SplitBeat, element_layout
 from latte.rtl.common.payloads import query_load_layout
 from latte.rtl.common.primitives import next_modulo, times
 from latte.rtl.common.word_packer import WordPacker
@@ -30,7 +30,7 @@ class SerialQueryRing(wiring.Component):
     load : In(stream of query_load_layout)
     q : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        An element above 119 arrived one cycle ago and was limited.
+        An element above `qk_max` arrived one cycle ago and was limited.
     available : Out(1)
         The estimator's row is there.
     high_slice : In, high : Out
@@ -52,9 +52,9 @@ class SerialQueryRing(wiring.Component):
             "load": In(stream.Signature(query_load_layout())),
             "q": In(stream.Signature(data.ArrayLayout(signed(8), config.bus_bytes))), "saturated": Out(1),
             "available": Out(1), "high_slice": In(range(config.dim_slices)),
-            "high": Out(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes)), "estimated": In(1),
+            "high": Out(data.ArrayLayout(signed(config.estimate_bits), config.dim_lanes)), "estimated": In(1),
             "halves_slice": In(range(config.cross_slices)),
-            "halves": Out(data.ArrayLayout(element_layout(config.split), config.cross_lanes)), "scored": In(1)})
+            "halves": Out(data.ArrayLayout(element_layout(config), config.cross_lanes)), "scored": In(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -86,9 +86,9 @@ class SerialQueryRing(wiring.Component):
         m.d.sync += held.eq(held + (row_ends & ~drop) - self.scored)
         m.d.comb += [room.eq(held != config.query_rows), self.available.eq(waiting != 0)]
 
-        high, high_row_ends = self._ring(m, "high", signed(HALF_BITS), config.dim_lanes, arrived, self.high_slice,
-                                         self.estimated)
-        halves, _ = self._ring(m, "halves", element_layout(config.split), config.cross_lanes, arrived,
+        high, high_row_ends = self._ring(m, "high", signed(config.estimate_bits), config.dim_lanes, arrived,
+                                         self.high_slice, self.estimated)
+        halves, _ = self._ring(m, "halves", element_layout(config), config.cross_lanes, arrived,
                                self.halves_slice, self.scored)
         m.d.sync += waiting.eq(waiting + high_row_ends - self.estimated)
         m.d.comb += [high.beat[n].eq(elements[n].high) for n in range(config.bus_bytes)]

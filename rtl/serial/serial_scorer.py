@@ -17,17 +17,12 @@ from latte.rtl.serial.serial_pruned_mass import SerialPrunedMass
 from latte.rtl.serial.serial_row_limiter import SerialRowLimiter
 from latte.rtl.serial.serial_scratchpad import plane_port
 
-__all__ = ["SCORE_SHIFT", "SerialScorer", "scored_row_layout", "stored_score"]
-
-SCORE_SHIFT = 4
-"""Low bits of a score that are zero: not stored."""
-_FIELD = 9
-"""Bits of a packed product that hold the sum of the two cross products: -240 to 210."""
+__all__ = ["SerialScorer", "scored_row_layout", "stored_score"]
 
 
 def stored_score(config: AttentionConfig) -> Shape:
     """Shape of a score without its zero bits."""
-    return signed(config.score_bits - SCORE_SHIFT)
+    return signed(config.score_bits - config.low_bits)
 
 
 def scored_row_layout(config: AttentionConfig) -> data.StructLayout:
@@ -40,7 +35,9 @@ def scored_row_layout(config: AttentionConfig) -> data.StructLayout:
 
 
 class SerialScorer(wiring.Component):
-    r"""``keep = est > rowmax - tau``, then ``score = 256 est + 16 (q_high . k_low + q_low . k_high)`` (LATTE Eq. 6, 9).
+    r"""``keep = est > rowmax - tau``, then ``score = 2**2l est + 2**l (q_high . k_low + q_low . k_high)``.
+
+    ``l`` is `low_bits`. Source: LATTE Eq. 6 and 9.
 
     In a build with several kinds of threshold `SerialRowLimiter` says what a row's estimates must be above. A key that
     does not survive takes one cycle, and another if its weight goes to the mass of its group, for compensation; a
@@ -50,7 +47,7 @@ class SerialScorer(wiring.Component):
                 \------------------------------------------------------------------------------------/   +-> maximum
 
     Both cross products of an element come out of one multiplier: of
-    ``(q_high 2**9 + q_low) (k_high 2**9 + k_low)`` they are the middle.
+    ``(q_high 2**f + q_low) (k_high 2**f + k_low)`` they are the middle; ``f`` is 9, 10 or 12 for ``l`` of 4, 5 or 6.
 
     Scores wait in one half of a memory while the next row's go to the other.
 
@@ -94,7 +91,7 @@ class SerialScorer(wiring.Component):
         self.config = config
         self.latency = self.latency_of(config)
         self.score_cycles = self.score_cycles_of(config)
-        elements = data.ArrayLayout(element_layout(config.split), config.cross_lanes)
+        elements = data.ArrayLayout(element_layout(config), config.cross_lanes)
         self.stored = data.StructLayout({"score": stored_score(config), "key": key_shape(config)})
         optional: dict[str, wiring.Member] = {}
         if config.code_octaves:
@@ -113,7 +110,7 @@ class SerialScorer(wiring.Component):
             "row": In(stream.Signature(estimated_row_layout(config))),
             "index": Out(key_shape(config)), "estimate": In(signed(config.est_bits)),
             "query_slice": Out(range(config.cross_slices)), "query": In(elements),
-            "keys": Out(plane_port(config, element_layout(config.split), config.cross_lanes)),
+            "keys": Out(plane_port(config, element_layout(config), config.cross_lanes)),
             "scored": Out(1),
             "o": Out(stream.Signature(scored_row_layout(config))),
             "score_index": In(key_shape(config)), "score": Out(self.stored),
@@ -247,13 +244,15 @@ class SerialScorer(wiring.Component):
         """Return the sum over a survivor's slices."""
         config = self.config
         total = Signal(signed(config.cross_bits))
+        # The two cross products are from -240 to 210; the product of two low parts is wider from 5 bits on.
+        field = max(9, 2 * config.low_bits)
         terms = []
         for query, key in zip(self.query, self.keys.data, strict=True):
-            packed = [(element.high << _FIELD) + element.low for element in (query, key)]
+            packed = [(element.high << field) + element.low for element in (query, key)]
             product = Signal((packed[0] * packed[1]).shape(), name=f"product_{len(terms)}")
             m.d.comb += product.eq(packed[0] * packed[1])
             # A negative product of the low halves has borrowed one.
-            terms.append(product[_FIELD:2 * _FIELD].as_signed() + product[_FIELD - 1])
+            terms.append(product[field:2 * field].as_signed() + product[field - 1])
         valid, first = delay(m, Cat(self.step, self.keys.slice == 0), 1, name="slice")
         with m.If(valid):
             m.d.sync += total.eq(Mux(first, 0, total) + sum(terms))
@@ -266,7 +265,7 @@ class SerialScorer(wiring.Component):
         m.submodules.memory = memory = DualPortRam(self.stored, 2 << ceil_log2(config.max_seq_len))
         place = len(memory.read_addr) - 1
         m.d.comb += [
-            stored.score.eq((self.estimate << SCORE_SHIFT) + total), stored.key.eq(self.keys.key),
+            stored.score.eq((self.estimate << config.low_bits) + total), stored.key.eq(self.keys.key),
             memory.write_en.eq(done), memory.write_data.eq(stored),
             memory.write_addr.eq(Cat(survivors[:place], half)),
             memory.read_addr.eq(Cat(self.score_index[:place], ~half)), self.score.eq(memory.read_data),

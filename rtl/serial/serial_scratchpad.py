@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.key_value_loader import KeyValueLoader
-from latte.rtl.common.operand_split import HALF_BITS, element_layout
+from latte.rtl.common.operand_split import element_layout
 from latte.rtl.common.payloads import groups_layout, key_shape, load_layout
 from latte.rtl.common.primitives import times
 from latte.rtl.common.word_packer import WordPacker
@@ -116,16 +116,16 @@ class SerialScratchpad(wiring.Component):
             **grouped,
             "load": In(stream.Signature(load_layout())), "loaded": Out(1), "restart": Out(1),
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
-            "high": In(plane_port(config, signed(HALF_BITS), config.dim_lanes)),
-            "halves": In(plane_port(config, element_layout(config.split), config.cross_lanes)),
+            "high": In(plane_port(config, signed(config.estimate_bits), config.dim_lanes)),
+            "halves": In(plane_port(config, element_layout(config), config.cross_lanes)),
             "values": In(plane_port(config, signed(8), config.value_lanes)), "conflict": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         m.submodules.loader = loader = KeyValueLoader(config)
-        m.submodules.high_plane = high = SinglePortPlane(config, signed(HALF_BITS), config.dim_lanes)
-        m.submodules.halves_plane = halves = SinglePortPlane(config, element_layout(config.split),
+        m.submodules.high_plane = high = SinglePortPlane(config, signed(config.estimate_bits), config.dim_lanes)
+        m.submodules.halves_plane = halves = SinglePortPlane(config, element_layout(config),
                                                              config.cross_lanes)
         m.submodules.value_plane = values = SinglePortPlane(config, signed(8), config.value_lanes)
         wiring.connect(m, wiring.flipped(self.load), loader.load)

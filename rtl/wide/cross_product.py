@@ -5,9 +5,9 @@ Two structures compute the same exact integer; `create_cross_product` chooses:
 =================== ============================== =============================================
 Class               Made of                        For
 =================== ============================== =============================================
-`PairedCrossDot`    half sums of the query's       the balanced split: 35 LUT4 per product (ECP5,
-                    halves, as in `PairTableDot`   64 lanes, with its unit)
-`BitPlaneCrossDot`  AND gates, carry chains        any split: 43 LUT4 per product
+`PairedCrossDot`    half sums of two elements'     the balanced split: 35 LUT4 per product (ECP5,
+                    parts, as in `PairTableDot`    64 lanes, with its unit)
+`BitPlaneCrossDot`  AND gates, carry chains        4-bit halves of any split: 43 LUT4 per product
 =================== ============================== =============================================
 """
 
@@ -17,9 +17,9 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.rtl.common.adder_tree import AdderTree
-from latte.rtl.common.operand_split import HALF_BITS, element_layout
+from latte.rtl.common.operand_split import element_layout
 from latte.rtl.common.primitives import register
-from latte.rtl.wide.pair_table_dot import PairEntry, PairTableDot
+from latte.rtl.wide.pair_table_dot import PairTableDot, pair_entry
 
 __all__ = ["BitPlaneCrossDot", "PairedCrossDot", "create_cross_product", "cross_product_latency"]
 
@@ -29,29 +29,27 @@ class _CrossDot(wiring.Component):
 
     Parameters
     ----------
-    lanes
-        Dimensions per slice.
-    split
-        ``"balanced"`` or ``"slice"``.
+    config
+        Uses `cross_lanes`, the dimensions per slice, `split` and `estimate_bits`.
 
     Members
     -------
-    query, keys : In(ArrayLayout(element_layout(split), lanes))
+    query, keys : In(ArrayLayout(element_layout(config), lanes))
     sum : Out(signed)
         ``sum(q_high * k_low + q_low * k_high)``, `latency` cycles later.
     """
 
-    def __init__(self, lanes: int, split: str) -> None:
-        self.lanes = lanes
-        self.split = split
-        self.latency = self.latency_of(lanes)
-        elements = data.ArrayLayout(element_layout(split), lanes)
+    def __init__(self, config: AttentionConfig) -> None:
+        self.config = config
+        self.lanes = config.cross_lanes
+        self.latency = self.latency_of(self.lanes)
+        elements = data.ArrayLayout(element_layout(config), self.lanes)
         super().__init__({"query": In(elements), "keys": In(elements),
-                          "sum": Out(signed(2 * HALF_BITS + 1 + ceil_log2(2 * lanes)))})
+                          "sum": Out(signed(9 + ceil_log2(2 * self.lanes)))})
 
 
 class PairedCrossDot(_CrossDot):
-    """A dimension's two products as the pair of a `PairTableDot`: both halves of the query against both of the key.
+    """A dimension's two products as the pair of a `PairTableDot`: of 4-bit halves, the query's against the key's.
 
     ::
 
@@ -59,15 +57,16 @@ class PairedCrossDot(_CrossDot):
                         half sums -> AdderTree -> offset ---+
         keys --> bits of the low half, and where the halves differ ---^
 
-    The bits of a key's two halves have to weigh the same in every plane, so both halves must be signed.
+    The bits of a pair have to weigh the same in every plane, so both must be signed, and as wide. Of a narrower high
+    part, both low parts take the query's place, and both high parts the key's: few planes.
 
     Latency: `latency` = ``ceil(log2(lanes)) + 5`` cycles. Throughput: one slice per cycle. Exact.
     """
 
-    def __init__(self, lanes: int, split: str = "balanced") -> None:
-        if split != "balanced":
-            raise ValueError(f"split {split!r} has unsigned low halves; BitPlaneCrossDot takes them")
-        super().__init__(lanes, split)
+    def __init__(self, config: AttentionConfig) -> None:
+        if config.split != "balanced":
+            raise ValueError(f"split {config.split!r} has unsigned low halves; BitPlaneCrossDot takes them")
+        super().__init__(config)
 
     @staticmethod
     def latency_of(lanes: int) -> int:
@@ -76,25 +75,29 @@ class PairedCrossDot(_CrossDot):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.dot = dot = PairTableDot(2 * self.lanes)
-        m.submodules.offset = offset = AdderTree(self.lanes, signed(HALF_BITS))
+        planes, bits = self.config.estimate_bits, self.config.low_bits
+        m.submodules.dot = dot = PairTableDot(2 * self.lanes, bits, planes)
+        m.submodules.offset = offset = AdderTree(self.lanes, signed(bits))
         for n, (query, key) in enumerate(zip(self.query, self.keys, strict=True)):
-            entry = Signal(PairEntry, name=f"entry_{n}", reset_less=True)
+            if bits == planes:
+                q0, q1, k0, k1 = query.high, query.low, key.low, key.high
+            else:
+                q0, q1, k0, k1 = query.low, key.low, key.high, query.high
+            entry = Signal(pair_entry(bits), name=f"entry_{n}", reset_less=True)
             m.d.sync += [
-                entry.half_sum.eq((query.high + query.low) >> 1), entry.half_diff.eq((query.high - query.low) >> 1),
-                entry.even.eq(query.high[0] == query.low[0]),
+                entry.half_sum.eq((q0 + q1) >> 1), entry.half_diff.eq((q0 - q1) >> 1), entry.even.eq(q0[0] == q1[0]),
             ]
-            invert = register(m, key.low.as_unsigned(), f"invert_{n}")
-            differ = register(m, key.low.as_unsigned() ^ key.high.as_unsigned(), f"differ_{n}")
+            invert = register(m, k0.as_unsigned(), f"invert_{n}")
+            differ = register(m, dot.encode(k0.as_unsigned(), k1.as_unsigned(), planes), f"differ_{n}")
             m.d.comb += [dot.entries[n].eq(entry), offset.terms[n].eq(entry.half_sum)]
-            for bit in range(HALF_BITS):
+            for bit in range(planes):
                 m.d.comb += [dot.invert[bit][n].eq(invert[bit]), dot.differ[bit][n].eq(differ[bit])]
         m.d.comb += [dot.offset.eq(register(m, offset.sum, "offset_delayed")), self.sum.eq(dot.sum)]
         return m
 
 
 class BitPlaneCrossDot(_CrossDot):
-    """A dot product of twice the length, with the low halves as bit planes.
+    """A dot product of twice the length, with the low halves of 4 bits as bit planes.
 
     Each plane's bits select high halves, one tree adds them, and the four sums are shifted together. The last plane
     counts -8 in the balanced split and +8 in the sliced one, whose low halves are unsigned; nothing else differs.
@@ -102,8 +105,11 @@ class BitPlaneCrossDot(_CrossDot):
     Latency: `latency` = ``ceil(log2(2 * lanes)) + 2`` cycles. Throughput: one slice per cycle. Exact.
     """
 
-    def __init__(self, lanes: int, split: str) -> None:
-        super().__init__(lanes, split)
+    def __init__(self, config: AttentionConfig) -> None:
+        if config.estimate_bits != 4:
+            raise ValueError(f"{config.estimate_bits} and {config.low_bits} bits are no halves; PairedCrossDot takes "
+                             "them")
+        super().__init__(config)
 
     @staticmethod
     def latency_of(lanes: int) -> int:
@@ -115,13 +121,14 @@ class BitPlaneCrossDot(_CrossDot):
         products = [(self.query[n].high, self.keys[n].low) for n in range(self.lanes)]
         products += [(self.keys[n].high, self.query[n].low) for n in range(self.lanes)]
         planes = []
-        for bit in range(HALF_BITS):
-            m.submodules[f"plane{bit}"] = plane = AdderTree(len(products), signed(HALF_BITS))
+        bits = self.config.low_bits
+        for bit in range(bits):
+            m.submodules[f"plane{bit}"] = plane = AdderTree(len(products), signed(bits))
             for n, (high, low) in enumerate(products):
-                m.d.comb += plane.terms[n].eq(high & low.as_unsigned()[bit].replicate(HALF_BITS))
+                m.d.comb += plane.terms[n].eq(high & low.as_unsigned()[bit].replicate(bits))
             planes.append(plane.sum)
         top = planes[3] << 1
-        upper = planes[2] - top if self.split == "balanced" else planes[2] + top
+        upper = planes[2] - top if self.config.split == "balanced" else planes[2] + top
         low, high = register(m, planes[0] + (planes[1] << 1), "low"), register(m, upper, "high")
         m.d.comb += self.sum.eq(register(m, low + (high << 2), "result"))
         return m
@@ -129,7 +136,7 @@ class BitPlaneCrossDot(_CrossDot):
 
 def create_cross_product(config: AttentionConfig) -> PairedCrossDot | BitPlaneCrossDot:
     """Return the smallest structure that can hold a configuration's split."""
-    return _structure(config)(config.cross_lanes, config.split)
+    return _structure(config)(config)
 
 
 def cross_product_latency(config: AttentionConfig) -> int:

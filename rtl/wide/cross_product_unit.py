@@ -16,9 +16,9 @@ __all__ = ["CrossProductUnit"]
 
 
 class CrossProductUnit(wiring.Component):
-    r"""``score = 256 * est + 16 * (q_high . k_low + q_low . k_high)`` for each survivor (LATTE Eq. 9).
+    r"""``score = 2**2l est + 2**l (q_high . k_low + q_low . k_high)`` for each survivor (LATTE Eq. 9).
 
-    The estimate is reused and the low x low product skipped::
+    ``l`` is `low_bits`. The estimate is reused and the low x low product skipped::
 
         survivor -> slice counter -> addresses -> [query ring, key plane] -> cross products -> sum of slices -> +
                \------------------------------ estimate, key ------------------------------------------------/
@@ -52,7 +52,7 @@ class CrossProductUnit(wiring.Component):
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.latency = self.latency_of(config)
-        element = data.ArrayLayout(element_layout(config.split), config.cross_lanes)
+        element = data.ArrayLayout(element_layout(config), config.cross_lanes)
         super().__init__({
             "i": In(stream.Signature(survivor_layout(config))), "room": In(1),
             "slot": Out(slot_shape(config)), "slice": Out(range(max(2, config.cross_slices))),
@@ -101,7 +101,7 @@ class CrossProductUnit(wiring.Component):
         beside = delay(m, beside, 1, name="beside_total", reset_less=True)
         m.d.sync += [
             self.o_valid.eq(done),
-            self.o.score.eq(((beside.estimate << 4) + total) << 4),
+            self.o.score.eq(((beside.estimate << config.low_bits) + total) << config.low_bits),
             self.o.key.eq(beside.key), self.o.row_last.eq(beside.row_last),
         ]
         return m

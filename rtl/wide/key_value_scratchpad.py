@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.key_value_loader import KeyValueLoader
-from latte.rtl.common.operand_split import HALF_BITS, element_layout
+from latte.rtl.common.operand_split import element_layout
 from latte.rtl.common.payloads import groups_layout, key_shape, load_layout
 from latte.rtl.wide.operand_plane import OperandPlane
 
@@ -43,14 +43,14 @@ class KeyValueScratchpad(wiring.Component):
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
-        element = element_layout(config.split)
+        element = element_layout(config)
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
         super().__init__({
             "load": In(stream.Signature(load_layout())), "loaded": Out(1),
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
             "estimator_bank": In(1), "estimator_group": In(key_shape(config)),
             "estimator_slice": In(range(max(2, config.dim_slices))),
-            "estimator_data": Out(data.ArrayLayout(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes),
+            "estimator_data": Out(data.ArrayLayout(data.ArrayLayout(signed(config.estimate_bits), config.dim_lanes),
                                                    config.key_lanes)),
             "cross_bank": In(1), "cross_key": In(key_shape(config)),
             "cross_slice": In(range(max(2, config.cross_slices))),
@@ -75,9 +75,9 @@ class KeyValueScratchpad(wiring.Component):
         common = {"beat_lanes": config.bus_bytes, "head_dim": config.head_dim, "rows": config.max_seq_len,
                   "banks": config.kv_banks}
         m.submodules.estimator_plane = estimator = OperandPlane(
-            signed(HALF_BITS), word_lanes=config.dim_lanes, row_lanes=config.key_lanes, **common)
+            signed(config.estimate_bits), word_lanes=config.dim_lanes, row_lanes=config.key_lanes, **common)
         m.submodules.cross_plane = cross = OperandPlane(
-            element_layout(config.split), word_lanes=config.cross_lanes, row_lanes=1, **common)
+            element_layout(config), word_lanes=config.cross_lanes, row_lanes=1, **common)
         m.submodules.value_plane = value = OperandPlane(
             signed(8), word_lanes=config.value_lanes, row_lanes=1, **common)
         for plane in (estimator, cross, value):

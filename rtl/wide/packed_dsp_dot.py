@@ -1,4 +1,4 @@
-"""Dot products of 4-bit vectors, two products per hard multiplier."""
+"""Dot products of vectors of few bits, two products per hard multiplier."""
 
 from amaranth import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -6,17 +6,16 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import ceil_log2
 from latte.rtl.common.adder_tree import AdderTree
-from latte.rtl.common.operand_split import HALF_BITS
 
 __all__ = ["PackedDspDot"]
 
 
 class PackedDspDot(wiring.Component):
-    """Dot products of two keys with one query row, two 4-bit products per hard multiplier.
+    """Dot products of two keys with one query row, two products per hard multiplier.
 
     Both keys ride in one operand, ``k0 + (k1 << field)``, so one sum of products holds both results. The
-    lower one lies in ``[-56 n, 64 n]`` for ``n`` dimensions: one bit less than its signed width, but for the
-    corner where every factor is -8. A `field` of that one bit less makes the operand fit 18 bits, and is
+    lower one lies in ``[-56 n, 64 n]`` for ``n`` dimensions of 4 bits: one bit less than its signed width, but for the
+    corner where every factor is the least. A `field` of that one bit less makes the operand fit 18 bits, and is
     still unambiguous: ``1000...0`` can only be the corner, never the most negative number. A negative lower
     result has borrowed one from the upper, which gets it back.
 
@@ -26,24 +25,27 @@ class PackedDspDot(wiring.Component):
     ----------
     dims
         Elements of a vector, at most 64 (the operand's width).
+    bits
+        Width of an element, at most 4.
 
     Members
     -------
-    q : In(ArrayLayout(signed(HALF_BITS), dims))
-    packed : In(ArrayLayout(signed(field + 5), dims))
+    q : In(ArrayLayout(signed(bits), dims))
+    packed : In(ArrayLayout(signed(field + bits + 1), dims))
         Two keys' elements, from `pack`.
-    sums : Out(ArrayLayout(signed(8 + ceil_log2(dims)), 2))
+    sums : Out(ArrayLayout(signed(2 * bits + ceil_log2(dims)), 2))
     """
 
-    def __init__(self, dims: int) -> None:
+    def __init__(self, dims: int, bits: int) -> None:
         if dims > 64:
             raise ValueError(f"head_dim {dims} is too large for pe_structure 'dsp': at most 64 fit 18 bits")
         self.dims = dims
-        self.field = 2 * HALF_BITS - 1 + ceil_log2(dims)
+        self.bits = bits
+        self.field = 2 * bits - 1 + ceil_log2(dims)
         self.latency = self.latency_of(dims)
         super().__init__({
-            "q": In(data.ArrayLayout(signed(HALF_BITS), dims)),
-            "packed": In(data.ArrayLayout(signed(self.field + HALF_BITS + 1), dims)),
+            "q": In(data.ArrayLayout(signed(bits), dims)),
+            "packed": In(data.ArrayLayout(signed(self.field + bits + 1), dims)),
             "sums": Out(data.ArrayLayout(signed(self.field + 1), 2)),
         })
 
@@ -58,8 +60,9 @@ class PackedDspDot(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        products = Signal(data.ArrayLayout(signed(self.field + 2 * HALF_BITS + 1), self.dims), reset_less=True)
-        m.submodules.tree = tree = AdderTree(self.dims, signed(self.field + 2 * HALF_BITS + 1))
+        product = signed(self.field + 2 * self.bits + 1)
+        products = Signal(data.ArrayLayout(product, self.dims), reset_less=True)
+        m.submodules.tree = tree = AdderTree(self.dims, product)
         m.d.comb += tree.terms.eq(products)
         for d in range(self.dims):
             m.d.sync += products[d].eq(self.q[d] * self.packed[d])

@@ -1,26 +1,22 @@
-"""Dot product of 4-bit vectors with a query that stands still: one LUT4 per bit."""
+"""Dot product of vectors of few bits with a query that stands still: one LUT4 per bit."""
 
-from amaranth import Cat, Module, Mux, signed, unsigned
+from amaranth import Cat, Module, Mux, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import ceil_log2
+from latte.golden.config import ceil_div, ceil_log2
 from latte.rtl.common.adder_tree import AdderTree
-from latte.rtl.common.operand_split import HALF_BITS
 from latte.rtl.common.primitives import register
 
-__all__ = ["PairEntry", "PairTableDot"]
+__all__ = ["PairTableDot", "pair_entry"]
 
 
-class PairEntry(data.Struct):
-    """What a held query row remembers of two elements ``q0``, ``q1``: all that `PairTableDot` needs.
+def pair_entry(bits: int) -> data.StructLayout:
+    """Layout of what is remembered of two elements ``q0``, ``q1`` of `bits` bits: all that `PairTableDot` needs.
 
-    Both halves are rounded down; ``q0 + q1`` and ``q0 - q1`` have the same parity, which `even` records.
+    Both halves are rounded down; ``q0 + q1`` and ``q0 - q1`` have the same parity, which ``even`` records.
     """
-
-    half_sum: signed(HALF_BITS)
-    half_diff: signed(HALF_BITS)
-    even: unsigned(1)
+    return data.StructLayout({"half_sum": signed(bits), "half_diff": signed(bits), "even": 1})
 
 
 class PairTableDot(wiring.Component):
@@ -36,9 +32,10 @@ class PairTableDot(wiring.Component):
 
     * an inverted term is one short of a negated one, unless C and D are odd, where the half that was rounded
       away makes up for it: `AdderTree` adds the carry ``x & even``;
-    * ``-floor(C/2)`` is missing in every plane. The planes weigh 1 + 2 + 4 - 8 = -1, so it is put right once,
-      by the sum of all half sums, which is made when the row is loaded: `offset`;
-    * each of the four trees owes a carry at its root; together they are a 4-bit signed number.
+    * ``-floor(C/2)`` is missing in every plane. The planes weigh 1 + 2 + 4 - 8 = -1, those of fewer bits
+      1 + 2 - 4 or 1 - 2, so it is put right once, by the sum of all half sums, which is made when the row is
+      loaded: `offset`;
+    * each of the trees owes a carry at its root; together they are a signed number, a bit for each.
 
     ::
 
@@ -46,6 +43,8 @@ class PairTableDot(wiring.Component):
         (4 planes)     --> LUT4s -> AdderTree, bit plane 1 -> p1 --+-> 8 p3 - 4 p2 - 2 p1 - p0 - owed - offset
         entries (held) --> LUT4s -> AdderTree, bit plane 2 -> p2 --+
                        --> LUT4s -> AdderTree, bit plane 3 -> p3 --+
+
+    The planes of a 4-bit key are drawn; one of fewer bits has fewer.
 
     Latency: `latency` = ``ceil(log2(head_dim)) + 3`` cycles. Throughput: one per cycle. Rounding: none.
     `offset` is read `offset_delay` cycles after the other inputs.
@@ -60,31 +59,37 @@ class PairTableDot(wiring.Component):
     ----------
     head_dim
         Elements of a vector; even.
+    entry_bits
+        Width of a query element.
+    planes
+        Width of a key element, 2 to 4.
 
     Members
     -------
-    entries : In(ArrayLayout(PairEntry, head_dim / 2))
+    entries : In(ArrayLayout(pair_entry(entry_bits), head_dim / 2))
         The query row.
-    invert : In(ArrayLayout(head_dim / 2, 4))
+    invert : In(ArrayLayout(head_dim / 2, planes))
         Per bit plane and pair: the first key element's bit.
-    differ : In(ArrayLayout(head_dim / 2, 4))
-        Per bit plane and pair: the bits of its two key elements differ.
-    offset : In(signed(4 + ceil_log2(head_dim / 2)))
+    differ : In(ArrayLayout(head_dim / 2, planes))
+        Per bit plane and pair: what `encode` makes of its two key elements' bits.
+    offset : In(signed(entry_bits + ceil_log2(head_dim / 2)))
         Sum of all half sums.
-    sum : Out(signed(8 + ceil_log2(head_dim)))
+    sum : Out(signed(entry_bits + planes + ceil_log2(head_dim)))
     """
 
-    def __init__(self, head_dim: int) -> None:
+    def __init__(self, head_dim: int, entry_bits: int, planes: int) -> None:
         self.head_dim = head_dim
+        self.entry_bits = entry_bits
+        self.planes = planes
         self.pairs = head_dim // 2
         self.offset_delay = self.offset_delay_of(head_dim)
         self.latency = self.latency_of(head_dim)
         super().__init__({
-            "entries": In(data.ArrayLayout(PairEntry, self.pairs)),
-            "invert": In(data.ArrayLayout(self.pairs, HALF_BITS)),
-            "differ": In(data.ArrayLayout(self.pairs, HALF_BITS)),
-            "offset": In(signed(HALF_BITS + ceil_log2(self.pairs))),
-            "sum": Out(signed(2 * HALF_BITS + ceil_log2(head_dim))),
+            "entries": In(data.ArrayLayout(pair_entry(entry_bits), self.pairs)),
+            "invert": In(data.ArrayLayout(self.pairs, planes)),
+            "differ": In(data.ArrayLayout(self.pairs, planes)),
+            "offset": In(signed(entry_bits + ceil_log2(self.pairs))),
+            "sum": Out(signed(entry_bits + planes + ceil_log2(head_dim))),
         })
 
     @staticmethod
@@ -97,28 +102,40 @@ class PairTableDot(wiring.Component):
         """Return the latency for vectors of `head_dim` elements: three additions come after the trees."""
         return cls.offset_delay_of(head_dim) + 3
 
+    @staticmethod
+    def encode(first: Value, second: Value, planes: int) -> Value:
+        """Return what `differ` takes beside the bits of a pair's `first` key element.
+
+        Of 4 planes, whether the bits of its two elements differ. The LUT4s can tell by themselves: of fewer planes they
+        take the bits of the `second`.
+        """
+        return first ^ second if planes == 4 else second
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        bits = self.entry_bits
         planes = []
-        for b in range(HALF_BITS):
-            plane = AdderTree(self.pairs, signed(HALF_BITS), carries=True)
+        for b in range(self.planes):
+            plane = AdderTree(self.pairs, signed(bits), carries=True)
             m.submodules[f"plane{b}"] = plane
             planes.append(plane)
             for i in range(self.pairs):
                 entry = self.entries[i]
-                chosen = Mux(self.differ[b][i], entry.half_diff, entry.half_sum)
-                term = chosen ^ self.invert[b][i].replicate(HALF_BITS)
+                differ = self.differ[b][i] if self.planes == 4 else self.invert[b][i] ^ self.differ[b][i]
+                chosen = Mux(differ, entry.half_diff, entry.half_sum)
+                term = chosen ^ self.invert[b][i].replicate(bits)
                 # A register between LUT and adder: they never share a slice, so the wire is long.
                 m.d.comb += [
-                    plane.terms[i].eq(register(m, term[:HALF_BITS], f"term_{b}_{i}")),
+                    plane.terms[i].eq(register(m, term[:bits], f"term_{b}_{i}")),
                     plane.carry_a[i].eq(register(m, self.invert[b][i], f"invert_{b}_{i}")),
                     plane.carry_b[i].eq(register(m, entry.even, f"even_{b}_{i}")),
                 ]
         owed = Cat(plane.carry for plane in planes).as_signed()
         # The small terms join the lower planes, whose adders are shorter.
-        p0, p1, p2, p3 = (plane.sum for plane in planes)
-        low, high = register(m, p0 + (p1 << 1), "low"), register(m, (p3 << 1) - p2, "high")
+        *lower, top = (plane.sum for plane in planes)
+        low = register(m, lower[0] + (lower[1] << 1) if self.planes > 2 else lower[0], "low")
+        high = register(m, (top << 1) - lower[2] if self.planes > 3 else top, "high")
         rest = register(m, owed + self.offset, "rest")
         low, high = register(m, low + rest, "low_and_rest"), register(m, high, "high_delayed")
-        m.d.comb += self.sum.eq(register(m, (high << 2) - low, "result"))
+        m.d.comb += self.sum.eq(register(m, (high << ceil_div(self.planes, 2)) - low, "result"))
         return m

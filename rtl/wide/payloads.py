@@ -9,7 +9,7 @@ from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.pruned_mass import GAIN_FRAC_BITS, GAIN_MAX, MASS_FRAC_BITS, UNIT_BITS, UNIT_FRAC_BITS
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 from latte.rtl.common.entry_words import GAIN_BITS
-from latte.rtl.common.operand_split import HALF_BITS, element_layout
+from latte.rtl.common.operand_split import element_layout
 from latte.rtl.common.payloads import compute_layout, head_entry_layout, key_shape, length_shape
 
 __all__ = ["code_slots", "denominator_bits", "factor_bits", "gap_weight_bits", "group_layout", "mass_bits",
@@ -71,7 +71,7 @@ def slot_shape(config: AttentionConfig) -> range:
 
 def query_element(config: AttentionConfig, whole_elements: bool) -> Shape | data.StructLayout:
     """Shape of a query element as the array holds it: its high half, or both halves."""
-    return element_layout(config.split) if whole_elements else signed(HALF_BITS)
+    return element_layout(config) if whole_elements else signed(config.estimate_bits)
 
 
 def query_row_layout(config: AttentionConfig, element: ShapeLike) -> data.StructLayout:

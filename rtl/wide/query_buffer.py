@@ -42,8 +42,8 @@ class QueryBuffer(wiring.Component):
     load : In(stream of query_load_layout)
     q : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        An element above 119 arrived one cycle ago and was limited.
-    o : Out(stream of head_dim 4-bit high halves)
+        An element above `qk_max` arrived one cycle ago and was limited.
+    o : Out(stream of head_dim high parts, or whole elements)
     cross_slot, cross_slice : In
         Address of both halves of one row, one slice of dimensions; `cross_data` : Out.
     retire : In(1)
@@ -61,7 +61,7 @@ class QueryBuffer(wiring.Component):
             "o": Out(stream.Signature(data.ArrayLayout(query_element(config, whole_elements), config.head_dim))),
             "cross_slot": In(slot_shape(config)),
             "cross_slice": In(range(max(2, config.cross_slices))),
-            "cross_data": Out(data.ArrayLayout(element_layout(config.split), config.cross_lanes)),
+            "cross_data": Out(data.ArrayLayout(element_layout(config), config.cross_lanes)),
             "retire": In(1)})
 
     @staticmethod
@@ -142,9 +142,9 @@ class QueryBuffer(wiring.Component):
     def _cross_ring(self, m: Module, arrived: Signal, elements: data.View) -> None:
         """Keep both halves of each row for the cross product unit."""
         config = self.config
-        m.submodules.packer = packer = WordPacker(element_layout(config.split), config.bus_bytes,
+        m.submodules.packer = packer = WordPacker(element_layout(config), config.bus_bytes,
                                                   config.cross_lanes, config.head_dim)
-        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config.split), config.cross_lanes),
+        m.submodules.ring = ring = Ram(data.ArrayLayout(element_layout(config), config.cross_lanes),
                                        config.query_rows * config.cross_slices)
         row, part = Signal(slot_shape(config)), Signal.like(self.cross_slice)
         with m.If(packer.word_valid):

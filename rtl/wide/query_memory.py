@@ -5,7 +5,6 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
-from latte.rtl.common.operand_split import HALF_BITS
 from latte.rtl.wide.payloads import query_row_layout
 
 __all__ = ["QueryMemory"]
@@ -27,16 +26,16 @@ class QueryMemory(wiring.Component):
     k_bank : In(1)
     k_slice : In(range(dim_slices))
         What to read: `hi` shows it one cycle later.
-    hi : Out(ArrayLayout(ArrayLayout(signed(HALF_BITS), dim_lanes), query_lanes))
+    hi : Out(ArrayLayout(ArrayLayout(signed(estimate_bits), dim_lanes), query_lanes))
     """
 
     def __init__(self, config: AttentionConfig) -> None:
         self.rows = config.query_lanes
         self.slices = config.dim_slices
         self.load_cycles = self.load_cycles_of(config)
-        self.word = data.ArrayLayout(signed(HALF_BITS), config.dim_lanes)
+        self.word = data.ArrayLayout(signed(config.estimate_bits), config.dim_lanes)
         super().__init__({
-            "q": In(stream.Signature(query_row_layout(config, signed(HALF_BITS)))),
+            "q": In(stream.Signature(query_row_layout(config, signed(config.estimate_bits)))),
             "k_bank": In(1),
             "k_slice": In(range(self.slices)),
             "hi": Out(data.ArrayLayout(self.word, self.rows)),

@@ -6,16 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_div, ceil_log2
 from latte.rtl.common.adder_tree import AdderTree
-from latte.rtl.common.operand_split import HALF_BITS
 from latte.rtl.common.primitives import delay
-from latte.rtl.wide.pair_table_dot import PairEntry
+from latte.rtl.wide.pair_table_dot import pair_entry
 from latte.rtl.wide.payloads import query_row_layout
 
 __all__ = ["QueryTables"]
 
 
 class QueryTables(wiring.Component):
-    """The held query rows as `PairEntry` tables, double buffered, with the loader that makes them.
+    """The held query rows as `pair_entry` tables, double buffered, with the loader that makes them.
 
     A row arrives whole and is turned into entries in up to 8 slices by one small generator that all rows
     share; each row shifts the slices it is given into its shadow registers. When keys move to the other
@@ -41,7 +40,7 @@ class QueryTables(wiring.Component):
         Rows to load. Ready again after `load_cycles`.
     k_valid, k_bank : In(1)
         A key, and the bank it is for: `entries` hold that bank two cycles later.
-    entries : Out(ArrayLayout(ArrayLayout(PairEntry, head_dim / 2), query_lanes))
+    entries : Out(ArrayLayout(ArrayLayout(pair_entry(estimate_bits), head_dim / 2), query_lanes))
     offset : Out(ArrayLayout(signed, query_lanes))
     """
 
@@ -50,15 +49,17 @@ class QueryTables(wiring.Component):
     def __init__(self, config: AttentionConfig, offset_delay: int) -> None:
         self.pairs = config.head_dim // 2
         self.rows = config.query_lanes
+        self.bits = config.estimate_bits
+        self.entry = pair_entry(self.bits)
         self.offset_delay = offset_delay
         self.slice_pairs, self.slices = self._slices_of(config)
         self.load_cycles = self.load_cycles_of(config)
         super().__init__({
-            "q": In(stream.Signature(query_row_layout(config, signed(HALF_BITS)))),
+            "q": In(stream.Signature(query_row_layout(config, signed(config.estimate_bits)))),
             "k_valid": In(1),
             "k_bank": In(1),
-            "entries": Out(data.ArrayLayout(data.ArrayLayout(PairEntry, self.pairs), self.rows)),
-            "offset": Out(data.ArrayLayout(signed(HALF_BITS + ceil_log2(self.pairs)), self.rows)),
+            "entries": Out(data.ArrayLayout(data.ArrayLayout(self.entry, self.pairs), self.rows)),
+            "offset": Out(data.ArrayLayout(signed(self.bits + ceil_log2(self.pairs)), self.rows)),
         })
 
     @classmethod
@@ -80,7 +81,7 @@ class QueryTables(wiring.Component):
         row = Signal(self.q.payload.row.shape(), reset_less=True)
         row_bank = Signal(reset_less=True)
         taken = Signal()
-        slices = Signal(data.ArrayLayout(2 * HALF_BITS * self.slice_pairs, self.slices), reset_less=True)
+        slices = Signal(data.ArrayLayout(2 * self.bits * self.slice_pairs, self.slices), reset_less=True)
         step = Signal(range(self.slices + 1))
         busy = Signal()
         m.d.comb += self.q.ready.eq(~busy)
@@ -93,15 +94,15 @@ class QueryTables(wiring.Component):
                          slices.eq(self.q.payload.hi.as_value()), step.eq(0), busy.eq(1)]
 
         # Two stages: choose a slice, make its entries.
-        elements = Signal(data.ArrayLayout(signed(HALF_BITS), 2 * self.slice_pairs), reset_less=True)
-        word = Signal(data.ArrayLayout(PairEntry, self.slice_pairs), reset_less=True)
+        elements = Signal(data.ArrayLayout(signed(self.bits), 2 * self.slice_pairs), reset_less=True)
+        word = Signal(data.ArrayLayout(self.entry, self.slice_pairs), reset_less=True)
         last = delay(m, step == self.slices - 1, 2, name="last")
         made = delay(m, busy & (step != self.slices), 1, name="made")
         write = Signal(self.rows)
         m.d.sync += elements.eq(slices[step[:ceil_log2(self.slices)]])
         for r in range(self.rows):
             m.d.sync += write[r].eq(made & (row == r))
-        m.submodules.offset_tree = tree = AdderTree(self.slice_pairs, signed(HALF_BITS))
+        m.submodules.offset_tree = tree = AdderTree(self.slice_pairs, signed(self.bits))
         for i in range(self.slice_pairs):
             q0, q1 = elements[2 * i], elements[2 * i + 1]
             m.d.sync += [
@@ -131,9 +132,9 @@ class QueryTables(wiring.Component):
         switch_offset = delay(m, switch, self.offset_delay, name="switch_offset")
 
         for r in range(self.rows):
-            shadow = Signal(data.ArrayLayout(PairEntry, self.slice_pairs * self.slices),
+            shadow = Signal(data.ArrayLayout(self.entry, self.slice_pairs * self.slices),
                             name=f"shadow_{r}", reset_less=True)
-            active = Signal(data.ArrayLayout(PairEntry, self.pairs), name=f"active_{r}", reset_less=True)
+            active = Signal(data.ArrayLayout(self.entry, self.pairs), name=f"active_{r}", reset_less=True)
             shadow_offset = Signal.like(total, name=f"shadow_offset_{r}")
             active_offset = Signal.like(total, name=f"active_offset_{r}")
             with m.If(write[r]):

@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.bit_plane_dot import BitPlaneDot
-from latte.rtl.common.operand_split import HALF_BITS
 from latte.rtl.common.primitives import delay
 from latte.rtl.wide.packed_dsp_dot import PackedDspDot
 from latte.rtl.wide.pair_table_dot import PairTableDot
@@ -44,7 +43,7 @@ class ScoreEstimator(wiring.Component):
     Parameters
     ----------
     config
-        Uses `head_dim`, `query_lanes`, `key_lanes`, `dim_lanes`, `split`, `pe_structure` and `est_bits`.
+        Uses `head_dim`, `query_lanes`, `key_lanes`, `dim_lanes`, `split`, `pe_structure` and `estimate_bits`.
         Both splits give signed high halves, so `split` changes nothing here.
 
     Members
@@ -57,7 +56,7 @@ class ScoreEstimator(wiring.Component):
         Bank of query rows to score it with; the same for all beats of a group.
     k_first : In(1)
         It starts a key group: slice 0 of ``head_dim / dim_lanes``. Not used when a beat is a group.
-    k_hi : In(ArrayLayout(ArrayLayout(signed(HALF_BITS), dim_lanes), key_lanes))
+    k_hi : In(ArrayLayout(ArrayLayout(signed(estimate_bits), dim_lanes), key_lanes))
         High halves of `key_lanes` keys, `dim_lanes` elements each.
     est_valid : Out(1)
     est : Out(ArrayLayout(ArrayLayout(signed(est_bits), key_lanes), query_lanes))
@@ -70,10 +69,10 @@ class ScoreEstimator(wiring.Component):
         self.config = config
         self.latency = self.latency_of(config)
         self.load_cycles = self.load_cycles_of(config)
-        lanes = data.ArrayLayout(data.ArrayLayout(signed(HALF_BITS), config.dim_lanes), config.key_lanes)
+        lanes = data.ArrayLayout(data.ArrayLayout(signed(config.estimate_bits), config.dim_lanes), config.key_lanes)
         scores = data.ArrayLayout(data.ArrayLayout(signed(config.est_bits), config.key_lanes), config.query_lanes)
         super().__init__({
-            "q": In(stream.Signature(query_row_layout(config, signed(HALF_BITS)))),
+            "q": In(stream.Signature(query_row_layout(config, signed(config.estimate_bits)))),
             "k_valid": In(1), "k_bank": In(1), "k_first": In(1), "k_hi": In(lanes),
             "est_valid": Out(1), "est": Out(scores)})
 
@@ -121,18 +120,19 @@ class ScoreEstimator(wiring.Component):
 
     def _tables(self, m: Module, rows: QueryTables, k_hi: data.View) -> list[list[Value]]:
         """Return the dot products [query lane][key lane] of `PairTableDot`; keys are encoded for all rows together."""
-        config = self.config
+        config, bits = self.config, self.config.estimate_bits
         results = [[] for _ in range(config.query_lanes)]
         for lane in range(config.key_lanes):
-            planes = data.ArrayLayout(data.ArrayLayout(1, config.head_dim // 2), HALF_BITS)
+            planes = data.ArrayLayout(data.ArrayLayout(1, config.head_dim // 2), bits)
             invert = Signal(planes, name=f"invert_{lane}", reset_less=True)
             differ = Signal(planes, name=f"differ_{lane}", reset_less=True)
             for i in range(config.head_dim // 2):
                 first, second = k_hi[lane][2 * i], k_hi[lane][2 * i + 1]
-                for b in range(HALF_BITS):
-                    m.d.sync += [invert[b][i].eq(first[b]), differ[b][i].eq(first[b] ^ second[b])]
+                for b in range(bits):
+                    m.d.sync += [invert[b][i].eq(first[b]),
+                                 differ[b][i].eq(PairTableDot.encode(first[b], second[b], bits))]
             for r in range(config.query_lanes):
-                m.submodules[f"dot_{r}_{lane}"] = dot = PairTableDot(config.head_dim)
+                m.submodules[f"dot_{r}_{lane}"] = dot = PairTableDot(config.head_dim, bits, bits)
                 m.d.comb += [
                     dot.entries.eq(rows.entries[r]),
                     dot.offset.eq(rows.offset[r]),
@@ -150,7 +150,7 @@ class ScoreEstimator(wiring.Component):
         results = [[] for _ in range(config.query_lanes)]
         for r in range(config.query_lanes):
             for lane in range(config.key_lanes):
-                m.submodules[f"dot_{r}_{lane}"] = dot = BitPlaneDot(config.dim_lanes)
+                m.submodules[f"dot_{r}_{lane}"] = dot = BitPlaneDot(config.dim_lanes, config.estimate_bits)
                 m.d.comb += [dot.q.eq(rows.hi[r]), dot.k.eq(k_encoded[lane])]
                 results[r].append(dot.sum)
         return results
@@ -164,7 +164,7 @@ class ScoreEstimator(wiring.Component):
         if len(lanes) % 2:
             lanes.append(lanes[0].shape().const([0] * config.dim_lanes))
         for n in range(len(lanes) // 2):
-            dots = [PackedDspDot(config.dim_lanes) for _ in range(config.query_lanes)]
+            dots = [PackedDspDot(config.dim_lanes, config.estimate_bits) for _ in range(config.query_lanes)]
             packed = Signal.like(dots[0].packed, name=f"packed_{n}", reset_less=True)
             for d in range(config.dim_lanes):
                 m.d.sync += packed[d].eq(dots[0].pack(lanes[2 * n][d], lanes[2 * n + 1][d]))

@@ -23,6 +23,7 @@ NARROW = TINY_LEAN.replace(
     query_rows=16, survivor_fifo_depth=32, max_seq_len=50, kv_banks=2, weight_bits=8, fraction_bits=4,
     pe_structure="table", name="narrow")
 NARROW_PRUNING = NARROW.replace(**EVERYTHING | {"key_groups": 4}, name="narrow-pruning")
+THREE_BITS = NARROW.replace(estimate_bits=3, name="three-bits")
 # Two keys a cycle, one slice, as `base` has them.
 TWO_KEYS = SMALL.replace(
     **EVERYTHING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3,
@@ -32,8 +33,9 @@ TWO_KEYS = SMALL.replace(
 MULTIPLEXED = TINY.replace(engine="latte", head_dim=32, max_seq_len=64, query_rows=16, survivor_fifo_depth=32,
                            key_groups=2, name="multiplexed")
 CONFIGS = {config.name: config for config in (
-    TINY, SMALL, BASE, TINY_LEAN, SERIAL_SLICE, NARROW, NARROW_PRUNING, TWO_KEYS, MULTIPLEXED)}
-PAPER = ("tiny", "small", "base", "tiny-lean", "multiplexed", "narrow")
+    TINY, SMALL, BASE, TINY_LEAN, SERIAL_SLICE, NARROW, NARROW_PRUNING, THREE_BITS, TWO_KEYS,
+    MULTIPLEXED)}
+PAPER = ("tiny", "small", "base", "tiny-lean", "multiplexed", "narrow", "three-bits")
 """Builds that run relative thresholds without compensation, among others or alone."""
 PRUNING = ("small", "narrow-pruning", "two-keys", "multiplexed", "tiny", "serial-slice")
 

@@ -52,7 +52,7 @@ class ScoresFromMemory(wiring.Component):
             high, low = split_halves(padded_words(rows, lanes), config.split)
             words = [[{"high": int(h), "low": int(w)} for h, w in zip(*pair, strict=True)]
                      for pair in zip(high, low, strict=True)]
-            shape = data.ArrayLayout(element_layout(config.split), lanes)
+            shape = data.ArrayLayout(element_layout(config), lanes)
             m.submodules[name] = ram = Ram(shape, len(words), words)
             m.d.comb += [ram.read_addr.eq(index * slices + unit.slice), port.eq(ram.read_data)]
         return m

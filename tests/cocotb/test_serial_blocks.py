@@ -23,7 +23,7 @@ from latte.rtl.serial.serial_estimator import SerialEstimator, estimated_row_lay
 from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.rtl.serial.serial_memories import DualPortRam
 from latte.rtl.serial.serial_query_ring import SerialQueryRing
-from latte.rtl.serial.serial_scorer import SCORE_SHIFT, SerialScorer, scored_row_layout
+from latte.rtl.serial.serial_scorer import SerialScorer, scored_row_layout
 from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.stalls import STALLS
 
@@ -246,7 +246,7 @@ class ScoredRows(wiring.Component):
         config = self.config
         m.submodules.source, m.submodules.scorer, m.submodules.back = source, scorer, back = (
             self.source, self.scorer, self.back)
-        lanes, element = config.cross_lanes, element_layout(config.split)
+        lanes, element = config.cross_lanes, element_layout(config)
         plane(m, "plane", scorer.keys, element, lanes, of_split(self.k, config), config)
         words = of_split(self.q, config)
         m.submodules.queries = queries = DualPortRam(data.ArrayLayout(element, lanes), len(words), words)
@@ -280,9 +280,9 @@ def test_scorer(config, check):
         rows.append({"row": {"keys": keys, "maximum": int(row[:keys].max()), "job_last": job_last}, "tau": tau,
                      "entries": entries})
         survivors = np.flatnonzero(keep).tolist()
-        fields = {"survivors": len(survivors), "maximum": int(scores[r, survivors].max()) >> SCORE_SHIFT,
+        fields = {"survivors": len(survivors), "maximum": int(scores[r, survivors].max()) >> config.low_bits,
                   "job_last": job_last}
-        items += [{"row": fields, "entry": {"score": int(scores[r, key]) >> SCORE_SHIFT, "key": key}}
+        items += [{"row": fields, "entry": {"score": int(scores[r, key]) >> config.low_bits, "key": key}}
                   for key in survivors]
     check(ScoredRows(config, q, k), "scorer", {"i": Offer(rows)}, {"o": Expect(items)})
 
@@ -324,14 +324,14 @@ class FinishedRows(wiring.Component):
 def test_finisher(config, check):
     rng = random.Random(SEED)
     v = extreme_rows(config.max_seq_len, config, 127, SEED)
-    low, high = -(1 << (config.score_bits - 1)), (1 << (config.score_bits - 1)) - (1 << SCORE_SHIFT)
+    low, high = -(1 << (config.score_bits - 1)), (1 << (config.score_bits - 1)) - (1 << config.low_bits)
     rows, beats = [], []
     for index in range(40):
         count = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
         # Of equal values -128 at first: the only case that reaches the limit of the output.
         keys = [index] if index < 2 else sorted(rng.sample(range(config.max_seq_len), count))
         spread = rng.choice([1, 40, 3000, high])
-        scores = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) & -(1 << SCORE_SHIFT)
+        scores = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) & -(1 << config.low_bits)
                   for _ in keys]
         code = (rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
                 rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))
@@ -339,9 +339,9 @@ def test_finisher(config, check):
         row[0, keys], keep[0, keys] = scores, True
         codes = normalize(*accumulate_values(softmax_weights(row, keep, code, config), v), config)[0].tolist()
         job_last = rng.getrandbits(1)
-        entries = [{"score": score >> SCORE_SHIFT, "key": key} for score, key in zip(scores, keys, strict=True)]
+        entries = [{"score": score >> config.low_bits, "key": key} for score, key in zip(scores, keys, strict=True)]
         entries += [{"score": 0, "key": 0}] * ((1 << (config.max_seq_len - 1).bit_length()) - len(keys))
-        rows.append({"row": {"survivors": len(keys), "maximum": max(scores) >> SCORE_SHIFT, "job_last": job_last},
+        rows.append({"row": {"survivors": len(keys), "maximum": max(scores) >> config.low_bits, "job_last": job_last},
                      "entries": entries, "scale_mantissa": code[0], "scale_shift": code[1]})
         beats += [{"data": [element], "row_last": n == config.head_dim - 1,
                    "job_last": job_last and n == config.head_dim - 1} for n, element in enumerate(codes)]

@@ -126,3 +126,9 @@ def test_kinds_have_one_order_and_decide_the_codes_of_an_entry():
     assert config.dense() == plain.dense()
     with pytest.raises(LatteError, match="prunes nothing"):
         plain.dense().replace(key_groups=1)
+
+
+def test_dense_baseline_keeps_its_halves():
+    assert preset("small", estimate_bits=3).dense() == preset("small").dense()
+    with pytest.raises(LatteError, match="4-bit halves"):
+        preset("small").dense().replace(estimate_bits=3)

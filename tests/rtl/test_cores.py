@@ -36,12 +36,28 @@ CONFIGS = {
     "relative, one group": SMALL.replace(key_groups=1),
     "by mass": SMALL.replace(threshold_kinds=("mass",)),
     "relative and absolute": SMALL.replace(threshold_kinds=("relative", "absolute")),
+    "three bits": SMALL.replace(estimate_bits=3),
+    "three bits, two keys, four groups": SMALL.replace(
+        cross_lanes=16, value_lanes=16, normalizer_lanes=8, query_lanes=3, key_lanes=2, bus_bytes=4, estimate_bits=3,
+        key_groups=4, threshold_kinds=THRESHOLD_KINDS),
+    "three bits, time-multiplexed, two groups": SMALL.replace(
+        cross_lanes=2, value_lanes=1, normalizer_lanes=1, query_lanes=1, dim_lanes=4, bus_bytes=1, kv_banks=1,
+        pe_structure="multiplier", estimate_bits=3, key_groups=2, threshold_kinds=("mass", "absolute")),
+    "three bits, packed": SMALL.replace(key_lanes=2, pe_structure="dsp", estimate_bits=3),
+    "two bits, one group": SMALL.replace(estimate_bits=2, key_groups=1),
+    "two bits, time-multiplexed": SMALL.replace(
+        cross_lanes=2, value_lanes=2, normalizer_lanes=1, query_lanes=1, dim_lanes=4, pe_structure="multiplier",
+        estimate_bits=2),
     "serial": SERIAL,
     "serial, sliced split": SERIAL.replace(split="slice", query_rows=6, cross_lanes=4, value_lanes=4),
     "serial, all kinds, eight groups": SERIAL.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=8),
     "serial, by mass, one group": SERIAL.replace(threshold_kinds=("mass",), key_groups=1, split="slice"),
     "serial, relative, two groups": SERIAL.replace(key_groups=2, bus_bytes=4, cross_lanes=4, value_lanes=8),
     "serial, absolute and by mass": SERIAL.replace(threshold_kinds=("mass", "absolute")),
+    "serial, three bits": SERIAL.replace(estimate_bits=3),
+    "serial, two bits": SERIAL.replace(estimate_bits=2, cross_lanes=4),
+    "serial, three bits, all kinds, eight groups": SERIAL.replace(
+        estimate_bits=3, threshold_kinds=THRESHOLD_KINDS, key_groups=8),
     "dense": SMALL.replace(normalizer_lanes=4, cross_lanes=8, value_lanes=8, query_lanes=3,
                            bus_bytes=8).dense(),
 }
@@ -58,6 +74,7 @@ class HeadJob:
     def __init__(self, index: int, keys: int, causal: bool, tau: float, config: AttentionConfig,
                  rng: np.random.Generator) -> None:
         x = rng.normal(size=(3, keys, config.head_dim)) * 2
+        # Quantised for 119, whatever the build: one with a narrower estimate saturates.
         (self.q, q_scale), (self.k, k_scale) = quantizer.quantize(x[0]), quantizer.quantize(x[1])
         self.v, _ = quantizer.quantize(x[2], quantizer.V_MAX)
         kind = ThresholdKind(config.threshold_kinds[index % len(config.threshold_kinds)])
@@ -84,7 +101,10 @@ async def send(ctx, stream, payload):
 
 
 def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[list[int], list[int], list[int], int]:
-    """Run the jobs; return all scores, weights and output codes as they appear, and the mass of pruned keys."""
+    """Run the jobs; return all scores, weights and output codes as they appear, and the mass of pruned keys.
+
+    Whether an element was saturated is compared here.
+    """
     core = create_core(config)
     rng = np.random.default_rng(seed)
     scores, weights, outputs, masses = [], [], [], []
@@ -117,6 +137,7 @@ def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[l
                 outputs.extend(payload.data[n] for n in range(config.normalizer_lanes))
         await ctx.tick().repeat(3)
         masses.append(ctx.get(core.counters.pruned_mass))
+        assert ctx.get(core.status.qk_saturated) == any(job.trace.saturated for job in jobs)
 
     async def taps(ctx):
         if config.engine == "dense":

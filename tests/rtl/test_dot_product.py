@@ -12,14 +12,20 @@ from latte.rtl.wide.pair_table_dot import PairTableDot
 
 SEED = 2404
 DIMS = [4, 16, 48, 64]
+SHAPES = [*((dims, 4) for dims in DIMS), (10, 3), (48, 3), (10, 2), (16, 2)]
+"""Elements of a vector, and bits of an element."""
 
 
-def corners(rng, dims):
+def corners(rng, dims, bits, key_bits=None):
     """Pairs of vectors: every combination of the corner vectors, then random ones."""
-    alternating = np.where(np.arange(dims) % 2, 7, -8)
-    special = [np.full(dims, x) for x in (-8, -1, 0, 1, 7)] + [alternating, alternating[::-1]]
-    pairs = [(q, k) for q in special for k in special]
-    return pairs + [tuple(rng.integers(-8, 8, (2, dims))) for _ in range(40)]
+    ends = [1 << (width - 1) for width in (bits, key_bits or bits)]
+
+    def special(end):
+        alternating = np.where(np.arange(dims) % 2, end - 1, -end)
+        return [np.full(dims, x) for x in (-end, -1, 0, 1, end - 1)] + [alternating, alternating[::-1]]
+
+    pairs = [(q, k) for q in special(ends[0]) for k in special(ends[1])]
+    return pairs + [tuple(rng.integers(-end, end, dims) for end in ends) for _ in range(40)]
 
 
 def stream(dut, inputs, outputs, latency):
@@ -71,24 +77,24 @@ def test_adder_tree(count, carries):
     assert results == list(expected)
 
 
-@pytest.mark.parametrize("dims", DIMS)
-def test_bit_plane_dot(dims):
+@pytest.mark.parametrize(("dims", "bits"), SHAPES)
+def test_bit_plane_dot(dims, bits):
     print(f"seed {SEED}")
-    dut = BitPlaneDot(dims)
-    pairs = corners(np.random.default_rng(SEED), dims)
+    dut = BitPlaneDot(dims, bits)
+    pairs = corners(np.random.default_rng(SEED), dims, bits)
     inputs = [{"q": ints(q), "k": ints(k)} for q, k in pairs]
     results = stream(dut, inputs, lambda ctx: ctx.get(dut.sum), dut.latency)
     assert results == [q @ k for q, k in pairs]
 
 
-@pytest.mark.parametrize("dims", DIMS)
-def test_packed_dsp_dot(dims):
+@pytest.mark.parametrize(("dims", "bits"), SHAPES)
+def test_packed_dsp_dot(dims, bits):
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
-    dut = PackedDspDot(dims)
-    pairs = corners(rng, dims)
+    dut = PackedDspDot(dims, bits)
+    pairs = corners(rng, dims, bits)
     others = [pairs[i][1] for i in rng.permutation(len(pairs))]
-    others[0] = pairs[0][1]  # All four vectors at -8: both results at their largest.
+    others[0] = pairs[0][1]  # All four vectors at their least: both results at their largest.
     beats = [(q, k, other) for (q, k), other in zip(pairs, others, strict=True)]
     inputs = [{"q": ints(q), "packed": ints(dut.pack(k, other))} for q, k, other in beats]
     results = stream(dut, inputs, lambda ctx: [ctx.get(dut.sums[n]) for n in range(2)], dut.latency)
@@ -100,24 +106,27 @@ def test_packed_dsp_dot_refuses_long_vectors():
         _MustUse__silence = True  # Never finished, so never used: Amaranth need not warn of that.
 
     with pytest.raises(ValueError, match="128"):
-        Refused(128)
+        Refused(128, 4)
 
 
-@pytest.mark.parametrize("dims", DIMS)
-def test_pair_table_dot(dims):
+@pytest.mark.parametrize(("dims", "entry_bits", "planes"), [
+    *((dims, bits, bits) for dims, bits in SHAPES), (10, 5, 3), (32, 5, 3), (10, 6, 2)])
+def test_pair_table_dot(dims, entry_bits, planes):
     """Entries and offset from the definition; `offset` is held, so every beat has the same query."""
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
-    dut = PairTableDot(dims)
-    for q in (np.full(dims, -8), np.full(dims, 7), rng.integers(-8, 8, dims)):
+    dut = PairTableDot(dims, entry_bits, planes)
+    end = 1 << (entry_bits - 1)
+    for q in (np.full(dims, -end), np.full(dims, end - 1), rng.integers(-end, end, dims)):
         even, odd = q[0::2], q[1::2]
         entries = [{"half_sum": int(a + b) >> 1, "half_diff": int(a - b) >> 1, "even": int(a + b + 1) & 1}
                    for a, b in zip(even, odd, strict=True)]
         offset = int(((even + odd) >> 1).sum())
-        keys = [k for _, k in corners(rng, dims)]
+        keys = [k for _, k in corners(rng, dims, entry_bits, planes)]
         inputs = [{"entries": entries, "offset": offset,
-                   "invert": [pack_bits(k[0::2] >> b & 1) for b in range(4)],
-                   "differ": [pack_bits((k[0::2] ^ k[1::2]) >> b & 1) for b in range(4)]} for k in keys]
+                   "invert": [pack_bits(k[0::2] >> b & 1) for b in range(planes)],
+                   "differ": [pack_bits(dut.encode(k[0::2], k[1::2], planes) >> b & 1) for b in range(planes)]}
+                  for k in keys]
         results = stream(dut, inputs, lambda ctx: ctx.get(dut.sum), dut.latency)
         assert results == [q @ k for k in keys]
 

@@ -87,26 +87,28 @@ class Bench:
             ctx.set(self.dut.k_first, 1)
 
     def random(self, rng, count):
-        return rng.integers(-8, 8, (count, self.config.head_dim))
+        end = 1 << (self.config.estimate_bits - 1)
+        return rng.integers(-end, end, (count, self.config.head_dim))
 
 
-def corner_vectors(dims):
-    alternating = np.where(np.arange(dims) % 2, 7, -8)
-    return [np.full(dims, x) for x in (-8, -1, 0, 7)] + [alternating, alternating[::-1]]
+def corner_vectors(dims, bits):
+    end = 1 << (bits - 1)
+    alternating = np.where(np.arange(dims) % 2, end - 1, -end)
+    return [np.full(dims, x) for x in (-end, -1, 0, end - 1)] + [alternating, alternating[::-1]]
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("head_dim", [16, 48, 64])
-def test_corners(structure, head_dim):
+@pytest.mark.parametrize(("head_dim", "bits"), [(16, 4), (48, 4), (64, 4), (48, 3), (16, 2)])
+def test_corners(structure, head_dim, bits):
     async def stimulus(bench, ctx):
-        vectors = corner_vectors(head_dim)
+        vectors = corner_vectors(head_dim, bits)
         for n, hi in enumerate(vectors):
             rows = np.array([hi, vectors[-1 - n]])
             await bench.load(ctx, n % 2, rows)
             for key in vectors:
                 await bench.score(ctx, n % 2, rows, key[None])
 
-    Bench(pe_structure=structure, head_dim=head_dim).run(stimulus)
+    Bench(pe_structure=structure, head_dim=head_dim, estimate_bits=bits).run(stimulus)
 
 
 async def tiles(bench, ctx, seed, count=4):
@@ -138,11 +140,11 @@ def test_banks_swap_back_to_back(structure, query_lanes, key_lanes):
     bench.run(lambda bench, ctx: tiles(bench, ctx, SEED))
 
 
-@pytest.mark.parametrize("shape", [(16, 3, 4), (64, 2, 1), (20, 1, 2)])
+@pytest.mark.parametrize("shape", [(16, 3, 4, 4), (64, 2, 1, 4), (20, 1, 2, 4), (20, 2, 2, 3), (16, 1, 2, 2)])
 def test_structures_agree(shape):
     """The same beats give the same results, bit by bit."""
     print(f"seed {SEED}")
-    head_dim, query_lanes, key_lanes = shape
+    head_dim, query_lanes, key_lanes, bits = shape
 
     async def stimulus(bench, ctx):
         rng = np.random.default_rng(SEED)
@@ -153,7 +155,7 @@ def test_structures_agree(shape):
                 await bench.score(ctx, bank, rows, bench.random(rng, key_lanes))
 
     results = [Bench(pe_structure=structure, head_dim=head_dim, query_lanes=query_lanes,
-                     key_lanes=key_lanes).run(stimulus) for structure in STRUCTURES]
+                     key_lanes=key_lanes, estimate_bits=bits).run(stimulus) for structure in STRUCTURES]
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
 

@@ -25,7 +25,6 @@ from latte.golden.softmax import softmax_weights
 from latte.golden.value_accumulator import accumulate_values
 from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.rtl.serial.serial_memories import DualPortRam
-from latte.rtl.serial.serial_scorer import SCORE_SHIFT
 
 EIGHT = preset("tiny", head_dim=8, max_seq_len=90, dim_lanes=4, bus_bytes=2, threshold_kinds=("mass",), key_groups=8)
 ONE_GROUP = preset("tiny", head_dim=8, max_seq_len=16, dim_lanes=4, bus_bytes=2, value_lanes=4, key_groups=1,
@@ -101,7 +100,7 @@ def test_compensated_rows(name):
             count = 1 if trial % 2 else int(rng.integers(1, 4))
             spread = int(rng.choice([200, 3000, half << 8]))
             kept = np.sort(rng.permutation(keys)[:count])
-            scores = rng.integers(-spread, spread, len(kept)) & -(1 << SCORE_SHIFT)
+            scores = rng.integers(-spread, spread, len(kept)) & -(1 << config.low_bits)
             code = int(rng.choice([0, 1 << 15, 65_535, rng.integers(1 << 15, 1 << 16)])), int(rng.integers(8, 24))
             # Some octaves away, often about as many as a mass is limited to.
             octaves = rng.choice([rng.uniform(-3, 3), rng.uniform(-36, 36), rng.choice([-24, 24])])
@@ -130,7 +129,7 @@ def test_compensated_rows(name):
                 weight_sum = weight_sum + apply_gain(mass.sum(axis=1), gains.denominator)
             expected = normalize(accumulated, weight_sum, config)[0].tolist()
 
-            await write(ctx, dut.survivors, [{"score": int(s) >> SCORE_SHIFT, "key": int(k)}
+            await write(ctx, dut.survivors, [{"score": int(s) >> config.low_bits, "key": int(k)}
                                              for s, k in zip(scores, kept, strict=True)])
             await write(ctx, dut.masses, row_mass.tolist())
             await write(ctx, dut.groups, group.tolist())
@@ -141,7 +140,7 @@ def test_compensated_rows(name):
                                  "mean_gain": gains.mean, "group_bits": used, "scale_mantissa": code[0],
                                  "scale_shift": code[1]}.items():
                 ctx.set(getattr(finisher, field), value)
-            ctx.set(finisher.row.payload, {"survivors": len(kept), "maximum": int(scores.max()) >> SCORE_SHIFT,
+            ctx.set(finisher.row.payload, {"survivors": len(kept), "maximum": int(scores.max()) >> config.low_bits,
                                            "job_last": 0, "best": best, "keys": keys})
             ctx.set(finisher.row.valid, 1)
             await ctx.tick()

@@ -84,6 +84,7 @@ def test_speed_fields_do_not_matter():
     ({"protocol": 99}, "protocol version 99, this driver version"),
     ({"head_dim": 32}, "head_dim = 32, not 64.*--head-dim"),
     ({"weight_bits": 8}, "weight_bits = 8, not 12"),
+    ({"estimate_bits": 3}, "estimate_bits = 3, not 4.*--estimate-bits"),
     ({"split": 1}, "split = 1"),
     ({"fingerprint": 5}, "another version of the messages"),
 ])

@@ -99,5 +99,5 @@ CASES = {
     "job-check": (lambda: JobSequencer(WIDE), "check_cycles", checked_job),
     "job-command": (lambda: JobSequencer(WIDE), "command_cycles", commanded_job),
     "adder-tree": (lambda: AdderTree(5, signed(4)), "latency", summed),
-    "bit-planes": (lambda: BitPlaneDot(6), "latency", bit_planes),
+    "bit-planes": (lambda: BitPlaneDot(6, 4), "latency", bit_planes),
 }

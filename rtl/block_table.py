@@ -29,7 +29,7 @@ def config_blocks() -> Iterator[tuple[str, str, type[wiring.Component]]]:
             name = f"latte.rtl.{package}.{module.name}"
             for block in vars(importlib.import_module(name)).values():
                 if (inspect.isclass(block) and issubclass(block, wiring.Component) and block.__module__ == name
-                        and _needs(block) == ["config"]):
+                        and not block.__name__.startswith("_") and _needs(block) == ["config"]):
                     yield package, module.name, block
 
 

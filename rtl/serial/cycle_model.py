@@ -49,12 +49,12 @@ class SerialCycleModel:
         self.idle = dispatch + 1
         if self.scored:
             self.stalls["key_load"] += load
+        if job.fresh:
+            self.covered = 0
         if m == 0:
             self.busy += dispatch - accepted
             return
         self.query_end = command
-        if job.fresh:
-            self.covered = 0
         if job.weights:
             # The first gap without weight ends the table.
             begin = max(dispatch, self.finished) + 2

@@ -142,6 +142,8 @@ class WideCycleModel:
         m, n = job.keep.shape
         load_rows = n if job.load_rows is None else job.load_rows
         command, dispatched = self.sequencer.load(load_rows, job.fresh)
+        if job.fresh:
+            self.rows.counted = 0
         if m == 0:
             return
         self.queries.command(command)
@@ -254,8 +256,6 @@ class _RowPipeline:
         m, n = keep.shape
         self.job = job
         self.keys_of_row = keys_of_row.tolist()
-        if job.fresh:
-            self.counted = 0
         padded = np.zeros((m, ceil_div(n, pairs) * pairs), bool)
         padded[:, :n] = keep
         counts = padded.reshape(m, -1, pairs).sum(axis=2)

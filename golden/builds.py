@@ -32,7 +32,8 @@ BUILDS: dict[str, AttentionConfig] = {
 def equipped(config: AttentionConfig, groups: int = 0) -> AttentionConfig:
     """Return a build of the LATTE engines with every kind of threshold and enough key groups.
 
-    What is simulated need not be small: where nobody asks for less, a preset is simulated like this.
+    What is simulated need not be small: where nobody asks for less, a preset is simulated like this. One whose bus
+    cannot bring keys in groups stays as it is.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def equipped(config: AttentionConfig, groups: int = 0) -> AttentionConfig:
     groups
         That must fit; shipped thresholds always do.
     """
-    if config.engine == "dense":
+    if config.engine == "dense" or config.bus_bytes & (config.bus_bytes - 1):
         return config
     return config.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=max(config.key_groups, groups, _SHIPPED_GROUPS))
 

@@ -59,6 +59,7 @@ class Thresholds:
 
     def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> "Thresholds":
         """Return thresholds of the same kind and width with other arrays, by their names."""
+        # What is no array is named, so that the types of the others are known.
         return dataclasses.replace(self, kind=self.kind, estimate_bits=self.estimate_bits, **arrays)
 
     @property

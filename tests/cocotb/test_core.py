@@ -15,7 +15,8 @@ from latte.sim.stalls import STALLS
 
 EVERYTHING = {"threshold_kinds": THRESHOLD_KINDS, "key_groups": 8}
 TINY, SMALL, BASE = (equipped(preset(name)) for name in ("tiny", "small", "base"))
-TINY_LEAN = preset("tiny").replace(name="tiny-lean")
+# As presets are synthesised, and on boards.
+TINY_LEAN, SMALL_LEAN = (preset(name).replace(name=f"{name}-lean") for name in ("tiny", "small"))
 SERIAL_SLICE = TINY.replace(head_dim=16, dim_lanes=4, max_seq_len=64, split="slice", key_groups=8, name="serial-slice")
 # Lanes that divide nothing, and a row that is shorter than the memories' parts.
 NARROW = TINY_LEAN.replace(
@@ -33,9 +34,9 @@ TWO_KEYS = SMALL.replace(
 MULTIPLEXED = TINY.replace(engine="latte", head_dim=32, max_seq_len=64, query_rows=16, survivor_fifo_depth=32,
                            key_groups=2, name="multiplexed")
 CONFIGS = {config.name: config for config in (
-    TINY, SMALL, BASE, TINY_LEAN, SERIAL_SLICE, NARROW, NARROW_PRUNING, THREE_BITS, TWO_KEYS,
+    TINY, SMALL, BASE, TINY_LEAN, SMALL_LEAN, SERIAL_SLICE, NARROW, NARROW_PRUNING, THREE_BITS, TWO_KEYS,
     MULTIPLEXED)}
-PAPER = ("tiny", "small", "base", "tiny-lean", "multiplexed", "narrow", "three-bits")
+PAPER = ("tiny", "small", "base", "tiny-lean", "small-lean", "multiplexed", "narrow", "three-bits")
 """Builds that run relative thresholds without compensation, among others or alone."""
 PRUNING = ("small", "narrow-pruning", "two-keys", "multiplexed", "tiny", "serial-slice")
 
@@ -124,7 +125,7 @@ def test_reset_in_mid_row(name, reset_at, tmp_path, build_folder):
     run(config, program, tmp_path / "run", build_folder, reset_at=reset_at, stall="both")
 
 
-@pytest.mark.parametrize("name", ["small", "base"])
+@pytest.mark.parametrize("name", ["small", "small-lean", "base"])
 def test_real_heads(name, tmp_path, build_folder):
     config = CONFIGS[name]
     for vectors in embedded_vectors():

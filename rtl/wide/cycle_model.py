@@ -239,7 +239,7 @@ class _RowPipeline:
         scores = StreamQueue.count_under_way(self.score_latency)
         maxima = StreamQueue.count_under_way(self.score_latency + RunningMaximum.latency)
         weights = StreamQueue.count_under_way(Softmax.weight_latency)
-        self.group_room = config.survivor_fifo_depth - SurvivorQueue.reserve - groups + ceil_div(groups, 2)
+        self.group_room = config.survivor_fifo_depth - groups + ceil_div(groups, 2)
         self.row_room = config.query_rows - StreamQueue.count_under_way(RowScanner.row_latency)
         self.score_room = (ScoreQueue.depth_of(config) - scores
                            + (self.score_latency + 1) // config.cross_slices)

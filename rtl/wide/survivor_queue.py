@@ -34,9 +34,6 @@ class SurvivorQueue(wiring.Component):
     latency = StreamQueue.latency + 1
     """The queue, and the register of the group whose survivors are taken."""
 
-    reserve = 2
-    """Groups of `survivor_fifo_depth` that are never held; every cycle count of a build is of so many fewer."""
-
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         self.producer_latency = self.producer_latency_of(config)
@@ -54,7 +51,7 @@ class SurvivorQueue(wiring.Component):
         # A group takes the cross product unit as many cycles as it has slices, or a multiple of that.
         m.submodules.queue = queue = StreamQueue(
             group_layout(config), config.survivor_fifo_depth, producer_latency=self.producer_latency,
-            reserve=self.reserve, every_other=config.cross_slices > 1)
+            every_other=config.cross_slices > 1)
         m.d.comb += [queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), self.room.eq(queue.room),
                      self.overflow.eq(queue.overflow)]
 

@@ -1,5 +1,6 @@
 """The whole core against the golden model, bit for bit, in both simulators."""
 
+import functools
 import pathlib
 
 import pytest
@@ -11,44 +12,48 @@ from latte.sim.core_run import CoreReport, build_core, run_core
 from latte.sim.program import Program
 from latte.sim.stalls import STALLS
 
+EVERYTHING = {"threshold_kinds": THRESHOLD_KINDS, "key_groups": 8}
 TINY, SMALL, BASE = preset("tiny"), preset("small"), preset("base")
-SLICE = TINY.replace(split="slice", name="tiny-slice")
+TINY_LEAN = TINY.lean()
 # The wide core, time-multiplexed.
-MULTIPLEXED = TINY.replace(engine="latte", max_seq_len=64, query_rows=16, survivor_fifo_depth=32, name="multiplexed")
-NARROW = TINY.replace(
+MULTIPLEXED = TINY_LEAN.replace(engine="latte", max_seq_len=64, query_rows=16, survivor_fifo_depth=32,
+                                name="multiplexed")
+NARROW = TINY_LEAN.replace(
     engine="latte", head_dim=32, dim_lanes=32, cross_lanes=6, value_lanes=10, normalizer_lanes=2, query_lanes=3,
     query_rows=16, survivor_fifo_depth=32, max_seq_len=50, kv_banks=2, weight_bits=8, fraction_bits=4,
     pe_structure="table", name="narrow")
-PRUNING = {"threshold_kinds": THRESHOLD_KINDS, "key_groups": 8}
-SMALL_PRUNING = SMALL.replace(**PRUNING, name="small-pruning")
-NARROW_PRUNING = NARROW.replace(**PRUNING | {"key_groups": 4}, name="narrow-pruning")
+NARROW_PRUNING = NARROW.replace(**EVERYTHING | {"key_groups": 4}, name="narrow-pruning")
 # Two keys a cycle, one slice, as `base` has them.
-TWO_KEYS_PRUNING = SMALL.replace(
-    **PRUNING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3,
+TWO_KEYS = SMALL.replace(
+    **EVERYTHING, head_dim=16, dim_lanes=16, cross_lanes=16, value_lanes=16, normalizer_lanes=4, query_lanes=3,
     key_lanes=2, bus_bytes=2, max_seq_len=64, heads=16, query_rows=16, survivor_fifo_depth=32, split="slice",
-    name="two-keys-pruning")
-MULTIPLEXED_PRUNING = MULTIPLEXED.replace(**PRUNING | {"key_groups": 2}, name="multiplexed-pruning")
-TINY_PRUNING = TINY.replace(**PRUNING, name="tiny-pruning")
-SERIAL_PRUNING = TINY.replace(**PRUNING | {"key_groups": 4}, head_dim=16, dim_lanes=4, max_seq_len=64, split="slice",
-                              name="serial-pruning")
-ONE_GROUP = TWO_KEYS_PRUNING.replace(threshold_kinds=("relative",), key_groups=1, name="one-group")
-BY_MASS = TWO_KEYS_PRUNING.replace(threshold_kinds=("mass",), key_groups=0, name="by-mass")
-PRUNING_CONFIGS = {config.name: config for config in (
-    SMALL_PRUNING, NARROW_PRUNING, TWO_KEYS_PRUNING, MULTIPLEXED_PRUNING, TINY_PRUNING, SERIAL_PRUNING, ONE_GROUP,
-    BY_MASS)}
-CONFIGS = {config.name: config for config in (TINY, SMALL, BASE, SLICE, MULTIPLEXED, NARROW)}
+    name="two-keys")
+MULTIPLEXED_PRUNING = MULTIPLEXED.replace(**EVERYTHING | {"key_groups": 2}, name="multiplexed-pruning")
+SERIAL_SLICE = TINY.replace(head_dim=16, dim_lanes=4, max_seq_len=64, split="slice", key_groups=8, name="serial-slice")
+ONE_GROUP = TWO_KEYS.replace(threshold_kinds=("relative",), key_groups=1, name="one-group")
+BY_MASS = TWO_KEYS.replace(threshold_kinds=("mass",), key_groups=0, name="by-mass")
+CONFIGS = {config.name: config for config in (
+    TINY, SMALL, BASE, TINY_LEAN, MULTIPLEXED, NARROW, NARROW_PRUNING, TWO_KEYS, MULTIPLEXED_PRUNING, SERIAL_SLICE,
+    ONE_GROUP, BY_MASS)}
+PAPER = ("tiny", "small", "base", "tiny-lean", "multiplexed", "narrow")
+"""Builds that run relative thresholds without compensation, among others or alone."""
+PRUNING = ("small", "narrow-pruning", "two-keys", "multiplexed-pruning", "tiny", "serial-slice", "one-group", "by-mass")
+
+
+compiled = functools.cache(build_core)
+"""Emission alone takes seconds, and most tests run a model that another has compiled."""
 
 
 def run(config: AttentionConfig, program: Program, folder: pathlib.Path, build: pathlib.Path,
         simulator: str = "verilator", **settings: object) -> CoreReport:
     """Run a program and fail with every mismatch and the settings that repeat it."""
-    report = run_core(build_core(config, simulator, build_folder=build), program, folder, **settings)
+    report = run_core(compiled(config, simulator, build_folder=build), program, folder, **settings)
     assert not report.problems, "\n".join([f"{config.name}, {simulator}, {settings}", *report.problems[:20]])
     return report
 
 
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", PAPER)
 def test_corners(name, stall, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.corners(config), tmp_path / "run", build_folder, stall=stall, seed=len(name))
@@ -64,44 +69,44 @@ def test_random_heads(name, stall, seed, tmp_path, build_folder):
 
 
 @pytest.mark.parametrize("stall", ["none", "both"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", PAPER)
 def test_appended_keys(name, stall, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.appending(config), tmp_path / "run", build_folder, stall=stall)
 
 
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("name", PRUNING_CONFIGS)
+@pytest.mark.parametrize("name", PRUNING)
 def test_pruned_heads(name, stall, tmp_path, build_folder):
-    config = PRUNING_CONFIGS[name]
+    config = CONFIGS[name]
     for seed in range(1 if config.engine == "serial" else 4):
         program = programs.pruned_heads(config, seed, [3, 16, 31, 7, 50, 1, 2, 23])
         run(config, program, tmp_path / "run", build_folder, stall=stall, seed=seed)
 
 
 @pytest.mark.parametrize("stall", ["none", "both"])
-@pytest.mark.parametrize("name", PRUNING_CONFIGS)
+@pytest.mark.parametrize("name", PRUNING)
 def test_keys_and_groups_that_heads_share(name, stall, tmp_path, build_folder):
-    config = PRUNING_CONFIGS[name]
+    config = CONFIGS[name]
     for seed in (1, 2):
         run(config, programs.appending_groups(config, seed), tmp_path / "run", build_folder, stall=stall, seed=seed)
 
 
 @pytest.mark.parametrize("reset_at", [333, 1777, 2500])
-@pytest.mark.parametrize("name", ["two-keys-pruning", "tiny-pruning"])
+@pytest.mark.parametrize("name", ["two-keys", "tiny"])
 def test_reset_in_mid_row_of_a_pruning_core(name, reset_at, tmp_path, build_folder):
-    config = PRUNING_CONFIGS[name]
+    config = CONFIGS[name]
     run(config, programs.pruned_heads(config, 5, [29, 18, 40]), tmp_path / "run", build_folder, reset_at=reset_at,
         stall="both")
 
 
 def test_longest_pruned_rows(tmp_path, build_folder):
-    run(SMALL_PRUNING, programs.pruned_heads(SMALL_PRUNING, 9, [1023, 1024]), tmp_path / "run", build_folder)
+    run(SMALL, programs.pruned_heads(SMALL, 9, [1023, 1024]), tmp_path / "run", build_folder)
 
 
 def test_longest_pruned_rows_of_the_serial_core(tmp_path, build_folder):
-    program = programs.pruned_heads(TINY_PRUNING, 9, [512, 511, 512], queries=3)
-    run(TINY_PRUNING, program, tmp_path / "run", build_folder)
+    program = programs.pruned_heads(TINY, 9, [512, 511, 512], queries=3)
+    run(TINY, program, tmp_path / "run", build_folder)
 
 
 @pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])
@@ -148,7 +153,7 @@ def test_counters(tmp_path, build_folder):
 
 
 @pytest.mark.parametrize("simulator", ["icarus"], indirect=True)
-@pytest.mark.parametrize("name", ["tiny", "tiny-slice", "narrow"])
+@pytest.mark.parametrize("name", ["tiny", "serial-slice", "narrow", "narrow-pruning"])
 def test_second_simulator(name, simulator, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.random_heads(config, 7, [9, 14]), tmp_path / "run", build_folder, simulator, stall="both")

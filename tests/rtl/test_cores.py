@@ -45,9 +45,9 @@ CONFIGS = {
     "dense": SMALL.replace(normalizer_lanes=4, cross_lanes=8, value_lanes=8, query_lanes=3,
                            bus_bytes=8).dense(),
 }
-HEADS = [(20, False, 2.0), (32, True, 3.0), (1, False, 1.0), (7, True, float("inf"))]
+HEADS = [(7, False, 2.0), (9, True, 3.0), (1, False, 1.0), (3, True, float("inf"))]
 """(keys, causal, tau)"""
-MORE_HEADS = [*HEADS, (32, False, 1.0), (31, True, 1.5)]
+MORE_HEADS = [*HEADS, (8, False, 1.0), (6, True, 1.5)]
 """For builds with several kinds of threshold or compensation."""
 PATIENCE = 20_000
 

@@ -18,7 +18,8 @@ def short_heads() -> workloads.Workload:
     return workloads.of_length(128)
 
 
-@pytest.mark.parametrize("config", [SMALL, SMALL.dense()], ids=["latte", "dense"])
+# One dense pair a cycle compiles in half the time of two.
+@pytest.mark.parametrize("config", [SMALL, SMALL.replace(query_lanes=1).dense()], ids=["latte", "dense"])
 def test_hardware_counts_the_golden_work(config, tmp_path, build_folder):
     workload = short_heads()
     run = run_engine(workload, config, build_core(config, build_folder=build_folder), tmp_path / "run")

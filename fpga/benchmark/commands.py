@@ -169,8 +169,8 @@ def _print_preset(console: Console, result: PresetResult) -> None:
             f"{build}: throughput per area {comparison.throughput_per_area:.3f} x dense at "
             f"{100 * comparison.latte.kept:.2f} % kept. Bit operations allow {losses.bit_operations:.2f}; at the "
             f"units' real prices {losses.real_prices:.2f}; with their idle cycles {losses.whole_units:.2f}; with "
-            f"memories, softmax, division and control {losses.whole_core:.2f}; with measured cycles {losses.measured:.2f}",
-            soft_wrap=True)
+            f"memories, softmax, division and control {losses.whole_core:.2f}; with measured cycles "
+            f"{losses.measured:.2f}", soft_wrap=True)
     for title, run in (("model order", result.latte["mixed"]), ("light and heavy in turn",
                        result.latte["mixed-alternating"]), ("model order, deep queues", result.deep["mixed"]),
                        ("in turn, deep queues", result.deep["mixed-alternating"])):

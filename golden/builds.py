@@ -5,14 +5,12 @@
 
 from typing import Any
 
-from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
+from latte.golden.config import AttentionConfig, preset
 from latte.golden.errors import LatteError
 
-__all__ = ["BUILDS", "DEFAULT_PRESET", "choose_config", "equipped", "find_build"]
+__all__ = ["BUILDS", "DEFAULT_PRESET", "choose_config", "find_build"]
 
 DEFAULT_PRESET = "small"
-_SHIPPED_GROUPS = 4
-"""Key groups of the thresholds that travel with the package."""
 
 # What 56 block RAMs and 28 multipliers hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1; two multipliers are
 # the softmax's, three the normaliser's, and one is left over.
@@ -27,23 +25,6 @@ BUILDS: dict[str, AttentionConfig] = {
     "tang_nano_9k": preset("tiny", max_seq_len=197),
 }
 """By the name of a board; a build keeps the name of its preset, which its figures go by."""
-
-
-def equipped(config: AttentionConfig, groups: int = 0) -> AttentionConfig:
-    """Return a build of the LATTE engines with every kind of threshold and enough key groups.
-
-    What is simulated need not be small: where nobody asks for less, a preset is simulated like this. One whose bus
-    cannot bring keys in groups stays as it is.
-
-    Parameters
-    ----------
-    config
-    groups
-        That must fit; shipped thresholds always do.
-    """
-    if config.engine == "dense" or config.bus_bytes & (config.bus_bytes - 1):
-        return config
-    return config.replace(threshold_kinds=THRESHOLD_KINDS, key_groups=max(config.key_groups, groups, _SHIPPED_GROUPS))
 
 
 def find_build(board: str) -> AttentionConfig:

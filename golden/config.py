@@ -346,28 +346,37 @@ class AttentionConfig:
                             value_lanes=self.head_dim, cross_lanes=self.head_dim, threshold_kinds=("relative",),
                             key_groups=0)
 
+    def lean(self) -> "AttentionConfig":
+        """Return the same build with what the paper has and no more: relative thresholds, no compensation."""
+        return self.replace(name=f"{self.name}-lean", threshold_kinds=("relative",), key_groups=0)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for result files: what JSON gives back."""
         return dataclasses.asdict(self) | {"threshold_kinds": list(self.threshold_kinds)}
 
 
+def _everything(**fields: Any) -> AttentionConfig:
+    """Return a preset: every kind of threshold, and as many groups of keys as shipped thresholds use."""
+    return AttentionConfig(threshold_kinds=THRESHOLD_KINDS, key_groups=4, **fields)
+
+
 PRESETS: dict[str, AttentionConfig] = {
     # One time-multiplexed multiplier row: what an iCE40 UP5K holds. 512 keys fill its four single-ported RAMs.
-    "tiny": AttentionConfig(
+    "tiny": _everything(
         name="tiny", engine="serial", max_seq_len=512, heads=36, query_lanes=1, dim_lanes=8, cross_lanes=2,
         value_lanes=2, normalizer_lanes=1, kv_banks=1, query_rows=8, exp_frac_bits=8, reciprocal_bits=8,
         pe_structure="multiplier"),
     # Two pairs and half a survivor a cycle: 15 % kept loads the cross products and P·V to 60 %, which leaves room for
     # rows that keep many keys.
-    "small": AttentionConfig(name="small", bus_bytes=8),
+    "small": _everything(name="small", bus_bytes=8),
     # Four pairs to the same half survivor: for 10 % kept.
-    "small_lm": AttentionConfig(name="small_lm", key_lanes=2, bus_bytes=8, survivor_fifo_depth=1024),
+    "small_lm": _everything(name="small_lm", key_lanes=2, bus_bytes=8, survivor_fifo_depth=1024),
     # Six pairs and one survivor a cycle: 15 % kept loads the cross products and P·V to 90 %.
-    "base": AttentionConfig(
+    "base": _everything(
         name="base", query_lanes=3, key_lanes=2, cross_lanes=64, value_lanes=64, normalizer_lanes=8,
         bus_bytes=16, survivor_fifo_depth=1024),
     # Eight pairs to the same survivor: for 10 % kept.
-    "base_lm": AttentionConfig(
+    "base_lm": _everything(
         name="base_lm", query_lanes=4, key_lanes=2, cross_lanes=64, value_lanes=64, normalizer_lanes=4,
         bus_bytes=16, survivor_fifo_depth=1024),
 }

@@ -12,7 +12,7 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
 from latte.golden.vectors import VectorSet
 from latte.sim.head_table import head_result, print_heads, print_problems
-from latte.sim.options import build_option, config_options, simulated_config_options
+from latte.sim.options import build_option, config_options
 from latte.sim.runner import SIMULATORS, check_simulator
 from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
@@ -34,15 +34,14 @@ __all__ = ["emit_command", "simulate_command"]
               help="Idle sources, slow sink, or both.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the stalls.")
 @build_option
-@simulated_config_options
+@config_options
 def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], registers: pathlib.Path | None,
                      dump: pathlib.Path | None, simulator: str, waves: bool, processes: int, stall: str, seed: int,
                      build_folder: pathlib.Path) -> None:
     """Simulate heads in RTL and compare every bit with the golden model.
 
-    Estimates, kept keys, scores, weights and outputs are compared. A preset is simulated with every kind of threshold
-    and with compensation, unless --threshold-kinds or --key-groups say what it has. Prints a table, writes
-    build/sim.json, and exits with 0 only if every bit agrees and the output error is within the budget.
+    Estimates, kept keys, scores, weights and outputs are compared. Prints a table, writes build/sim.json, and exits
+    with 0 only if every bit agrees and the output error is within the budget.
     """
     console = create_console()
     image = open_registers(registers, config)

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from latte.golden.builds import BUILDS, DEFAULT_PRESET, choose_config, equipped
+from latte.golden.builds import BUILDS, DEFAULT_PRESET, choose_config
 from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.errors import LatteError
 from latte.sim.runner import BUILD_FOLDER
 
-__all__ = ["board_config_options", "build_option", "config_options", "simulated_config_options"]
+__all__ = ["board_config_options", "build_option", "config_options"]
 
 
 def _check_folder(ctx: click.Context, option: click.Option, folder: pathlib.Path) -> pathlib.Path:
@@ -45,17 +44,6 @@ class _Names(click.ParamType):
 
 
 _NAMES = _Names()
-
-
-def simulated_config_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Do what `config_options` does; a preset is `equipped` unless its kinds of threshold or key groups are given."""
-    @functools.wraps(function)
-    def with_build(config: AttentionConfig, board: str | None, **arguments: Any) -> Any:
-        asked = [click.get_current_context().get_parameter_source(field) is not ParameterSource.DEFAULT
-                 for field in ("threshold_kinds", "key_groups")]
-        return function(config=config if board or any(asked) else equipped(config), **arguments)
-
-    return board_config_options(with_build)
 
 
 def config_options(function: Callable[..., Any]) -> Callable[..., Any]:

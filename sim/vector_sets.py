@@ -13,7 +13,7 @@ from latte.golden.requantise import prune_as_learned
 from latte.golden.train.threshold_files import read_thresholds, shipped_thresholds
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
 
-__all__ = ["embedded_that_fit", "gather_vectors", "open_registers", "registers_note", "vector_options"]
+__all__ = ["as_learned", "embedded_that_fit", "gather_vectors", "open_registers", "registers_note", "vector_options"]
 
 BEST = "best_90"
 """Shipped thresholds as which embedded heads are pruned, beside their own."""
@@ -99,7 +99,7 @@ def embedded_that_fit(config: AttentionConfig, image: RegisterImage | None = Non
         None fits.
     """
     if image is None:
-        sets = [version for vectors in embedded_vectors() for version in (vectors, *_as_learned(vectors))]
+        sets = [version for vectors in embedded_vectors() for version in (vectors, *as_learned(vectors))]
     else:
         sets = [vectors for vectors in embedded_vectors() if vectors.of_model(image.model)]
     if not sets:
@@ -119,7 +119,7 @@ def embedded_that_fit(config: AttentionConfig, image: RegisterImage | None = Non
     return fitting, left_out
 
 
-def _as_learned(vectors: VectorSet) -> Iterator[VectorSet]:
+def as_learned(vectors: VectorSet) -> Iterator[VectorSet]:
     """Yield the set as the shipped thresholds `BEST` of its very model prune it, if there are any."""
     for name in shipped_thresholds():
         if name.endswith(f"/{BEST}"):

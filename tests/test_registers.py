@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from latte.golden.attention import HeadParameters, attend, dequantize
-from latte.golden.builds import equipped
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.key_groups import KeyGroups
@@ -24,7 +23,7 @@ from latte.golden.vectors import VectorSet, save_vectors
 from latte.sim.program import Program
 from tests.test_cli import latte, refused
 
-TINY = equipped(preset("tiny"))
+TINY = preset("tiny")
 BUILD = ["--config", "tiny", "--threshold-kinds", ",".join(TINY.threshold_kinds), "--key-groups", str(TINY.key_groups)]
 LEAN = ["--config", "tiny", "--key-groups", "0"]
 """The preset as it is synthesised."""

@@ -23,6 +23,7 @@ ROLES = {
     "scores": ("score_estimator", "score_array"), "cross": ("cross_product_unit",),
     "P·V": ("value_accumulator",), "softmax": ("softmax", "score_queue", "weight_queue"),
     "division": ("normalizer",),
+    "pruned mass": ("tables", "table_jobs", "row_limiter", "survivor_mass", "mass_compensation", "virtual_survivors"),
     "memories": ("key_value_scratchpad", "key_plane", "value_plane", "key_value_loader", "query_buffer",
                  "estimate_buffer", "survivor_queue"),
 }

@@ -13,6 +13,7 @@ from latte.fpga.benchmark.cpu import CpuTime, measure_cpu
 from latte.fpga.benchmark.figures import draw
 from latte.fpga.benchmark.measure import Plan, measure
 from latte.fpga.benchmark.results import (
+    LEARNED_WORKLOAD,
     Bar,
     PresetResult,
     differences,
@@ -20,7 +21,7 @@ from latte.fpga.benchmark.results import (
     model_seconds,
     preset_figures,
 )
-from latte.fpga.benchmark.workloads import PAPER_KEEP, keep_name
+from latte.fpga.benchmark.workloads import LEARNED_KEEP, PAPER_KEEP, keep_name
 from latte.fpga.synthesis.targets import find_target
 from latte.fpga.synthesis.tools import check_tools
 from latte.golden.config import preset
@@ -30,19 +31,27 @@ from latte.golden.results import read_results, write_results
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
 from latte.sim.options import build_option
 from latte.sim.runner import check_simulator
+from latte.sim.vector_sets import as_learned
 
 __all__ = ["bench_command"]
 
-_LEAST_UTILISATION, _MOST_OVER_BOUND, _LEAST_ADVANTAGE, _MODEL_TOLERANCE = 0.95, 1.05, 3.5, 0.01
-_SIZED_VECTORS = ("deit-tiny", "smollm2-135m-keep10")
-_SIZED_PRESETS = ("small", "base")
-_ADVANTAGE_PRESETS = ("base",)
+_LEAST_UTILISATION, _MOST_OVER_BOUND, _MODEL_TOLERANCE = 0.95, 1.05, 0.01
+_LEARNED_SHARES = {False: (0.15, LEARNED_KEEP), True: (0.1,)}
+"""Shares that the embedded heads keep as learned thresholds prune them, compensated; by whether they are causal."""
+_SIZED = {preset: ("deit-tiny", "smollm2-135m-keep10", *learned) for preset, learned in {
+    "small": ("deit-tiny-best_90-keep15", LEARNED_WORKLOAD, "smollm2-135m-best_90-keep10"),
+    "base": (LEARNED_WORKLOAD, "smollm2-135m-best_90-keep10")}.items()}
+"""Workloads on which a preset's estimator must not wait."""
+_ADVANTAGES = {f"small.lean.{keep_name(PAPER_KEEP)}": 2.4, f"base.lean.{keep_name(PAPER_KEEP)}": 3.5,
+               f"small_lm.{LEARNED_WORKLOAD}": 2.4, f"base_lm.{LEARNED_WORKLOAD}": 3.5}
+"""Least throughput per area, of dense: of LATTE as published, and of a build with everything."""
+_PRESETS = ("small", "small_lm", "base", "base_lm")
 _TARGET = "ecp5"
 _SHOWN_DIFFERENCES = 25
 
 
 @click.command("bench")
-@click.option("--config", "names", multiple=True, default=_SIZED_PRESETS, show_default=True, metavar="PRESET",
+@click.option("--config", "names", multiple=True, default=_PRESETS, show_default=True, metavar="PRESET",
               help="Preset to measure; repeatable.")
 @click.option("--vectors", "files", multiple=True, type=click.Path(path_type=pathlib.Path),
               help="Vector file (.npz) to run besides the embedded ones; repeatable.")
@@ -59,7 +68,7 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
 
     Writes build/bench.json and plots in build/bench. Exits with 0 only if every bit agrees with the golden model, the
     hardware counts the golden model's work, the cycle model is within 1 %, and the presets reach what they are sized
-    for. From nothing it takes some 25 minutes on two cores; models and syntheses are kept for the next time.
+    for. From nothing it takes more than an hour on two cores; models and syntheses are kept for the next time.
     """
     configs = [preset(name) for name in dict.fromkeys(names)]
     sets = [*embedded_vectors(), *(load_vectors(path) for path in files)]
@@ -74,7 +83,10 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
     if cpu:
         with show_status(console, "timing this processor ..."):
             times = {vectors.model: measure_cpu(vectors) for vectors in sets}
-    plans = [Plan(config, sets) for config in configs]
+    learned = [(keep, vectors, itself) for vectors in embedded_vectors() for itself in as_learned(vectors)
+               for keep in _LEARNED_SHARES[vectors.causal]]
+    with show_status(console, "moving thresholds ..."):
+        plans = [Plan(config, sets, learned) for config in configs]
     with create_progress(console, "steps") as bar:
         task = bar.add_task("measuring", total=sum(plan.steps for plan in plans))
         results = measure(plans, find_target(_TARGET), build_folder, processes=processes,
@@ -126,7 +138,8 @@ def _print_preset(console: Console, result: PresetResult) -> None:
     table = create_table("workload", "engine", "kept %", "cycles", "x bound", "estimator %", "P·V %", "keys", "queries",
                          "filter", "model error %", "bit ops", title=f"{name}: RTL, bit-exact", left=("engine",))
     table.columns[0].no_wrap = True
-    for engine, runs in (("latte", result.latte), ("deep queues", result.deep), ("dense", result.dense)):
+    for engine, runs in (("latte", result.latte), ("lean", result.lean), ("deep queues", result.deep),
+                         ("dense", result.dense)):
         for run in runs.values():
             stalls = run.stalls
             table.add_row(
@@ -139,24 +152,25 @@ def _print_preset(console: Console, result: PresetResult) -> None:
     console.print("cycles: first job's offer to last output, loading included; bound: visible pairs / lanes; keys, "
                   "queries, filter: share of cycles in which the estimator waited for them", soft_wrap=True)
 
-    latte, dense = result.latte_area, result.dense_area
-    table = create_table("block group", "latte", "dense", title=f"{name}: area")
-    for role, value in latte.by_role().items():
-        table.add_row(role, f"{value:.0f}", f"{dense.by_role()[role]:.0f}")
-    table.add_row("all", f"{latte.lut4:.0f}", f"{dense.lut4:.0f}", end_section=True)
+    areas = (result.latte_area, result.lean_area, result.dense_area)
+    table = create_table("block group", "latte", "lean", "dense", title=f"{name}: area")
+    for role in areas[0].by_role():
+        table.add_row(role, *(f"{area.by_role()[role]:.0f}" for area in areas))
+    table.add_row("all", *(f"{area.lut4:.0f}" for area in areas), end_section=True)
     for kind in ("lut4_equivalents", "dsp", "ff", "bram"):
-        table.add_row(kind, str(getattr(latte.usage, kind)), str(getattr(dense.usage, kind)))
+        table.add_row(kind, *(str(getattr(area.usage, kind)) for area in areas))
     console.print(table)
-    console.print(f"area: LUT4 equivalents on ECP5; a multiplier counts as {latte.lut4_per_multiplier:g}, which its "
-                  "product takes in LUTs", soft_wrap=True)
-    comparison = result.comparison(keep_name(PAPER_KEEP))
-    losses = comparison.losses()
-    console.print(
-        f"{name}: throughput per area {comparison.throughput_per_area:.3f} x dense at "
-        f"{100 * comparison.latte.kept:.2f} % kept. Bit operations allow {losses.bit_operations:.2f}; at the units' "
-        f"real prices {losses.real_prices:.2f}; with their idle cycles {losses.whole_units:.2f}; with memories, "
-        f"softmax, division and control {losses.whole_core:.2f}; with measured cycles {losses.measured:.2f}",
-        soft_wrap=True)
+    console.print(f"area: LUT4 equivalents on ECP5; a multiplier counts as {areas[0].lut4_per_multiplier:g}, which its "
+                  "product takes in LUTs; lean: relative thresholds alone, no compensation", soft_wrap=True)
+    for build, comparison in ((name, result.comparison(LEARNED_WORKLOAD)),
+                              (f"{name}, lean", result.lean_comparison(keep_name(PAPER_KEEP)))):
+        losses = comparison.losses()
+        console.print(
+            f"{build}: throughput per area {comparison.throughput_per_area:.3f} x dense at "
+            f"{100 * comparison.latte.kept:.2f} % kept. Bit operations allow {losses.bit_operations:.2f}; at the "
+            f"units' real prices {losses.real_prices:.2f}; with their idle cycles {losses.whole_units:.2f}; with "
+            f"memories, softmax, division and control {losses.whole_core:.2f}; with measured cycles "
+            f"{losses.measured:.2f}", soft_wrap=True)
     for title, run in (("model order", result.latte["mixed"]), ("light and heavy in turn",
                        result.latte["mixed-alternating"]), ("model order, deep queues", result.deep["mixed"]),
                        ("in turn, deep queues", result.deep["mixed-alternating"])):
@@ -200,16 +214,16 @@ def _timed(result: PresetResult, sets: Sequence[VectorSet], times: dict[str, Cpu
 def _bars(result: PresetResult, values: dict[str, float]) -> list[Bar]:
     name = result.config.name
     bars = []
-    if name in _SIZED_PRESETS:
-        for vectors in _SIZED_VECTORS:
-            for figure, limit, least in (("estimator_utilisation", _LEAST_UTILISATION, True),
-                                         ("cycles_over_bound", _MOST_OVER_BOUND, False)):
-                key = f"{name}.{vectors}.{figure}"
-                bars.append(Bar(key, values[key], limit, least))
-    if name in _ADVANTAGE_PRESETS:
-        key = f"{name}.{keep_name(PAPER_KEEP)}.throughput_per_area_vs_dense"
-        bars.append(Bar(key, values[key], _LEAST_ADVANTAGE, True))
-    runs = [*result.latte.values(), *result.deep.values()]
+    for vectors in _SIZED.get(name, ()):
+        for figure, limit, least in (("estimator_utilisation", _LEAST_UTILISATION, True),
+                                     ("cycles_over_bound", _MOST_OVER_BOUND, False)):
+            key = f"{name}.{vectors}.{figure}"
+            bars.append(Bar(key, values[key], limit, least))
+    for prefix, limit in _ADVANTAGES.items():
+        if prefix.partition(".")[0] == name:
+            key = f"{prefix}.throughput_per_area_vs_dense"
+            bars.append(Bar(key, values[key], limit, True))
+    runs = [*result.latte.values(), *result.lean.values(), *result.deep.values()]
     bars.append(Bar(f"{name}: largest error of the cycle model", max(abs(run.model_error or 0) for run in runs),
                     _MODEL_TOLERANCE, False))
     miscounted = sum(run.counted_bit_operations != run.golden_bit_operations

@@ -22,7 +22,8 @@ class EngineRun:
     Parameters
     ----------
     config
-    workload
+    workload, shaped_like : str
+        Its name, and that of the one whose heads have the same shapes.
     pairs : PairCount
         By the golden model.
     jobs : int
@@ -38,6 +39,7 @@ class EngineRun:
 
     config: AttentionConfig
     workload: str
+    shaped_like: str
     pairs: PairCount
     jobs: int
     cycles: int
@@ -124,7 +126,7 @@ def run_engine(workload: Workload, config: AttentionConfig, model: Model, folder
                          f"{report.problems[0]}")
     cycles = [job["cycles"] for job in report.jobs.values()]
     predicted = predict_cycles(workload.head_work(config), config).total if engine_of(config).cycle_model else None
-    return EngineRun(config, workload.name, _pairs(workload, config), len(cycles), report.elapsed,
+    return EngineRun(config, workload.name, workload.shaped_like, _pairs(workload, config), len(cycles), report.elapsed,
                      sum(cycles[1:]) / max(1, len(cycles) - 1), report.counters, predicted)
 
 

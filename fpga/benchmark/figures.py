@@ -1,12 +1,13 @@
 """Plots of a benchmark: advantage over keep ratio, where cycles go, where the advantage goes, growth."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from latte.fpga.benchmark.results import PresetResult
+from latte.fpga.benchmark.results import LEARNED_WORKLOAD, PresetResult
 from latte.fpga.benchmark.workloads import LENGTHS, PAPER_KEEP, keep_name
 from latte.golden.bit_operations import bit_operations_saved
 
@@ -70,12 +71,14 @@ def _losses(results: Sequence[PresetResult]) -> Figure:
     axes = figure.subplots()
     titles = ["bit operations", "real prices\nof the units", "units that\nidle", "memories, softmax,\ncontrol",
               "cycles\n(measured)"]
-    width = 0.8 / len(results)
-    for n, result in enumerate(results):
-        losses = result.comparison(keep_name(PAPER_KEEP)).losses()
-        values = [losses.bit_operations, losses.real_prices, losses.whole_units, losses.whole_core, losses.measured]
-        bars = axes.bar(np.arange(len(titles)) + n * width, values, width, label=result.config.name)
-        axes.bar_label(bars, fmt="%.2f", fontsize=8)
+    builds = [(result.config.name, result.comparison(LEARNED_WORKLOAD)) for result in results]
+    builds += [(f"{result.config.name}, lean", result.lean_comparison(keep_name(PAPER_KEEP))) for result in results]
+    width = 0.8 / len(builds)
+    for n, (name, comparison) in enumerate(builds):
+        values = dataclasses.astuple(comparison.losses())
+        bars = axes.bar(np.arange(len(titles)) + n * width, values, width,
+                        label=f"{name}, {100 * comparison.latte.kept:.1f} % kept")
+        axes.bar_label(bars, fmt="%.2f", fontsize=5)
     axes.set_xticks(np.arange(len(titles)) + 0.4 - width / 2, titles)
     axes.set(ylabel="advantage over dense", title="Where the advantage goes, one cause after the other")
     axes.legend()

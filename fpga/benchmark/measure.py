@@ -23,6 +23,7 @@ DEEP_QUEUES = {"survivor_fifo_depth": 4096, "query_rows": 1024}
 _QUERY_GROUP = 3
 """Query heads per key/value head of SmolLM2-135M."""
 
+
 class Plan:
     """What is run on which engine of a preset.
 
@@ -31,19 +32,24 @@ class Plan:
     config
     sets : sequence of VectorSet
         Real heads; the first that is not causal also serves for unequal heads, the first causal one for decoding.
+    learned : sequence of (float, VectorSet, VectorSet)
+        Share that real heads are to keep; the heads; and themselves with learned thresholds and compensation.
     """
 
-    def __init__(self, config: AttentionConfig, sets: Sequence[VectorSet]) -> None:
+    def __init__(self, config: AttentionConfig, sets: Sequence[VectorSet],
+                 learned: Sequence[tuple[float, VectorSet, VectorSet]]) -> None:
         self.config = config
         real = [workloads.embedded(vectors, config) for vectors in sets]
         at_paper_keep = workloads.kept_share(workloads.PAPER_KEEP)
         vision = next(vectors for vectors in sets if not vectors.causal)
         language = next(vectors for vectors in sets if vectors.causal)
         mixed = [workloads.mixed_heads(vision, config, alternate=alternate) for alternate in (False, True)]
+        pruned = [workloads.pruned_to(*of_set, config) for of_set in learned]
         lengths = [keys for keys in workloads.LENGTHS if keys <= config.max_seq_len]
         self.engines: dict[str, tuple[AttentionConfig, list[Workload]]] = {
             "dense": (config.dense(), [*real, at_paper_keep]),
-            "latte": (config, [*real, *(workloads.kept_share(keep) for keep in workloads.KEEP_RATIOS),
+            "lean": (config.lean(), [*real, at_paper_keep]),
+            "latte": (config, [*real, *pruned, *(workloads.kept_share(keep) for keep in workloads.KEEP_RATIOS),
                                *(workloads.of_length(keys) for keys in lengths),
                                workloads.decode_steps(language, config, _QUERY_GROUP), *mixed]),
             "deep": (config.replace(name=f"{config.name}-deep", **DEEP_QUEUES), mixed)}
@@ -51,7 +57,7 @@ class Plan:
     @property
     def steps(self) -> int:
         """Steps that `measure` reports for this preset: compilations, runs and syntheses."""
-        return sum(1 + len(items) for _, items in self.engines.values()) + 3
+        return sum(1 + len(items) for _, items in self.engines.values()) + 4
 
 
 def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, processes: int,
@@ -102,6 +108,7 @@ def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, proc
             pending.append((plan, {
                 "dense_area": pool.submit(area, config.dense()), "dense": pool.submit(run, *plan.engines["dense"]),
                 "latte": pool.submit(run, *plan.engines["latte"]), "latte_area": pool.submit(area, config),
+                "lean": pool.submit(run, *plan.engines["lean"]), "lean_area": pool.submit(area, config.lean()),
                 "deep": pool.submit(run, *plan.engines["deep"]), "units": pool.submit(units, config)}))
         try:
             results = {plan.config.name: PresetResult(plan.config, **{name: part.result() for name, part in

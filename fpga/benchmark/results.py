@@ -10,17 +10,19 @@ from latte.fpga.baselines import update_baseline
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.engine import EngineRun
 from latte.fpga.benchmark.tables import TABLES
-from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
+from latte.fpga.benchmark.workloads import KEEP_RATIOS, LEARNED_KEEP, LENGTHS, PAPER_KEEP, keep_name
 from latte.fpga.synthesis.yosys import Usage
 from latte.golden.bit_operations import CROSS_BITOPS, DENSE_BITOPS, ESTIMATE_BITOPS, VALUE_BITOPS, bit_operations_saved
 from latte.golden.config import AttentionConfig
 
-__all__ = ["Bar", "Comparison", "Losses", "PresetResult", "differences", "fitted_exponent", "make_baseline",
-           "model_seconds", "pair_costs", "preset_figures", "run_figures"]
+__all__ = ["LEARNED_WORKLOAD", "Bar", "Comparison", "Losses", "PresetResult", "differences", "fitted_exponent",
+           "make_baseline", "model_seconds", "pair_costs", "preset_figures", "run_figures"]
 
 Figure = dict[str, Any]
 _VISION, _VISION_HEADS = "deit-tiny", 36
 Runs = dict[str, EngineRun]
+LEARNED_WORKLOAD = f"{_VISION}-best_90-{keep_name(LEARNED_KEEP)}"
+"""What the advantage of a build with everything is measured on: a model that is still as accurate."""
 _LANGUAGE, _LANGUAGE_HEADS = "smollm2-135m-keep10", 270
 
 
@@ -139,48 +141,59 @@ class PresetResult:
     Parameters
     ----------
     config
-    latte, dense, deep : dict of str to EngineRun
-        By workload: the preset, its dense baseline, and the preset with deeper queues.
-    latte_area, dense_area : EngineArea
+    latte, lean, dense, deep : dict of str to EngineRun
+        By workload: the preset, itself without what is beyond the paper, its dense baseline, and itself with deeper
+        queues.
+    latte_area, lean_area, dense_area : EngineArea
     units : dict of str to list of (lanes, Usage)
         Area of the arithmetic units at several lane counts.
     """
 
     config: AttentionConfig
     latte: Runs
+    lean: Runs
     dense: Runs
     deep: Runs
     latte_area: EngineArea
+    lean_area: EngineArea
     dense_area: EngineArea
     units: dict[str, list[tuple[int, Usage]]]
 
     def comparison(self, workload: str) -> Comparison:
-        """Return LATTE against dense on a workload of both."""
-        return Comparison(self.latte[workload], self.dense[workload], self.latte_area, self.dense_area)
+        """Return LATTE against dense on a workload; the dense engine's cycles do not depend on what is pruned."""
+        return Comparison(self.latte[workload], self.dense[self.latte[workload].shaped_like], self.latte_area,
+                          self.dense_area)
+
+    def lean_comparison(self, workload: str) -> Comparison:
+        """Return LATTE as published against dense, on a workload of both."""
+        return Comparison(self.lean[workload], self.dense[workload], self.lean_area, self.dense_area)
 
     def keep_comparisons(self) -> list[Comparison]:
-        """Return LATTE against dense at each keep ratio; the dense engine's cycles do not depend on it."""
-        dense = self.dense[keep_name(PAPER_KEEP)]
-        return [Comparison(self.latte[keep_name(keep)], dense, self.latte_area, self.dense_area)
-                for keep in KEEP_RATIOS]
+        """Return LATTE against dense at each keep ratio."""
+        return [self.comparison(keep_name(keep)) for keep in KEEP_RATIOS]
 
 
 def preset_figures(result: PresetResult) -> list[Figure]:
     """Return the figures of one preset but the times."""
     name = result.config.name
     figures = [figure for run in result.latte.values() for figure in run_figures(name, run)]
+    figures += [figure for run in result.lean.values() for figure in run_figures(f"{name}.lean", run)]
     figures += [figure for run in result.deep.values() for figure in run_figures(f"{name}.deep", run)]
     figures += [figure for run in result.dense.values() for figure in run_figures(f"{name}.dense", run)]
-    for prefix, area in ((name, result.latte_area), (f"{name}.dense", result.dense_area)):
+    for prefix, area in ((name, result.latte_area), (f"{name}.lean", result.lean_area),
+                         (f"{name}.dense", result.dense_area)):
         figures += [_figure(f"{prefix}.area", "LUT4", area.lut4)]
         figures += [_figure(f"{prefix}.{kind}", "count", getattr(area.usage, kind))
                     for kind in ("lut4_equivalents", "ff", "dsp", "bram")]
-    advantages = [result.comparison(workload) for workload in result.dense] + result.keep_comparisons()
-    figures += [_figure(f"{name}.{workload}.throughput_per_area_vs_dense", "ratio", value) for workload, value in
-                {item.latte.workload: item.throughput_per_area for item in advantages}.items()]
-    losses = result.comparison(keep_name(PAPER_KEEP)).losses()
-    figures += [_figure(f"{name}.advantage.{step}", "ratio", value)
-                for step, value in dataclasses.asdict(losses).items()]
+    advantages = {f"{name}.{workload}": result.comparison(workload) for workload, run in result.latte.items()
+                  if run.shaped_like in result.dense}
+    advantages |= {f"{name}.lean.{workload}": result.lean_comparison(workload) for workload in result.lean}
+    figures += [_figure(f"{prefix}.throughput_per_area_vs_dense", "ratio", item.throughput_per_area)
+                for prefix, item in advantages.items()]
+    for prefix, item in ((name, result.comparison(LEARNED_WORKLOAD)),
+                         (f"{name}.lean", result.lean_comparison(keep_name(PAPER_KEEP)))):
+        figures += [_figure(f"{prefix}.advantage.{step}", "ratio", value)
+                    for step, value in dataclasses.asdict(item.losses()).items()]
     costs = pair_costs(result.config, result.latte_area, result.dense_area)
     figures += [_figure(f"{name}.lut4_per_bit_operation.{unit}", "count", value) for unit, value in costs.items()]
     figures += [_figure(f"{name}.{run.workload}.cycles_over_work_bound", "ratio", run.cycles / run.work_bound)

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 
-from latte.fpga.benchmark.workloads import KEEP_RATIOS, PAPER_KEEP, keep_name
+from latte.fpga.benchmark.workloads import KEEP_RATIOS, LEARNED_KEEP, PAPER_KEEP, keep_name
 from latte.golden.documents import markdown_table
 
 __all__ = ["TABLES"]
 
-_PRESETS = ("small", "base")
+_PRESETS = ("small", "small_lm", "base", "base_lm")
+_ENGINES = {"": "", ".lean": " lean", ".dense": " dense"}
 _VECTORS = {"deit-tiny": "DeiT-Tiny, 36 heads, 197 keys", "smollm2-135m": "SmolLM2-135M, 12 heads, 512 keys, causal",
-            "smollm2-135m-keep10": "the same, fewer kept"}
+            "smollm2-135m-keep10": "the same, fewer kept",
+            "deit-tiny-best_90-keep15": "DeiT-Tiny by mass, compensated",
+            f"deit-tiny-best_90-{keep_name(LEARNED_KEEP)}": "the same, as many kept as `best_90` keeps",
+            "smollm2-135m-best_90-keep10": "SmolLM2-135M by mass, compensated"}
 _AREAS = {"lut4_equivalents": "LUT4 equivalents without multipliers", "dsp": "multipliers", "ff": "flip-flops",
           "bram": "block RAMs", "area": "LUT4 equivalents, multipliers included"}
 _LOSSES = {"bit_operations": "the limit by bit operations, 128 / (16 + 96 keep)",
@@ -29,19 +33,22 @@ def _cycles(figures: Mapping[str, float]) -> str:
                for cell in (f"{figures[f'{preset}.{name}.cycles_over_bound']:.3f}",
                             f"{100 * figures[f'{preset}.{name}.estimator_utilisation']:.1f} %"))]
             for name, title in _VECTORS.items()]
-    return markdown_table(["vectors", "kept", "`small`", "estimator", "`base`", "estimator"], rows)
+    titles = [title for preset in _PRESETS for title in (_code(preset), "estimator")]
+    return markdown_table(["vectors", "kept", *titles], rows)
 
 
 def _areas(figures: Mapping[str, float]) -> str:
-    rows = [[title, *(f"{figures[f'{engine}.{kind}']:.0f}" for preset in _PRESETS
-                      for engine in (preset, f"{preset}.dense"))] for kind, title in _AREAS.items()]
-    return markdown_table(["ECP5, 1024 keys", "`small`", "its dense", "`base`", "its dense"], rows)
+    rows = [[_code(preset) + title, *(f"{figures[f'{preset}{engine}.{kind}']:.0f}" for kind in _AREAS)]
+            for preset in _PRESETS for engine, title in _ENGINES.items()]
+    return markdown_table(["ECP5, 1024 keys", *_AREAS.values()], rows)
 
 
 def _losses(figures: Mapping[str, float]) -> str:
-    rows = [[title, *(f"{figures[f'{preset}.advantage.{step}']:.2f}" for preset in _PRESETS)]
+    builds = [preset + engine for engine in ("", ".lean") for preset in _PRESETS]
+    rows = [[title, *(f"{figures[f'{build}.advantage.{step}']:.2f}" for build in builds)]
             for step, title in _LOSSES.items()]
-    return markdown_table([f"{100 * PAPER_KEEP:g} % kept; advantage over dense with", *map(_code, _PRESETS)], rows)
+    title = f"advantage over dense at {100 * LEARNED_KEEP:g} % kept, lean at {100 * PAPER_KEEP:g} %, with"
+    return markdown_table([title, *(_code(build.replace(".", " ")) for build in builds)], rows)
 
 
 def _keep(figures: Mapping[str, float]) -> str:

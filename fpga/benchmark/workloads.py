@@ -16,11 +16,13 @@ from latte.rtl.common.head_work import HeadWork
 from latte.rtl.cycle_prediction import kept_keys
 from latte.sim.program import Program
 
-__all__ = ["KEEP_RATIOS", "LENGTHS", "MIXED_KEEP", "PAPER_KEEP", "Workload", "decode_steps", "embedded", "keep_name",
-           "kept_share", "mixed_heads", "of_length"]
+__all__ = ["KEEP_RATIOS", "LEARNED_KEEP", "LENGTHS", "MIXED_KEEP", "PAPER_KEEP", "Workload", "decode_steps", "embedded",
+           "keep_name", "kept_share", "mixed_heads", "of_length", "pruned_to"]
 
 PAPER_KEEP = 0.1484
 """Share of keys kept by the paper's vision models: 85.16 % are pruned."""
+LEARNED_KEEP = 0.0954
+"""Share that `deit_tiny/best_90` keeps of the images it was not trained on (golden/train/results)."""
 KEEP_RATIOS = (0.02, 0.05, 0.1, PAPER_KEEP, 0.2, 0.3, 0.5, 0.7, 1.0)
 LENGTHS = (64, 128, 256, 512, 1024)
 MIXED_KEEP = (0.02, 0.6)
@@ -29,6 +31,8 @@ _LENGTH_KEEP = 0.15
 _VISION_KEYS = 197
 _KEEP_HEADS, _LENGTH_HEADS = 12, 3
 _DECODE_GROUPS = 4
+_MOST_SHIFT, _HALVINGS = 4.0, 11
+"""How far thresholds are moved, in natural log units, and how often the interval is halved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +46,14 @@ class Workload:
         None is refused, and each has queries.
     parameters : dict of int to HeadParameters
         Register file entries.
+    shaped_like : str
+        Name of the workload whose heads have the same shapes: an engine that prunes nothing takes as long for both.
     """
 
     name: str
     jobs: Sequence[Job]
     parameters: dict[int, HeadParameters]
+    shaped_like: str
 
     def program(self, config: AttentionConfig) -> Program:
         """Return what a core of `config` runs."""
@@ -74,7 +81,7 @@ class Workload:
 def embedded(vectors: VectorSet, config: AttentionConfig) -> Workload:
     """Return all heads of a vector set, one after the other, with their own thresholds."""
     program = Program.of_vectors(vectors, config)
-    return Workload(vectors.model, program.jobs, program.parameters)
+    return Workload(vectors.model, program.jobs, program.parameters, vectors.model)
 
 
 def keep_name(keep: float) -> str:
@@ -84,7 +91,31 @@ def keep_name(keep: float) -> str:
 
 def kept_share(keep: float) -> Workload:
     """Return real vision heads whose thresholds keep the given share of the pairs."""
-    return _sample(keep_name(keep), _VISION_KEYS, keep, _KEEP_HEADS)
+    return dataclasses.replace(_sample(keep_name(keep), _VISION_KEYS, keep, _KEEP_HEADS),
+                               shaped_like=keep_name(PAPER_KEEP))
+
+
+def pruned_to(keep: float, vectors: VectorSet, learned: VectorSet, config: AttentionConfig) -> Workload:
+    """Return heads as learned thresholds prune them, all moved by one number so that they keep the given share.
+
+    Parameters
+    ----------
+    keep
+        Share of the visible pairs of all heads.
+    vectors
+    learned
+        The same with learned thresholds, gains and key groups, from `latte.sim.vector_sets.as_learned`.
+    config
+    """
+    low, high = -_MOST_SHIFT, _MOST_SHIFT
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        moved = dataclasses.replace(learned, tau=np.maximum(learned.tau + np.float32(middle), np.float32(0)))
+        workload = dataclasses.replace(embedded(moved, config), name=f"{learned.model}-{keep_name(keep)}",
+                                       shaped_like=vectors.model)
+        pairs = workload.pairs(config)
+        low, high = (middle, high) if pairs.kept < keep * pairs.visible else (low, middle)
+    return workload
 
 
 def of_length(keys: int) -> Workload:
@@ -95,7 +126,7 @@ def of_length(keys: int) -> Workload:
 def _sample(name: str, keys: int, keep: float, count: int) -> Workload:
     heads = sample_heads(keys, keep, False, count)
     return Workload(name, [Job(i, head.q, head.k, head.v) for i, head in enumerate(heads)],
-                    {i: head.parameters for i, head in enumerate(heads)})
+                    {i: head.parameters for i, head in enumerate(heads)}, name)
 
 
 def decode_steps(vectors: VectorSet, config: AttentionConfig, queries: int) -> Workload:
@@ -115,7 +146,7 @@ def decode_steps(vectors: VectorSet, config: AttentionConfig, queries: int) -> W
         parameters[h] = vectors.parameters(h, config)
         jobs.append(Job(h, vectors.q[h][-1:], vectors.k[h], vectors.v[h], causal=True))
         jobs += [Job(h, vectors.q[h][-1 - n:-n], empty, empty, fresh=False, causal=True) for n in range(1, queries)]
-    return Workload("decode", jobs, parameters)
+    return Workload("decode", jobs, parameters, "decode")
 
 
 def mixed_heads(vectors: VectorSet, config: AttentionConfig, *, alternate: bool) -> Workload:
@@ -136,4 +167,4 @@ def mixed_heads(vectors: VectorSet, config: AttentionConfig, *, alternate: bool)
         tau = tau_of_keep(vectors.q[h], vectors.k[h], ratios[order[h]], config, causal=vectors.causal)
         parameters[h] = vectors.parameters(h, config).with_tau(tau)
     jobs = [Job(h, vectors.q[h], vectors.k[h], vectors.v[h], causal=vectors.causal) for h in heads]
-    return Workload(f"mixed{'-alternating' if alternate else ''}", jobs, parameters)
+    return Workload(f"mixed{'-alternating' if alternate else ''}", jobs, parameters, vectors.model)

@@ -12,7 +12,6 @@ from rich.console import Console
 from latte.fpga.boards.board import DEFAULT_BAUD, find_board
 from latte.fpga.host.ports import SIMULATED, opened_port
 from latte.golden.backend import Backend, BackendFailure
-from latte.golden.builds import equipped
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
@@ -87,7 +86,7 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     name = thresholds or _best_thresholds(checkpoint.name)
     learned = load_thresholds(name, *checkpoint.shape)
     if board is None and port_name is None:
-        config = equipped(config, learned.groups)
+        config = config.replace(key_groups=max(config.key_groups, learned.groups))
     check_build(checkpoint, learned, config, task.length)
     image = RegisterImage.encode(checkpoint.name, config, learned)
     if backend != "torch":

@@ -71,7 +71,7 @@ def measure_blocks(target: Target, folder: pathlib.Path) -> dict[str, object]:
 def plan_samples(target: Target) -> Iterator[tuple[str, Block, AttentionConfig]]:
     """Yield (block, class, configuration) of each sample: as many as its fit has coefficients, or one more."""
     base = preset("small", cross_lanes=16, value_lanes=16, bus_bytes=2, normalizer_lanes=2, query_lanes=1,
-                  max_seq_len=256, heads=64)
+                  max_seq_len=256, heads=64).lean()
     small = base.replace(pe_structure="multiplier", dim_lanes=8)
     yield from ((name, block, base) for name, block in (
         ("tile_sequencer", TileSequencer), ("job_sequencer", JobSequencer), ("head_registers", HeadRegisters),

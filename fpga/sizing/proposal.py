@@ -194,7 +194,7 @@ def balanced_config(query_lanes: int, key_lanes: int, dim_lanes: int, *, keep: f
     outputs = next((n for n in (1, 2, 4, 8, 16) if dim / n <= _LOADING * row_cycles), 16)
     lanes = ceil_div(ceil_div(dim, slices), bus) * bus
     values = ceil_div(lanes, max(bus, outputs)) * max(bus, outputs)
-    return preset("small").replace(
+    return preset("small").lean().replace(
         name="proposed", query_lanes=query_lanes, key_lanes=key_lanes, dim_lanes=dim_lanes,
         pe_structure="table" if dim_lanes == dim else "multiplier", cross_lanes=lanes, value_lanes=values,
         normalizer_lanes=outputs, bus_bytes=bus, max_seq_len=keys, **others)

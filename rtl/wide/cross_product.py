@@ -55,7 +55,7 @@ class PairedCrossDot(_CrossDot):
 
         query -> half sum, half difference of its halves ---+-> PairTableDot -> sum
                         half sums -> AdderTree -> offset ---+
-        keys --> bits of the low half, and where the halves differ ---^
+        keys --> bits of both halves -----------------------------^
 
     The bits of a pair have to weigh the same in every plane, so both must be signed, and as wide. Of a narrower high
     part, both low parts take the query's place, and both high parts the key's: few planes.
@@ -87,11 +87,11 @@ class PairedCrossDot(_CrossDot):
             m.d.sync += [
                 entry.half_sum.eq((q0 + q1) >> 1), entry.half_diff.eq((q0 - q1) >> 1), entry.even.eq(q0[0] == q1[0]),
             ]
-            invert = register(m, k0.as_unsigned(), f"invert_{n}")
-            differ = register(m, dot.encode(k0.as_unsigned(), k1.as_unsigned(), planes), f"differ_{n}")
+            first = register(m, k0.as_unsigned(), f"first_{n}")
+            second = register(m, k1.as_unsigned(), f"second_{n}")
             m.d.comb += [dot.entries[n].eq(entry), offset.terms[n].eq(entry.half_sum)]
             for bit in range(planes):
-                m.d.comb += [dot.invert[bit][n].eq(invert[bit]), dot.differ[bit][n].eq(differ[bit])]
+                m.d.comb += [dot.first[bit][n].eq(first[bit]), dot.second[bit][n].eq(second[bit])]
         m.d.comb += [dot.offset.eq(register(m, offset.sum, "offset_delayed")), self.sum.eq(dot.sum)]
         return m
 

@@ -1,6 +1,6 @@
 """Dot product of vectors of few bits with a query that stands still: one LUT4 per bit."""
 
-from amaranth import Cat, Module, Mux, Value, signed
+from amaranth import Cat, Module, Mux, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,7 +39,7 @@ class PairTableDot(wiring.Component):
 
     ::
 
-        invert, differ --> LUT4s -> AdderTree, bit plane 0 -> p0 --+
+        first, second ---> LUT4s -> AdderTree, bit plane 0 -> p0 --+
         (4 planes)     --> LUT4s -> AdderTree, bit plane 1 -> p1 --+-> 8 p3 - 4 p2 - 2 p1 - p0 - owed - offset
         entries (held) --> LUT4s -> AdderTree, bit plane 2 -> p2 --+
                        --> LUT4s -> AdderTree, bit plane 3 -> p3 --+
@@ -68,10 +68,8 @@ class PairTableDot(wiring.Component):
     -------
     entries : In(ArrayLayout(pair_entry(entry_bits), head_dim / 2))
         The query row.
-    invert : In(ArrayLayout(head_dim / 2, planes))
-        Per bit plane and pair: the first key element's bit.
-    differ : In(ArrayLayout(head_dim / 2, planes))
-        Per bit plane and pair: what `encode` makes of its two key elements' bits.
+    first, second : In(ArrayLayout(head_dim / 2, planes))
+        Per bit plane and pair: the bits of its two key elements.
     offset : In(signed(entry_bits + ceil_log2(head_dim / 2)))
         Sum of all half sums.
     sum : Out(signed(entry_bits + planes + ceil_log2(head_dim)))
@@ -86,8 +84,8 @@ class PairTableDot(wiring.Component):
         self.latency = self.latency_of(head_dim)
         super().__init__({
             "entries": In(data.ArrayLayout(pair_entry(entry_bits), self.pairs)),
-            "invert": In(data.ArrayLayout(self.pairs, planes)),
-            "differ": In(data.ArrayLayout(self.pairs, planes)),
+            "first": In(data.ArrayLayout(self.pairs, planes)),
+            "second": In(data.ArrayLayout(self.pairs, planes)),
             "offset": In(signed(entry_bits + ceil_log2(self.pairs))),
             "sum": Out(signed(entry_bits + planes + ceil_log2(head_dim))),
         })
@@ -102,15 +100,6 @@ class PairTableDot(wiring.Component):
         """Return the latency for vectors of `head_dim` elements: three additions come after the trees."""
         return cls.offset_delay_of(head_dim) + 3
 
-    @staticmethod
-    def encode(first: Value, second: Value, planes: int) -> Value:
-        """Return what `differ` takes beside the bits of a pair's `first` key element.
-
-        Of 4 planes, whether the bits of its two elements differ. The LUT4s can tell by themselves: of fewer planes they
-        take the bits of the `second`.
-        """
-        return first ^ second if planes == 4 else second
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = self.entry_bits
@@ -120,14 +109,12 @@ class PairTableDot(wiring.Component):
             m.submodules[f"plane{b}"] = plane
             planes.append(plane)
             for i in range(self.pairs):
-                entry = self.entries[i]
-                differ = self.differ[b][i] if self.planes == 4 else self.invert[b][i] ^ self.differ[b][i]
-                chosen = Mux(differ, entry.half_diff, entry.half_sum)
-                term = chosen ^ self.invert[b][i].replicate(bits)
+                entry, first, second = self.entries[i], self.first[b][i], self.second[b][i]
+                term = Mux(first ^ second, entry.half_diff, entry.half_sum) ^ first.replicate(bits)
                 # A register between LUT and adder: they never share a slice, so the wire is long.
                 m.d.comb += [
                     plane.terms[i].eq(register(m, term[:bits], f"term_{b}_{i}")),
-                    plane.carry_a[i].eq(register(m, self.invert[b][i], f"invert_{b}_{i}")),
+                    plane.carry_a[i].eq(register(m, first, f"first_{b}_{i}")),
                     plane.carry_b[i].eq(register(m, entry.even, f"even_{b}_{i}")),
                 ]
         owed = Cat(plane.carry for plane in planes).as_signed()

@@ -119,25 +119,23 @@ class ScoreEstimator(wiring.Component):
         return m
 
     def _tables(self, m: Module, rows: QueryTables, k_hi: data.View) -> list[list[Value]]:
-        """Return the dot products [query lane][key lane] of `PairTableDot`; keys are encoded for all rows together."""
+        """Return the dot products [query lane][key lane] of `PairTableDot`; keys are held for all rows together."""
         config, bits = self.config, self.config.estimate_bits
         results = [[] for _ in range(config.query_lanes)]
         for lane in range(config.key_lanes):
             planes = data.ArrayLayout(data.ArrayLayout(1, config.head_dim // 2), bits)
-            invert = Signal(planes, name=f"invert_{lane}", reset_less=True)
-            differ = Signal(planes, name=f"differ_{lane}", reset_less=True)
+            first = Signal(planes, name=f"first_{lane}", reset_less=True)
+            second = Signal(planes, name=f"second_{lane}", reset_less=True)
             for i in range(config.head_dim // 2):
-                first, second = k_hi[lane][2 * i], k_hi[lane][2 * i + 1]
                 for b in range(bits):
-                    m.d.sync += [invert[b][i].eq(first[b]),
-                                 differ[b][i].eq(PairTableDot.encode(first[b], second[b], bits))]
+                    m.d.sync += [first[b][i].eq(k_hi[lane][2 * i][b]), second[b][i].eq(k_hi[lane][2 * i + 1][b])]
             for r in range(config.query_lanes):
                 m.submodules[f"dot_{r}_{lane}"] = dot = PairTableDot(config.head_dim, bits, bits)
                 m.d.comb += [
                     dot.entries.eq(rows.entries[r]),
                     dot.offset.eq(rows.offset[r]),
-                    dot.invert.eq(invert.as_value()),
-                    dot.differ.eq(differ.as_value()),
+                    dot.first.eq(first.as_value()),
+                    dot.second.eq(second.as_value()),
                 ]
                 results[r].append(dot.sum)
         return results

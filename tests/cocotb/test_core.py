@@ -5,7 +5,6 @@ import pathlib
 
 import pytest
 
-from latte.golden.builds import equipped
 from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
 from latte.golden.vectors import embedded_vectors
 from latte.sim import core_programs as programs
@@ -14,9 +13,8 @@ from latte.sim.program import Program
 from latte.sim.stalls import STALLS
 
 EVERYTHING = {"threshold_kinds": THRESHOLD_KINDS, "key_groups": 8}
-TINY, SMALL, BASE = (equipped(preset(name)) for name in ("tiny", "small", "base"))
-# As presets are synthesised, and on boards.
-TINY_LEAN, SMALL_LEAN = (preset(name).replace(name=f"{name}-lean") for name in ("tiny", "small"))
+TINY, SMALL, BASE = preset("tiny"), preset("small"), preset("base")
+TINY_LEAN, SMALL_LEAN = TINY.lean(), SMALL.lean()
 SERIAL_SLICE = TINY.replace(head_dim=16, dim_lanes=4, max_seq_len=64, split="slice", key_groups=8, name="serial-slice")
 # Lanes that divide nothing, and a row that is shorter than the memories' parts.
 NARROW = TINY_LEAN.replace(

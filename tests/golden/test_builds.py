@@ -3,8 +3,8 @@
 import pytest
 
 from latte.fpga.boards.board import BOARDS
-from latte.golden.builds import BUILDS, choose_config, equipped
-from latte.golden.config import PRESETS, THRESHOLD_KINDS, preset
+from latte.golden.builds import BUILDS, choose_config
+from latte.golden.config import PRESETS, preset
 from latte.golden.errors import LatteError
 
 
@@ -27,12 +27,3 @@ def test_a_name_is_a_preset_or_a_board():
 def test_what_is_no_name(name, board, says):
     with pytest.raises(LatteError, match=says):
         choose_config(name, board)
-
-
-def test_what_is_simulated_has_everything_that_its_bus_can_bring():
-    small = preset("small")
-    full = equipped(small)
-    assert (full.threshold_kinds, full.key_groups, full.name) == (THRESHOLD_KINDS, 4, "small")
-    assert equipped(small, 8).key_groups == 8 and equipped(full) == full
-    odd = preset("small", head_dim=48, dim_lanes=48, cross_lanes=24, value_lanes=24, bus_bytes=6)
-    assert equipped(odd) == odd and equipped(small.dense()) == small.dense()

@@ -121,9 +121,9 @@ def test_kinds_have_one_order_and_decide_the_codes_of_an_entry():
     assert hash(config) == hash(AttentionConfig(**config.to_dict()))
     assert list(config.code_octaves) == list(range(1, 11)) and config.group_bits == 3
     assert list(config.replace(max_seq_len=1023).code_octaves) == list(range(1, 10))
-    plain = preset("small")
+    plain = config.lean()
     assert not plain.code_octaves and plain.group_bits == plain.replace(key_groups=1).group_bits == 0
-    assert config.dense() == plain.dense()
+    assert plain.name == "small-lean" and config.dense().threshold_kinds == plain.threshold_kinds == ("relative",)
     with pytest.raises(LatteError, match="prunes nothing"):
         plain.dense().replace(key_groups=1)
 

@@ -13,7 +13,7 @@ from latte.golden.key_groups import KeyGroups
 from latte.golden.pruned_mass import Gains
 from latte.golden.thresholds import Threshold
 
-CONFIG = preset("small", head_dim=8, dim_lanes=8, cross_lanes=8, value_lanes=8, max_seq_len=12, heads=3)
+CONFIG = preset("small", head_dim=8, dim_lanes=8, cross_lanes=8, value_lanes=8, max_seq_len=12, heads=3).lean()
 ENTRY = HeadParameters(Threshold.relative(40), 40_000, 20)
 
 

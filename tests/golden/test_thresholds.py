@@ -16,7 +16,7 @@ from latte.golden.threshold_filter import row_maximum, threshold_filter, visible
 from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind, tau_at_octave
 from latte.golden.vectors import embedded_vectors
 
-CONFIG = preset("small")
+CONFIG = preset("small").lean()
 SCALE = (40000, 20)
 
 

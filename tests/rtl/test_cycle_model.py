@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from latte.golden.builds import equipped
 from latte.golden.config import THRESHOLD_KINDS, preset
 from latte.golden.jobs import Sequence
 from latte.golden.quantizer import QK_MAX
@@ -147,7 +146,7 @@ def test_wide_engine_with_compensation_within_one_per_cent(tmp_path, build_folde
     from latte.sim.core_run import build_core, run_core
     from latte.sim.vector_sets import embedded_that_fit
 
-    config = equipped(preset("small"))
+    config = preset("small")
     model = build_core(config, build_folder=build_folder)
     learned = [vectors for vectors in embedded_that_fit(config)[0] if vectors.denominator_gain is not None]
     assert {vectors.causal for vectors in learned} == {False, True}

@@ -124,8 +124,8 @@ def test_pair_table_dot(dims, entry_bits, planes):
         offset = int(((even + odd) >> 1).sum())
         keys = [k for _, k in corners(rng, dims, entry_bits, planes)]
         inputs = [{"entries": entries, "offset": offset,
-                   "invert": [pack_bits(k[0::2] >> b & 1) for b in range(planes)],
-                   "differ": [pack_bits(dut.encode(k[0::2], k[1::2], planes) >> b & 1) for b in range(planes)]}
+                   "first": [pack_bits(k[0::2] >> b & 1) for b in range(planes)],
+                   "second": [pack_bits(k[1::2] >> b & 1) for b in range(planes)]}
                   for k in keys]
         results = stream(dut, inputs, lambda ctx: ctx.get(dut.sum), dut.latency)
         assert results == [q @ k for k in keys]

@@ -5,13 +5,12 @@ import pytest
 
 from latte.golden.attention import HeadParameters
 from latte.golden.backend import BackendFailure
-from latte.golden.builds import equipped
 from latte.golden.config import preset
 from latte.golden.jobs import Job, carry_out
 from latte.sim.core_run import build_core
 from latte.sim.simulated_core import simulated_core
 
-CONFIG = equipped(preset("small"))
+CONFIG = preset("small")
 RNG = np.random.default_rng(4)
 
 

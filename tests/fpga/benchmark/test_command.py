@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from latte.fpga.benchmark import commands
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.commands import bench_command
-from latte.fpga.benchmark.results import PresetResult
+from latte.fpga.benchmark.results import LEARNED_WORKLOAD, PresetResult
 from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
 from latte.fpga.synthesis.yosys import Usage
 from latte.golden.config import preset
@@ -83,14 +83,21 @@ def test_names_are_shown_as_given_and_results_come_first(vector_file, tmp_path, 
 def made_up_result(config, models):
     """Return a result with every workload of a benchmark, each as `made_up_run` has it."""
     def runs(config, names):
-        return {name: dataclasses.replace(made_up_run(config, 2000 + len(name)), workload=name) for name in names}
+        return {name: dataclasses.replace(made_up_run(config, 2000 + len(name)), workload=name,
+                                          shaped_like=shapes.get(name, name)) for name in names}
 
     keeps = [keep_name(keep) for keep in KEEP_RATIOS]
+    learned = {"deit-tiny-best_90-keep15": "deit-tiny", LEARNED_WORKLOAD: "deit-tiny",
+               "smollm2-135m-best_90-keep10": "smollm2-135m"}
+    shapes = learned | dict.fromkeys(keeps, keep_name(PAPER_KEEP))
     mixed = ["mixed", "mixed-alternating"]
-    areas = [EngineArea({name: Usage(lut4_equivalents=1000)}, 239) for name in ("score_estimator", "score_array")]
+    areas = [EngineArea({name: Usage(lut4_equivalents=1000)}, 239)
+             for name in ("score_estimator", "score_estimator", "score_array")]
     for area in areas:
         area.blocks.update({name: Usage(lut4_equivalents=500) for name in ("cross_product_unit", "value_accumulator")})
     units = {unit: [(1, Usage(lut4_equivalents=100)), (2, Usage(lut4_equivalents=190))]
              for unit in ("estimator", "cross", "P·V")}
-    return PresetResult(config, runs(config, [*models, *keeps, *(f"n{keys}" for keys in LENGTHS), "decode", *mixed]),
+    return PresetResult(config, runs(config, [*models, *learned, *keeps, *(f"n{keys}" for keys in LENGTHS), "decode",
+                                       *mixed]),
+                        runs(config.lean(), [*models, keep_name(PAPER_KEEP)]),
                         runs(config.dense(), [*models, keep_name(PAPER_KEEP)]), runs(config, mixed), *areas, units)

@@ -7,12 +7,11 @@ from latte.fpga.benchmark.areas import engine_area
 from latte.fpga.benchmark.engine import run_engine
 from latte.fpga.synthesis.multiplier import lut4_per_multiplier
 from latte.fpga.synthesis.targets import find_target
-from latte.golden.builds import equipped
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.sim.core_run import build_core
 
-SMALL = equipped(preset("small"))
+SMALL = preset("small")
 
 
 def short_heads() -> workloads.Workload:

@@ -23,7 +23,7 @@ def made_up_run(config, cycles: int, kept: int = 1500) -> EngineRun:
         ("stall_key_load", "stall_query_load", "stall_filter", "filter_stalls", "output_stalls"), 0)
     counters |= {"estimator_beats": 1600, "cross_beats": kept, "value_beats": kept, "pairs_estimated": 10_000,
                  "survivors": kept}
-    return EngineRun(config, "made-up", PairCount(100, 100, 10_000, kept), 1, cycles, cycles, counters, None)
+    return EngineRun(config, "made-up", "made-up", PairCount(100, 100, 10_000, kept), 1, cycles, cycles, counters, None)
 
 
 def comparison(**blocks: int) -> results.Comparison:

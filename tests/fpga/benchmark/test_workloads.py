@@ -6,6 +6,7 @@ import pytest
 from latte.fpga.benchmark import workloads
 from latte.golden.config import preset
 from latte.golden.vectors import VectorSet, embedded_vectors
+from latte.sim.vector_sets import as_learned
 
 SMALL = preset("small")
 
@@ -45,6 +46,15 @@ def test_decoding_loads_the_cache_once_for_each_group_of_queries():
     jobs = workloads.decode_steps(vectors, SMALL, 3).jobs
     assert [len(job.k) for job in jobs[:6]] == [512, 0, 0, 512, 0, 0]
     assert all(len(job.q) == 1 for job in jobs)
+
+
+def test_learned_thresholds_move_to_a_share():
+    [learned] = as_learned(embedded(False))
+    workload = workloads.pruned_to(0.12, embedded(False).select([0, 20]), learned.select([0, 20]), SMALL)
+    pairs = workload.pairs(SMALL)
+    assert pairs.kept / pairs.visible == pytest.approx(0.12, abs=0.002)
+    assert (workload.name, workload.shaped_like) == ("deit-tiny-best_90-keep12", "deit-tiny")
+    assert all(entry.gains.denominator and entry.groups.elements for entry in workload.parameters.values())
 
 
 def test_mixed_heads_keep_from_little_to_much_in_either_order():

@@ -42,10 +42,10 @@ def test_fitted_areas_are_near_the_synthesis():
 
 
 def test_area_grows_with_lanes_and_memory():
-    small, base = (total_area(estimate_area(preset(name), "ecp5")) for name in ("small", "base"))
+    small, base = (total_area(estimate_area(preset(name).lean(), "ecp5")) for name in ("small", "base"))
     assert base.lut4 > 1.7 * small.lut4
     assert base.dsp > 1.8 * small.dsp
-    assert total_area(estimate_area(preset("small", max_seq_len=256), "ecp5")).bram < small.bram / 2
+    assert total_area(estimate_area(preset("small", max_seq_len=256).lean(), "ecp5")).bram < small.bram / 2
 
 
 @pytest.mark.parametrize("causal", [False, True])

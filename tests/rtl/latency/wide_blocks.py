@@ -67,7 +67,7 @@ async def pair_tables(clock, dut):
     """Choose half differences of 2: both keys of each pair have opposite bits in plane 0 alone."""
     pairs = dut.head_dim // 2
     entry = {"half_sum": 0, "half_diff": 2, "even": 1}
-    return await clock.change(dut.sum, -2 * pairs, entries=[entry] * pairs, differ=[(1 << pairs) - 1, 0, 0, 0])
+    return await clock.change(dut.sum, -2 * pairs, entries=[entry] * pairs, second=[(1 << pairs) - 1, 0, 0, 0])
 
 
 async def cross_products(clock, dut):

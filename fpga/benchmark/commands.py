@@ -10,6 +10,7 @@ from rich.console import Console
 
 from latte.fpga.baselines import read_baseline
 from latte.fpga.benchmark.cpu import CpuTime, measure_cpu
+from latte.fpga.benchmark.engine import EngineRun
 from latte.fpga.benchmark.figures import draw
 from latte.fpga.benchmark.measure import Plan, measure
 from latte.fpga.benchmark.results import (
@@ -46,6 +47,8 @@ _ADVANTAGES = {f"small.lean.{keep_name(PAPER_KEEP)}": 2.4, f"base.lean.{keep_nam
                f"small_lm.{LEARNED_WORKLOAD}": 2.4, f"base_lm.{LEARNED_WORKLOAD}": 3.5}
 """Least throughput per area, of dense: of LATTE as published, and of a build with everything."""
 _PRESETS = ("small", "small_lm", "base", "base_lm")
+_EXPLORED = ("small", "base")
+"""Presets that are run as published, with deep queues, and at other shares and lengths than they are sized for."""
 _TARGET = "ecp5"
 _SHOWN_DIFFERENCES = 25
 
@@ -86,7 +89,7 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
     learned = [(keep, vectors, itself) for vectors in embedded_vectors() for itself in as_learned(vectors)
                for keep in _LEARNED_SHARES[vectors.causal]]
     with show_status(console, "moving thresholds ..."):
-        plans = [Plan(config, sets, learned) for config in configs]
+        plans = [Plan(config, sets, learned, explore=config.name in _EXPLORED) for config in configs]
     with create_progress(console, "steps") as bar:
         task = bar.add_task("measuring", total=sum(plan.steps for plan in plans))
         results = measure(plans, find_target(_TARGET), build_folder, processes=processes,
@@ -152,18 +155,19 @@ def _print_preset(console: Console, result: PresetResult) -> None:
     console.print("cycles: first job's offer to last output, loading included; bound: visible pairs / lanes; keys, "
                   "queries, filter: share of cycles in which the estimator waited for them", soft_wrap=True)
 
-    areas = (result.latte_area, result.lean_area, result.dense_area)
-    table = create_table("block group", "latte", "lean", "dense", title=f"{name}: area")
-    for role in areas[0].by_role():
+    areas = result.areas.values()
+    table = create_table("block group", *result.areas, title=f"{name}: area")
+    for role in result.latte_area.by_role():
         table.add_row(role, *(f"{area.by_role()[role]:.0f}" for area in areas))
     table.add_row("all", *(f"{area.lut4:.0f}" for area in areas), end_section=True)
     for kind in ("lut4_equivalents", "dsp", "ff", "bram"):
         table.add_row(kind, *(str(getattr(area.usage, kind)) for area in areas))
     console.print(table)
-    console.print(f"area: LUT4 equivalents on ECP5; a multiplier counts as {areas[0].lut4_per_multiplier:g}, which its "
-                  "product takes in LUTs; lean: relative thresholds alone, no compensation", soft_wrap=True)
-    for build, comparison in ((name, result.comparison(LEARNED_WORKLOAD)),
-                              (f"{name}, lean", result.lean_comparison(keep_name(PAPER_KEEP)))):
+    rate = result.latte_area.lut4_per_multiplier
+    lean = "; lean: relative thresholds alone, no compensation" if result.explored else ""
+    console.print(f"area: LUT4 equivalents on ECP5; a multiplier counts as {rate:g}, which its product takes in LUTs"
+                  f"{lean}", soft_wrap=True)
+    for build, comparison in result.builds().items():
         losses = comparison.losses()
         console.print(
             f"{build}: throughput per area {comparison.throughput_per_area:.3f} x dense at "
@@ -171,11 +175,15 @@ def _print_preset(console: Console, result: PresetResult) -> None:
             f"units' real prices {losses.real_prices:.2f}; with their idle cycles {losses.whole_units:.2f}; with "
             f"memories, softmax, division and control {losses.whole_core:.2f}; with measured cycles "
             f"{losses.measured:.2f}", soft_wrap=True)
-    for title, run in (("model order", result.latte["mixed"]), ("light and heavy in turn",
-                       result.latte["mixed-alternating"]), ("model order, deep queues", result.deep["mixed"]),
-                       ("in turn, deep queues", result.deep["mixed-alternating"])):
-        console.print(f"{name}: heads that keep 2 to 60 %, {title}: {run.cycles / run.work_bound:.3f} x the limit of "
-                      "all multipliers", soft_wrap=True)
+    for title, runs in (("", result.latte), (", deep queues", result.deep)):
+        for order, workload in (("model order", "mixed"), ("light and heavy in turn", "mixed-alternating")):
+            if run := runs.get(workload):
+                _print_work_bound(console, name, f"{order}{title}", run)
+
+
+def _print_work_bound(console: Console, name: str, title: str, run: EngineRun) -> None:
+    console.print(f"{name}: heads that keep 2 to 60 %, {title}: {run.cycles / run.work_bound:.3f} x the limit of all "
+                  "multipliers", soft_wrap=True)
 
 
 def _time_figures(result: PresetResult, sets: Sequence[VectorSet], times: dict[str, CpuTime], clock: float,

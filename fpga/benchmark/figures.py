@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from latte.fpga.benchmark.results import LEARNED_WORKLOAD, PresetResult
-from latte.fpga.benchmark.workloads import LENGTHS, PAPER_KEEP, keep_name
+from latte.fpga.benchmark.results import PresetResult
+from latte.fpga.benchmark.workloads import LENGTHS, PAPER_KEEP
 from latte.golden.bit_operations import bit_operations_saved
 
 __all__ = ["draw"]
@@ -20,8 +20,9 @@ _STALLS = {"stall_key_load": "keys are loading", "stall_query_load": "queries ar
 def draw(results: Sequence[PresetResult], folder: pathlib.Path) -> list[pathlib.Path]:
     """Write all plots as PNG and SVG into `folder`; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {"advantage": _advantage(results), "cycles": _cycles(results), "losses": _losses(results),
-               "growth": _growth(results)}
+    figures = {"cycles": _cycles(results), "losses": _losses(results)}
+    if explored := [result for result in results if result.explored]:
+        figures |= {"advantage": _advantage(explored), "growth": _growth(explored)}
     paths = []
     for name, figure in figures.items():
         for suffix in (".png", ".svg"):
@@ -71,8 +72,7 @@ def _losses(results: Sequence[PresetResult]) -> Figure:
     axes = figure.subplots()
     titles = ["bit operations", "real prices\nof the units", "units that\nidle", "memories, softmax,\ncontrol",
               "cycles\n(measured)"]
-    builds = [(result.config.name, result.comparison(LEARNED_WORKLOAD)) for result in results]
-    builds += [(f"{result.config.name}, lean", result.lean_comparison(keep_name(PAPER_KEEP))) for result in results]
+    builds = [build for result in results for build in result.builds().items()]
     width = 0.8 / len(builds)
     for n, (name, comparison) in enumerate(builds):
         values = dataclasses.astuple(comparison.losses())
@@ -93,8 +93,9 @@ def _growth(results: Sequence[PresetResult]) -> Figure:
         lengths = [keys for keys in LENGTHS if f"n{keys}" in result.latte]
         work = [keys ** 2 / config.pairs_per_cycle for keys in lengths]
         left.plot(work, [result.latte[f"n{keys}"].steady_cycles for keys in lengths], "o-", label=config.name)
-    left.plot(work, work, color="0.6", linestyle="--", label="one group per cycle")
-    left.set(xscale="log", yscale="log", xlabel="n² / lanes", ylabel="cycles per head", title="RTL, 64 to 1024 keys")
+        left.plot(work, work, color="0.6", linestyle="--")
+    left.set(xscale="log", yscale="log", xlabel="n² / lanes", ylabel="cycles per head",
+             title="RTL, 64 to 1024 keys; dashed: one group per cycle")
     for unit, points in results[0].units.items():
         right.plot([lanes for lanes, _ in points], [usage.lut4_equivalents for _, usage in points], "o-", label=unit)
     right.set(xlabel="lanes", ylabel="LUT4 equivalents", xlim=(0, None), ylim=(0, None),

@@ -34,30 +34,41 @@ class Plan:
         Real heads; the first that is not causal also serves for unequal heads, the first causal one for decoding.
     learned : sequence of (float, VectorSet, VectorSet)
         Share that real heads are to keep; the heads; and themselves with learned thresholds and compensation.
+    explore
+        Also run what is not sized for: a build as published, deep queues, other shares and lengths, decoding.
     """
 
     def __init__(self, config: AttentionConfig, sets: Sequence[VectorSet],
-                 learned: Sequence[tuple[float, VectorSet, VectorSet]]) -> None:
+                 learned: Sequence[tuple[float, VectorSet, VectorSet]], *, explore: bool) -> None:
         self.config = config
+        self.explore = explore
         real = [workloads.embedded(vectors, config) for vectors in sets]
+        pruned = [workloads.pruned_to(*of_set, config) for of_set in learned]
+        self.engines: dict[str, tuple[AttentionConfig, list[Workload]]] = {
+            "dense": (config.dense(), real), "latte": (config, [*real, *pruned])}
+        if explore:
+            self._explore(sets)
+
+    def _explore(self, sets: Sequence[VectorSet]) -> None:
+        config = self.config
         at_paper_keep = workloads.kept_share(workloads.PAPER_KEEP)
         vision = next(vectors for vectors in sets if not vectors.causal)
         language = next(vectors for vectors in sets if vectors.causal)
         mixed = [workloads.mixed_heads(vision, config, alternate=alternate) for alternate in (False, True)]
-        pruned = [workloads.pruned_to(*of_set, config) for of_set in learned]
         lengths = [keys for keys in workloads.LENGTHS if keys <= config.max_seq_len]
-        self.engines: dict[str, tuple[AttentionConfig, list[Workload]]] = {
-            "dense": (config.dense(), [*real, at_paper_keep]),
-            "lean": (config.lean(), [*real, at_paper_keep]),
-            "latte": (config, [*real, *pruned, *(workloads.kept_share(keep) for keep in workloads.KEEP_RATIOS),
-                               *(workloads.of_length(keys) for keys in lengths),
-                               workloads.decode_steps(language, config, _QUERY_GROUP), *mixed]),
-            "deep": (config.replace(name=f"{config.name}-deep", **DEEP_QUEUES), mixed)}
+        for engine, more in {"dense": [at_paper_keep], "latte": [
+                *(workloads.kept_share(keep) for keep in workloads.KEEP_RATIOS),
+                *(workloads.of_length(keys) for keys in lengths),
+                workloads.decode_steps(language, config, _QUERY_GROUP), *mixed]}.items():
+            build, items = self.engines[engine]
+            self.engines[engine] = build, [*items, *more]
+        self.engines["lean"] = config.lean(), self.engines["dense"][1]
+        self.engines["deep"] = config.replace(name=f"{config.name}-deep", **DEEP_QUEUES), mixed
 
     @property
     def steps(self) -> int:
         """Steps that `measure` reports for this preset: compilations, runs and syntheses."""
-        return sum(1 + len(items) for _, items in self.engines.values()) + 4
+        return sum(1 + len(items) for _, items in self.engines.values()) + (4 if self.explore else 2)
 
 
 def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, processes: int,
@@ -105,11 +116,11 @@ def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, proc
         # The longest first: the dense engine is the largest.
         for plan in sorted(plans, key=lambda plan: -plan.config.pairs_per_cycle):
             config = plan.config
-            pending.append((plan, {
-                "dense_area": pool.submit(area, config.dense()), "dense": pool.submit(run, *plan.engines["dense"]),
-                "latte": pool.submit(run, *plan.engines["latte"]), "latte_area": pool.submit(area, config),
-                "lean": pool.submit(run, *plan.engines["lean"]), "lean_area": pool.submit(area, config.lean()),
-                "deep": pool.submit(run, *plan.engines["deep"]), "units": pool.submit(units, config)}))
+            parts = {name: pool.submit(run, *engine) for name, engine in plan.engines.items()}
+            parts |= {"dense_area": pool.submit(area, config.dense()), "latte_area": pool.submit(area, config)}
+            if plan.explore:
+                parts |= {"lean_area": pool.submit(area, config.lean()), "units": pool.submit(units, config)}
+            pending.append((plan, parts))
         try:
             results = {plan.config.name: PresetResult(plan.config, **{name: part.result() for name, part in
                                                                       parts.items()}) for plan, parts in pending}

@@ -141,23 +141,36 @@ class PresetResult:
     Parameters
     ----------
     config
-    latte, lean, dense, deep : dict of str to EngineRun
-        By workload: the preset, itself without what is beyond the paper, its dense baseline, and itself with deeper
-        queues.
-    latte_area, lean_area, dense_area : EngineArea
+    latte, dense : dict of str to EngineRun
+        By workload: the preset, and its dense baseline.
+    latte_area, dense_area : EngineArea
+    lean, deep : dict of str to EngineRun
+        The preset without what is beyond the paper, and with deeper queues; none where it is not explored.
+    lean_area : EngineArea or None
     units : dict of str to list of (lanes, Usage)
         Area of the arithmetic units at several lane counts.
     """
 
     config: AttentionConfig
     latte: Runs
-    lean: Runs
     dense: Runs
-    deep: Runs
     latte_area: EngineArea
-    lean_area: EngineArea
     dense_area: EngineArea
-    units: dict[str, list[tuple[int, Usage]]]
+    lean: Runs = dataclasses.field(default_factory=dict)
+    deep: Runs = dataclasses.field(default_factory=dict)
+    lean_area: EngineArea | None = None
+    units: dict[str, list[tuple[int, Usage]]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def explored(self) -> bool:
+        """Whether more was run than what the preset is sized for."""
+        return self.lean_area is not None
+
+    @property
+    def areas(self) -> dict[str, EngineArea]:
+        """Areas by the engine's name."""
+        return {"latte": self.latte_area} | ({} if self.lean_area is None else {"lean": self.lean_area}) | {
+            "dense": self.dense_area}
 
     def comparison(self, workload: str) -> Comparison:
         """Return LATTE against dense on a workload; the dense engine's cycles do not depend on what is pruned."""
@@ -165,8 +178,19 @@ class PresetResult:
                           self.dense_area)
 
     def lean_comparison(self, workload: str) -> Comparison:
-        """Return LATTE as published against dense, on a workload of both."""
+        """Return LATTE as published against dense, on a workload of both; of a preset that is explored."""
+        assert self.lean_area is not None
         return Comparison(self.lean[workload], self.dense[workload], self.lean_area, self.dense_area)
+
+    def builds(self) -> dict[str, Comparison]:
+        """Return each build against dense, at the share of keys that its thresholds keep of an accurate model.
+
+        The build with everything, and the one as published.
+        """
+        builds = {self.config.name: self.comparison(LEARNED_WORKLOAD)}
+        if self.explored:
+            builds[f"{self.config.name}.lean"] = self.lean_comparison(keep_name(PAPER_KEEP))
+        return builds
 
     def keep_comparisons(self) -> list[Comparison]:
         """Return LATTE against dense at each keep ratio."""
@@ -180,8 +204,8 @@ def preset_figures(result: PresetResult) -> list[Figure]:
     figures += [figure for run in result.lean.values() for figure in run_figures(f"{name}.lean", run)]
     figures += [figure for run in result.deep.values() for figure in run_figures(f"{name}.deep", run)]
     figures += [figure for run in result.dense.values() for figure in run_figures(f"{name}.dense", run)]
-    for prefix, area in ((name, result.latte_area), (f"{name}.lean", result.lean_area),
-                         (f"{name}.dense", result.dense_area)):
+    for engine, area in result.areas.items():
+        prefix = name if engine == "latte" else f"{name}.{engine}"
         figures += [_figure(f"{prefix}.area", "LUT4", area.lut4)]
         figures += [_figure(f"{prefix}.{kind}", "count", getattr(area.usage, kind))
                     for kind in ("lut4_equivalents", "ff", "dsp", "bram")]
@@ -190,8 +214,7 @@ def preset_figures(result: PresetResult) -> list[Figure]:
     advantages |= {f"{name}.lean.{workload}": result.lean_comparison(workload) for workload in result.lean}
     figures += [_figure(f"{prefix}.throughput_per_area_vs_dense", "ratio", item.throughput_per_area)
                 for prefix, item in advantages.items()]
-    for prefix, item in ((name, result.comparison(LEARNED_WORKLOAD)),
-                         (f"{name}.lean", result.lean_comparison(keep_name(PAPER_KEEP)))):
+    for prefix, item in result.builds().items():
         figures += [_figure(f"{prefix}.advantage.{step}", "ratio", value)
                     for step, value in dataclasses.asdict(item.losses()).items()]
     costs = pair_costs(result.config, result.latte_area, result.dense_area)
@@ -200,7 +223,7 @@ def preset_figures(result: PresetResult) -> list[Figure]:
                 for run in result.latte.values() if run.workload.startswith("mixed")]
     figures += [_figure(f"{name}.deep.{run.workload}.cycles_over_work_bound", "ratio", run.cycles / run.work_bound)
                 for run in result.deep.values()]
-    return figures + _growth_figures(result)
+    return figures + (_growth_figures(result) if result.explored else [])
 
 
 def _growth_figures(result: PresetResult) -> list[Figure]:
@@ -223,14 +246,17 @@ def model_seconds(result: PresetResult, clock: float) -> dict[str, float]:
 
     ``deit_tiny_image``: 36 heads one after the other. ``smollm2_135m_prefill_token``: 270 heads, from those that were
     simulated on 512 tokens. ``smollm2_135m_decode_token``: 90 key/value heads, each loaded whole (512 rows) for its
-    three query heads.
+    three query heads; of a preset that is explored.
     """
     runs = result.latte
-    prefill, decode = runs[_LANGUAGE], runs["decode"]
+    prefill = runs[_LANGUAGE]
     tokens = prefill.pairs.keys
-    return {"deit_tiny_image": runs[_VISION].cycles * _VISION_HEADS / runs[_VISION].jobs / clock,
-            "smollm2_135m_prefill_token": prefill.cycles * _LANGUAGE_HEADS / prefill.jobs / tokens / clock,
-            "smollm2_135m_decode_token": decode.cycles * _LANGUAGE_HEADS / decode.jobs / clock}
+    seconds = {"deit_tiny_image": runs[_VISION].cycles * _VISION_HEADS / runs[_VISION].jobs / clock,
+               "smollm2_135m_prefill_token": prefill.cycles * _LANGUAGE_HEADS / prefill.jobs / tokens / clock}
+    if result.explored:
+        decode = runs["decode"]
+        seconds["smollm2_135m_decode_token"] = decode.cycles * _LANGUAGE_HEADS / decode.jobs / clock
+    return seconds
 
 
 def pair_costs(config: AttentionConfig, latte: EngineArea, dense: EngineArea) -> dict[str, float]:

@@ -8,7 +8,8 @@ from latte.golden.documents import markdown_table
 __all__ = ["TABLES"]
 
 _PRESETS = ("small", "small_lm", "base", "base_lm")
-_ENGINES = {"": "", ".lean": " lean", ".dense": " dense"}
+_EXPLORED = ("small", "base")
+_ENGINES = {"": "", ".lean": ", lean", ".dense": ", dense"}
 _VECTORS = {"deit-tiny": "DeiT-Tiny, 36 heads, 197 keys", "smollm2-135m": "SmolLM2-135M, 12 heads, 512 keys, causal",
             "smollm2-135m-keep10": "the same, fewer kept",
             "deit-tiny-best_90-keep15": "DeiT-Tiny by mass, compensated",
@@ -39,34 +40,34 @@ def _cycles(figures: Mapping[str, float]) -> str:
 
 def _areas(figures: Mapping[str, float]) -> str:
     rows = [[_code(preset) + title, *(f"{figures[f'{preset}{engine}.{kind}']:.0f}" for kind in _AREAS)]
-            for preset in _PRESETS for engine, title in _ENGINES.items()]
+            for preset in _PRESETS for engine, title in _ENGINES.items() if f"{preset}{engine}.area" in figures]
     return markdown_table(["ECP5, 1024 keys", *_AREAS.values()], rows)
 
 
 def _losses(figures: Mapping[str, float]) -> str:
-    builds = [preset + engine for engine in ("", ".lean") for preset in _PRESETS]
+    builds = [*_PRESETS, *(f"{preset}.lean" for preset in _EXPLORED)]
     rows = [[title, *(f"{figures[f'{build}.advantage.{step}']:.2f}" for build in builds)]
             for step, title in _LOSSES.items()]
     title = f"advantage over dense at {100 * LEARNED_KEEP:g} % kept, lean at {100 * PAPER_KEEP:g} %, with"
-    return markdown_table([title, *(_code(build.replace(".", " ")) for build in builds)], rows)
+    return markdown_table([title, *(_code(build) for build in builds)], rows)
 
 
 def _keep(figures: Mapping[str, float]) -> str:
     rows = [[_code(preset), *(f"{figures[f'{preset}.{keep_name(keep)}.throughput_per_area_vs_dense']:.2f}"
-                              for keep in KEEP_RATIOS)] for preset in _PRESETS]
+                              for keep in KEEP_RATIOS)] for preset in _EXPLORED]
     return markdown_table(["kept", *(f"{100 * keep:g} %" for keep in KEEP_RATIOS)], rows)
 
 
 def _mixed(figures: Mapping[str, float]) -> str:
-    rows = [[title, *(f"{figures[f'{preset}.{name}.cycles_over_work_bound']:.3f}" for preset in _PRESETS)]
+    rows = [[title, *(f"{figures[f'{preset}.{name}.cycles_over_work_bound']:.3f}" for preset in _EXPLORED)]
             for name, title in _MIXED.items()]
-    return markdown_table(["", *map(_code, _PRESETS)], rows)
+    return markdown_table(["", *map(_code, _EXPLORED)], rows)
 
 
 def _times(figures: Mapping[str, float]) -> str:
-    rows = [[title, *(f"{1000 * figures[f'{preset}.{name}']:.3f} ms" for preset in _PRESETS)]
+    rows = [[title, *(f"{1000 * figures[f'{preset}.{name}']:.3f} ms" for preset in _EXPLORED)]
             for name, title in _TIMES.items()]
-    return markdown_table([f"attention only, one core at {figures['small.clock']:g} MHz", *map(_code, _PRESETS)], rows)
+    return markdown_table([f"attention only, one core at {figures['small.clock']:g} MHz", *map(_code, _EXPLORED)], rows)
 
 
 def _code(name: str) -> str:

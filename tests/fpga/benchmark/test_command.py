@@ -1,16 +1,19 @@
 """``latte bench``: bad input is one sentence before anything is compiled; results come before what is printed."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from latte.fpga.benchmark import commands
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.commands import bench_command
-from latte.fpga.benchmark.results import LEARNED_WORKLOAD, PresetResult
+from latte.fpga.benchmark.figures import draw
+from latte.fpga.benchmark.results import LEARNED_WORKLOAD, PresetResult, model_seconds, preset_figures
 from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
 from latte.fpga.synthesis.yosys import Usage
 from latte.golden.config import preset
@@ -80,24 +83,44 @@ def test_names_are_shown_as_given_and_results_come_first(vector_file, tmp_path, 
     assert any(NAME in entry["name"] for entry in json.loads((tmp_path / "bench.json").read_text())["results"])
 
 
+@pytest.mark.parametrize("name", ["small", "small_lm"])
+def test_presets_are_explored_or_only_what_they_are_sized_for(name, tmp_path):
+    """Figures, plots and tables of both."""
+    result = made_up_result(preset(name), ["deit-tiny", "smollm2-135m", "smollm2-135m-keep10"])
+    explored = name == "small"
+    assert result.explored == explored and list(result.areas) == ["latte", *(["lean"] if explored else []), "dense"]
+    figures = {figure["name"]: figure["value"] for figure in preset_figures(result)}
+    assert f"{name}.{LEARNED_WORKLOAD}.throughput_per_area_vs_dense" in figures
+    assert (f"{name}.lean.advantage.measured" in figures) == explored
+    assert ("smollm2_135m_decode_token" in model_seconds(result, 1e8)) == explored
+    assert all(path.stat().st_size for path in draw([result], tmp_path))
+    console = Console(file=io.StringIO(), width=200)
+    commands._print_preset(console, result)
+    assert ("lean" in console.file.getvalue()) == ("deep queues" in console.file.getvalue()) == explored
+
+
 def made_up_result(config, models):
     """Return a result with every workload of a benchmark, each as `made_up_run` has it."""
     def runs(config, names):
         return {name: dataclasses.replace(made_up_run(config, 2000 + len(name)), workload=name,
                                           shaped_like=shapes.get(name, name)) for name in names}
 
+    def area(array):
+        return EngineArea({name: Usage(lut4_equivalents=size) for name, size in (
+            (array, 1000), ("cross_product_unit", 500), ("value_accumulator", 500))}, 239)
+
     keeps = [keep_name(keep) for keep in KEEP_RATIOS]
     learned = {"deit-tiny-best_90-keep15": "deit-tiny", LEARNED_WORKLOAD: "deit-tiny",
                "smollm2-135m-best_90-keep10": "smollm2-135m"}
     shapes = learned | dict.fromkeys(keeps, keep_name(PAPER_KEEP))
     mixed = ["mixed", "mixed-alternating"]
-    areas = [EngineArea({name: Usage(lut4_equivalents=1000)}, 239)
-             for name in ("score_estimator", "score_estimator", "score_array")]
-    for area in areas:
-        area.blocks.update({name: Usage(lut4_equivalents=500) for name in ("cross_product_unit", "value_accumulator")})
+    if config.name not in commands._EXPLORED:
+        return PresetResult(config, runs(config, [*models, *learned]), runs(config.dense(), models),
+                            area("score_estimator"), area("score_array"))
     units = {unit: [(1, Usage(lut4_equivalents=100)), (2, Usage(lut4_equivalents=190))]
              for unit in ("estimator", "cross", "P·V")}
-    return PresetResult(config, runs(config, [*models, *learned, *keeps, *(f"n{keys}" for keys in LENGTHS), "decode",
-                                       *mixed]),
-                        runs(config.lean(), [*models, keep_name(PAPER_KEEP)]),
-                        runs(config.dense(), [*models, keep_name(PAPER_KEEP)]), runs(config, mixed), *areas, units)
+    both = [*models, keep_name(PAPER_KEEP)]
+    return PresetResult(
+        config, runs(config, [*models, *learned, *keeps, *(f"n{keys}" for keys in LENGTHS), "decode", *mixed]),
+        runs(config.dense(), both), area("score_estimator"), area("score_array"), runs(config.lean(), both),
+        runs(config, mixed), area("score_estimator"), units)

@@ -10,15 +10,16 @@ from latte.golden.errors import LatteError
 
 def test_every_board_has_a_build_and_no_build_is_without_a_board():
     assert list(BUILDS) == list(BOARDS)
-    assert all(board.config is BUILDS[name] and board.config.name in PRESETS for name, board in BOARDS.items())
+    assert all(board.config is BUILDS[name] for name, board in BOARDS.items())
+    assert {build.name.removesuffix("-lean") for build in BUILDS.values()} <= set(PRESETS)
 
 
 def test_a_name_is_a_preset_or_a_board():
     assert choose_config(None, None) == preset("small")
     assert choose_config("tiny", None, heads=4) == preset("tiny", heads=4)
     assert choose_config(None, "ulx3s_25f") == preset("small", max_seq_len=256, cross_lanes=22, value_lanes=22,
-                                                      bus_bytes=2)
-    assert choose_config(None, "tang_nano_9k", split="slice") == preset("tiny", max_seq_len=197, split="slice")
+                                                      bus_bytes=2).lean()
+    assert choose_config(None, "tang_nano_9k", split="slice") == preset("tiny", max_seq_len=197, split="slice").lean()
 
 
 @pytest.mark.parametrize(("name", "board", "says"), [

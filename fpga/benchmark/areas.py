@@ -1,18 +1,15 @@
 """Area of engines and units from Yosys, and what grows with the lanes."""
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from latte.fpga.synthesis.area import total
+from latte.fpga.synthesis.area import measure_area, total
 from latte.fpga.synthesis.targets import Target
-from latte.fpga.synthesis.yosys import Usage, parse_statistics, synthesise_rtlil
+from latte.fpga.synthesis.yosys import Usage, synthesise_once
 from latte.golden.config import AttentionConfig
-from latte.rtl.emit import emit_rtlil
-from latte.rtl.engines import create_core
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.score_estimator import ScoreEstimator
 from latte.rtl.wide.value_accumulator import ValueAccumulator
@@ -67,7 +64,7 @@ class EngineArea:
 
 def engine_area(config: AttentionConfig, target: Target, rate: float, folder: pathlib.Path) -> EngineArea:
     """Synthesise a core, block by block; `rate` is that of `latte.fpga.synthesis.multiplier`."""
-    return EngineArea(_synthesise_once(create_core(config), target, folder, keep_blocks=True), rate)
+    return EngineArea(measure_area(config, target, folder), rate)
 
 
 def unit_areas(config: AttentionConfig, target: Target, folder: pathlib.Path,
@@ -77,18 +74,5 @@ def unit_areas(config: AttentionConfig, target: Target, folder: pathlib.Path,
         "estimator": (ScoreEstimator, lambda lanes: {"query_lanes": lanes, "key_lanes": 1}),
         "cross": (CrossProductUnit, lambda lanes: {"cross_lanes": lanes}),
         "P·V": (ValueAccumulator, lambda lanes: {"value_lanes": lanes})}
-    return {unit: [(lanes, total(_synthesise_once(block(config.replace(**change(lanes))), target, folder)))
+    return {unit: [(lanes, total(synthesise_once(block(config.replace(**change(lanes))), target, folder)))
                    for lanes in UNIT_LANES[unit]] for unit, (block, change) in changes.items()}
-
-
-def _synthesise_once(component: wiring.Component, target: Target, folder: pathlib.Path, *,
-                     keep_blocks: bool = False) -> dict[str, Usage]:
-    """Do what `latte.fpga.synthesis.yosys.synthesise` does, or read what it left of the same design."""
-    top = "core"
-    text = emit_rtlil(component, top)
-    digest = hashlib.sha256(repr((text, target, keep_blocks)).encode()).hexdigest()[:12]
-    folder = folder / f"{type(component).__name__}-{digest}"
-    statistics = folder / "statistics.json"
-    if statistics.exists():
-        return parse_statistics(statistics.read_text(), top, target)
-    return synthesise_rtlil(text, target, folder, top=top, keep_blocks=keep_blocks)

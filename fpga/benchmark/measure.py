@@ -92,7 +92,7 @@ def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, proc
     LatteError
         The RTL differs from the golden model in any bit, or a tool is missing.
     """
-    area_folder = folder / "bench" / "area"
+    area_folder = folder / "area"
     rate = lut4_per_multiplier(plans[0].config, target, area_folder / "product")
 
     def done(step: str, result):

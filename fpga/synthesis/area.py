@@ -7,7 +7,7 @@ from typing import Any
 
 from latte.fpga.baselines import read_baseline, update_baseline
 from latte.fpga.synthesis.targets import Target
-from latte.fpga.synthesis.yosys import Usage, synthesise
+from latte.fpga.synthesis.yosys import Usage, synthesise_once
 from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
@@ -21,8 +21,8 @@ _UNITS = {"lut": "count", "carry": "count", "lutram": "count", "ff": "count", "d
 
 
 def measure_area(config: AttentionConfig, target: Target, folder: pathlib.Path) -> dict[str, Usage]:
-    """Synthesise the core with its blocks kept apart; return the usage of each."""
-    return synthesise(create_core(config), target, folder, keep_blocks=True)
+    """Synthesise the core with its blocks kept apart, unless `folder` has it already; return the usage of each."""
+    return synthesise_once(create_core(config), target, folder, keep_blocks=True)
 
 
 def total(blocks: dict[str, Usage]) -> Usage:

@@ -66,7 +66,7 @@ def area_command(config: AttentionConfig, board: str | None, target_names: tuple
 def _synthesise(console: Console, config: AttentionConfig, target: Target,
                 build_folder: pathlib.Path) -> dict[str, Usage]:
     with show_status(console, f"synthesising {config.name!r} for {target.title}, a few minutes ..."):
-        return measure_area(config, target, build_folder / "area" / f"{config.name}-{target.name}")
+        return measure_area(config, target, build_folder / "area")
 
 
 def _print_area(console: Console, config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -> None:

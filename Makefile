@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help models sim bench sweep area timing bitstream figures report test wheel lint types clean
+.PHONY: help models sim bench sweep area timing bitstream figures report test slow wheel lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -51,8 +51,11 @@ report: $(VENV)/ready  ## Gather all results into build/report.html
 models: $(VENV)/ready  ## Install every extra: whole models, benchmark, sweep; make test then tests them, too
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[models,bench,sweep]'
 
-test: $(VENV)/ready  ## Run all tests (ARGS='-k core')
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+test: $(VENV)/ready  ## Run the tests (ARGS='-k core')
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow' $(ARGS)
+
+slow: $(VENV)/ready  ## Run the other tests: more builds, lengths and stalls
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow $(ARGS)
 
 wheel: $(VENV)/ready  ## Build a wheel and test it outside the tree, installed alone beside the same packages
 	rm -rf $(WHEEL) && mkdir -p $(WHEEL)

@@ -71,12 +71,15 @@ def corners(config: AttentionConfig) -> Program:
     return Program(config, parameters, jobs)
 
 
-def random_heads(config: AttentionConfig, seed: int, keys: list[int]) -> Program:
-    """Heads of the given lengths, alternately full and causal, each with a threshold of its own."""
+def random_heads(config: AttentionConfig, seed: int, keys: list[int], queries: int | None = None) -> Program:
+    """Heads of the given lengths, alternately full and causal, each with a threshold of its own.
+
+    With as many queries as keys, or with the last `queries` of them.
+    """
     rng = np.random.default_rng(seed)
     span = 1 << (config.est_bits - 1)
     parameters = {i: entry(config, int(rng.integers(0, span // 4))) for i in range(len(keys))}
-    jobs = [_job(rng, config, n, head=i, causal=bool(i % 2)) for i, n in enumerate(keys)]
+    jobs = [_job(rng, config, n, queries, head=i, causal=bool(i % 2)) for i, n in enumerate(keys)]
     return Program(config, parameters, jobs)
 
 

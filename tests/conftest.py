@@ -14,6 +14,14 @@ from latte.sim.runner import check_simulator
 BUILD = pathlib.Path(__file__).parent.parent / "build"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the stalls of one side to the slow tests: those of both sides together are among the others."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and callspec.params.get("stall") in ("source", "sink"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def build_folder() -> pathlib.Path:
     """Return the output folder; the same as of ``make sim``, so that nothing is compiled twice."""

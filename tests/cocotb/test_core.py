@@ -34,10 +34,21 @@ MULTIPLEXED = TINY.replace(engine="latte", head_dim=32, max_seq_len=64, query_ro
 CONFIGS = {config.name: config for config in (
     TINY, SMALL, BASE, TINY_LEAN, SMALL_LEAN, SERIAL_SLICE, NARROW, NARROW_PRUNING, THREE_BITS, TWO_KEYS,
     MULTIPLEXED)}
-PAPER = ("tiny", "small", "base", "tiny-lean", "small-lean", "multiplexed", "narrow", "three-bits")
-"""Builds that run relative thresholds without compensation, among others or alone."""
-PRUNING = ("small", "narrow-pruning", "two-keys", "multiplexed", "tiny", "serial-slice")
 
+
+def slow(name: str):
+    """Return the parameter of a build that takes minutes to compile, or differs from another in its numbers alone."""
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+PAPER = ("tiny", "small", slow("base"), slow("tiny-lean"), slow("small-lean"), "multiplexed", "narrow",
+         slow("three-bits"))
+"""Builds that run relative thresholds without compensation, among others or alone."""
+PRUNING = ("small", "narrow-pruning", slow("two-keys"), "multiplexed", "tiny", slow("serial-slice"))
+
+
+MANY_QUERIES = 150
+"""More than fit in the memories of rows at once."""
 
 compiled = functools.cache(build_core)
 """Emission alone takes seconds, and most tests run a model that another has compiled."""
@@ -92,7 +103,7 @@ def test_keys_and_groups_that_heads_share(name, stall, tmp_path, build_folder):
 
 
 @pytest.mark.parametrize("reset_at", [333, 1777, 2500])
-@pytest.mark.parametrize("name", ["two-keys", "tiny"])
+@pytest.mark.parametrize("name", [slow("two-keys"), "tiny"])
 def test_reset_in_mid_row_of_a_pruning_core(name, reset_at, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.pruned_heads(config, 5, [29, 18, 40]), tmp_path / "run", build_folder, reset_at=reset_at,
@@ -100,6 +111,12 @@ def test_reset_in_mid_row_of_a_pruning_core(name, reset_at, tmp_path, build_fold
 
 
 def test_longest_pruned_rows(tmp_path, build_folder):
+    program = programs.pruned_heads(SMALL, 9, [1023, 1024], queries=MANY_QUERIES)
+    run(SMALL, program, tmp_path / "run", build_folder)
+
+
+@pytest.mark.slow
+def test_longest_pruned_heads(tmp_path, build_folder):
     run(SMALL, programs.pruned_heads(SMALL, 9, [1023, 1024]), tmp_path / "run", build_folder)
 
 
@@ -123,7 +140,7 @@ def test_reset_in_mid_row(name, reset_at, tmp_path, build_folder):
     run(config, program, tmp_path / "run", build_folder, reset_at=reset_at, stall="both")
 
 
-@pytest.mark.parametrize("name", ["small", "small-lean", "base"])
+@pytest.mark.parametrize("name", ["small", slow("small-lean"), slow("base")])
 def test_real_heads(name, tmp_path, build_folder):
     config = CONFIGS[name]
     for vectors in embedded_vectors():
@@ -137,6 +154,12 @@ def test_real_head_on_the_serial_core(tmp_path, build_folder):
 
 
 def test_longest_rows(tmp_path, build_folder):
+    program = programs.random_heads(SMALL, 9, [1023, 1024], queries=MANY_QUERIES)
+    run(SMALL, program, tmp_path / "run", build_folder)
+
+
+@pytest.mark.slow
+def test_longest_heads(tmp_path, build_folder):
     program = programs.random_heads(SMALL, 9, [1023, 1024])
     run(SMALL, program, tmp_path / "run", build_folder)
 

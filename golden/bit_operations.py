@@ -69,9 +69,9 @@ class PairCount:
     visible: int
     kept: int
 
-    def latte(self, head_dim: int) -> int:
+    def latte(self, head_dim: int, bits: int = 4) -> int:
         """Return the bit operations of LATTE's products: an estimate for each visible pair, the rest for survivors."""
-        return head_dim * (ESTIMATE_BITOPS * self.visible + (CROSS_BITOPS + VALUE_BITOPS) * self.kept)
+        return head_dim * (estimate_bitops(bits) * self.visible + (cross_bitops(bits) + VALUE_BITOPS) * self.kept)
 
     def dense(self, head_dim: int, convention: str = "valid") -> int:
         """Return the bit operations of dense 8-bit attention.
@@ -84,9 +84,12 @@ class PairCount:
         return head_dim * DENSE_BITOPS * (self.visible if convention == "valid" else self.rows * self.keys)
 
 
-def bit_operations_saved(keep: float) -> float:
-    """Return the share of bit operations saved at a keep ratio, ``1 - (16 + 96 * keep) / 128`` (valid pairs)."""
-    return 1 - (ESTIMATE_BITOPS + (CROSS_BITOPS + VALUE_BITOPS) * keep) / DENSE_BITOPS
+def bit_operations_saved(keep: float, bits: int = 4) -> float:
+    """Return the share of bit operations saved at a keep ratio (valid pairs).
+
+    With estimates of 4 bits it is ``1 - (16 + 96 * keep) / 128``.
+    """
+    return 1 - (estimate_bitops(bits) + (cross_bitops(bits) + VALUE_BITOPS) * keep) / DENSE_BITOPS
 
 
 def micro_saving(counts: Iterable[PairCount], convention: str = "valid") -> float:

@@ -12,7 +12,7 @@ from latte.fpga.baselines import read_baseline
 from latte.fpga.benchmark.cpu import CpuTime, measure_cpu
 from latte.fpga.benchmark.engine import EngineRun
 from latte.fpga.benchmark.figures import draw
-from latte.fpga.benchmark.measure import Plan, measure
+from latte.fpga.benchmark.measure import NARROW_BITS, Plan, measure
 from latte.fpga.benchmark.results import (
     LEARNED_WORKLOAD,
     Bar,
@@ -141,8 +141,7 @@ def _print_preset(console: Console, result: PresetResult) -> None:
     table = create_table("workload", "engine", "kept %", "cycles", "x bound", "estimator %", "P·V %", "keys", "queries",
                          "filter", "model error %", "bit ops", title=f"{name}: RTL, bit-exact", left=("engine",))
     table.columns[0].no_wrap = True
-    for engine, runs in (("latte", result.latte), ("lean", result.lean), ("deep queues", result.deep),
-                         ("dense", result.dense)):
+    for engine, runs in result.runs.items():
         for run in runs.values():
             stalls = run.stalls
             table.add_row(
@@ -164,9 +163,9 @@ def _print_preset(console: Console, result: PresetResult) -> None:
         table.add_row(kind, *(str(getattr(area.usage, kind)) for area in areas))
     console.print(table)
     rate = result.latte_area.lut4_per_multiplier
-    lean = "; lean: relative thresholds alone, no compensation" if result.explored else ""
-    console.print(f"area: LUT4 equivalents on ECP5; a multiplier counts as {rate:g}, which its product takes in LUTs"
-                  f"{lean}", soft_wrap=True)
+    lean = "lean: relative thresholds alone, no compensation; " if result.explored else ""
+    console.print(f"area: LUT4 equivalents on ECP5; a multiplier counts as {rate:g}, which its product takes in LUTs; "
+                  f"{lean}narrow: estimates of {NARROW_BITS} bits; deep: deeper queues", soft_wrap=True)
     for build, comparison in result.builds().items():
         losses = comparison.losses()
         console.print(
@@ -231,7 +230,7 @@ def _bars(result: PresetResult, values: dict[str, float]) -> list[Bar]:
         if prefix.partition(".")[0] == name:
             key = f"{prefix}.throughput_per_area_vs_dense"
             bars.append(Bar(key, values[key], limit, True))
-    runs = [*result.latte.values(), *result.lean.values(), *result.deep.values()]
+    runs = [run for engine, found in result.runs.items() if engine != "dense" for run in found.values()]
     bars.append(Bar(f"{name}: largest error of the cycle model", max(abs(run.model_error or 0) for run in runs),
                     _MODEL_TOLERANCE, False))
     miscounted = sum(run.counted_bit_operations != run.golden_bit_operations

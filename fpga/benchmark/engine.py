@@ -100,7 +100,9 @@ class EngineRun:
 
 
 def _bit_operations(pairs: PairCount, config: AttentionConfig) -> int:
-    return pairs.latte(config.head_dim) if engine_of(config).filters else pairs.dense(config.head_dim)
+    if engine_of(config).filters:
+        return pairs.latte(config.head_dim, config.estimate_bits)
+    return pairs.dense(config.head_dim)
 
 
 def run_engine(workload: Workload, config: AttentionConfig, model: Model, folder: pathlib.Path) -> EngineRun:

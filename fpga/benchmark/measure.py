@@ -16,8 +16,10 @@ from latte.golden.config import AttentionConfig
 from latte.golden.vectors import VectorSet
 from latte.sim.core_run import build_core
 
-__all__ = ["Plan", "measure"]
+__all__ = ["NARROW_BITS", "Plan", "measure"]
 
+NARROW_BITS = 3
+"""Width of the estimate of the builds that are measured beside those with 4."""
 DEEP_QUEUES = {"survivor_fifo_depth": 4096, "query_rows": 1024}
 """What carries work from a heavy head to a light one."""
 _QUERY_GROUP = 3
@@ -48,6 +50,10 @@ class Plan:
             "dense": (config.dense(), real), "latte": (config, [*real, *pruned])}
         if explore:
             self._explore(sets)
+        own = [(workloads.PAPER_KEEP, vectors, vectors) for vectors in sets if not vectors.causal][:1]
+        narrow = (config.lean() if explore else config).replace(estimate_bits=NARROW_BITS)
+        self.engines["narrow"] = narrow.replace(name=f"{narrow.name}-{NARROW_BITS}-bits"), [
+            workloads.pruned_to(*of_set, narrow) for of_set in (own if explore else learned)]
 
     def _explore(self, sets: Sequence[VectorSet]) -> None:
         config = self.config
@@ -68,7 +74,7 @@ class Plan:
     @property
     def steps(self) -> int:
         """Steps that `measure` reports for this preset: compilations, runs and syntheses."""
-        return sum(1 + len(items) for _, items in self.engines.values()) + (4 if self.explore else 2)
+        return sum(1 + len(items) for _, items in self.engines.values()) + (5 if self.explore else 3)
 
 
 def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, processes: int,
@@ -117,7 +123,8 @@ def measure(plans: Sequence[Plan], target: Target, folder: pathlib.Path, *, proc
         for plan in sorted(plans, key=lambda plan: -plan.config.pairs_per_cycle):
             config = plan.config
             parts = {name: pool.submit(run, *engine) for name, engine in plan.engines.items()}
-            parts |= {"dense_area": pool.submit(area, config.dense()), "latte_area": pool.submit(area, config)}
+            parts |= {"dense_area": pool.submit(area, config.dense()), "latte_area": pool.submit(area, config),
+                      "narrow_area": pool.submit(area, plan.engines["narrow"][0])}
             if plan.explore:
                 parts |= {"lean_area": pool.submit(area, config.lean()), "units": pool.submit(units, config)}
             pending.append((plan, parts))

@@ -15,14 +15,16 @@ from latte.fpga.synthesis.yosys import Usage
 from latte.golden.bit_operations import CROSS_BITOPS, DENSE_BITOPS, ESTIMATE_BITOPS, VALUE_BITOPS, bit_operations_saved
 from latte.golden.config import AttentionConfig
 
-__all__ = ["LEARNED_WORKLOAD", "Bar", "Comparison", "Losses", "PresetResult", "differences", "fitted_exponent",
-           "make_baseline", "model_seconds", "pair_costs", "preset_figures", "run_figures"]
+__all__ = ["LEARNED_WORKLOAD", "NARROW_WORKLOADS", "Bar", "Comparison", "Losses", "PresetResult", "differences",
+           "fitted_exponent", "make_baseline", "model_seconds", "pair_costs", "preset_figures", "run_figures"]
 
 Figure = dict[str, Any]
 _VISION, _VISION_HEADS = "deit-tiny", 36
 Runs = dict[str, EngineRun]
 LEARNED_WORKLOAD = f"{_VISION}-best_90-{keep_name(LEARNED_KEEP)}"
 """What the advantage of a build with everything is measured on: a model that is still as accurate."""
+NARROW_WORKLOADS = {False: LEARNED_WORKLOAD, True: f"{_VISION}-{keep_name(PAPER_KEEP)}"}
+"""What a build with a narrower estimate is measured on, by whether the preset is explored."""
 _LANGUAGE, _LANGUAGE_HEADS = "smollm2-135m-keep10", 270
 
 
@@ -104,7 +106,7 @@ class Comparison:
         used = self.latte.utilisation["value"] / self.latte.utilisation["estimator"]
         array, behind = latte["scores"], sum(latte[role] for role in arithmetic)
         dense_units = dense["scores"] + dense["P·V"]
-        limit = 1 / (1 - bit_operations_saved(self.latte.kept))
+        limit = 1 / (1 - bit_operations_saved(self.latte.kept, self.latte.config.estimate_bits))
         return Losses(limit, dense_units / (array + used * behind), dense_units / (array + behind),
                       self.dense_area.lut4 / self.latte_area.lut4, self.throughput_per_area)
 
@@ -116,7 +118,7 @@ class Losses:
     Parameters
     ----------
     bit_operations
-        Equal hardware, every bit operation the same price, nothing idle: ``128 / (16 + 96 keep)``.
+        Equal hardware, every bit operation the same price, nothing idle: ``128 / (16 + 96 keep)`` with 4-bit estimates.
     real_prices
         The units at their synthesised size, those behind the estimator only as large as they are busy.
     whole_units
@@ -144,6 +146,9 @@ class PresetResult:
     latte, dense : dict of str to EngineRun
         By workload: the preset, and its dense baseline.
     latte_area, dense_area : EngineArea
+    narrow : dict of str to EngineRun
+        With a narrower estimate: the preset, or where it is explored itself without what is beyond the paper.
+    narrow_area : EngineArea
     lean, deep : dict of str to EngineRun
         The preset without what is beyond the paper, and with deeper queues; none where it is not explored.
     lean_area : EngineArea or None
@@ -156,6 +161,8 @@ class PresetResult:
     dense: Runs
     latte_area: EngineArea
     dense_area: EngineArea
+    narrow: Runs
+    narrow_area: EngineArea
     lean: Runs = dataclasses.field(default_factory=dict)
     deep: Runs = dataclasses.field(default_factory=dict)
     lean_area: EngineArea | None = None
@@ -167,10 +174,15 @@ class PresetResult:
         return self.lean_area is not None
 
     @property
+    def runs(self) -> dict[str, Runs]:
+        """Runs by the engine's name."""
+        return {"latte": self.latte, "lean": self.lean, "narrow": self.narrow, "deep": self.deep, "dense": self.dense}
+
+    @property
     def areas(self) -> dict[str, EngineArea]:
         """Areas by the engine's name."""
         return {"latte": self.latte_area} | ({} if self.lean_area is None else {"lean": self.lean_area}) | {
-            "dense": self.dense_area}
+            "narrow": self.narrow_area, "dense": self.dense_area}
 
     def comparison(self, workload: str) -> Comparison:
         """Return LATTE against dense on a workload; the dense engine's cycles do not depend on what is pruned."""
@@ -185,12 +197,15 @@ class PresetResult:
     def builds(self) -> dict[str, Comparison]:
         """Return each build against dense, at the share of keys that its thresholds keep of an accurate model.
 
-        The build with everything, and the one as published.
+        The build with everything, the one as published, and the one of the two with a narrower estimate.
         """
-        builds = {self.config.name: self.comparison(LEARNED_WORKLOAD)}
+        name = self.config.name
+        builds = {name: self.comparison(LEARNED_WORKLOAD)}
         if self.explored:
-            builds[f"{self.config.name}.lean"] = self.lean_comparison(keep_name(PAPER_KEEP))
-        return builds
+            builds[f"{name}.lean"] = self.lean_comparison(keep_name(PAPER_KEEP))
+        run = self.narrow[NARROW_WORKLOADS[self.explored]]
+        return builds | {f"{name}.narrow": Comparison(run, self.dense[run.shaped_like], self.narrow_area,
+                                                      self.dense_area)}
 
     def keep_comparisons(self) -> list[Comparison]:
         """Return LATTE against dense at each keep ratio."""
@@ -200,18 +215,22 @@ class PresetResult:
 def preset_figures(result: PresetResult) -> list[Figure]:
     """Return the figures of one preset but the times."""
     name = result.config.name
-    figures = [figure for run in result.latte.values() for figure in run_figures(name, run)]
-    figures += [figure for run in result.lean.values() for figure in run_figures(f"{name}.lean", run)]
-    figures += [figure for run in result.deep.values() for figure in run_figures(f"{name}.deep", run)]
-    figures += [figure for run in result.dense.values() for figure in run_figures(f"{name}.dense", run)]
+
+    def prefix_of(engine: str) -> str:
+        return name if engine == "latte" else f"{name}.{engine}"
+
+    figures = [figure for engine, runs in result.runs.items() for run in runs.values()
+               for figure in run_figures(prefix_of(engine), run)]
     for engine, area in result.areas.items():
-        prefix = name if engine == "latte" else f"{name}.{engine}"
+        prefix = prefix_of(engine)
         figures += [_figure(f"{prefix}.area", "LUT4", area.lut4)]
         figures += [_figure(f"{prefix}.{kind}", "count", getattr(area.usage, kind))
                     for kind in ("lut4_equivalents", "ff", "dsp", "bram")]
     advantages = {f"{name}.{workload}": result.comparison(workload) for workload, run in result.latte.items()
                   if run.shaped_like in result.dense}
     advantages |= {f"{name}.lean.{workload}": result.lean_comparison(workload) for workload in result.lean}
+    narrow = result.builds()[f"{name}.narrow"]
+    advantages[f"{name}.narrow.{narrow.latte.workload}"] = narrow
     figures += [_figure(f"{prefix}.throughput_per_area_vs_dense", "ratio", item.throughput_per_area)
                 for prefix, item in advantages.items()]
     for prefix, item in result.builds().items():

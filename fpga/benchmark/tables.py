@@ -9,7 +9,7 @@ __all__ = ["TABLES"]
 
 _PRESETS = ("small", "small_lm", "base", "base_lm")
 _EXPLORED = ("small", "base")
-_ENGINES = {"": "", ".lean": ", lean", ".dense": ", dense"}
+_ENGINES = {"": "", ".lean": ", lean", ".narrow": ", narrow", ".dense": ", dense"}
 _VECTORS = {"deit-tiny": "DeiT-Tiny, 36 heads, 197 keys", "smollm2-135m": "SmolLM2-135M, 12 heads, 512 keys, causal",
             "smollm2-135m-keep10": "the same, fewer kept",
             "deit-tiny-best_90-keep15": "DeiT-Tiny by mass, compensated",
@@ -45,7 +45,7 @@ def _areas(figures: Mapping[str, float]) -> str:
 
 
 def _losses(figures: Mapping[str, float]) -> str:
-    builds = [*_PRESETS, *(f"{preset}.lean" for preset in _EXPLORED)]
+    builds = [*_PRESETS, *(f"{preset}.lean" for preset in _EXPLORED), *(f"{preset}.narrow" for preset in _PRESETS)]
     rows = [[title, *(f"{figures[f'{build}.advantage.{step}']:.2f}" for build in builds)]
             for step, title in _LOSSES.items()]
     title = f"advantage over dense at {100 * LEARNED_KEEP:g} % kept, lean at {100 * PAPER_KEEP:g} %, with"

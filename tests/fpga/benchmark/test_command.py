@@ -13,7 +13,13 @@ from latte.fpga.benchmark import commands
 from latte.fpga.benchmark.areas import EngineArea
 from latte.fpga.benchmark.commands import bench_command
 from latte.fpga.benchmark.figures import draw
-from latte.fpga.benchmark.results import LEARNED_WORKLOAD, PresetResult, model_seconds, preset_figures
+from latte.fpga.benchmark.results import (
+    LEARNED_WORKLOAD,
+    NARROW_WORKLOADS,
+    PresetResult,
+    model_seconds,
+    preset_figures,
+)
 from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
 from latte.fpga.synthesis.yosys import Usage
 from latte.golden.config import preset
@@ -88,7 +94,8 @@ def test_presets_are_explored_or_only_what_they_are_sized_for(name, tmp_path):
     """Figures, plots and tables of both."""
     result = made_up_result(preset(name), ["deit-tiny", "smollm2-135m", "smollm2-135m-keep10"])
     explored = name == "small"
-    assert result.explored == explored and list(result.areas) == ["latte", *(["lean"] if explored else []), "dense"]
+    assert result.explored == explored and list(result.areas) == [
+        "latte", *(["lean"] if explored else []), "narrow", "dense"]
     figures = {figure["name"]: figure["value"] for figure in preset_figures(result)}
     assert f"{name}.{LEARNED_WORKLOAD}.throughput_per_area_vs_dense" in figures
     assert (f"{name}.lean.advantage.measured" in figures) == explored
@@ -97,6 +104,7 @@ def test_presets_are_explored_or_only_what_they_are_sized_for(name, tmp_path):
     console = Console(file=io.StringIO(), width=200)
     commands._print_preset(console, result)
     assert ("lean" in console.file.getvalue()) == ("deep queues" in console.file.getvalue()) == explored
+    assert f"{name}.narrow" in console.file.getvalue()
 
 
 def made_up_result(config, models):
@@ -114,13 +122,16 @@ def made_up_result(config, models):
                "smollm2-135m-best_90-keep10": "smollm2-135m"}
     shapes = learned | dict.fromkeys(keeps, keep_name(PAPER_KEEP))
     mixed = ["mixed", "mixed-alternating"]
-    if config.name not in commands._EXPLORED:
+    explored = config.name in commands._EXPLORED
+    shapes[NARROW_WORKLOADS[explored]] = "deit-tiny"
+    narrow = runs(config.replace(estimate_bits=3), [NARROW_WORKLOADS[explored]]), area("score_estimator")
+    if not explored:
         return PresetResult(config, runs(config, [*models, *learned]), runs(config.dense(), models),
-                            area("score_estimator"), area("score_array"))
+                            area("score_estimator"), area("score_array"), *narrow)
     units = {unit: [(1, Usage(lut4_equivalents=100)), (2, Usage(lut4_equivalents=190))]
              for unit in ("estimator", "cross", "P·V")}
     both = [*models, keep_name(PAPER_KEEP)]
     return PresetResult(
         config, runs(config, [*models, *learned, *keeps, *(f"n{keys}" for keys in LENGTHS), "decode", *mixed]),
-        runs(config.dense(), both), area("score_estimator"), area("score_array"), runs(config.lean(), both),
-        runs(config, mixed), area("score_estimator"), units)
+        runs(config.dense(), both), area("score_estimator"), area("score_array"), *narrow,
+        runs(config.lean(), both), runs(config, mixed), area("score_estimator"), units)

@@ -80,7 +80,7 @@ def build_bitstream(board: BoardSpec, folder: pathlib.Path, *, seeds: int) -> Bi
     product.unlink(missing_ok=True)
     work = folder / board.name
     rtlil, constraints = prepare(board)
-    usage = synthesise_rtlil(rtlil, TARGETS[device.target], work, top=_TOP)[OWN_LOGIC]
+    usage = synthesise_rtlil(rtlil, TARGETS[device.target], work, top=_TOP, block_rams=device.bram)[OWN_LOGIC]
     check_fits(usage, device, f"board {board.name} with {board.config.name!r}", baseline_usages(device.target))
     (work / f"{_TOP}{flow.constraints}").write_text(constraints)
     mhz = board.clock_hz / 1e6

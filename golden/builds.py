@@ -24,7 +24,7 @@ BUILDS: dict[str, AttentionConfig] = {
     # With compensation, 1500 cells, 6 block RAMs and a multiplier more than an UP5K has.
     "icebreaker": preset("tiny").lean(),
     # 26 block RAMs end at 197 keys, a DeiT image.
-    "tang_nano_9k": preset("tiny", max_seq_len=197).lean(),
+    "tang_nano_9k": preset("tiny", max_seq_len=197),
 }
 """By the name of a board; a build has the name of its preset, lean or not, which its figures go by."""
 

@@ -122,7 +122,7 @@ _GOWIN = Target(
         CellKind("RAM16SDP1", "lutram", 1),
         CellKind("DFF.*", "ff"),
         CellKind("MULT.*", "dsp"),
-        CellKind("SDPX?9?B|DPX?9?B|SPX?9?|pROM(X9)?", "bram", bits=18432)))
+        CellKind("SDPX?9?B|DPX?9?B|SPX?9?|pROM(X9)?", "bram", bits=18432)), block_ram_shapes=_BLOCKS_OF_18_KBIT)
 
 # Memories stay whole: they are macros on a chip. Everything else becomes gates and flip-flops.
 _CMOS = Target(

@@ -106,7 +106,8 @@ def test_area_and_timing_take_family_and_device_of_the_board(tmp_path, monkeypat
     """Tools are not run here: what they are asked for is looked at."""
     asked = []
 
-    def area(config, target, folder):
+    def area(config, target, folder, block_rams):
+        assert block_rams == 26
         asked.append((config, target.name))
         return {"score_estimator": Usage(lut=1, lut4_equivalents=1)}
 

@@ -13,7 +13,8 @@ def test_sweep_varies_the_lanes_that_an_engine_has(tmp_path, monkeypatch):
     """Of synthesis only the configurations are looked at: it has tests of its own."""
     asked = []
 
-    def measure(config, target, folder):
+    def measure(config, target, folder, block_rams):
+        assert block_rams is None
         asked.append((config.query_lanes, config.dim_lanes))
         return {"score_estimator": Usage(lut=config.dim_lanes, lut4_equivalents=config.dim_lanes)}
 

@@ -31,6 +31,12 @@ LEARNED = {"deit-tiny-best_90", "smollm2-135m-best_90"}
 """Names of the embedded sets as shipped thresholds prune them."""
 
 
+def that_fit(sets, config):
+    """Return the sets that are no longer than a build, and after each how shipped thresholds prune it, if it can."""
+    return [version for vectors in sets if vectors.keys <= config.max_seq_len
+            for version in (vectors, *(vector_sets.as_learned(vectors) if config.key_groups else ()))]
+
+
 @pytest.fixture
 def embedded(monkeypatch):
     """Return the embedded sets in a short form: the vision heads fit every board, the language heads some."""
@@ -44,8 +50,8 @@ def embedded(monkeypatch):
 def test_the_embedded_heads_that_fit_are_taken(name):
     config = BUILDS[name]
     fitting, left_out = vector_sets.embedded_that_fit(config)
-    assert [vectors.keys for vectors in fitting] == [vectors.keys for vectors in embedded_vectors()
-                                                     if vectors.keys <= config.max_seq_len]
+    assert [vectors.model for vectors in fitting] == [
+        vectors.model for vectors in that_fit(embedded_vectors(), config)]
     long = [line for line in left_out if f"at most {config.max_seq_len}" in line]
     pruned = [line for line in left_out if "no thresholds of kind mass" in line]
     assert len(left_out) == len(long) + len(pruned) and all("smollm2" in line for line in long)
@@ -77,8 +83,8 @@ def test_run_on_the_simulated_board(name, embedded, output):
     done = CliRunner().invoke(cli, ["run", "--board", name, "--port", "sim", "--build", str(output)])
     assert done.exit_code == 0, done.output
     record = json.loads((output / "run.json").read_text())
-    fitting = [vectors for vectors in embedded if vectors.keys <= config.max_seq_len]
-    assert [entry["name"] for entry in record["results"]] == [head for vectors in fitting for head in vectors.names()]
+    assert [entry["name"] for entry in record["results"]] == [
+        head for vectors in that_fit(embedded, config) for head in vectors.names()]
     assert record["pass"] and record["board"] == name and record["config"] == config.to_dict()
     long = [line for line in record["left_out"] if "holds at most" in line]
     assert bool(long) == (config.max_seq_len < LONG) and all(f"left out: {line}" in done.output for line in long)
@@ -86,7 +92,7 @@ def test_run_on_the_simulated_board(name, embedded, output):
 
 def test_sim_takes_what_fits_too(embedded, output):
     done = CliRunner().invoke(cli, ["sim", "--board", "tang_nano_9k", "--jobs", "1", "--build", str(output)])
-    assert done.exit_code == 0 and "2 of 2 heads agree" in done.output
+    assert done.exit_code == 0 and "4 of 4 heads agree" in done.output
     assert "left out: embedded smollm2-135m, 2 heads: 'k' has 400 keys" in done.output
 
 

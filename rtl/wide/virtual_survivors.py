@@ -17,8 +17,9 @@ class VirtualSurvivors(wiring.Component):
     """One row after the other: survivors, in their gaps keys whose values are added, and virtual survivors at its end.
 
     A row's sums are exact, so their order is free; its virtual survivors are not known before its first real ones pass.
+    The item has a register of its own: what chooses it is as much logic as what it decides in the value accumulator.
 
-    Latency: none. Throughput: one item per cycle.
+    Latency: `latency` cycle. Throughput: one item per cycle.
 
     Members
     -------
@@ -33,6 +34,8 @@ class VirtualSurvivors(wiring.Component):
         The row's denominator, with its last item.
     """
 
+    latency = 1
+
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
         super().__init__({
@@ -45,7 +48,8 @@ class VirtualSurvivors(wiring.Component):
         m = Module()
         # The row's survivors have passed; what they said of the job and its keys.
         ended, job_last, bank, number = Signal(), Signal(), Signal(), Signal(ROW_BITS)
-        given, key, item, o = self.compensation.payload, self.added.payload, self.i.payload, self.o.payload
+        given, key, item = self.compensation.payload, self.added.payload, self.i.payload
+        offered, free, o = Signal(), Signal(), Signal.like(self.o.payload)
         # The last survivor is the row's last item if nothing is given back, which is known soon.
         known = self.compensation.valid & (given.virtual | self.denominator.valid)
         survives = self.i.valid & ~ended & (~item.row_last | known)
@@ -55,12 +59,14 @@ class VirtualSurvivors(wiring.Component):
         # An item that was offered stays on offer.
         held, turn, taken, row_ends = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            turn.eq(held | ~survives), self.o.valid.eq(Mux(turn, adds | gives | held, survives)),
-            taken.eq(self.o.valid & self.o.ready), self.sum_end.eq(self.denominator.payload),
+            turn.eq(held | ~survives), offered.eq(Mux(turn, adds | gives | held, survives)),
+            free.eq(~self.o.valid | self.o.ready), taken.eq(offered & free),
             o.job_last.eq(row_ends & Mux(turn, job_last, item.job_last)), o.row_last.eq(row_ends),
             self.denominator.ready.eq(taken & row_ends),
         ]
-        m.d.sync += [held.eq(self.o.valid & turn & ~self.o.ready), number.eq(number + (taken & row_ends))]
+        m.d.sync += [held.eq(offered & turn & ~free), number.eq(number + (taken & row_ends))]
+        with m.If(free):
+            m.d.sync += [self.o.valid.eq(offered), self.o.payload.eq(o), self.sum_end.eq(self.denominator.payload)]
         with m.If(~turn):
             m.d.comb += [
                 row_ends.eq(item.row_last & ~given.virtual), self.i.ready.eq(taken),

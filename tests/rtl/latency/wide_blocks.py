@@ -29,6 +29,7 @@ from latte.rtl.wide.survivor_mass import SurvivorMass
 from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.rtl.wide.threshold_filter import ThresholdFilter
 from latte.rtl.wide.value_accumulator import ValueAccumulator
+from latte.rtl.wide.virtual_survivors import VirtualSurvivors
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline, WeightPipeline
 from tests.rtl.latency.common_blocks import query_row
 from tests.rtl.latency.measure import DSP, LIMIT, LONG_RING, PRUNING, TILED, WIDE
@@ -253,6 +254,12 @@ async def released(clock, dut):
     return await summed_values(clock, dut, dut.release, slices) - (slices - 1)
 
 
+async def survivor_in_mid_row(clock, dut):
+    """Pass one that is not its row's last."""
+    clock.set(o__ready=1)
+    return await clock.pulse(lambda: clock.get(dut.o.valid), i__valid=1)
+
+
 async def held_row(clock, dut):
     """Take one step in a row whose elements are numbered; the second ones come a cycle behind the first."""
     config = dut.config
@@ -320,6 +327,7 @@ CASES = {
     "scaled-product": (lambda: ScaledProduct(28, 17, 4, 44, [22, 17]), "latency", multiplied),
     "key-counts": (lambda: KeyCounts(PRUNING), "latency", counted_key),
     "compensation": (lambda: MassCompensation(PRUNING), "latency", compensated_row),
+    "virtual-survivors": (lambda: VirtualSurvivors(PRUNING), "latency", survivor_in_mid_row),
 }
 for build in (WIDE, TILED, LONG_RING, DSP):
     CASES |= {

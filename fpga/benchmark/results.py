@@ -295,12 +295,15 @@ def fitted_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 
 def make_baseline(figures: Sequence[Figure]) -> None:
-    """Make figures the baseline; those of presets that were not run stay.
+    """Make figures the baseline of the presets that were run; those of the others stay.
 
     What depends on the machine, the times of its processor, is left out.
     """
-    update_baseline("bench", {figure["name"]: round(figure["value"], 6) for figure in figures
-                              if "_cpu_" not in figure["name"]}, TABLES)
+    presets = dict.fromkeys(figure["name"].partition(".")[0] for figure in figures)
+    for preset in presets:
+        update_baseline("bench", {figure["name"]: round(figure["value"], 6) for figure in figures
+                                  if figure["name"].startswith(f"{preset}.") and "_cpu_" not in figure["name"]},
+                        TABLES, replaced=f"{preset}.")
 
 
 def differences(figures: Sequence[Figure], baseline: Mapping[str, float],

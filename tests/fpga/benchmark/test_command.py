@@ -20,6 +20,7 @@ from latte.fpga.benchmark.results import (
     model_seconds,
     preset_figures,
 )
+from latte.fpga.benchmark.tables import TABLES
 from latte.fpga.benchmark.workloads import KEEP_RATIOS, LENGTHS, PAPER_KEEP, keep_name
 from latte.fpga.synthesis.yosys import Usage
 from latte.golden.config import preset
@@ -105,6 +106,10 @@ def test_presets_are_explored_or_only_what_they_are_sized_for(name, tmp_path):
     commands._print_preset(console, result)
     assert ("lean" in console.file.getvalue()) == ("deep queues" in console.file.getvalue()) == explored
     assert f"{name}.narrow" in console.file.getvalue()
+    for section in ("bench-cycles", "bench-areas", "bench-losses", "bench-keep", "bench-mixed"):
+        table = TABLES[section](figures)
+        assert "base" not in table
+        assert (f"`{name}" in table) == (explored or section not in ("bench-keep", "bench-mixed"))
 
 
 def made_up_result(config, models):

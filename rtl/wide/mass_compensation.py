@@ -168,12 +168,14 @@ class MassCompensation(wiring.Component):
                     m.d.comb += rescales.o.ready.eq(1)
                     m.next = "ROW"
 
+        # A cycle later: what lets a row pass is as much logic as what it adds to the queues.
+        passed = delay(m, passes, 1, name="passed")
         item, virtual = queue.i.payload, loop.done & (loop.stage == _UNIT)
         m.d.comb += [
-            queue.i.valid.eq(virtual | passes), item.virtual.eq(virtual),
-            item.last.eq(passes | loop.last), item.unit.eq(loop.value),
-            denominators.i.valid.eq(passes | (loop.done & (loop.stage == _SUM))),
-            denominators.i.payload.eq(Mux(passes, 0, loop.value)),
+            queue.i.valid.eq(virtual | passed), item.virtual.eq(virtual),
+            item.last.eq(passed | loop.last), item.unit.eq(loop.value),
+            denominators.i.valid.eq(passed | (loop.done & (loop.stage == _SUM))),
+            denominators.i.payload.eq(Mux(passed, 0, loop.value)),
             self.overflow.eq(queue.overflow | added.overflow | (denominators.i.valid & ~denominators.i.ready)
                              | (self.rescale_valid & ~rescales.i.ready)),
         ]

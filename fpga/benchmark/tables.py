@@ -1,6 +1,6 @@
 """The benchmark's baseline as tables of the document."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from latte.fpga.benchmark.workloads import KEEP_RATIOS, LEARNED_KEEP, PAPER_KEEP, keep_name
 from latte.golden.documents import markdown_table
@@ -8,7 +8,6 @@ from latte.golden.documents import markdown_table
 __all__ = ["TABLES"]
 
 _PRESETS = ("small", "small_lm", "base", "base_lm")
-_ENGINES = {"": "", ".lean": ", lean", ".narrow": ", narrow", ".dense": ", dense"}
 _VECTORS = {"deit-tiny": "DeiT-Tiny, 36 heads, 197 keys", "smollm2-135m": "SmolLM2-135M, 12 heads, 512 keys, causal",
             "smollm2-135m-keep10": "the same, fewer kept",
             "deit-tiny-best_90-keep15": "DeiT-Tiny by mass, compensated",
@@ -27,59 +26,67 @@ _TIMES = {"deit_tiny_image": "DeiT-Tiny image, 36 heads",
           "smollm2_135m_decode_token": "SmolLM2-135M decoded token after 512, 90 caches loaded anew"}
 
 
-def _presets(figures: Mapping[str, float], engine: str = "") -> list[str]:
-    """Return the presets that were measured, or those of which an engine was."""
-    return [preset for preset in _PRESETS if f"{preset}{engine}.area" in figures]
+def _builds(figures: Mapping[str, float], figure: str, engines: Sequence[str] = ("", ".lean")) -> list[str]:
+    """Return the builds of which a figure was measured."""
+    return [preset + engine for preset in _PRESETS for engine in engines if f"{preset}{engine}.{figure}" in figures]
+
+
+def _cells(figures: Mapping[str, float], builds: Sequence[str], figure: str, form: str, factor: float = 1) -> list[str]:
+    """Return a figure of each build; nothing where it was not measured."""
+    names = [f"{build}.{figure}" for build in builds]
+    return [format(factor * figures[name], form) if name in figures else "" for name in names]
 
 
 def _cycles(figures: Mapping[str, float]) -> str:
-    presets = _presets(figures)
-    rows = [[title, f"{100 * figures[f'{presets[0]}.{name}.kept']:.1f} %",
-             *(cell for preset in presets
-               for cell in (f"{figures[f'{preset}.{name}.cycles_over_bound']:.3f}",
-                            f"{100 * figures[f'{preset}.{name}.estimator_utilisation']:.1f} %"))]
-            for name, title in _VECTORS.items()]
-    titles = [title for preset in presets for title in (_code(preset), "estimator")]
-    return markdown_table(["vectors", "kept", *titles], rows)
+    builds = _builds(figures, "area")
+    rows = []
+    for name, title in _VECTORS.items():
+        kept = next(iter(_cells(figures, _builds(figures, f"{name}.kept"), f"{name}.kept", ".1f", 100)), "")
+        over, used = (_cells(figures, builds, f"{name}.{figure}", form, factor) for figure, form, factor in (
+            ("cycles_over_bound", ".3f", 1), ("estimator_utilisation", ".1f", 100)))
+        rows.append([title, kept, *(cell for pair in zip(over, used, strict=True) for cell in pair)])
+    titles = [title for build in builds for title in (_code(build), "estimator %")]
+    return markdown_table(["vectors", "kept %", *titles], rows)
 
 
 def _areas(figures: Mapping[str, float]) -> str:
-    rows = [[_code(preset) + title, *(f"{figures[f'{preset}{engine}.{kind}']:.0f}" for kind in _AREAS)]
-            for engine, title in _ENGINES.items() for preset in _presets(figures, engine)]
+    rows = [[_code(build), *(cell for kind in _AREAS for cell in _cells(figures, [build], kind, ".0f"))]
+            for build in _builds(figures, "area", ("", ".lean", ".narrow", ".dense"))]
     return markdown_table(["ECP5, 1024 keys", *_AREAS.values()], rows)
 
 
 def _losses(figures: Mapping[str, float]) -> str:
-    builds = [preset + engine for engine in ("", ".lean", ".narrow") for preset in _presets(figures, engine)]
-    rows = [[title, *(f"{figures[f'{build}.advantage.{step}']:.2f}" for build in builds)]
-            for step, title in _LOSSES.items()]
+    builds = _builds(figures, "advantage.measured", ("", ".lean", ".narrow"))
+    rows = [[title, *_cells(figures, builds, f"advantage.{step}", ".2f")] for step, title in _LOSSES.items()]
     title = f"advantage over dense at {100 * LEARNED_KEEP:g} % kept, lean at {100 * PAPER_KEEP:g} %, with"
-    return markdown_table([title, *(_code(build) for build in builds)], rows)
+    return markdown_table([title, *map(_code, builds)], rows)
 
 
 def _keep(figures: Mapping[str, float]) -> str:
-    rows = [[_code(preset), *(f"{figures[f'{preset}.{keep_name(keep)}.throughput_per_area_vs_dense']:.2f}"
-                              for keep in KEEP_RATIOS)] for preset in _presets(figures, ".lean")]
+    figure = "throughput_per_area_vs_dense"
+    builds = _builds(figures, f"{keep_name(KEEP_RATIOS[0])}.{figure}")
+    rows = [[_code(build), *(cell for keep in KEEP_RATIOS
+                             for cell in _cells(figures, [build], f"{keep_name(keep)}.{figure}", ".2f"))]
+            for build in builds]
     return markdown_table(["kept", *(f"{100 * keep:g} %" for keep in KEEP_RATIOS)], rows)
 
 
 def _mixed(figures: Mapping[str, float]) -> str:
-    presets = _presets(figures, ".lean")
-    rows = [[title, *(f"{figures[f'{preset}.{name}.cycles_over_work_bound']:.3f}" for preset in presets)]
+    builds = _builds(figures, "mixed.cycles_over_work_bound")
+    rows = [[title, *_cells(figures, builds, f"{name}.cycles_over_work_bound", ".3f")]
             for name, title in _MIXED.items()]
-    return markdown_table(["", *map(_code, presets)], rows)
+    return markdown_table(["", *map(_code, builds)], rows)
 
 
 def _times(figures: Mapping[str, float]) -> str:
-    presets = _presets(figures, ".lean")
-    rows = [[title, *(f"{1000 * figures[f'{preset}.{name}']:.3f} ms" for preset in presets)]
-            for name, title in _TIMES.items()]
-    return markdown_table([f"attention only, one core at {figures[f'{presets[0]}.clock']:g} MHz",
-                           *map(_code, presets)], rows)
+    builds = _builds(figures, "deit_tiny_image")
+    rows = [[title, *_cells(figures, builds, name, ".3f", 1000)] for name, title in _TIMES.items()]
+    clock = "".join(_cells(figures, builds[:1], "clock", "g"))
+    return markdown_table([f"milliseconds of attention only, one core at {clock} MHz", *map(_code, builds)], rows)
 
 
 def _code(name: str) -> str:
-    return f"`{name}`"
+    return f"`{name.replace('.', ' ')}`"
 
 
 TABLES = {"bench-cycles": _cycles, "bench-areas": _areas, "bench-losses": _losses, "bench-keep": _keep,

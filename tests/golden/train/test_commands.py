@@ -88,7 +88,7 @@ def test_from_training_to_the_register_image(inputs, vit_folder, tmp_path):
     with pytest.raises(LatteError, match="split"):
         loaded.check_fits(config.replace(split="slice"))
     with pytest.raises(LatteError, match="no thresholds of kind mass"):
-        loaded.check_fits(preset("small"))
+        loaded.check_fits(preset("small").lean())
     for named in (("--config", "tiny"), ("--board", "icebreaker")):
         succeed("export", "--model", vit_folder, "--thresholds", complete, *named, "--output", tmp_path / "tiny.json")
         load_register_image(tmp_path / "tiny.json").check_fits(

@@ -83,7 +83,7 @@ class KeyCounts(wiring.Component):
         arrives = delay(m, under_way, 1, name="arrives")
         group = self.group if config.group_bits else Const(0)
         here = Signal(groups)
-        m.submodules.counts = counts = memory.Memory(shape=length_shape(config), depth=max(2, groups), init=[])
+        m.submodules.numbers = counts = memory.Memory(shape=length_shape(config), depth=max(2, groups), init=[])
         write, read, asked = counts.write_port(), counts.read_port(domain="comb"), counts.read_port(domain="comb")
         known = (some & here).any()
         next_group = Signal(range(max(2, groups)))

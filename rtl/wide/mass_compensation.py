@@ -190,7 +190,7 @@ class MassCompensation(wiring.Component):
         group_shape = range(max(2, config.key_groups))
         places = mass_shift_range(config)
         left = max(0, -places.start)
-        m.submodules.product = product = ScaledProduct(
+        m.submodules.scaled = product = ScaledProduct(
             mass_bits(config), max(RECIPROCAL_FRAC_BITS, config.weight_bits), left, places[-1] + left,
             [config.sum_bits, UNIT_BITS, denominator_bits(config)])
         flags = Signal(data.StructLayout({"valid": 1, "stage": 2, "group": group_shape, "last": 1}))

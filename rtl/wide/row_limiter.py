@@ -100,7 +100,7 @@ class RowLimiter(wiring.Component):
         m.submodules.threshold = threshold = MassThreshold(config)
         m.submodules.search = search = LimitSearch(config)
         sums_latency = RowScanner.latency + MassScan.latency_of(config) + max(1, config.key_groups)
-        m.submodules.held = held = StreamQueue(_held_layout(config), self.depth_of(config),
+        m.submodules.waiting = held = StreamQueue(_held_layout(config), self.depth_of(config),
                                                producer_latency=RowScanner.latency)
         m.submodules.rows = rows = StreamQueue(threshold_row_layout(config), producer_latency=RowScanner.latency)
         m.submodules.totals = totals = StreamQueue(mass_bits(config), producer_latency=sums_latency)
@@ -152,7 +152,9 @@ class RowLimiter(wiring.Component):
             held.ready.eq(step), limit.ready.eq(step & groups.row_last), self.o_valid.eq(step),
             self.stalled.eq(held.valid & limit.valid & ~self.o_room),
             self.o.estimate.eq(groups.estimate), self.o.row_last.eq(groups.row_last), self.o.key.eq(key),
-            self.o.visible.eq(Cat(~groups.row_last | (n <= groups.rest) for n in range(config.pairs_per_cycle))),
+            # A row's last group has a first key.
+            self.o.visible.eq(Cat(1, *(~groups.row_last | (n <= groups.rest)
+                                       for n in range(1, config.pairs_per_cycle)))),
         ]
         m.d.comb += [self.o[name].eq(row[name]) for name in row.shape().members if name in self.o.shape().members]
         if config.group_bits:

@@ -12,19 +12,18 @@ __all__ = ["BUILDS", "DEFAULT_PRESET", "choose_config", "find_build"]
 
 DEFAULT_PRESET = "small"
 
-# In a cycle half of what preset `small` does, for 24288 LUT4. Two banks of 1024 keys would take 2 Mbit; 56 block RAMs
-# have 1.
-_SMALL_25F = preset("small", max_seq_len=256, heads=64, query_lanes=1, query_rows=64, cross_lanes=16, value_lanes=16,
-                    bus_bytes=2)
+# What 56 block RAMs and 28 multipliers hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1; two multipliers are
+# the softmax's, three the normaliser's, and one is left over.
+_SMALL_25F = preset("small", max_seq_len=256, cross_lanes=22, value_lanes=22, normalizer_lanes=2, bus_bytes=2).lean()
 
 BUILDS: dict[str, AttentionConfig] = {
     "ulx3s_25f": _SMALL_25F,
-    "ulx3s_85f": preset("small"),
+    "ulx3s_85f": preset("small").lean(),
     "orangecrab_25f": _SMALL_25F,
     # With compensation, 1500 cells, 6 block RAMs and a multiplier more than an UP5K has.
     "icebreaker": preset("tiny").lean(),
     # 26 block RAMs end at 197 keys, a DeiT image.
-    "tang_nano_9k": preset("tiny", max_seq_len=197),
+    "tang_nano_9k": preset("tiny", max_seq_len=197).lean(),
 }
 """By the name of a board; a build has the name of its preset, lean or not, which its figures go by."""
 

@@ -15,7 +15,7 @@ from latte.rtl.common.entry_words import entry_words, pack_entry
 from latte.rtl.common.head_registers import HeadRegisters
 
 CONFIG = preset("tiny", max_seq_len=60, heads=20, threshold_kinds=("relative", "mass", "absolute"), key_groups=4)
-PLAIN = preset("tiny", max_seq_len=60, heads=20)
+PLAIN = preset("tiny", max_seq_len=60, heads=20).lean()
 WORDS = list(entry_words(CONFIG))
 SCALE = (45_000, 18)
 CODES = tuple(range(3, 3 + LENGTH_OCTAVES))

@@ -24,9 +24,8 @@ from latte.sim.program import Program
 from tests.test_cli import latte, refused
 
 TINY = preset("tiny")
-BUILD = ["--config", "tiny", "--threshold-kinds", ",".join(TINY.threshold_kinds), "--key-groups", str(TINY.key_groups)]
-LEAN = ["--config", "tiny", "--key-groups", "0"]
-"""The preset as it is synthesised."""
+BUILD = ["--config", "tiny"]
+LEAN = [*BUILD, "--threshold-kinds", "relative", "--key-groups", "0"]
 
 
 @pytest.fixture

@@ -158,8 +158,7 @@ class AttentionConfig:
             if lanes % self.bus_bytes:
                 raise LatteError(f"bus_bytes = {self.bus_bytes} must divide {field} = {lanes}")
         if self.engine == "dense" and (self.threshold_kinds != ("relative",) or self.key_groups):
-            raise LatteError("engine = 'dense' prunes nothing: leave threshold_kinds at ('relative',) and key_groups "
-                             "at 0")
+            raise LatteError("engine = 'dense' prunes nothing: threshold_kinds must be relative alone, key_groups 0")
         if self.engine == "dense" and self.estimate_bits != 4:
             raise LatteError(f"engine = 'dense' multiplies 4-bit halves: leave estimate_bits at 4, not "
                              f"{self.estimate_bits}")

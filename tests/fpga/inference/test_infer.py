@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_refused(vit, language, causal_folder, tmp_path, mo
         ([*words[:4], "--tokens", 59, *words[6:]], "longer than the 64 that random-llama knows"),
         ([*image, "--max-seq-len", 16], "--max-seq-len 17"), ([*image, "--heads", 1], "--heads 2"),
         ([*image, "--head-dim", 32], "--head-dim 64"),
-        ([*image, "--engine", "dense", "--dim-lanes", 64, "--value-lanes", 64], "--engine dense"),
+        ([*image, "--engine", "dense", "--dim-lanes", 64, "--value-lanes", 64], "engine = 'dense' prunes nothing"),
         ([*image, "--estimate-bits", 3], "--estimate-bits 4"), ([*image, "--sim", "modelsim"], "modelsim"),
         (["--model", tmp_path / "nothing", *image[2:]], "no checkpoint"),
     ]

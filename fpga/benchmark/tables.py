@@ -44,7 +44,8 @@ def _cycles(figures: Mapping[str, float]) -> str:
         kept = next(iter(_cells(figures, _builds(figures, f"{name}.kept"), f"{name}.kept", ".1f", 100)), "")
         over, used = (_cells(figures, builds, f"{name}.{figure}", form, factor) for figure, form, factor in (
             ("cycles_over_bound", ".3f", 1), ("estimator_utilisation", ".1f", 100)))
-        rows.append([title, kept, *(cell for pair in zip(over, used, strict=True) for cell in pair)])
+        if any(over):
+            rows.append([title, kept, *(cell for pair in zip(over, used, strict=True) for cell in pair)])
     titles = [title for build in builds for title in (_code(build), "estimator %")]
     return markdown_table(["vectors", "kept %", *titles], rows)
 

@@ -55,10 +55,10 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
                   build_folder: pathlib.Path) -> None:
     """Classify images or generate text, every attention computed by the hardware.
 
-    Block after block, the hardware's outputs are what the model goes on with. A simulated preset gets the kind of
-    threshold and the key groups that the thresholds need; a board has what it was built with. Each output is compared
-    with torch's exact arithmetic on the same operands. Prints classes or text, cycles and time, writes
-    build/infer.json, and exits with 0 only if every bit agrees.
+    Block after block, the hardware's outputs are what the model goes on with. The build must have the kind of threshold
+    and the key groups that the thresholds need. Each output is compared with torch's exact arithmetic on the same
+    operands. Prints classes or text, cycles and time, writes build/infer.json, and exits with 0 only if every bit
+    agrees.
     """
     console = create_console()
     clock, origin = _clock(mhz, board)
@@ -85,8 +85,6 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     task = create_task(checkpoint, images, prompt, tokens)
     name = thresholds or _best_thresholds(checkpoint.name)
     learned = load_thresholds(name, *checkpoint.shape)
-    if board is None and port_name is None:
-        config = config.replace(key_groups=max(config.key_groups, learned.groups))
     check_build(checkpoint, learned, config, task.length)
     image = RegisterImage.encode(checkpoint.name, config, learned)
     if backend != "torch":

@@ -16,8 +16,7 @@ from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.tools import run_yosys_script
 from latte.rtl.emit import emit_rtlil
 
-__all__ = ["OWN_LOGIC", "Usage", "parse_statistics", "synthesise", "synthesise_once",
-           "synthesise_rtlil"]
+__all__ = ["OWN_LOGIC", "Usage", "parse_statistics", "synthesise", "synthesise_once", "synthesise_rtlil"]
 
 OWN_LOGIC = "glue"
 """Block name of what the top itself holds, between its blocks."""

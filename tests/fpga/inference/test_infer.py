@@ -218,6 +218,20 @@ def test_a_backend_without_an_answer_fails(broken, vit, infer, monkeypatch):
     assert "stopped: " in output and record["failure"] in output
 
 
+def test_a_build_that_was_asked_for_stays_what_it_is(vit, tmp_path, monkeypatch):
+    """Thresholds that need more are refused."""
+    monkeypatch.chdir(tmp_path)
+    gains = dataclasses.replace(vit[2], denominator_gain=np.ones((2, 2)), mean_gain=np.ones((2, 2)))
+    save_thresholds(tmp_path / "gains.npz", gains, "random-vit", {})
+    kind = str(gains.kind)
+    other = "absolute" if kind == "relative" else "relative"
+    for options, says in ((["--key-groups", 0], "build it with --key-groups"),
+                          (["--threshold-kinds", other], f"no thresholds of kind {kind}")):
+        result = CliRunner().invoke(cli, ["infer", *map(str, [*vit[0][:4], "--thresholds", "gains.npz", *options])])
+        assert isinstance(result.exception, LatteError) and says in str(result.exception)
+    assert not (tmp_path / "build").exists()
+
+
 def test_what_does_not_fit_is_refused(vit, language, causal_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image, words = vit[0], language[0]

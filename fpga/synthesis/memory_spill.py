@@ -7,7 +7,9 @@ from latte.fpga.synthesis.targets import Target
 
 __all__ = ["block_rams_of", "spill_memories"]
 
-_MEMORY = re.compile(r"^  memory width (\d+) size (\d+) .*$", re.MULTILINE)
+_MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
+_MEMORY = re.compile(r"^  memory width (\d+) size (\d+) (\S+)$", re.MULTILINE)
+_WRITE_PORT = re.compile(r"cell \$memwr_v2 .*?parameter \\MEMID \"\\(\\\S+)\"", re.DOTALL)
 _LEAST_WORDS = 33
 """Memories below are never in block RAM."""
 
@@ -20,8 +22,8 @@ def block_rams_of(width: int, words: int, target: Target) -> int:
 def spill_memories(rtlil: str, target: Target, block_rams: int) -> str:
     """Return a design with as many memories in LUT RAM as leave it no more than `block_rams`.
 
-    Those that cost the fewest bits of LUT RAM for a block RAM go first. A design that fits is returned as it is, and
-    so is one of a family without LUT RAM.
+    Those that cost the fewest bits of LUT RAM for a block RAM go first. Tables that are never written stay: LUT RAM
+    has no initial contents. A design that fits is returned as it is, and so is one of a family without LUT RAM.
 
     Parameters
     ----------
@@ -32,15 +34,21 @@ def spill_memories(rtlil: str, target: Target, block_rams: int) -> str:
     """
     if not target.block_ram_shapes:
         return rtlil
-    memories = [(match, *map(int, match.groups())) for match in _MEMORY.finditer(rtlil)]
-    found = [(width * words / block_rams_of(width, words, target), block_rams_of(width, words, target), match)
-             for match, width, words in memories if words >= _LEAST_WORDS]
-    surplus = sum(count for _, count, _ in found) - block_rams
+    used, candidates = 0, []
+    for module in _MODULE.finditer(rtlil):
+        written = set(_WRITE_PORT.findall(module[0]))
+        for match in _MEMORY.finditer(rtlil, module.start(), module.end()):
+            width, words = int(match[1]), int(match[2])
+            if words >= _LEAST_WORDS:
+                count = block_rams_of(width, words, target)
+                used += count
+                if match[3] in written:
+                    candidates.append((width * words / count, count, match.start()))
     spilled = set()
-    for _, count, match in sorted(found, key=lambda entry: entry[0]):
-        if surplus <= 0:
+    for _, count, start in sorted(candidates):
+        if used <= block_rams:
             break
-        spilled.add(match.start())
-        surplus -= count
+        spilled.add(start)
+        used -= count
     return _MEMORY.sub(lambda match: f'  attribute \\ram_style "distributed"\n{match[0]}'
                        if match.start() in spilled else match[0], rtlil)

@@ -61,3 +61,13 @@ def test_the_cheapest_go_first(block_rams, expected):
 def test_what_is_synthesised_has_no_more(tmp_path):
     (usage,) = synthesise(Memories(), TARGETS["ecp5"], tmp_path, top="dut", block_rams=2).values()
     assert usage.bram <= 2 and usage.lutram > 2 * 4
+
+
+def test_a_table_stays_in_block_ram(tmp_path):
+    """LUT RAM has no initial contents, and Yosys would find no place for it."""
+    table = Ram(12, 1024, [n * 3 % 4096 for n in range(1024)])
+    text = emit_rtlil(table, "dut")
+    assert spill_memories(text, TARGETS["ecp5"], 0) == text
+    table = Ram(12, 1024, [n * 3 % 4096 for n in range(1024)])
+    (usage,) = synthesise(table, TARGETS["ecp5"], tmp_path, top="dut", block_rams=0).values()
+    assert (usage.bram, usage.lutram) == (1, 0)

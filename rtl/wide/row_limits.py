@@ -219,14 +219,16 @@ class LimitSearch(wiring.Component):
             m.d.sync += [now.valid.eq(enters), now.row.eq(self.i.payload), now.position.eq(0),
                          now.step.eq(1 << (_PROBES - 1))]
 
-        limit = Signal(limit_shape(config), reset_less=True)
         row = Signal(limited_row_layout(config), reset_less=True)
         kept = [name for name in row.shape().members if name != "threshold"]
-        # Above a least of 0 are all weights, which may go on beyond the table.
+        # A limit that was given, or the end: above a least of 0 are all weights, which may go on beyond the table.
+        other = Signal(limit_shape(config), reset_less=True)
+        position, by_position = Signal.like(now.position, reset_less=True), Signal(reset_less=True)
         end = self.fill.ends[behind.row.table]
-        searched = Mux(behind.row.least == 0, end, Mux(found.position == 0, 1, found.position))
-        m.d.sync += [limit.eq(Mux(behind.row.search, searched, behind.row.limit)),
+        m.d.sync += [other.eq(Mux(behind.row.search, end, behind.row.limit)), position.eq(found.position),
+                     by_position.eq(behind.row.search & (behind.row.least != 0)),
                      *(row[name].eq(behind.row[name]) for name in kept)]
+        limit = Mux(by_position, Mux(position == 0, 1, position), other)
         m.d.comb += [
             queue.i.valid.eq(delay(m, ends, 1, name="ends")), queue.i.payload.eq(row),
             queue.i.payload.threshold.eq(row.row_max - limit),

@@ -76,7 +76,8 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None, c
         A file cannot be read, a build of `config` cannot hold it or its thresholds, no embedded set fits, or the image
         does not cover a set.
     """
-    gathered, left_out = [], []
+    gathered: list[VectorSet] = []
+    left_out: list[str] = []
     if not files:
         sets, left_out = embedded_that_fit(config, image)
         gathered = [_registered(vectors, image, f"embedded {vectors.model}") for vectors in sets]

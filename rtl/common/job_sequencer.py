@@ -15,7 +15,7 @@ from latte.rtl.common.payloads import (
     load_layout,
     query_load_layout,
 )
-from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.common.primitives import delay, next_modulo, register
 
 __all__ = ["JobSequencer"]
 
@@ -72,7 +72,7 @@ class JobSequencer(wiring.Component):
     """
 
     look_up_latency = 2
-    """Cycles after which a word is taken; `HeadRegisters` answer in as many."""
+    """Cycles after which a word is there; `HeadRegisters` answer in as many."""
     command_cycles = 2
     """From there to the command to the key loader, and from its answer to the dispatch."""
 
@@ -228,16 +228,18 @@ class JobSequencer(wiring.Component):
         # Of each word, since all of them together are more logic than fits in a cycle.
         differs = Signal(len(self.words))
         m.d.comb += self.compute.payload.entry.eq(entry)
-        taken = delay(m, Cat(self.look_up, self.index), self.look_up_latency, name="taken")
+        # The register file may be far away; the last word, of the threshold, has time before the job is handed on.
+        looked_up = register(m, self.word, "looked_up")
+        taken = delay(m, Cat(self.look_up, self.index), self.look_up_latency + 1, name="taken")
         with m.If(taken[0]), m.Switch(taken[1:]):
             for place, (name, layout) in enumerate(self.words.items()):
                 with m.Case(place):
                     word = Signal(layout, name=f"{name}_word")
-                    m.d.comb += word.as_value().eq(self.word)
+                    m.d.comb += word.as_value().eq(looked_up)
                     m.d.sync += [entry[field].eq(word[field]) for field in entry.shape().members if
                                  field in layout.members]
                     if name.startswith("code_"):
-                        m.d.comb += [self.code_valid.eq(1), self.code.code.eq(self.word),
+                        m.d.comb += [self.code_valid.eq(1), self.code.code.eq(looked_up),
                                      self.code.octave.eq(int(name.removeprefix("code_")))]
                     if groups := self._groups_of(name, word):
                         with m.If(begins):

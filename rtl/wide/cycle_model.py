@@ -233,8 +233,9 @@ class _RowPipeline:
         self.held_groups = self.row_scanned = self.thresholds_free = 0
         self.entered = [0] * LimitSearch.loop_latency
         self.judged: list[tuple[int, int, int]] = []
-        # Compensation: keys whose values are in the groups' sums, and when it takes another row.
-        self.counted = self.compensated = self.divided = self.begun_taken = self.virtual_beats = 0
+        # Compensation: keys whose values are in the groups' sums, when it takes another row, and when that row's masses
+        # may enter; other reciprocals may take the place of the present ones when its masses are compensated.
+        self.counted = self.compensated = self.divided = self.summed = self.begun_taken = self.virtual_beats = 0
         # What a producer can have in a queue before `room` stops it, and then until a place is free again: the margin
         # is empty when room ends, and what was under way fills it, a group in about every other cycle.
         groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency_of(config))
@@ -413,10 +414,12 @@ class _RowPipeline:
             survived = adding + added * slices
             self.virtual_beats += added * slices
             counted += max(added, survived - begin - MassCompensation.items * slices) + KeyCounts.latency
-        # Its reciprocals take the place of the last row's.
-        self.divided = max(counted, rescaled, self.compensated) + 2 + min(added, groups)
-        mass = max(self.divided, self.refined + SurvivorMass.latency)
+        # Other reciprocals take the place of the last row's.
+        divided = (max(counted, self.compensated) if added else counted) + 2 + min(added, groups)
+        self.divided = max(divided, self.summed)
+        mass = max(self.divided, rescaled, self.refined + SurvivorMass.latency)
         self.virtual_beats += groups * slices
-        self.compensated = mass + MassCompensation.row_cycles(groups)
+        self.summed = mass + MassCompensation.row_cycles(groups)
+        self.compensated = mass + MassCompensation.divided_row_cycles(groups)
         return max(max(mass + MassCompensation.latency, survived) + (groups - 1) * slices,
                    mass + MassCompensation.latency + groups)

@@ -4,7 +4,7 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import AttentionConfig, ceil_log2
+from latte.golden.config import AttentionConfig, ceil_div, ceil_log2
 from latte.rtl.common.primitives import delay
 from latte.rtl.wide.payloads import gap_weight_bits, mass_bits
 
@@ -49,6 +49,8 @@ class GroupSums(wiring.Component):
         self.config = config
         self.lanes = lanes
         self.latency = self.latency_of(lanes)
+        # A lane sees each `lanes`-th key of a row.
+        self.lane_bits = gap_weight_bits(config) + ceil_log2(ceil_div(config.max_seq_len, lanes))
         ports = {"valid": In(1), "row_last": In(1), "wanted": In(1),
                  "weights": In(data.ArrayLayout(gap_weight_bits(config), lanes)),
                  "sum_valid": Out(1), "sum": Out(mass_bits(config)), "sum_last": Out(1), "sum_wanted": Out(1)}
@@ -82,16 +84,17 @@ class GroupSums(wiring.Component):
         level = 0
         while len(parts) > 1:
             pairs = [parts[n:n + 2] for n in range(0, len(parts), 2)]
-            parts = [Signal(mass_bits(config), name=f"sum_{level}_{n}", reset_less=True) for n in range(len(pairs))]
-            m.d.sync += [part.eq(sum(pair[1:], pair[0])) for part, pair in zip(parts, pairs, strict=True)]
             level += 1
+            width = min(self.lane_bits + level, mass_bits(config))
+            parts = [Signal(width, name=f"sum_{level}_{n}", reset_less=True) for n in range(len(pairs))]
+            m.d.sync += [part.eq(sum(pair[1:], pair[0])) for part, pair in zip(parts, pairs, strict=True)]
         flags = delay(m, Cat(draining, drained, wanted), self.latency - 1, name="flags")
         m.d.comb += [self.sum.eq(parts[0]), Cat(self.sum_valid, self.sum_last, self.sum_wanted).eq(flags)]
         return m
 
     def _lane(self, m: Module, lane: int, bank: Signal, drained: Signal, ends: Value) -> Signal:
         """Sum one lane's weights; return the sum of group `drained` of the row that has ended, a cycle later."""
-        config, width = self.config, mass_bits(self.config)
+        config, width = self.config, self.lane_bits
         result = Signal(width, name=f"lane_{lane}", reset_less=True)
         if not config.group_bits:
             total, complete = (Signal(width, name=f"{name}_{lane}") for name in ("total", "complete"))

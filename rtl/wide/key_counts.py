@@ -43,6 +43,8 @@ class KeyCounts(wiring.Component):
         The last row's reciprocals are asked for.
     counted : Out(1), divide : In(1)
         The row's keys are counted; its reciprocals may take the place of the last row's.
+    same : Out(1)
+        With `counted`: they are the last row's.
     group_bank, group_key : Out
         Address of a key's group; `group` : In, `RAM_LATENCY` cycles later, in a build with several groups.
     added_valid, added : Out(added_key_layout)
@@ -63,7 +65,7 @@ class KeyCounts(wiring.Component):
         super().__init__({
             "restart": In(1), "begin": In(1), "keys": In(length_shape(config)), "bank": In(1),
             "row": In(ROW_BITS), "ready": Out(1),
-            "counted": Out(1), "divide": In(1),
+            "counted": Out(1), "same": Out(1), "divide": In(1),
             "group_bank": Out(1), "group_key": Out(key_shape(config)), "group": In(group),
             "added_valid": Out(1), "added": Out(added_key_layout(config)), "added_room": In(1),
             "divided": Out(stream.Signature(length_shape(config))), "divided_valid": In(1),
@@ -91,6 +93,7 @@ class KeyCounts(wiring.Component):
             with m.If(changed[n]):
                 m.d.comb += next_group.eq(n)
         m.d.comb += [
+            self.same.eq(~changed.any()),
             self.group_bank.eq(bank), self.group_key.eq(counted), here.eq(1 << group),
             read.addr.eq(group), write.addr.eq(group), write.en.eq(arrives),
             write.data.eq(Mux(known, read.data, 0) + 1), asked.addr.eq(next_group),

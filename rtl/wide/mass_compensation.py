@@ -50,10 +50,11 @@ class MassCompensation(wiring.Component):
     A group's mass goes three times round a loop with one `ScaledProduct` in it; as many groups are under way as the
     loop has stages.
 
-    Keys of the next row are counted meanwhile.
+    Keys of the next row are counted meanwhile. Its masses enter behind the last one's sum, in the stages that are free;
+    only a row that needs other reciprocals waits until the last one no longer needs its own.
 
     Latency: of a row whose keys are counted, `latency` cycles from its mass to its first virtual survivor.
-    Throughput: one row in `row_cycles` of its groups.
+    Throughput: one row in `row_cycles` of its groups, in `divided_row_cycles` if its reciprocals are others.
 
     Members
     -------
@@ -78,8 +79,8 @@ class MassCompensation(wiring.Component):
         A queue has lost an entry.
     """
 
-    loop_latency = 1 + ScaledProduct.latency + 1
-    """Operands, product, result: a stage for each of up to eight groups."""
+    loop_latency = 1 + ScaledProduct.latency + 2
+    """Operands, product, result, the look-up of what it meets: stages for four groups each of two rows, and a sum."""
     latency = 3 * loop_latency + StreamQueue.latency
     items = 32
     """Virtual survivors, and keys to add, that wait for the value accumulator."""
@@ -100,6 +101,11 @@ class MassCompensation(wiring.Component):
 
     @classmethod
     def row_cycles(cls, groups: int) -> int:
+        """Return the cycles from a row's first mass to that of the next: until all are in the sum, which follows."""
+        return groups + cls.loop_latency + 1
+
+    @classmethod
+    def divided_row_cycles(cls, groups: int) -> int:
         """Return the cycles from a row's first mass until the reciprocals of the next may take the place of its own."""
         return 2 * cls.loop_latency + groups
 
@@ -108,9 +114,9 @@ class MassCompensation(wiring.Component):
         config = self.config
         m.submodules.counts = counts = KeyCounts(config)
         m.submodules.rescales = rescales = StreamQueue(rescale_layout(config), _RESCALES)
-        # A row begins while the last one's virtual survivors are on their way.
+        # A row begins while the virtual survivors of the last two are on their way.
         m.submodules.queue = queue = StreamQueue(compensation_layout(config), self.items, producer_latency=0,
-                                                 reserve=2 * config.key_groups)
+                                                 reserve=3 * config.key_groups)
         m.submodules.added_queue = added = StreamQueue(added_key_layout(config), self.items,
                                                        producer_latency=RAM_LATENCY)
         m.submodules.denominators = denominators = StreamQueue(denominator_bits(config), _DENOMINATORS)
@@ -141,32 +147,41 @@ class MassCompensation(wiring.Component):
         with m.Elif(leaves):
             m.d.sync += waits.eq(0)
         loop = self._loop(m, row, rescales.o.payload, counts, enters, sums)
-        some = Signal()
-        with m.FSM():
-            with m.State("ROW"), m.If(waits & rescales.o.valid):
+        # Two rows at a time: one is made ready while the masses of the other enter the loop.
+        prepared, takes, feeds, some = (Signal(name=name) for name in ("prepared", "takes", "feeds", "some"))
+        with m.If(takes):
+            m.d.comb += leaves.eq(1)
+            m.d.sync += [row.eq(counting), some.eq(0)]
+        with m.FSM(name="preparation"):
+            with m.State("ROW"), m.If(waits):
                 with m.If(counting.denominator_gain == 0):
-                    m.d.comb += passes.eq(queue.room & denominators.i.ready & loop.empty)
+                    m.d.comb += passes.eq(rescales.o.valid & queue.room & denominators.i.ready & loop.empty & ~feeds)
                     m.d.comb += [leaves.eq(passes), rescales.o.ready.eq(passes)]
-                with m.Elif(counts.counted & ~loop.inside):
-                    m.d.comb += [leaves.eq(1), counts.divide.eq(1)]
-                    m.d.sync += row.eq(counting)
+                with m.Elif(counts.counted & (counts.same | ~(feeds | loop.inside))):
+                    m.d.comb += counts.divide.eq(1)
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
-                m.d.sync += some.eq(0)
-                with m.If(counts.ready):
-                    m.next = "MASS"
+                m.d.comb += prepared.eq(counts.ready)
+                with m.If(takes):
+                    m.next = "ROW"
+        with m.FSM(name="masses"):
+            with m.State("IDLE"), m.If(prepared):
+                m.d.comb += takes.eq(1)
+                m.next = "MASS"
             with m.State("MASS"):
-                m.d.comb += [self.pruned.ready.eq(loop.free & (queue.room | some)),
-                             enters.eq(self.pruned.valid & self.pruned.ready)]
+                m.d.comb += [feeds.eq(1), enters.eq(self.pruned.valid & self.pruned.ready),
+                             self.pruned.ready.eq(rescales.o.valid & loop.free & (queue.room | some))]
                 with m.If(enters):
                     m.d.sync += some.eq(1)
                     with m.If(self.pruned.payload.last):
                         m.next = "SUM"
             with m.State("SUM"):
-                m.d.comb += sums.eq(loop.summed & loop.free & denominators.i.ready)
+                m.d.comb += [feeds.eq(1), sums.eq(loop.summed & loop.free & denominators.i.ready)]
                 with m.If(sums):
-                    m.d.comb += rescales.o.ready.eq(1)
-                    m.next = "ROW"
+                    m.d.comb += [rescales.o.ready.eq(1), takes.eq(prepared)]
+                    m.next = "IDLE"
+                    with m.If(prepared):
+                        m.next = "MASS"
 
         # A cycle later: what lets a row pass is as much logic as what it adds to the queues.
         passed = delay(m, passes, 1, name="passed")
@@ -194,23 +209,24 @@ class MassCompensation(wiring.Component):
             mass_bits(config), max(RECIPROCAL_FRAC_BITS, config.weight_bits), left, places[-1] + left,
             [config.sum_bits, UNIT_BITS, denominator_bits(config)])
         flags = Signal(data.StructLayout({"valid": 1, "stage": 2, "group": group_shape, "last": 1}))
-        now, back = flags, Signal.like(flags)
-        value = Signal(max(product.bits), reset_less=True)
-        m.d.sync += value.eq(product.o)
+        now, returns, back = flags, Signal.like(flags), Signal.like(flags)
+        m.d.comb += [returns.eq(delay(m, now, self.loop_latency - 2, name="round")), counts.which.eq(returns.group)]
+        reciprocal = Signal.like(counts.reciprocal, reset_less=True)
+        m.d.sync += [back.eq(returns), reciprocal.eq(counts.reciprocal)]
+        value = delay(m, product.o, 2, name="value", reset_less=True)
         goes_on = back.valid & ((back.stage == _MASS) | (back.stage == _GAIN))
         entered, total, pending, inside = (Signal(shape, name=name) for shape, name in (
             (group_shape, "entered"), (self.mass.shape(), "total"), (range(config.key_groups + 1), "pending"),
-            (range(config.key_groups + 1), "inside")))
+            (range(2 * config.key_groups + 1), "inside")))
 
         stage = Mux(goes_on, back.stage + 1, Mux(enters, _MASS, _SUM))
         group = Mux(goes_on, back.group, entered)
-        m.d.comb += counts.which.eq(back.group)
         a = Mux(goes_on, value, Mux(enters, self.pruned.payload.mass, total))
         gain_shift = GAIN_FRAC_BITS + left
         unit_shift = RECIPROCAL_FRAC_BITS - UNIT_FRAC_BITS + left
         b, shift, limit = (Array(values)[stage] for values in (
-            (rescale.power, row.mean_gain, counts.reciprocal.mantissa, row.denominator_gain),
-            (rescale.shift + left, Const(gain_shift), counts.reciprocal.exponent + unit_shift, Const(gain_shift)),
+            (rescale.power, row.mean_gain, reciprocal.mantissa, row.denominator_gain),
+            (rescale.shift + left, Const(gain_shift), reciprocal.exponent + unit_shift, Const(gain_shift)),
             (Const(0, 2), Const(2, 2), Const(1, 2), Const(2, 2))))
         m.d.sync += [
             product.a.eq(a), product.b.eq(b), product.shift.eq(shift), product.limit.eq(limit),
@@ -218,7 +234,6 @@ class MassCompensation(wiring.Component):
             now.last.eq(Mux(goes_on, back.last, self.pruned.payload.last)),
         ]
         # What goes round for the last time needs nothing of its row.
-        m.d.comb += back.eq(delay(m, now, self.loop_latency - 1, name="round"))
         rescaled, done = back.valid & (back.stage == _MASS), back.valid & ~goes_on
         last_round = back.valid & (back.stage == _GAIN)
         recent = Signal(self.loop_latency)

@@ -181,7 +181,7 @@ def value_item_layout(config: AttentionConfig) -> data.StructLayout:
     """What the value accumulator multiplies with a value.
 
     A survivor's weight and key. In a build that compensates also: ``virtual``, the sum of a group's values takes the
-    place of the value; ``adds``, the value is added to that sum, or is its first (``first``).
+    place of the value; ``adds``, the value weighs nothing and is added to that sum, or is its first (``first``).
     """
     compensation = {"virtual": 1, "adds": 1, "first": 1} if config.key_groups else {}
     return data.StructLayout({"weight": factor_bits(config), "key": key_shape(config), "bank": 1, "row_last": 1,

@@ -33,8 +33,8 @@ class ValueAccumulator(wiring.Component):
     Each lane's partial sums go round in a ring, one step per slice, so that no multiplexer chooses among them.
 
     In a build that compensates pruned keys there are also sums of values by group of keys, in LUT RAM: an item that
-    `adds` adds its value to one, and a `virtual` survivor has one in the place of a value. All weights then have
-    `UNIT_FRAC_BITS` fraction bits, and a row's sums begin at a half, so that cutting them off rounds.
+    `adds` adds its value to one, and weighs nothing; a `virtual` survivor has one in the place of a value. All weights
+    then have `UNIT_FRAC_BITS` fraction bits, and a row's sums begin at a half, so that cutting them off rounds.
 
     Latency: `latency` cycles from a slice of a row's last survivor to its word of sums, `sum_latency` from the first of
     them to the sum of weights. Throughput: one survivor in `value_slices` cycles. Exact: `acc_bits` hold `max_seq_len`
@@ -144,7 +144,7 @@ class ValueAccumulator(wiring.Component):
         return m
 
     def _group_sums(self, m: Module, step: Signal, part: Signal) -> data.View:
-        """Keep the groups' sums of values; return the values, or the sum that takes their place."""
+        """Keep the groups' sums of values; return the values, or the sums that take their place."""
         config = self.config
         latency = 1 + RAM_LATENCY  # from a step to its values
         shape = data.ArrayLayout(signed(value_sum_bits(config)), config.value_lanes)
@@ -155,12 +155,13 @@ class ValueAccumulator(wiring.Component):
         address = Cat(part[:slice_bits], item.group) if config.group_bits else part[:slice_bits]
         address = delay(m, address, latency, name="sums_address", reset_less=True)
         adds = delay(m, step & item.adds, latency, name="adds")
-        virtual, begins = delay(m, Cat(item.virtual, item.first), latency, name="is_virtual", reset_less=True)
+        takes_sum, takes_value = delay(m, Cat(item.virtual | (item.adds & ~item.first), ~item.virtual), latency,
+                                       name="takes", reset_less=True)
         values = Signal(shape)
-        m.d.comb += [read.addr.eq(address), write.addr.eq(address), write.en.eq(adds)]
-        for n in range(config.value_lanes):
-            m.d.comb += [write.data[n].eq(Mux(begins, 0, read.data[n]) + self.values[n]),
-                         values[n].eq(Mux(virtual, read.data[n], self.values[n]))]
+        m.d.comb += [read.addr.eq(address), write.addr.eq(address), write.en.eq(adds), write.data.eq(values)]
+        # One adder for all: a sum with another value, its first value, a sum by itself, or a survivor's value.
+        m.d.comb += [values[n].eq(Mux(takes_sum, read.data[n], 0) + Mux(takes_value, self.values[n], 0))
+                     for n in range(config.value_lanes)]
         return values
 
     def _registers(self, m: Module, valid_next: Signal, valid: Signal, emit_next: Signal,

@@ -1,6 +1,6 @@
 """Sum of many terms, a register per level."""
 
-from amaranth import Cat, Module, Shape, signed
+from amaranth import Cat, Module, Mux, Shape, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,9 @@ from latte.golden.config import ceil_log2
 from latte.rtl.common.primitives import register
 
 __all__ = ["AdderTree"]
+
+_LEAST_CHAIN = 4
+"""Bits up to which synthesis for ECP5 adds without carry cells."""
 
 
 class AdderTree(wiring.Component):
@@ -75,9 +78,9 @@ class AdderTree(wiring.Component):
                     total, debt = nodes[i], owed and owed[i]
                 elif self.carries:
                     (a, b), debt = owed[i], owed[i + 1]
-                    total = (Cat(a, nodes[i]).as_signed() + Cat(b, nodes[i + 1]).as_signed())[1:].as_signed()
+                    total = _signed_sum(Cat(a, nodes[i]), Cat(b, nodes[i + 1]))[1:].as_signed()
                 else:
-                    total, debt = nodes[i] + nodes[i + 1], None
+                    total, debt = _signed_sum(nodes[i], nodes[i + 1]), None
                 sums.append(register(m, total, f"sum_{level}_{i // 2}"))
                 if self.carries:
                     debts.append([register(m, bit, f"owed_{level}_{i // 2}") for bit in debt])
@@ -88,3 +91,16 @@ class AdderTree(wiring.Component):
             a, b = owed[0]
             m.d.comb += self.carry.eq(a & b)
         return m
+
+
+def _signed_sum(a: Value, b: Value) -> Value:
+    """Return the sum of two signed numbers of as many bits, which has a bit more.
+
+    Carry cells come in pairs. A sign that would take a pair for itself is one LUT: if the signs of `a` and `b` differ,
+    their sum is no longer than they are. (A chain of two pairs would not be one: synthesis makes LUTs of it.)
+    """
+    total = a.as_signed() + b.as_signed()
+    width = len(a)
+    if width % 2 or width <= _LEAST_CHAIN:
+        return total
+    return Cat(total[:width], Mux(a[-1] ^ b[-1], total[width - 1], a[-1])).as_signed()

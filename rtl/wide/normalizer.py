@@ -11,7 +11,7 @@ from latte.rtl.common.primitives import delay, next_modulo
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.payloads import weight_sum_bits, word_bits
 from latte.rtl.wide.reciprocal import Reciprocal, exponent_shape
-from latte.rtl.wide.row_memory import ROW_LATENCY, RowMemory, RowShifter
+from latte.rtl.wide.row_memory import ROW_LATENCY, RowMemory, RowRegister
 from latte.rtl.wide.row_scaler import RowScaler
 
 __all__ = ["Normalizer", "count_layout"]
@@ -25,7 +25,7 @@ def count_layout(config: AttentionConfig) -> data.StructLayout:
 class Normalizer(wiring.Component):
     """Divides each row by its sum of weights and sends it out, `normalizer_lanes` elements per beat::
 
-        word -------> RowMemory or RowShifter -> RowScaler -> queue -> o
+        word -------> RowMemory or RowRegister -> RowScaler -> queue -> o
         weight_sum -> Reciprocal ----------------^
 
     One row arrives while another leaves.
@@ -96,7 +96,7 @@ class Normalizer(wiring.Component):
             m.d.sync += [leaving.eq(arriving), leaving_valid.eq(1), words.eq(0), reciprocal_ready.eq(0),
                          reserved.eq(0)]
 
-        m.submodules.rows = rows = RowShifter(config) if slices == 1 else RowMemory(config)
+        m.submodules.rows = rows = RowRegister(config) if slices == 1 else RowMemory(config)
         m.d.comb += [rows.write_en.eq(self.word_valid), rows.write_slice.eq(words), rows.write_data.eq(self.word),
                      rows.hand_over.eq(hand_over)]
         self._send(m, leaving_valid, rows, leaving)
@@ -113,7 +113,7 @@ class Normalizer(wiring.Component):
             self.count.mantissa.eq(reciprocal.mantissa), self.count.exponent.eq(reciprocal.exponent),
         ]
 
-    def _send(self, m: Module, leaving_valid: Signal, rows: RowMemory | RowShifter, leaving: data.View) -> None:
+    def _send(self, m: Module, leaving_valid: Signal, rows: RowMemory | RowRegister, leaving: data.View) -> None:
         """Send the leaving row out, beat by beat, while the output queue has room."""
         config = self.config
         beats = config.head_dim // config.normalizer_lanes

@@ -1,5 +1,8 @@
 """Held query rows as tables of half sums and half differences."""
 
+import functools
+import operator
+
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -83,15 +86,17 @@ class QueryTables(wiring.Component):
         taken = Signal()
         slices = Signal(data.ArrayLayout(2 * self.bits * self.slice_pairs, self.slices), reset_less=True)
         step = Signal(range(self.slices + 1))
+        # A bit for each slice, so that a LUT4 chooses between two.
+        here = Signal(self.slices, reset_less=True)
         busy = Signal()
         m.d.comb += self.q.ready.eq(~busy)
         m.d.sync += taken.eq(self.q.valid & ~busy)
         with m.If(busy):
             # The extra step lets the last slice reach the shadow registers.
-            m.d.sync += [step.eq(step + 1), busy.eq(step != self.slices)]
+            m.d.sync += [step.eq(step + 1), here.eq(here << 1), busy.eq(step != self.slices)]
         with m.Elif(self.q.valid):
             m.d.sync += [row.eq(self.q.payload.row), row_bank.eq(self.q.payload.bank),
-                         slices.eq(self.q.payload.hi.as_value()), step.eq(0), busy.eq(1)]
+                         slices.eq(self.q.payload.hi.as_value()), step.eq(0), here.eq(1), busy.eq(1)]
 
         # Two stages: choose a slice, make its entries.
         elements = Signal(data.ArrayLayout(signed(self.bits), 2 * self.slice_pairs), reset_less=True)
@@ -99,7 +104,8 @@ class QueryTables(wiring.Component):
         last = delay(m, step == self.slices - 1, 2, name="last")
         made = delay(m, busy & (step != self.slices), 1, name="made")
         write = Signal(self.rows)
-        m.d.sync += elements.eq(slices[step[:ceil_log2(self.slices)]])
+        m.d.sync += elements.eq(functools.reduce(operator.or_, (
+            slices[n] & here[n].replicate(len(slices[n])) for n in range(self.slices))))
         for r in range(self.rows):
             m.d.sync += write[r].eq(made & (row == r))
         m.submodules.offset_tree = tree = AdderTree(self.slice_pairs, signed(self.bits))

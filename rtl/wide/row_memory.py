@@ -1,18 +1,21 @@
 """Rows of sums between the value accumulator and the scaler: one arrives while another leaves."""
 
-from amaranth import Array, Cat, Module, Signal, signed
+import functools
+import operator
+
+from amaranth import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.common.primitives import delay, next_modulo, register
 from latte.rtl.wide.payloads import word_bits
 
-__all__ = ["ROW_LATENCY", "RowMemory", "RowShifter", "row_signature"]
+__all__ = ["ROW_LATENCY", "RowMemory", "RowRegister", "row_signature"]
 
 
 def row_signature(config: AttentionConfig) -> dict:
-    """Return the members of what holds rows before the scaler, `RowMemory` or `RowShifter`.
+    """Return the members of what holds rows before the scaler, `RowMemory` or `RowRegister`.
 
     ``write_en``, ``write_slice``, ``write_data``: a word of the arriving row; it stands until the next one.
     ``hand_over``: the arrived row becomes the leaving one. ``step``: its next elements, from the first, are in
@@ -25,7 +28,7 @@ def row_signature(config: AttentionConfig) -> dict:
 
 
 ROW_LATENCY = 3
-"""Cycles from a step to its elements: address, then a choice in two steps; or a shift, then the way to the scaler."""
+"""Cycles from a step to its elements: which they are, then a choice in two steps."""
 
 
 class RowMemory(wiring.Component):
@@ -68,19 +71,12 @@ class RowMemory(wiring.Component):
             read = array.read_port()
         m.d.comb += [write.en.eq(self.write_en), write.addr.eq(write_address), write.data.eq(self.write_data),
                      read.addr.eq(read_address)]
-        # The elements are chosen in two steps: one of four, then the rest.
-        width = len(self.elements.as_value())
-        chunks = [read.data.as_value()[first:first + width] for first in range(0, beats_per_word * width, width)]
-        chunk = delay(m, in_word, 1, name="chunk", reset_less=True)
-        group = delay(m, chunk[2:], 1, name="group", reset_less=True)
-        chosen = [Signal(width, name=f"chosen_{first}", reset_less=True) for first in range(0, beats_per_word, 4)]
-        m.d.sync += [target.eq(Array(chunks[4 * n:4 * n + 4])[chunk[:2]]) for n, target in enumerate(chosen)]
-        m.d.sync += self.elements.eq(Array(chosen)[group])
+        m.d.comb += self.elements.eq(_choose(m, read.data.as_value(), len(self.elements.as_value()), in_word))
         return m
 
 
-class RowShifter(wiring.Component):
-    """A row that comes as one word and leaves by shifting: one LUT per bit, where a memory would have to be as wide.
+class RowRegister(wiring.Component):
+    """A row that comes as one word, and is held: a memory would have to be as wide, a shifter more logic.
 
     Latency: `latency` cycles from a step to its elements.
 
@@ -95,12 +91,27 @@ class RowShifter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = len(self.elements.as_value())
-        row = Signal(len(self.write_data.as_value()), reset_less=True)
-        shift = delay(m, self.step, 1, name="shift")
+        beats = self.config.head_dim // self.config.normalizer_lanes
+        row, beat = Signal(len(self.write_data.as_value()), reset_less=True), Signal(range(max(2, beats)))
+        with m.If(self.step):
+            m.d.sync += beat.eq(next_modulo(beat, beats))
         with m.If(self.hand_over):
-            m.d.sync += row.eq(self.write_data)
-        with m.Elif(shift):
-            m.d.sync += row.eq(row >> width)
-        m.d.comb += self.elements.eq(delay(m, row[:width], ROW_LATENCY - 1, name="elements", reset_less=True))
+            m.d.sync += [row.eq(self.write_data), beat.eq(0)]
+        m.d.comb += self.elements.eq(_choose(m, row, len(self.elements.as_value()), beat))
         return m
+
+
+def _choose(m: Module, word: Value, width: int, chunk: Value) -> Value:
+    """Return the chunk of `width` bits of the number that `chunk` had a cycle before, two cycles later.
+
+    A bit each says which one it is, so that a LUT4 chooses among two, and others only join what they chose: first the
+    chunks of each eight, then those.
+    """
+    count = len(word) // width
+    here = Signal(count, name="here", reset_less=True)
+    m.d.sync += here.eq(1 << chunk)
+    chosen = [word[n * width:(n + 1) * width] & here[n].replicate(width) for n in range(count)]
+    for step in range(2):
+        joined = [functools.reduce(operator.or_, chosen[first:first + 8]) for first in range(0, len(chosen), 8)]
+        chosen = [register(m, value, f"chosen_{step}_{n}") for n, value in enumerate(joined)]
+    return Cat(chosen)

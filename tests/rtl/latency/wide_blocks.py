@@ -17,7 +17,7 @@ from latte.rtl.wide.pair_table_dot import PairTableDot
 from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.row_limits import LimitSearch
-from latte.rtl.wide.row_memory import RowMemory, RowShifter
+from latte.rtl.wide.row_memory import RowMemory, RowRegister
 from latte.rtl.wide.row_scaler import RowScaler
 from latte.rtl.wide.row_scanner import RowScanner
 from latte.rtl.wide.running_maximum import RunningMaximum
@@ -306,7 +306,7 @@ CASES = {
     "row-scaler": (lambda: RowScaler(WIDE), "latency", scaled),
     "row-memory": (lambda: RowMemory(WIDE), "latency", held_row),
     "row-memory-block-ram": (lambda: RowMemory(LONG_RING), "latency", held_row),
-    "row-shifter": (lambda: RowShifter(TILED), "latency", held_row),
+    "row-register": (lambda: RowRegister(TILED), "latency", held_row),
     "estimate-buffer": (lambda: EstimateBuffer(WIDE), "latency", announced_tile),
     "estimate-buffer-read": (lambda: EstimateBuffer(WIDE), "read_latency", read_tile),
     "scanner": (lambda: RowScanner(WIDE), "latency", lambda clock, dut: scanned(clock, dut, dut.o_valid)),

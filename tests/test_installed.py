@@ -6,6 +6,8 @@ import subprocess
 import sys
 from importlib import metadata
 
+import pytest
+
 from latte.fpga.baselines import DOCUMENT, read_baseline
 from latte.golden import distribution
 from latte.golden.vectors import embedded_vectors
@@ -35,6 +37,7 @@ def test_data_travel_with_the_package():
     assert "## Boards" in DOCUMENT.read_text()
 
 
+@pytest.mark.slow  # make wheel runs it as well
 def test_one_head_in_rtl(tmp_path, short_vectors):
     short_vectors(tmp_path / "short.npz")
     done = run("sim", "--config", "tiny", "--vectors", "short.npz", folder=tmp_path)

@@ -40,6 +40,7 @@ def test_only_locking_needs_fcntl(tmp_path, short_vectors):
     assert {outcome[:2] for outcome in outcomes} <= {(0, "NoneType"), (0, "SystemExit")}, outcomes
 
 
+@pytest.mark.slow
 def test_locks_without_fcntl(tmp_path, build_folder, short_vectors):
     """Filelock makes the file itself the lock where the system has none; no other test may use the same folder."""
     short_vectors(tmp_path / "short.npz")

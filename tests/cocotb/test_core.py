@@ -41,7 +41,7 @@ def slow(name: str):
     return pytest.param(name, marks=pytest.mark.slow)
 
 
-PAPER = ("tiny", "small", slow("base"), slow("tiny-lean"), slow("small-lean"), "multiplexed", "narrow",
+PAPER = ("tiny", "small", slow("base"), slow("tiny-lean"), slow("small-lean"), slow("multiplexed"), slow("narrow"),
          slow("three-bits"))
 """Builds that run relative thresholds without compensation, among others or alone."""
 PRUNING = ("small", "narrow-pruning", slow("two-keys"), "multiplexed", "tiny", slow("serial-slice"))
@@ -161,6 +161,7 @@ def test_real_head_on_the_serial_core(tmp_path, build_folder):
     run(TINY, Program.of_vectors(vectors, TINY), tmp_path / "run", build_folder)
 
 
+@pytest.mark.slow
 def test_longest_rows(tmp_path, build_folder):
     program = programs.random_heads(SMALL, 9, [1023, 1024], queries=MANY_QUERIES)
     run(SMALL, program, tmp_path / "run", build_folder)

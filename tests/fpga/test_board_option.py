@@ -70,7 +70,7 @@ def test_a_build_that_weighs_keys_takes_every_model_as_its_shipped_thresholds_pr
     assert len(fewer) == len(LEARNED) and all("at most 2 groups of keys, not 4" in line for line in fewer)
 
 
-@pytest.mark.parametrize("name", [name for name in BOARDS if BUILDS[name].engine == "serial"])
+@pytest.mark.parametrize("name", ["tang_nano_9k", pytest.param("icebreaker", marks=pytest.mark.slow)])
 def test_run_on_the_simulated_board(name, embedded, output):
     """The heads that fit agree in every bit; the others are named. A long head would only take longer.
 

@@ -61,7 +61,8 @@ CONFIGS = {
     "dense": SMALL.replace(normalizer_lanes=4, cross_lanes=8, value_lanes=8, query_lanes=3,
                            bus_bytes=8).dense(),
 }
-SLOW = {"time-multiplexed, two groups", "three bits, two keys, four groups",
+SLOW = {"two keys", "time-multiplexed", "relative, one group", "three bits, packed", "serial, relative, two groups",
+        "time-multiplexed, two groups", "three bits, two keys, four groups",
         "three bits, time-multiplexed, two groups", "two bits, time-multiplexed", "serial, sliced split",
         "serial, absolute and by mass", "serial, three bits", "serial, three bits, all kinds, eight groups"}
 """Builds that join what others have alone."""

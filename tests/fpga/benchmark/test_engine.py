@@ -41,6 +41,7 @@ def test_a_wrong_core_is_not_measured(tmp_path, build_folder):
         run_engine(workload, sliced, model, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_areas_come_from_the_tool_and_are_kept(tmp_path):
     config = preset("tiny")
     rate = lut4_per_multiplier(config, find_target("ecp5"), tmp_path / "product")

@@ -94,8 +94,9 @@ def test_classes_are_torch_s(backend, vit, infer):
     assert ("predicted" in output) == (backend == "torch")
 
 
-@pytest.mark.parametrize("backend", [["--backend", "torch"], [], ["--port", "sim", *BOARD_BUILD]],
-                         ids=["torch", "sim", "board"])
+@pytest.mark.parametrize("backend", [
+    pytest.param(["--backend", "torch"], id="torch"), pytest.param([], id="sim"),
+    pytest.param(["--port", "sim", *BOARD_BUILD], id="board", marks=pytest.mark.slow)])
 def test_tokens_are_torch_s(backend, language, infer):
     options, checkpoint, thresholds = language
     output, record = infer(*options, *backend)

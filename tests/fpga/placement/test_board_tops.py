@@ -10,7 +10,9 @@ from latte.fpga.placement.board_top import pll_dividers
 from latte.golden.errors import LatteError
 
 
-@pytest.mark.parametrize("name", BOARDS)
+# The other two are of the same engine and family as a third.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in ("ulx3s_85f", "orangecrab_25f")
+                                               else ()) for name in BOARDS])
 def test_board_elaborates(name):
     rtlil, constraints = prepare(BOARDS[name])
     assert "attention_core.score_estimator" in rtlil

@@ -115,7 +115,8 @@ COMPONENTS = {
 """Component, and how many flip-flops must go at least."""
 
 
-@pytest.mark.parametrize("name", COMPONENTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "weights" else ())
+                                  for name in COMPONENTS])
 def test_absorption_is_equivalent(name, synthesise):
     make, least = COMPONENTS[name]
     netlists = synthesise(make())

@@ -25,7 +25,8 @@ CONFIG = preset("tiny", head_dim=16, max_seq_len=32, heads=8)
 TOP = "harness"
 
 
-@pytest.mark.parametrize(("target", "single_ported"), [("ice40", 1), ("ecp5", 0), ("xilinx7", 0), ("gowin", 0)])
+@pytest.mark.parametrize(("target", "single_ported"), [("ice40", 1), ("ecp5", 0), ("gowin", 0),
+                                                       pytest.param("xilinx7", 0, marks=pytest.mark.slow)])
 def test_single_ported_memory_of_each_family(target, single_ported, tmp_path):
     (usage,) = synthesise(SinglePortRam(16, 16384), TARGETS[target], tmp_path, top="dut").values()
     assert usage.spram == single_ported

@@ -60,7 +60,7 @@ def test_register_behind_a_memory_is_absorbed(tmp_path):
     assert usage.ff == 0
 
 
-@pytest.mark.parametrize("target", ["ice40", "xilinx7", "gowin", "cmos"])
+@pytest.mark.parametrize("target", ["ice40", pytest.param("xilinx7", marks=pytest.mark.slow), "gowin", "cmos"])
 def test_every_target_counts_a_memory_and_gates(tmp_path, target):
     (usage,) = synthesise(Ram(16, 256), TARGETS[target], tmp_path, top="dut").values()
     assert usage.bram == 1 and usage.bram_bits >= 4096

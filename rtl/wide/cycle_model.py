@@ -234,8 +234,9 @@ class _RowPipeline:
         self.entered = [0] * LimitSearch.loop_latency
         self.judged: list[tuple[int, int, int]] = []
         # Compensation: keys whose values are in the groups' sums, when it takes another row, and when that row's masses
-        # may enter; other reciprocals may take the place of the present ones when its masses are compensated.
-        self.counted = self.compensated = self.divided = self.summed = self.begun_taken = self.virtual_beats = 0
+        # may enter; until when the reciprocals of the last two rows are needed.
+        self.counted = self.divided = self.summed = self.begun_taken = self.virtual_beats = 0
+        self.compensated = [0, 0]
         # What a producer can have in a queue before `room` stops it, and then until a place is free again: the margin
         # is empty when room ends, and what was under way fills it, a group in about every other cycle.
         groups = StreamQueue.count_under_way(SurvivorQueue.producer_latency_of(config))
@@ -403,23 +404,23 @@ class _RowPipeline:
         self.begun_taken = begin
         rescaled = fetch + 1 + Softmax.weight_latency + StreamQueue.latency
         if not groups:
-            self.compensated = self.divided = max(begin, rescaled, self.compensated + MassCompensation.loop_latency) + 2
-            return max(survived - slices, self.compensated + StreamQueue.latency)
+            self.divided = max(begin, rescaled, self.compensated[1] + MassCompensation.loop_latency) + 2
+            return max(survived - slices, self.divided + StreamQueue.latency)
         added = keys - (0 if keys < self.counted else self.counted)
         self.counted = keys
         counted = begin + 1
         if added:
-            # A few find room in the queue; the others wait for the end of the survivors.
+            # As many as find room in the queue are counted at once; the others wait for the end of the survivors.
             adding = max(begin + 1 + RAM_LATENCY + StreamQueue.latency, survived)
             survived = adding + added * slices
             self.virtual_beats += added * slices
-            counted += max(added, survived - begin - MassCompensation.items * slices) + KeyCounts.latency
-        # Other reciprocals take the place of the last row's.
-        divided = (max(counted, self.compensated) if added else counted) + 2 + min(added, groups)
-        self.divided = max(divided, self.summed)
+            rest = survived - begin - MassCompensation.items * slices if added > MassCompensation.items else 0
+            counted += max(added, rest) + KeyCounts.latency
+        # Other reciprocals take the place of the last row's but one.
+        self.divided = max(max(counted, self.compensated[0]) + 2 + (groups if added else 0), self.summed)
         mass = max(self.divided, rescaled, self.refined + SurvivorMass.latency)
         self.virtual_beats += groups * slices
         self.summed = mass + MassCompensation.row_cycles(groups)
-        self.compensated = mass + MassCompensation.divided_row_cycles(groups)
+        self.compensated = [self.compensated[1], mass + MassCompensation.reciprocal_cycles(groups)]
         return max(max(mass + MassCompensation.latency, survived) + (groups - 1) * slices,
                    mass + MassCompensation.latency + groups)

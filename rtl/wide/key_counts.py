@@ -1,6 +1,6 @@
 """How many keys of each group a row sees, and the reciprocals of these numbers."""
 
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,8 +27,8 @@ def added_key_layout(config: AttentionConfig) -> data.StructLayout:
 class KeyCounts(wiring.Component):
     """Follows the keys that the rows see, in order: each is counted in its group, and told to the value accumulator.
 
-    A row that sees fewer keys than the one before begins anew. As a causal row sees one key more than the one before, a
-    single reciprocal is made again for it. A row is counted while the reciprocals of the last one are still needed.
+    A row that sees fewer keys than the one before begins anew. Reciprocals are made again for a row whose keys are not
+    the last one's, on the other of two sides: those of the last row are still needed.
 
     Latency: of a row that sees `k` more keys, ``k + latency`` cycles until it is `counted`, else one; a reciprocal is
     there `Reciprocal.latency` cycles after it was asked for, a group per cycle.
@@ -42,9 +42,9 @@ class KeyCounts(wiring.Component):
     ready : Out(1)
         The last row's reciprocals are asked for.
     counted : Out(1), divide : In(1)
-        The row's keys are counted; its reciprocals may take the place of the last row's.
-    same : Out(1)
-        With `counted`: they are the last row's.
+        The row's keys are counted; its reciprocals may take the place of those on the side that is not the last row's.
+    side : Out(1)
+        Where the reciprocals are of the row that was divided last.
     group_bank, group_key : Out
         Address of a key's group; `group` : In, `RAM_LATENCY` cycles later, in a build with several groups.
     added_valid, added : Out(added_key_layout)
@@ -52,8 +52,8 @@ class KeyCounts(wiring.Component):
     divided : Out(stream of length_shape)
         A number of keys whose reciprocal is wanted; `divided_valid`, `divided_by` : In,
         `Reciprocal.latency` cycles later.
-    which : In
-        A group; `reciprocal` : Out is its reciprocal.
+    which, which_side : In
+        A group, and a side; `reciprocal` : Out is its reciprocal.
     """
 
     latency = RAM_LATENCY + 2
@@ -65,11 +65,12 @@ class KeyCounts(wiring.Component):
         super().__init__({
             "restart": In(1), "begin": In(1), "keys": In(length_shape(config)), "bank": In(1),
             "row": In(ROW_BITS), "ready": Out(1),
-            "counted": Out(1), "same": Out(1), "divide": In(1),
+            "counted": Out(1), "divide": In(1), "side": Out(1),
             "group_bank": Out(1), "group_key": Out(key_shape(config)), "group": In(group),
             "added_valid": Out(1), "added": Out(added_key_layout(config)), "added_room": In(1),
             "divided": Out(stream.Signature(length_shape(config))), "divided_valid": In(1),
-            "divided_by": In(count_layout(config)), "which": In(group), "reciprocal": Out(count_layout(config))})
+            "divided_by": In(count_layout(config)), "which": In(group), "which_side": In(1),
+            "reciprocal": Out(count_layout(config))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -77,8 +78,8 @@ class KeyCounts(wiring.Component):
         groups = config.key_groups
         counted, wanted = Signal(length_shape(config)), Signal(length_shape(config))
         bank, row = Signal(), Signal(ROW_BITS)
-        # Groups with keys, and those whose number of keys has changed since their reciprocal was asked for.
-        some, changed = Signal(groups), Signal(groups)
+        # Groups with keys, whether any number of keys has changed since reciprocals were asked for, and what is to be.
+        some, changed, asks = Signal(groups), Signal(), Signal(groups)
         step = Signal()
         key = delay(m, counted, RAM_LATENCY, name="key", reset_less=True)
         under_way = delay(m, step, RAM_LATENCY - 1, name="under_way")
@@ -90,10 +91,9 @@ class KeyCounts(wiring.Component):
         known = (some & here).any()
         next_group = Signal(range(max(2, groups)))
         for n in reversed(range(groups)):
-            with m.If(changed[n]):
+            with m.If(asks[n]):
                 m.d.comb += next_group.eq(n)
         m.d.comb += [
-            self.same.eq(~changed.any()),
             self.group_bank.eq(bank), self.group_key.eq(counted), here.eq(1 << group),
             read.addr.eq(group), write.addr.eq(group), write.en.eq(arrives),
             write.data.eq(Mux(known, read.data, 0) + 1), asked.addr.eq(next_group),
@@ -124,27 +124,22 @@ class KeyCounts(wiring.Component):
             with m.State("COUNTED"):
                 m.d.comb += self.counted.eq(1)
                 with m.If(self.divide):
+                    m.d.sync += [changed.eq(0), asks.eq(Mux(changed, some, 0)), self.side.eq(self.side ^ changed)]
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
-                m.d.comb += self.divided.valid.eq(changed.any())
+                m.d.comb += self.divided.valid.eq(asks.any())
                 with m.If(self.divided.ready):
-                    m.d.sync += changed.eq(changed & (changed - 1)[:groups])
-                with m.If(~changed.any()):
+                    m.d.sync += asks.eq(asks & (asks - 1)[:groups])
+                with m.If(~asks.any()):
                     m.next = "ROW"
         with m.If(arrives):
-            m.d.sync += [some.eq(some | here), changed.eq(changed | here)]
+            m.d.sync += [some.eq(some | here), changed.eq(1)]
 
-        layout = count_layout(config)
-        if groups == 1:
-            kept = Signal(layout, reset_less=True)
-            with m.If(self.divided_valid):
-                m.d.sync += kept.eq(self.divided_by)
-            m.d.comb += self.reciprocal.eq(kept)
-            return m
-        m.submodules.reciprocals = reciprocals = memory.Memory(shape=layout, depth=groups, init=[])
+        m.submodules.reciprocals = reciprocals = memory.Memory(shape=count_layout(config), init=[],
+                                                               depth=2 * max(2, groups))
         write, read = reciprocals.write_port(), reciprocals.read_port(domain="comb")
         # An answer belongs to the group that was asked for so many cycles before.
-        answered = delay(m, next_group, Reciprocal.latency, name="answered", reset_less=True)
+        answered = delay(m, Cat(next_group, self.side), Reciprocal.latency, name="answered", reset_less=True)
         m.d.comb += [write.en.eq(self.divided_valid), write.addr.eq(answered), write.data.eq(self.divided_by),
-                     read.addr.eq(self.which), self.reciprocal.eq(read.data)]
+                     read.addr.eq(Cat(self.which, self.which_side)), self.reciprocal.eq(read.data)]
         return m

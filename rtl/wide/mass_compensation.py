@@ -50,11 +50,11 @@ class MassCompensation(wiring.Component):
     A group's mass goes three times round a loop with one `ScaledProduct` in it; as many groups are under way as the
     loop has stages.
 
-    Keys of the next row are counted meanwhile. Its masses enter behind the last one's sum, in the stages that are free;
-    only a row that needs other reciprocals waits until the last one no longer needs its own.
+    Keys of the next row are counted meanwhile, and its masses enter behind the last one's sum, in the stages that are
+    free.
 
     Latency: of a row whose keys are counted, `latency` cycles from its mass to its first virtual survivor.
-    Throughput: one row in `row_cycles` of its groups, in `divided_row_cycles` if its reciprocals are others.
+    Throughput: one row in `row_cycles` of its groups.
 
     Members
     -------
@@ -105,8 +105,8 @@ class MassCompensation(wiring.Component):
         return groups + cls.loop_latency + 1
 
     @classmethod
-    def divided_row_cycles(cls, groups: int) -> int:
-        """Return the cycles from a row's first mass until the reciprocals of the next may take the place of its own."""
+    def reciprocal_cycles(cls, groups: int) -> int:
+        """Return the cycles from a row's first mass until it no longer needs its reciprocals."""
         return 2 * cls.loop_latency + groups
 
     def elaborate(self, platform: object) -> Module:
@@ -126,7 +126,7 @@ class MassCompensation(wiring.Component):
         wiring.connect(m, counts.divided, wiring.flipped(self.keys))
         begun = self.row.payload
         counting, row = Signal(row_layout(config), reset_less=True), Signal(row_layout(config), reset_less=True)
-        waits, number = Signal(), Signal(ROW_BITS)
+        waits, number, side = Signal(), Signal(ROW_BITS), Signal()
         m.d.comb += [
             rescales.i.valid.eq(self.rescale_valid), rescales.i.payload.eq(self.rescale),
             self.group_bank.eq(counts.group_bank), self.group_key.eq(counts.group_key), counts.group.eq(self.group),
@@ -146,18 +146,18 @@ class MassCompensation(wiring.Component):
                          number.eq(number + 1)]
         with m.Elif(leaves):
             m.d.sync += waits.eq(0)
-        loop = self._loop(m, row, rescales.o.payload, counts, enters, sums)
+        loop = self._loop(m, row, side, rescales.o.payload, counts, enters, sums)
         # Two rows at a time: one is made ready while the masses of the other enter the loop.
         prepared, takes, feeds, some = (Signal(name=name) for name in ("prepared", "takes", "feeds", "some"))
         with m.If(takes):
             m.d.comb += leaves.eq(1)
-            m.d.sync += [row.eq(counting), some.eq(0)]
+            m.d.sync += [row.eq(counting), side.eq(counts.side), some.eq(0)]
         with m.FSM(name="preparation"):
             with m.State("ROW"), m.If(waits):
                 with m.If(counting.denominator_gain == 0):
                     m.d.comb += passes.eq(rescales.o.valid & queue.room & denominators.i.ready & loop.empty & ~feeds)
                     m.d.comb += [leaves.eq(passes), rescales.o.ready.eq(passes)]
-                with m.Elif(counts.counted & (counts.same | ~(feeds | loop.inside))):
+                with m.Elif(counts.counted & ~Mux(counts.side, loop.inside[0], loop.inside[1])):
                     m.d.comb += counts.divide.eq(1)
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
@@ -198,7 +198,7 @@ class MassCompensation(wiring.Component):
             m.d.comb += item.group.eq(loop.group)
         return m
 
-    def _loop(self, m: Module, row: data.View, rescale: data.View, counts: KeyCounts, enters: Signal,
+    def _loop(self, m: Module, row: data.View, side: Signal, rescale: data.View, counts: KeyCounts, enters: Signal,
               sums: Signal) -> "_Loop":
         """Send a mass round the loop when it `enters`, and the sum of the rescaled ones when it does."""
         config = self.config
@@ -208,16 +208,18 @@ class MassCompensation(wiring.Component):
         m.submodules.scaled = product = ScaledProduct(
             mass_bits(config), max(RECIPROCAL_FRAC_BITS, config.weight_bits), left, places[-1] + left,
             [config.sum_bits, UNIT_BITS, denominator_bits(config)])
-        flags = Signal(data.StructLayout({"valid": 1, "stage": 2, "group": group_shape, "last": 1}))
+        flags = Signal(data.StructLayout({"valid": 1, "stage": 2, "group": group_shape, "side": 1, "last": 1}))
         now, returns, back = flags, Signal.like(flags), Signal.like(flags)
-        m.d.comb += [returns.eq(delay(m, now, self.loop_latency - 2, name="round")), counts.which.eq(returns.group)]
+        m.d.comb += [returns.eq(delay(m, now, self.loop_latency - 2, name="round")),
+                     counts.which.eq(returns.group), counts.which_side.eq(returns.side)]
         reciprocal = Signal.like(counts.reciprocal, reset_less=True)
         m.d.sync += [back.eq(returns), reciprocal.eq(counts.reciprocal)]
         value = delay(m, product.o, 2, name="value", reset_less=True)
         goes_on = back.valid & ((back.stage == _MASS) | (back.stage == _GAIN))
-        entered, total, pending, inside = (Signal(shape, name=name) for shape, name in (
-            (group_shape, "entered"), (self.mass.shape(), "total"), (range(config.key_groups + 1), "pending"),
-            (range(2 * config.key_groups + 1), "inside")))
+        entered, total, pending = (Signal(shape, name=name) for shape, name in (
+            (group_shape, "entered"), (self.mass.shape(), "total"), (range(config.key_groups + 1), "pending")))
+        # Masses that still need a reciprocal, by its side: two rows may share one.
+        inside = [Signal(range(2 * config.key_groups + 1), name=f"inside_{n}") for n in range(2)]
 
         stage = Mux(goes_on, back.stage + 1, Mux(enters, _MASS, _SUM))
         group = Mux(goes_on, back.group, entered)
@@ -231,13 +233,16 @@ class MassCompensation(wiring.Component):
         m.d.sync += [
             product.a.eq(a), product.b.eq(b), product.shift.eq(shift), product.limit.eq(limit),
             now.valid.eq(goes_on | enters | sums), now.stage.eq(stage), now.group.eq(group),
+            now.side.eq(Mux(goes_on, back.side, side)),
             now.last.eq(Mux(goes_on, back.last, self.pruned.payload.last)),
         ]
         # What goes round for the last time needs nothing of its row.
         rescaled, done = back.valid & (back.stage == _MASS), back.valid & ~goes_on
         last_round = back.valid & (back.stage == _GAIN)
         recent = Signal(self.loop_latency)
-        m.d.sync += [pending.eq(pending + enters - rescaled), inside.eq(inside + enters - last_round),
+        m.d.sync += [count.eq(count + (enters & (side == n)) - (last_round & (back.side == n)))
+                     for n, count in enumerate(inside)]
+        m.d.sync += [pending.eq(pending + enters - rescaled),
                      recent.eq(Cat(goes_on | enters | sums, recent))]
         with m.If(enters):
             m.d.sync += entered.eq(Mux(self.pruned.payload.last, 0, entered + 1))
@@ -246,7 +251,7 @@ class MassCompensation(wiring.Component):
         with m.Elif(rescaled):
             m.d.sync += total.eq(total + value)
         m.d.comb += [self.mass_valid.eq(sums), self.mass.eq(total)]
-        return _Loop(free=~goes_on, inside=inside != 0, empty=~recent.any(),
+        return _Loop(free=~goes_on, inside=[count != 0 for count in inside], empty=~recent.any(),
                      summed=pending == 0, done=done, stage=back.stage,
                      group=back.group, last=back.last, value=value)
 
@@ -260,7 +265,7 @@ class _Loop:
     free
         A mass may enter.
     inside
-        A mass still needs what its row says.
+        A mass still needs a reciprocal of that side.
     empty
         Nothing is.
     summed
@@ -270,7 +275,7 @@ class _Loop:
     """
 
     free: Value
-    inside: Value
+    inside: list[Value]
     empty: Value
     summed: Value
     done: Value

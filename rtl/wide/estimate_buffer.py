@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_div
-from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.common.primitives import delay, next_modulo, register
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 from latte.rtl.wide.payloads import tile_layout
 from latte.rtl.wide.running_maximum import RunningMaximum
@@ -69,8 +69,10 @@ class EstimateBuffer(wiring.Component):
     """The memories, and the rotation undone."""
     announcement = 3
     """Cycles by which a tile's description comes before its first beat: kept, its rows' keys counted, compared."""
-    latency = 2 + RunningMaximum.latency + 3
-    """A beat's candidates and their largest, the running maximum; kept, counted, offered."""
+    beat_latency = 4
+    """Its tile, keys that are left, candidates, the largest of them."""
+    latency = beat_latency + RunningMaximum.latency + 3
+    """Of a beat; the running maximum; kept, counted, offered."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self.config = config
@@ -162,23 +164,21 @@ class EstimateBuffer(wiring.Component):
                     key: Signal) -> tuple[Array, Signal]:
         """Follow the largest visible estimate of each row; return (maxima per tile buffer, a tile's are complete)."""
         config = self.config
-        first = delay(m, key == 0, 2, name="first")
-        beat_valid = delay(m, self.est_valid, 2, name="max_valid")
-        tile_last = delay(m, last, 2 + RunningMaximum.latency, name="tile_last")
-        buffer = delay(m, write_tile, 2 + RunningMaximum.latency, name="max_buffer")
+        first = delay(m, key == 0, self.beat_latency, name="first")
+        beat_valid = delay(m, self.est_valid, self.beat_latency, name="max_valid")
+        tile_last = delay(m, last, self.beat_latency + RunningMaximum.latency, name="tile_last")
+        buffer = delay(m, write_tile, self.beat_latency + RunningMaximum.latency, name="max_buffer")
+        visible = self._visible(m, tiles[write_tile], key)
+        estimates = delay(m, self.est, self.beat_latency - 2, name="estimates", reset_less=True)
         results = Array(Signal(data.ArrayLayout(signed(config.row_bits), config.query_lanes), name=f"row_max_{n}")
                         for n in range(TILE_BUFFERS))
         lowest = -(1 << (config.row_bits - 1))
         for r in range(config.query_lanes):
             seen = []
-            # How many keys the row sees is known soon after the announcement.
-            keys = Array(delay(m, tile.first_keys + Mux(tile.causal, r, 0), 1, name=f"keys_{r}_{n}", reset_less=True)
-                         for n, tile in enumerate(tiles))[write_tile]
             for c in range(config.key_lanes):
                 candidate = Signal(signed(config.row_bits), name=f"candidate_{r}_{c}", reset_less=True)
-                visible = Signal(name=f"visible_{r}_{c}", reset_less=True)
-                m.d.sync += [candidate.eq(self.est[r][c]), visible.eq(key + c < keys)]
-                seen.append(Mux(visible, candidate, lowest))
+                m.d.sync += candidate.eq(estimates[r][c])
+                seen.append(Mux(visible[r][c], candidate, lowest))
             beat_max = Signal(signed(config.row_bits), name=f"beat_max_{r}", reset_less=True)
             m.d.sync += beat_max.eq(_maximum(seen))
             m.submodules[f"maximum_{r}"] = running = RunningMaximum(config.row_bits)
@@ -189,6 +189,25 @@ class EstimateBuffer(wiring.Component):
         with m.If(last):
             m.d.sync += write_tile.eq(next_modulo(write_tile, TILE_BUFFERS))
         return results, delay(m, tile_last, 1, name="published")
+
+    def _visible(self, m: Module, tile: data.View, key: Signal) -> list[list[Value]]:
+        """Return whether [row][lane] of a beat sees its key, with the beat's candidates.
+
+        Of the keys that the first row has left no more matters than whether they are fewer than the lanes, or how few a
+        later causal row has in addition: a number of a few bits, of which each answer is a LUT.
+        """
+        config = self.config
+        limit = max(config.query_lanes, config.key_lanes)
+        first_keys, causal = (register(m, value, name) for value, name in (
+            (tile.first_keys, "first_keys"), (tile.causal, "causal")))
+        causal = register(m, causal, "causal_beat")
+        left = register(m, first_keys - register(m, key, "first_key"), "left")
+        few = Signal(range(-limit, limit + 1))
+        m.d.comb += few.eq(left)
+        with m.If(left[len(few) - 1:] != left[-1].replicate(len(left) - len(few) + 1)):
+            m.d.comb += few.eq(Mux(left[-1], -limit, limit))
+        return [[register(m, few > Mux(causal, lane - row, lane), f"visible_{row}_{lane}")
+                 for lane in range(config.key_lanes)] for row in range(config.query_lanes)]
 
     def _offer(self, m: Module, tiles: Array, row_max: Array, published: Signal) -> None:
         """Offer complete tiles to the filter, in order."""

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from amaranth import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from latte.golden.attention import HeadParameters
@@ -32,12 +33,14 @@ def write_of(config: AttentionConfig, entry: HeadParameters, head: int = 3, **wo
     return writes
 
 
-def outcome(config: AttentionConfig, writes: list[dict[str, int]], head: int = 3) -> dict:
-    """Return whether the head is then known, its words, and the events on the way."""
-    dut = HeadRegisters(config)
+def outcome(config: AttentionConfig, writes: list[dict[str, int]], head: int = 3, *, reset: bool = False) -> dict:
+    """Return whether the head is then known, its words, and the events on the way; `reset` comes behind the writes."""
+    dut, restart = HeadRegisters(config), Signal()
     found = {"head_invalid": 0, "entry_invalid": 0, "words": []}
 
     async def bench(ctx):
+        # Every head is forgotten first.
+        await ctx.tick().until(dut.parameter.ready)
         for write in writes:
             ctx.set(dut.parameter.payload, write)
             ctx.set(dut.parameter.valid, 1)
@@ -46,6 +49,9 @@ def outcome(config: AttentionConfig, writes: list[dict[str, int]], head: int = 3
             await ctx.tick()
         ctx.set(dut.parameter.valid, 0)
         await ctx.tick().repeat(3)
+        ctx.set(restart, reset)
+        await ctx.tick()
+        ctx.set(restart, 0)
         ctx.set(dut.head, head)
         ctx.set(dut.look_up, 1)
         for index in range(len(dut.words) + 2):
@@ -55,7 +61,7 @@ def outcome(config: AttentionConfig, writes: list[dict[str, int]], head: int = 3
                 found["words"].append(ctx.get(dut.word))
         found["known"] = ctx.get(dut.known)
 
-    simulator = Simulator(dut)
+    simulator = Simulator(ResetInserter(restart)(dut))
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
@@ -76,6 +82,12 @@ def test_entries(config, entry):
     found = outcome(config, writes)
     assert found == {"known": 1, "words": [write["data"] for write in writes], "head_invalid": 0, "entry_invalid": 0}
     assert not outcome(config, writes, head=4)["known"] and not outcome(config, writes, head=20)["known"]
+
+
+@pytest.mark.parametrize("head", [0, 3, CONFIG.heads - 1])
+def test_a_reset_forgets_every_head_at_once(head):
+    writes = write_of(CONFIG, ENTRY, head)
+    assert outcome(CONFIG, writes, head)["known"] and not outcome(CONFIG, writes, head, reset=True)["known"]
 
 
 def test_a_relative_threshold_of_zero_is_held_as_one():

@@ -12,9 +12,10 @@ __all__ = ["BUILDS", "DEFAULT_PRESET", "choose_config", "find_build"]
 
 DEFAULT_PRESET = "small"
 
-# What 56 block RAMs and 28 multipliers hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1; two multipliers are
-# the softmax's, three the normaliser's, and one is left over.
-_SMALL_25F = preset("small", max_seq_len=256, cross_lanes=22, value_lanes=22, normalizer_lanes=2, bus_bytes=2).lean()
+# What 56 block RAMs hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1. One query row a tile and a quarter of a
+# survivor a cycle leave two fifths of its LUTs to the host link and to nextpnr.
+_SMALL_25F = preset("small", max_seq_len=256, heads=64, query_lanes=1, query_rows=64, cross_lanes=16, value_lanes=16,
+                    normalizer_lanes=2, bus_bytes=2)
 
 BUILDS: dict[str, AttentionConfig] = {
     "ulx3s_25f": _SMALL_25F,

@@ -151,7 +151,10 @@ class Model:
         """
         run_folder.mkdir(parents=True, exist_ok=True)
         runner = _runner(self.simulator)
-        variables = {"LATTE_MODEL": str(self.folder.resolve()), "COCOTB_LOG_LEVEL": "WARNING"} | dict(environment or {})
+        # pytest, which would rewrite assertions of the testbench that it has not, takes three times as long to set up as
+        # all else.
+        variables = {"LATTE_MODEL": str(self.folder.resolve()), "COCOTB_LOG_LEVEL": "WARNING",
+                     "COCOTB_REWRITE_ASSERTION_FILES": ""} | dict(environment or {})
         with contextlib.suppress(SystemExit, RuntimeError):
             runner.test(test_module=test_module, hdl_toplevel=_TOP, hdl_toplevel_lang="verilog", seed=seed,
                         build_dir=self.folder.resolve(), test_dir=run_folder.resolve(), extra_env=variables,

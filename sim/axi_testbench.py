@@ -270,6 +270,10 @@ class AxiTestbench(CoreTestbench):
     async def finish_registers(self, splitters: dict[str, RowSplitter]) -> None:
         """Read status, errors, interrupts and counters, and check them."""
         read = self.registers.read_fields
+        begun = self.testbench.cycle
+        while (await read("STATUS"))["busy"]:
+            if self.testbench.cycle - begun > self.testbench.patience:
+                raise TestbenchFailure("busy after the last job")
         for _ in range(8):
             await self.edge
         if not self.dut.irq.value:

@@ -104,7 +104,7 @@ class AxiCore(wiring.Component):
         if "probe" in self.signature.members:
             m.d.comb += self.probe.eq(core.probe)
         self._data(m, runner, reads, writes)
-        lost, settled = self._write_parameters(m, bank, queue)
+        lost, settled = self._write_parameters(m, bank, queue, resetting)
         self._control(m, bank, runner, resetting, lost, settled)
         self._watch(m, bank, runner, reads, writes, lost)
         return m
@@ -147,7 +147,8 @@ class AxiCore(wiring.Component):
             runner.write_fault.eq(writes.fault), runner.unanswered.eq(~writes.idle), runner.verdict.eq(core.verdict),
         ]
 
-    def _write_parameters(self, m: Module, bank: RegisterBank, queue: StreamQueue) -> tuple[Signal, Signal]:
+    def _write_parameters(self, m: Module, bank: RegisterBank, queue: StreamQueue, resetting: Signal
+                          ) -> tuple[Signal, Signal]:
         """Queue what PARAMETER_DATA is written; return (a word is lost, all are in the register file)."""
         select = Signal.like(bank.parameter_select)
         words = Signal(range(_PARAMETER_DEPTH + 2))
@@ -156,7 +157,8 @@ class AxiCore(wiring.Component):
         m.d.comb += [
             bank.parameter_select.eq(select), queue.i.payload.head.eq(select.head),
             queue.i.payload.word.eq(select.word), queue.i.payload.data.eq(bank.written_data),
-            queue.i.valid.eq(bank.parameter_data_written), lost.eq(queue.i.valid & ~queue.i.ready),
+            queue.i.valid.eq(bank.parameter_data_written & ~resetting),
+            lost.eq(bank.parameter_data_written & ~pushed),
             pushed.eq(queue.i.valid & queue.i.ready), pulled.eq(queue.o.valid & queue.o.ready),
         ]
         m.d.comb += settled.eq((words == 0) & ~pushed)

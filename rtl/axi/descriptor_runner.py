@@ -108,7 +108,7 @@ class DescriptorRunner(wiring.Component):
             ring.base.eq(self.base), ring.size_log2.eq(self.size_log2), ring.ring.eq(self.ring),
             ring.number.eq(self.number), self.overflow.eq(ring.overflow), self.head.eq(ring.head),
             self.tail.eq(ring.tail), self.empty.eq(ring.empty),
-            ring.take.eq(fetcher.take), ring.done.eq(completer.done),
+            ring.take.eq(fetcher.take), ring.release.eq(completer.release), ring.done.eq(completer.done),
             self.busy.eq(ring.under_way | (self.enable & ring.waiting)),
             fetcher.enable.eq(self.enable), fetcher.waiting.eq(ring.waiting), fetcher.address.eq(ring.take_address),
             fetcher.taken.eq(self.taken_descriptor), fetcher.data.eq(self.data), fetcher.fault.eq(self.fault),

@@ -49,6 +49,8 @@ class JobCompleter(wiring.Component):
         To `WriteEngine`; `answered`, `fault`, `unanswered` : In from there.
     address : In(64), number : In(16)
         Of the oldest descriptor that is not done.
+    release : Out(1)
+        For one cycle: its status word is on its way.
     done : Out(1)
         For one cycle: it is done, with `error`, `refused`, `invalid`, `interrupt` beside it.
     """
@@ -65,7 +67,7 @@ class JobCompleter(wiring.Component):
             "write": Out(stream.Signature(beat_layout(parameters))),
             "answered": In(1), "fault": In(fault_layout()), "unanswered": In(1),
             "address": In(ADDRESS_BITS), "number": In(COUNT_BITS),
-            "done": Out(1), "refused": Out(1), "invalid": Out(1), "interrupt": Out(1)})
+            "release": Out(1), "done": Out(1), "refused": Out(1), "invalid": Out(1), "interrupt": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -117,6 +119,7 @@ class JobCompleter(wiring.Component):
                              self.burst.payload.beats.eq(1)]
                 with m.If(~begun.in_core):
                     m.d.sync += broken.eq(1)
+                m.d.comb += self.release.eq(self.burst.ready)
                 with m.If(self.burst.ready):
                     m.next = "WORD"
             with m.State("WORD"):

@@ -135,7 +135,7 @@ ERRORS = {
     "job_refused": "The core refused a job.",
     "ring_overflow": "RING_HEAD was written with more descriptors than the ring has; it kept its value.",
     "ring_unaligned": f"The ring is enabled and its base is no multiple of {DESCRIPTOR_BYTES}: nothing is fetched.",
-    "parameter_lost": "PARAMETER_DATA was written while its queue was full; the word is lost.",
+    "parameter_lost": "PARAMETER_DATA was written while its queue was full, or in a soft reset; the word is lost.",
 }
 MASTER_COUNTERS = {
     "read_beats": "Beats of data read.", "write_beats": "Beats of data written.",

@@ -36,7 +36,7 @@ class AxiMemory:
     written
         Called with (address, data) of each write that was carried out.
     failing
-        Called with an address; whether it answers with SLVERR.
+        Called with (address, whether it is written); whether it answers with SLVERR.
     count
         Beats so far.
     longest
@@ -51,7 +51,7 @@ class AxiMemory:
         self.count = 0
         self.longest = 0
         self.written: Callable[[int, bytes], None] = lambda address, data: None
-        self.failing: Callable[[int], bool] = lambda address: False
+        self.failing: Callable[[int, bool], bool] = lambda address, write: False
         self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=1 << 62)
         reads, writes = self.ram.read_if, self.ram.write_if
         self._response = AxiResp.OKAY
@@ -96,18 +96,18 @@ class AxiMemory:
 
         channel.send = answer
 
-    def _check(self, address: int) -> None:
+    def _check(self, address: int, write: bool) -> None:
         """Raise what the models answer with an error."""
         self.count += 1
-        if address >= self.size or self.failing(address):
+        if address >= self.size or self.failing(address, write):
             self._response = AxiResp.DECERR if address >= self.size else AxiResp.SLVERR
             raise ValueError(f"nothing at {address:#x}")
 
     async def _read(self, address: int, length: int) -> bytes:
-        self._check(address)
+        self._check(address, False)
         return self.ram.read(address, length)
 
     async def _write(self, address: int, data: bytes) -> None:
-        self._check(address)
+        self._check(address, True)
         self.ram.write(address, data)
         self.written(address, data)

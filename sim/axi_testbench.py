@@ -19,7 +19,7 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 from latte.golden.results import write_text
 from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.axi.descriptors import STATUS_OFFSET
-from latte.rtl.axi.registers import VERSION, Register, register_table
+from latte.rtl.axi.registers import VERSION, Register, output_element_bytes, register_table
 from latte.rtl.common.core import counters_layout, status_layout
 from latte.rtl.common.entry_words import pack_entry
 from latte.rtl.common.identity import MAGIC
@@ -33,7 +33,7 @@ from latte.sim.runner import load_ports
 from latte.sim.scoreboard import JobRecord, RowSplitter, Segment
 from latte.sim.stalls import stall_pair
 
-__all__ = ["AxiTestbench", "RegisterAccess", "run_axi_program"]
+__all__ = ["AxiTestbench", "RegisterAccess", "SimulatedClock", "run_axi_program"]
 
 _PERIOD = 2
 """Of the clock, in nanoseconds."""
@@ -46,7 +46,7 @@ async def run_axi_program(dut: Any) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     report: dict[str, Any] = {"jobs": [], "failure": None}
     started = time.monotonic()
-    clock = _Clock(dut, settings["patience"])
+    clock = SimulatedClock(dut, settings["patience"])
     core = AxiTestbench(clock, dut, Program.load(folder), settings, folder, report)
     try:
         await core.power_up()
@@ -60,7 +60,7 @@ async def run_axi_program(dut: Any) -> None:
     write_text(folder / "report.json", json.dumps(report))
 
 
-class _Clock:
+class SimulatedClock:
     """Clock and cycle count, with the part of `Testbench` that `CoreTestbench` looks at."""
 
     def __init__(self, dut: Any, patience: int) -> None:
@@ -110,8 +110,8 @@ class RegisterAccess:
 class AxiTestbench(CoreTestbench):
     """The program's jobs as descriptors, the bus models, and the bookkeeping of `CoreTestbench`."""
 
-    def __init__(self, clock: _Clock, dut: Any, program: Program, settings: dict[str, Any], folder: pathlib.Path,
-                 report: dict[str, Any]) -> None:
+    def __init__(self, clock: SimulatedClock, dut: Any, program: Program, settings: dict[str, Any],
+                 folder: pathlib.Path, report: dict[str, Any]) -> None:
         super().__init__(clock, program, settings, folder, report)
         self.dut = dut
         self.edge = RisingEdge(dut.clk)
@@ -166,7 +166,7 @@ class AxiTestbench(CoreTestbench):
             if self.testbench.cycle - begun > self.testbench.patience:
                 raise TestbenchFailure("the soft reset does not end")
 
-    async def _until(self, condition: Any, what: str) -> None:
+    async def until(self, condition: Any, what: str) -> None:
         """Wait for a condition; nothing on the bus for `patience` cycles is a hang."""
         moved, moved_at = -1, self.testbench.cycle
         while not condition():
@@ -191,22 +191,22 @@ class AxiTestbench(CoreTestbench):
         plan = self.plan
         if address == plan.slot(len(self.ended)) + STATUS_OFFSET and len(self.ended) < len(plan.jobs):
             self.ended.append(self.testbench.cycle)
-            self._words.append(int.from_bytes(data, "little"))
+            self.words.append(int.from_bytes(data, "little"))
 
-    async def _submit(self) -> None:
+    async def submit(self) -> None:
         """Write descriptors as far as the ring has room, and ring the doorbell."""
         room = len(self.ended) + (1 << self.plan.ring_log2)
-        while self._submitted < min(room, len(self.plan.jobs)):
-            placed = self.plan.jobs[self._submitted]
-            self.memory.ram.write(self.plan.slot(self._submitted), placed.descriptor())
-            self._submitted += 1
-        await self.registers.write("RING_HEAD", number=self._submitted % (1 << 16))
+        while self.submitted < min(room, len(self.plan.jobs)):
+            placed = self.plan.jobs[self.submitted]
+            self.memory.ram.write(self.plan.slot(self.submitted), placed.descriptor())
+            self.submitted += 1
+        if self.submitted != self.told:
+            self.told = self.submitted
+            await self.registers.write("RING_HEAD", number=self.submitted % (1 << 16))
 
-    async def run(self, until: int | None = None) -> None:
-        """Run the program from its beginning, to its end or for `until` cycles."""
-        clock = self.testbench
-        self.ended, self._words, self._submitted = [], [], 0
-        splitters = {name: self.splitter(name) for name in self._taps}
+    async def begin(self) -> None:
+        """Write register file and ring registers, and ring the doorbell for the first descriptors."""
+        self.ended, self.words, self.submitted, self.told = [], [], 0, 0
         await self.write_parameters()
         write = self.registers.write
         await write("RING_BASE_LOW", address=self.plan.ring & 0xFFFFFFFF)
@@ -214,21 +214,27 @@ class AxiTestbench(CoreTestbench):
         await write("RING_SIZE", log2=self.plan.ring_log2)
         await write("INTERRUPT_ENABLE", descriptor_done=1, ring_empty=1, error=1)
         await write("CONTROL", enable=1)
+        self.rung = self.testbench.cycle
+        await self.submit()
+
+    async def run(self, until: int | None = None) -> None:
+        """Run the program from its beginning, to its end or for `until` cycles."""
+        clock = self.testbench
+        splitters = {name: self.splitter(name) for name in self._taps}
         self._taps_now = [self._tap(name, splitters[name]) for name in self._taps]
-        self._previous_end = started = clock.cycle
-        await self._submit()
+        await self.begin()
+        self._previous_end = started = self.rung
         if until is not None:
-            await self._until(lambda: clock.cycle >= started + until or len(self.ended) == len(self.plan.jobs), "a job")
+            await self.until(lambda: clock.cycle >= started + until or len(self.ended) == len(self.plan.jobs), "a job")
             return
         traces, traced = self.program.expected(), 0
         refusals, upcoming = self.program.refusals(), next(traces, None)
         for index in range(len(self.plan.jobs)):
-            await self._until(lambda index=index: len(self.ended) > index, f"the status of job {index}")
-            if self._submitted < len(self.plan.jobs):
-                await self._submit()
-            status, want = status_names(self._words[index]), expected_status(refusals[index])
-            if status != want or self._words[index] >> 16 != index:
-                raise TestbenchFailure(f"job {index}: status word {self._words[index]:#010x} says {sorted(status)}, "
+            await self.until(lambda index=index: len(self.ended) > index, f"the status of job {index}")
+            await self.submit()
+            status, want = status_names(self.words[index]), expected_status(refusals[index])
+            if status != want or self.words[index] >> 16 != index:
+                raise TestbenchFailure(f"job {index}: status word {self.words[index]:#010x} says {sorted(status)}, "
                                        f"expected {sorted(want)}")
             if upcoming is not None and upcoming[0] == index:
                 await self._compare(index, traced, upcoming[1], splitters)
@@ -243,7 +249,7 @@ class AxiTestbench(CoreTestbench):
             raise TestbenchFailure(f"job {index} ended before its rows of {' and '.join(missing)}")
         placed = self.plan.jobs[index]
         size = placed.fields["o_stride"]
-        rows = read_rows([self.memory.ram.read(at, min(size, self._row_bytes)) for at in placed.output_rows()],
+        rows = read_rows([self.memory.ram.read(at, min(size, self.row_bytes)) for at in placed.output_rows()],
                          self.program.config)
         output = Segment(self._beats(rows), self.ended[index], self.ended[index])
         record = JobRecord(output=output, **{name: splitters[name].segments[traced] for name in self._taps})
@@ -251,9 +257,9 @@ class AxiTestbench(CoreTestbench):
         record.clear()
 
     @property
-    def _row_bytes(self) -> int:
-        config = self.program.config
-        return config.head_dim * (2 if config.out_bits <= 16 else 4)
+    def row_bytes(self) -> int:
+        """Bytes of an output row."""
+        return self.program.config.head_dim * output_element_bytes(self.program.config)
 
     def _beats(self, rows: np.ndarray) -> list[int]:
         """Return rows from memory as the core gives them: what the scoreboard compares."""

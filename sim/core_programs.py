@@ -14,8 +14,8 @@ from latte.golden.quantizer import MASS_KEEP_ALL
 from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
 from latte.sim.program import Program
 
-__all__ = ["appending", "appending_groups", "corners", "pruned_heads", "random_entry", "random_heads", "random_rows",
-           "refused"]
+__all__ = ["appending", "appending_groups", "corners", "mixed", "pruned_heads", "random_entry", "random_heads",
+           "random_rows", "refused"]
 
 SCALE = (45_000, 24)
 """Mantissa and shift of a softmax scale under which a row has many different weights."""
@@ -111,6 +111,17 @@ def refused(config: AttentionConfig) -> Program:
         _job(rng, config, 7, causal=True),
     ]
     return Program(config, {0: entry(config)}, jobs)
+
+
+def mixed(config: AttentionConfig, seed: int, count: int) -> Program:
+    """Many short jobs of all kinds, some of which are refused."""
+    rng = np.random.default_rng(seed)
+    jobs = []
+    for _ in range(count):
+        keys, queries = int(rng.integers(0, 9)), int(rng.integers(0, 5))
+        jobs.append(_job(rng, config, keys, queries if keys else max(1, queries), fresh=bool(rng.random() < 0.4),
+                         causal=bool(rng.random() < 0.5), head=int(rng.choice([0, 0, 0, 1, 1, 1, config.heads]))))
+    return Program(config, {0: entry(config), 1: entry(config, config.tau_keep_all)}, jobs)
 
 
 def random_entry(rng: np.random.Generator, config: AttentionConfig, *, group_bits: int | None = None

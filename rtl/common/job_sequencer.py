@@ -30,7 +30,7 @@ class JobSequencer(wiring.Component):
     no output is produced, and a status bit says why. A refused job that would have started a sequence leaves no
     sequence behind, so that jobs which meant to use its keys are refused too.
 
-    Jobs leave in order; a fresh sequence takes the other bank as soon as no job computes from it. Jobs that are not
+    Jobs leave in order; a new sequence takes the other bank as soon as no job computes from it. Jobs that are not
     `overlapping` are accepted when no other computes, and `compute` stands until the release.
 
     An entry of the register file is looked up word by word, after which nothing that is written to it alters the job.
@@ -118,6 +118,9 @@ class JobSequencer(wiring.Component):
         unknown, excessive, none = Signal(), Signal(), Signal()
         drop = Signal()
         next_bank = Signal()
+        # Without keys a job begins a sequence, and takes its groups, in a bank of its own like a fresh one: before a
+        # job that was refused there may be others that still compute from the present bank.
+        begins = Signal()
         # A job in flight holds at least one row of the pipeline, whose rows are bounded by the query ring.
         in_flight = [Signal(range(2 * config.query_rows), name=f"in_flight_{b}") for b in range(2)]
         idle = Signal(2, init=3)  # no job in flight
@@ -129,7 +132,7 @@ class JobSequencer(wiring.Component):
             next_bank.eq(~bank if config.kv_banks == 2 else 0),
             self.kv_load.payload.start.eq(Mux(job.fresh, 0, keys)),
             self.kv_load.payload.rows.eq(job.load_rows),
-            self.kv_load.payload.bank.eq(Mux(job.fresh, next_bank, bank)),
+            self.kv_load.payload.bank.eq(Mux(begins, next_bank, bank)),
             self.kv_load.payload.drop.eq(drop),
             self.query_load.payload.rows.eq(job.query_rows),
             self.query_load.payload.drop.eq(drop),
@@ -138,7 +141,8 @@ class JobSequencer(wiring.Component):
             self.compute.payload.causal.eq(job.causal),
             self.compute.payload.bank.eq(bank),
         ]
-        differ = self._take_entry(m, job, keys)
+        m.d.sync += begins.eq(job.fresh | (keys == 0))
+        differ = self._take_entry(m, job, begins)
         full = self._slots(m, dispatched)
 
         with m.FSM():
@@ -180,7 +184,7 @@ class JobSequencer(wiring.Component):
                     m.d.comb += self.verdict.groups_differ.eq(1)
                 with m.Else():
                     m.d.sync += drop.eq(0)
-                    with m.If(job.fresh):
+                    with m.If(begins):
                         m.next = "WAIT FOR BANK"
             with m.State("WAIT FOR BANK"), m.If(idle.bit_select(next_bank, 1)):
                 m.next = "COMMAND QUERIES"
@@ -200,7 +204,7 @@ class JobSequencer(wiring.Component):
                         m.d.sync += keys.eq(total)
                     with m.Elif(job.fresh):
                         m.d.sync += keys.eq(0)
-                    with m.If(job.fresh & ~drop):
+                    with m.If(begins & ~drop):
                         m.d.sync += bank.eq(next_bank)
             with m.State("DISPATCH"):
                 m.d.comb += self.compute.valid.eq(~drop & (job.query_rows != 0))
@@ -217,13 +221,10 @@ class JobSequencer(wiring.Component):
                 m.d.sync += [in_flight[b].eq(in_flight[b] + Mux(up, 1, -1)), idle[b].eq(~up & (in_flight[b] == 1))]
         return m
 
-    def _take_entry(self, m: Module, job: data.View, keys: Signal) -> Value:
+    def _take_entry(self, m: Module, job: data.View, begins: Signal) -> Value:
         """Take the words that are looked up; return whether the job's groups are others than the sequence's."""
         entry, config = Signal(self.compute.payload.entry.shape()), self.config
         differ = Signal()
-        # Without keys the job begins a sequence, which takes its groups; if it is refused there is none.
-        begins = Signal()
-        m.d.sync += begins.eq(job.fresh | (keys == 0))
         m.d.comb += self.compute.payload.entry.eq(entry)
         taken = delay(m, Cat(self.look_up, self.index), self.look_up_latency, name="taken")
         with m.If(taken[0]), m.Switch(taken[1:]):

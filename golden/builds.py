@@ -12,8 +12,8 @@ __all__ = ["BUILDS", "DEFAULT_PRESET", "choose_config", "find_build"]
 
 DEFAULT_PRESET = "small"
 
-# What 56 block RAMs hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1. One query row a tile and a quarter of a
-# survivor a cycle leave two fifths of its LUTs to the host link and to nextpnr.
+# What 56 block RAMs hold: two banks of 1024 keys would take 2 Mbit, a 25F has 1. One query row a tile and a quarter of
+# a survivor a cycle leave two fifths of its LUTs to the host link and to nextpnr.
 _SMALL_25F = preset("small", max_seq_len=256, heads=64, query_lanes=1, query_rows=64, cross_lanes=16, value_lanes=16,
                     normalizer_lanes=2, bus_bytes=2)
 

@@ -41,7 +41,7 @@ def build_axi_core(config: AttentionConfig, master: MasterParameters, *, waves: 
 
 def run_axi_core(model: Model, program: Program, folder: pathlib.Path, *, master: MasterParameters,
                  latency: int = READ_LATENCY, ring_log2: int = _RING_LOG2, scattered: bool = False,
-                 **settings: Any) -> CoreReport:
+                 testbench: str = "latte.sim.axi_testbench", **settings: Any) -> CoreReport:
     """Run `program` from memory on a compiled core.
 
     Parameters
@@ -57,8 +57,10 @@ def run_axi_core(model: Model, program: Program, folder: pathlib.Path, *, master
         Base-2 logarithm of the ring's descriptors; with more jobs, the ring goes round.
     scattered
         Rows with random strides and gaps, across 4 KB boundaries.
+    testbench
+        Module of the cocotb test.
     **settings
         Those of `run_core`; `reset_at` is a soft reset.
     """
-    return run_core(model, program, folder, testbench="latte.sim.axi_testbench", master=dataclasses.asdict(master),
+    return run_core(model, program, folder, testbench=testbench, master=dataclasses.asdict(master),
                     latency=latency, ring_log2=ring_log2, scattered=scattered, **settings)

@@ -132,6 +132,14 @@ def test_refused_jobs_raise_a_sticky_bit_and_harm_no_other(name, tmp_path, build
     assert {"head_invalid", "too_long", "no_keys"} <= set(report.status)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])
+def test_sequences_that_begin_behind_refused_jobs_leave_those_before_alone(name, seed, tmp_path, build_folder):
+    """A job that goes on with nothing begins a sequence: not in the bank from which its predecessors compute."""
+    config = CONFIGS[name]
+    run(config, programs.mixed(config, seed, 60), tmp_path / "run", build_folder)
+
+
 @pytest.mark.parametrize("reset_at", [40, 333, 1000, 1777, 2500])
 @pytest.mark.parametrize("name", ["tiny", "small"])
 def test_reset_in_mid_row(name, reset_at, tmp_path, build_folder):

@@ -7,6 +7,7 @@ from amaranth import Module, Value
 from amaranth.lib import wiring
 
 from latte.golden.config import preset
+from latte.golden.errors import LatteError
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.bus import MasterParameters, Response, lite_members
 from latte.rtl.axi.register_bank import RegisterBank
@@ -112,6 +113,23 @@ def test_constants_read_as_the_table_says():
     values = run([], [register.offset for register in constants]).values
     assert values == [(Response.OKAY, register.reset) for register in constants]
     assert values[0][1] == MAGIC
+
+
+def test_fingerprint_is_that_of_bits_and_interface():
+    def fingerprint(config, **master):
+        table = register_table(config, MasterParameters(**master))
+        return next(register.reset for register in table if register.name == "FINGERPRINT")
+
+    tiny = preset("tiny")
+    assert fingerprint(tiny) == fingerprint(tiny.replace(query_rows=32, name="other"), data_bits=128)
+    assert fingerprint(tiny) != fingerprint(tiny.replace(heads=3))
+
+
+@pytest.mark.parametrize("changes", [{"data_bits": 32}, {"burst_beats": 12}, {"burst_beats": 4}, {"reads_in_flight": 0},
+                                     {"writes_in_flight": 17}])
+def test_masters_that_cannot_be(changes):
+    with pytest.raises(LatteError, match="the master's"):
+        MasterParameters(**changes)
 
 
 @pytest.mark.parametrize("idle", [0.0, 0.5])

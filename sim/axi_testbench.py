@@ -108,10 +108,29 @@ class RegisterAccess:
 
 
 class AxiTestbench(CoreTestbench):
-    """The program's jobs as descriptors, the bus models, and the bookkeeping of `CoreTestbench`."""
+    """The program's jobs as descriptors, the bus models, and the bookkeeping of `CoreTestbench`.
 
-    def __init__(self, clock: SimulatedClock, dut: Any, program: Program, settings: dict[str, Any],
-                 folder: pathlib.Path, report: dict[str, Any]) -> None:
+    Parameters
+    ----------
+    clock
+        A `SimulatedClock`: there is no harness, and so no `Testbench`.
+    dut
+        Simulated `AxiCore` with its probe.
+    program, folder, report
+        As of `CoreTestbench`.
+    settings
+        ``stall``, ``seed``, ``master``, ``latency``, ``ring_log2``, ``scattered``.
+
+    Attributes
+    ----------
+    plan
+        Where everything lies in memory.
+    ended, words
+        For each descriptor that is done, the cycle of its status word, and the word.
+    """
+
+    def __init__(self, clock: Any, dut: Any, program: Program, settings: dict[str, Any], folder: pathlib.Path,
+                 report: dict[str, Any]) -> None:
         super().__init__(clock, program, settings, folder, report)
         self.dut = dut
         self.edge = RisingEdge(dut.clk)
@@ -128,6 +147,8 @@ class AxiTestbench(CoreTestbench):
             for address, row in placed.operands().items():
                 self.memory.ram.write(address, row)
         self.ended: list[int] = []
+        self.words: list[int] = []
+        self.submitted = self.told = self.rung = 0
         self._taps_now: list[Any] = []
         cocotb.start_soon(self._count())
 

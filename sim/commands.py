@@ -56,9 +56,9 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     sets, left_out = gather_vectors(files, image, config)
     if dump is not None:
         _check_dump(dump, sets)
-    check_simulator(simulator)
     if interface == "axi" and simulator != "verilator":
         raise LatteError(f"--interface axi is simulated with verilator alone, not {simulator}; leave --sim out")
+    check_simulator(simulator)
 
     from latte.rtl.axi.bus import MasterParameters  # brings in Amaranth and the RTL
     from latte.sim.axi_run import READ_LATENCY, build_axi_core, run_axi_core

@@ -14,18 +14,18 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from latte.golden.results import write_text
 from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.axi.descriptors import STATUS_OFFSET
-from latte.rtl.axi.registers import VERSION, Register, output_element_bytes, register_table
+from latte.rtl.axi.registers import VERSION, output_element_bytes, register_table
 from latte.rtl.common.core import counters_layout, status_layout
 from latte.rtl.common.entry_words import pack_entry
 from latte.rtl.common.identity import MAGIC
 from latte.sim.agents import TestbenchFailure
 from latte.sim.axi_memory import AxiMemory
 from latte.sim.axi_program import MemoryPlan, expected_status, place_jobs, read_rows, status_names
+from latte.sim.axi_registers import RegisterAccess
 from latte.sim.core_testbench import CoreTestbench
 from latte.sim.packing import pack_struct
 from latte.sim.program import Program
@@ -33,7 +33,7 @@ from latte.sim.runner import load_ports
 from latte.sim.scoreboard import JobRecord, RowSplitter, Segment
 from latte.sim.stalls import stall_pair
 
-__all__ = ["AxiTestbench", "RegisterAccess", "SimulatedClock", "run_axi_program"]
+__all__ = ["AxiTestbench", "SimulatedClock", "run_axi_program"]
 
 _PERIOD = 2
 """Of the clock, in nanoseconds."""
@@ -69,42 +69,6 @@ class SimulatedClock:
         self.cycle = 0
         dut.rst.value = 1
         Clock(dut.clk, _PERIOD, unit="ns").start()
-
-
-class RegisterAccess:
-    """Registers by name, over the bus.
-
-    Parameters
-    ----------
-    dut
-        Simulated `AxiCore`.
-    registers
-        Its table.
-    """
-
-    def __init__(self, dut: Any, registers: list[Register]) -> None:
-        self.registers = {register.name: register for register in registers}
-        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-
-    async def read(self, name: str) -> int:
-        """Return a register; fail if the bus answers with an error."""
-        done = await self.bus.read(self.registers[name].offset, 4)
-        if done.resp != AxiResp.OKAY:
-            raise TestbenchFailure(f"{name}: a read was answered with {done.resp.name}")
-        return int.from_bytes(done.data, "little")
-
-    async def read_fields(self, name: str) -> dict[str, int]:
-        """Return the fields of a register."""
-        value = await self.read(name)
-        return {field.name: (value & field.mask) >> field.low for field in self.registers[name].fields}
-
-    async def write(self, name: str, **fields: int) -> None:
-        """Write the fields of a register, the others as 0; fail if the bus answers with an error."""
-        places = {field.name: field.low for field in self.registers[name].fields}
-        value = sum(value << places[field] for field, value in fields.items())
-        done = await self.bus.write(self.registers[name].offset, value.to_bytes(4, "little"))
-        if done.resp != AxiResp.OKAY:
-            raise TestbenchFailure(f"{name}: a write was answered with {done.resp.name}")
 
 
 class AxiTestbench(CoreTestbench):

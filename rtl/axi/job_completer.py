@@ -52,7 +52,7 @@ class JobCompleter(wiring.Component):
     release : Out(1)
         For one cycle: its status word is on its way.
     done : Out(1)
-        For one cycle: it is done, with `error`, `refused`, `invalid`, `interrupt` beside it.
+        For one cycle: it is done, with `refused`, `invalid`, `interrupt` beside it.
     """
 
     def __init__(self, row_bytes: int, parameters: MasterParameters, depth: int) -> None:

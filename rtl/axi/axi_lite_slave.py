@@ -22,7 +22,7 @@ class AxiLiteSlave(wiring.Component):
     no further; so is what the registers refuse.
 
     Latency: BVALID two cycles after the later of address and data, RVALID `read_latency` + 2 cycles after the address.
-    Throughput: one write in three cycles, one read in `read_latency` + 3.
+    Throughput: one write in two cycles, one read in `read_latency` + 3.
 
     Parameters
     ----------

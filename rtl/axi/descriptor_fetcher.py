@@ -19,8 +19,6 @@ class DescriptorFetcher(wiring.Component):
     multiples of the data width, of operands that are not used, too; whether there is anything to do. The rest the core
     knows better, and judges: heads and numbers of rows.
 
-    Latency: from `waiting` to `checked`, what the memory takes and five cycles.
-
     Parameters
     ----------
     parameters

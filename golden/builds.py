@@ -21,9 +21,9 @@ BUILDS: dict[str, AttentionConfig] = {
     "ulx3s_25f": _SMALL_25F,
     "ulx3s_85f": preset("small").lean(),
     "orangecrab_25f": _SMALL_25F,
-    # With compensation, 1500 cells, 6 block RAMs and a multiplier more than an UP5K has.
+    # With everything, 1600 cells, 6 block RAMs and a multiplier more than an UP5K has.
     "icebreaker": preset("tiny").lean(),
-    # 26 block RAMs end at 197 keys, a DeiT image.
+    # 26 block RAMs end at 197 keys, a DeiT image. With everything, nextpnr finds no placement.
     "tang_nano_9k": preset("tiny", max_seq_len=197).lean(),
 }
 """By the name of a board; a build has the name of its preset, lean or not, which its figures go by."""

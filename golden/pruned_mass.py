@@ -14,19 +14,20 @@ first, so that their fraction bits are rounded away once.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.normalizer import RECIPROCAL_FRAC_BITS, reciprocal
-from latte.golden.quantizer import SCALE_MANTISSA_BITS
+from latte.golden.quantizer import SCALE_MANTISSA_BITS, softmax_scale_code
 from latte.golden.score_estimator import integer_matmul
 from latte.golden.softmax import exp2_table, power_of_two
 
 __all__ = ["GAIN_FRAC_BITS", "GAIN_MAX", "GAP_TABLE_SIZE", "MASS_FRAC_BITS", "NO_COMPENSATION", "UNIT_BITS",
            "UNIT_FRAC_BITS", "Gains", "accumulate_virtual_survivors", "apply_gain", "gap_weights", "group_value_sums",
-           "pruned_mass", "rescale_mass", "table_holds", "unit_weight"]
+           "least_held_scale", "pruned_mass", "rescale_mass", "table_holds", "unit_weight"]
 
 MASS_FRAC_BITS = 6
 """A pruned key's weight is summed this much finer than a survivor's: rescaling may enlarge it many times."""
@@ -90,6 +91,15 @@ def table_holds(scale_code: tuple[int, int], config: AttentionConfig) -> bool:
     """
     normalised = scale_code[0] >> (SCALE_MANTISSA_BITS - 1) == 1
     return normalised and bool(gap_weights(np.array([GAP_TABLE_SIZE - 1]), scale_code, config)[0] <= 1)
+
+
+def least_held_scale(config: AttentionConfig) -> float:
+    """Return the smallest softmax scale that `table_holds`, in octaves of weight per step of the score."""
+    low, high = 2.0 ** -30, 1.0
+    while high / low > 1 + 2.0 ** -20:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if table_holds(softmax_scale_code(middle, config), config) else (middle, high)
+    return high
 
 
 def pruned_mass(estimates: np.ndarray, row_max: np.ndarray, pruned: np.ndarray, membership: np.ndarray,

@@ -22,7 +22,8 @@ __all__ = ["kept_keys", "predict_cycles", "predict_vectors"]
 def kept_keys(q: np.ndarray, k: np.ndarray, entry: HeadParameters, config: AttentionConfig, *,
               causal: bool) -> np.ndarray:
     """Return the bool [m, n] mask of a head's survivors."""
-    query, key = (split_halves(saturate_qk(rows)[0], config.split)[0] for rows in (q, k))
+    query, key = (split_halves(saturate_qk(rows, config.qk_max)[0], config.split, config.estimate_bits)[0]
+                  for rows in (q, k))
     estimate, visible = estimate_scores(query, key), visible_keys(len(q), len(k), causal)
     limit = row_limits(entry.threshold, estimate, visible, row_maximum(estimate, visible), entry.scale_code, config)
     return threshold_filter(estimate, visible, limit)

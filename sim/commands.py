@@ -44,8 +44,8 @@ INTERFACES = ("core", "axi")
 @build_option
 @config_options
 def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], registers: pathlib.Path | None,
-                     dump: pathlib.Path | None, interface: str, data_bits: int, simulator: str, waves: bool,
-                     processes: int, stall: str, seed: int, build_folder: pathlib.Path) -> None:
+                     sample: int | None, dump: pathlib.Path | None, interface: str, data_bits: int, simulator: str,
+                     waves: bool, processes: int, stall: str, seed: int, build_folder: pathlib.Path) -> None:
     """Simulate heads in RTL and compare every bit with the golden model.
 
     Estimates, kept keys, scores, weights and outputs are compared. Prints a table, writes build/sim.json, and exits
@@ -53,7 +53,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     """
     console = create_console()
     image = open_registers(registers, config)
-    sets, left_out = gather_vectors(files, image, config)
+    sets, left_out = gather_vectors(files, image, config, sample)
     if dump is not None:
         _check_dump(dump, sets)
     if interface == "axi" and simulator != "verilator":

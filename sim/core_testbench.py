@@ -120,6 +120,9 @@ class CoreTestbench:
         self.report["elapsed"] = self._previous_end - started
         await testbench.run(agents, lambda: all(driver.finished for driver in drivers))
         await self.finish(agents, splitters)
+        counted, mass = self.report["counters"]["pruned_mass"], self._pruned_mass % (1 << COUNTER_BITS)
+        if counted != mass:
+            raise TestbenchFailure(f"pruned_mass: counted {counted}, expected {mass}")
 
     async def write_parameters(self) -> None:
         """Write the program's register entries."""
@@ -189,9 +192,6 @@ class CoreTestbench:
         for name, splitter in splitters.items():
             if splitter.surplus:
                 raise TestbenchFailure(f"{name}: {splitter.surplus} payloads after the last job")
-        counted, mass = self.report["counters"]["pruned_mass"], self._pruned_mass % (1 << COUNTER_BITS)
-        if counted != mass:
-            raise TestbenchFailure(f"pruned_mass: counted {counted}, expected {mass}")
         expected = self.program.status()
         if raised != expected:
             raise TestbenchFailure(f"status bits {sorted(raised)}, expected {sorted(expected)}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
+import numpy as np
 
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
@@ -20,8 +21,10 @@ BEST = "best_90"
 
 
 def vector_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--vectors`` (as `files`) and ``--registers`` (as `registers`)."""
+    """Add ``--vectors`` (as `files`), ``--registers`` (as `registers`) and ``--sample`` (as `sample`)."""
     kind = click.Path(path_type=pathlib.Path)
+    command = click.option("--sample", type=click.IntRange(1), metavar="N",
+                           help="Only so many heads of each set, spread evenly. Default: all.")(command)
     command = click.option("--registers", type=kind, metavar="IMAGE.json",
                            help="Load the register file from this image of latte export: its thresholds and softmax "
                                 "scales serve, and the vectors are requantised to its static scales.")(command)
@@ -47,8 +50,8 @@ def open_registers(path: pathlib.Path | None, config: AttentionConfig) -> Regist
     return image
 
 
-def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
-                   config: AttentionConfig) -> tuple[list[VectorSet], list[str]]:
+def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None, config: AttentionConfig,
+                   sample: int | None = None) -> tuple[list[VectorSet], list[str]]:
     """Return the sets of some files; without files the embedded ones that a build holds.
 
     Parameters
@@ -58,12 +61,14 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
     image
         The embedded sets are then those of its model.
     config
+    sample
+        Most heads of each set; None: all.
 
     Returns
     -------
     sets : list of VectorSet
     left_out : list of str
-        One line for each embedded set that the build cannot hold.
+        One line for each embedded set that the build cannot hold, and for each of which not all heads are taken.
 
     Raises
     ------
@@ -71,10 +76,11 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
         A file cannot be read, a build of `config` cannot hold it or its thresholds, no embedded set fits, or the image
         does not cover a set.
     """
+    gathered: list[VectorSet] = []
+    left_out: list[str] = []
     if not files:
         sets, left_out = embedded_that_fit(config, image)
-        return [_registered(vectors, image, f"embedded {vectors.model}") for vectors in sets], left_out
-    gathered = []
+        gathered = [_registered(vectors, image, f"embedded {vectors.model}") for vectors in sets]
     for path in files:
         vectors = load_vectors(path)
         try:
@@ -84,7 +90,17 @@ def gather_vectors(files: Sequence[pathlib.Path], image: RegisterImage | None,
         except LatteError as error:
             raise LatteError(f"{path}: {error}") from None
         gathered.append(_registered(vectors, image, str(path)))
-    return gathered, []
+    if sample is None:
+        return gathered, left_out
+    left_out += [f"{vectors.model}: {len(vectors) - sample} of {len(vectors)} heads, with --sample {sample}"
+                 for vectors in gathered if len(vectors) > sample]
+    return [_spread(vectors, sample) for vectors in gathered], left_out
+
+
+def _spread(vectors: VectorSet, count: int) -> VectorSet:
+    """Return so many heads of a set, from its first to its last; all if it has no more."""
+    heads = np.linspace(0, len(vectors) - 1, min(count, len(vectors))).astype(int)
+    return vectors.select(heads.tolist())
 
 
 def embedded_that_fit(config: AttentionConfig, image: RegisterImage | None = None) -> tuple[list[VectorSet], list[str]]:

@@ -19,6 +19,7 @@ from latte.golden.register_image import (
     save_register_image,
 )
 from latte.golden.thresholds import ThresholdKind
+from latte.golden.train.threshold_files import read_thresholds, shipped_thresholds
 from latte.golden.vectors import VectorSet, save_vectors
 from latte.sim.program import Program
 from tests.test_cli import latte, refused
@@ -164,6 +165,13 @@ def test_what_the_hardware_lacks_is_refused_before_anything_is_built(command, ve
     refused(*command, *LEAN, "--vectors", "v.npz", "--registers", "image.json", folder=tmp_path,
             says="no thresholds of kind mass")
     assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_thresholds() if "/best_" in name])
+def test_shipped_thresholds_run_on_hardware(name):
+    model, thresholds = read_thresholds(name)
+    config = preset("small", heads=thresholds.tau.size)
+    RegisterImage.encode(model, config, thresholds).check_fits(config)
 
 
 def test_missing_image_and_model_without_embedded_vectors(image, tmp_path):

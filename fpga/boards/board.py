@@ -65,7 +65,7 @@ def _uart(rx: str, tx: str, conn: tuple[str, int], **attrs: str) -> Resource:
 
 
 BOARDS = {board.name: board for board in (
-    BoardSpec("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 110e6),
+    BoardSpec("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 100e6),
     BoardSpec("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", 100e6),
     BoardSpec("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", 120e6,
               resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),

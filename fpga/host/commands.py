@@ -30,8 +30,8 @@ __all__ = ["run_command"]
 @build_option
 @board_config_options
 def run_command(config: AttentionConfig, board: str | None, port_name: str, baud: int | None,
-                files: tuple[pathlib.Path, ...], registers: pathlib.Path | None, retries: int,
-                build_folder: pathlib.Path) -> None:
+                files: tuple[pathlib.Path, ...], registers: pathlib.Path | None, sample: int | None,
+                retries: int, build_folder: pathlib.Path) -> None:
     """Run heads on a board and compare every output bit with the golden model.
 
     --board names the build of its bitstream. Prints a table, writes build/run.json, and exits with 0 only if every bit
@@ -39,7 +39,7 @@ def run_command(config: AttentionConfig, board: str | None, port_name: str, baud
     """
     console = create_console()
     image = open_registers(registers, config)
-    sets, left_out = gather_vectors(files, image, config)
+    sets, left_out = gather_vectors(files, image, config, sample)
     heads = []
     baud = baud or (find_board(board).baud if board else DEFAULT_BAUD)
     with opened_port(port_name, baud, config, build_folder, console) as (port, speed), \

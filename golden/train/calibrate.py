@@ -7,6 +7,7 @@ import numpy as np
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.model_thresholds import Thresholds
+from latte.golden.pruned_mass import least_held_scale
 from latte.golden.smoothing import smoothing_constants
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.top_theta import Calibration, MassCalibration, ThetaTables
@@ -25,6 +26,7 @@ from latte.golden.train.passes import Passes
 __all__ = ["fit_to_target", "histogram", "keep_all", "smoothing", "starting_thresholds", "static_scales",
            "top_theta_tables"]
 
+
 def smoothing(passes: Passes) -> dict[str, np.ndarray]:
     """Return ``key_offset`` and ``channel_scale``, each float64 [blocks, heads, head_dim].
 
@@ -42,6 +44,9 @@ def static_scales(passes: Passes, thresholds: Thresholds, config: AttentionConfi
                   ) -> dict[str, np.ndarray]:
     """Return ``q_scale``, ``k_scale``, ``v_scale``, each float64 [blocks, heads], as a vector file holds them.
 
+    The hardware's tables hold the weights of a head whose scores spread (`latte.golden.pruned_mass.table_holds`). Where
+    they hardly do, Q is quantised coarser than its elements ask for.
+
     Parameters
     ----------
     thresholds
@@ -53,8 +58,11 @@ def static_scales(passes: Passes, thresholds: Thresholds, config: AttentionConfi
     scales = {}
     for name, limit in scale_limits(config).items():
         element = np.quantile(largest[name], quantile, axis=-1)
-        scales[name] = (np.where(element > 0, element, limit) / limit).astype(np.float32).astype(np.float64)
-    return scales
+        scales[name] = np.where(element > 0, element, limit) / limit
+    least = least_held_scale(config) * math.sqrt(config.head_dim) / math.log2(math.e)
+    # A margin for what is rounded: the scales, and the powers of two of builds with a smaller table of them.
+    scales["q_scale"] *= np.maximum(1, least * (1 + 2.0 ** -10) / (scales["q_scale"] * scales["k_scale"]))
+    return {name: scale.astype(np.float32).astype(np.float64) for name, scale in scales.items()}
 
 
 def histogram(passes: Passes, thresholds: Thresholds, config: AttentionConfig) -> DistanceHistogram:

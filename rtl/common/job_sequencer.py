@@ -126,7 +126,11 @@ class JobSequencer(wiring.Component):
         idle = Signal(2, init=3)  # no job in flight
         dispatched = Signal()
         last_word = len(self.words) - 1
+        # Compared while words are looked up, out of the way of `dispatched`.
+        asks, loads = Signal(), Signal()
 
+        m.d.sync += [asks.eq(job.query_rows != 0), loads.eq(job.load_rows != 0),
+                     begins.eq(job.fresh | (keys == 0))]
         m.d.comb += [
             self.head.eq(job.head),
             next_bank.eq(~bank if config.kv_banks == 2 else 0),
@@ -141,8 +145,8 @@ class JobSequencer(wiring.Component):
             self.compute.payload.causal.eq(job.causal),
             self.compute.payload.bank.eq(bank),
         ]
-        m.d.sync += begins.eq(job.fresh | (keys == 0))
-        differ = self._take_entry(m, job, begins)
+        # A job that neither loads nor asks needs no groups.
+        differ = self._take_entry(m, begins) & (asks | loads)
         full = self._slots(m, dispatched)
 
         with m.FSM():
@@ -167,8 +171,7 @@ class JobSequencer(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 # Keys get their groups as they are loaded.
-                asks = (job.query_rows != 0) | ((job.load_rows != 0) if config.group_bits else 0)
-                m.d.sync += unknown.eq(asks & ~self.known)
+                m.d.sync += unknown.eq((asks | loads if config.group_bits else asks) & ~self.known)
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.d.comb += self.verdict.valid.eq(1)
@@ -207,7 +210,7 @@ class JobSequencer(wiring.Component):
                     with m.If(begins & ~drop):
                         m.d.sync += bank.eq(next_bank)
             with m.State("DISPATCH"):
-                m.d.comb += self.compute.valid.eq(~drop & (job.query_rows != 0))
+                m.d.comb += self.compute.valid.eq(~drop & asks)
                 with m.If(self.compute.ready | ~self.compute.valid):
                     m.next = "IDLE"
 
@@ -221,10 +224,11 @@ class JobSequencer(wiring.Component):
                 m.d.sync += [in_flight[b].eq(in_flight[b] + Mux(up, 1, -1)), idle[b].eq(~up & (in_flight[b] == 1))]
         return m
 
-    def _take_entry(self, m: Module, job: data.View, begins: Signal) -> Value:
+    def _take_entry(self, m: Module, begins: Signal) -> Value:
         """Take the words that are looked up; return whether the job's groups are others than the sequence's."""
-        entry, config = Signal(self.compute.payload.entry.shape()), self.config
-        differ = Signal()
+        entry = Signal(self.compute.payload.entry.shape())
+        # Of each word, since all of them together are more logic than fits in a cycle.
+        differs = Signal(len(self.words))
         m.d.comb += self.compute.payload.entry.eq(entry)
         taken = delay(m, Cat(self.look_up, self.index), self.look_up_latency, name="taken")
         with m.If(taken[0]), m.Switch(taken[1:]):
@@ -234,27 +238,24 @@ class JobSequencer(wiring.Component):
                     m.d.comb += word.as_value().eq(self.word)
                     m.d.sync += [entry[field].eq(word[field]) for field in entry.shape().members if
                                  field in layout.members]
-                    if name == "control":
-                        m.d.sync += differ.eq(0)
-                    if config.group_bits and name == "control":
-                        self._take_groups(m, begins, differ, [(self.groups.group_bits, word.group_bits)])
-                    if name.startswith("group_"):
-                        bit = int(name.removeprefix("group_"))
-                        self._take_groups(m, begins, differ, [(self.groups.elements[bit], word[f"element_{bit}"]),
-                                                              (self.groups.cuts[bit], word[f"cut_{bit}"])])
                     if name.startswith("code_"):
                         m.d.comb += [self.code_valid.eq(1), self.code.code.eq(self.word),
                                      self.code.octave.eq(int(name.removeprefix("code_")))]
-        # A job that neither loads nor asks needs no groups.
-        return differ & ((job.query_rows != 0) | (job.load_rows != 0))
+                    if groups := self._groups_of(name, word):
+                        with m.If(begins):
+                            m.d.sync += [mine.eq(theirs) for mine, theirs in groups]
+                        m.d.sync += differs[place].eq(~begins & Cat(
+                            mine.as_unsigned() != theirs.as_unsigned()[:len(mine)] for mine, theirs in groups).any())
+        return differs.any()
 
-    def _take_groups(self, m: Module, begins: Signal, differ: Signal, fields: list[tuple[Value, Value]]) -> None:
-        """Take a sequence's groups as it begins; compare with them as it goes on."""
-        for mine, theirs in fields:
-            with m.If(begins):
-                m.d.sync += mine.eq(theirs)
-            with m.Elif(mine.as_unsigned() != theirs.as_unsigned()[:len(mine)]):
-                m.d.sync += differ.eq(1)
+    def _groups_of(self, name: str, word: data.View) -> list[tuple[Value, Value]]:
+        """Return what a word of an entry says of groups, as (the sequence's, the word's)."""
+        if name == "control" and self.config.group_bits:
+            return [(self.groups.group_bits, word.group_bits)]
+        if name.startswith("group_"):
+            bit = int(name.removeprefix("group_"))
+            return [(self.groups.elements[bit], word[f"element_{bit}"]), (self.groups.cuts[bit], word[f"cut_{bit}"])]
+        return []
 
     def _slots(self, m: Module, dispatched: Signal) -> Value:
         """Give each job that computes a slot; return whether none is free."""

@@ -107,8 +107,8 @@ class FillTables(wiring.Component):
 
     overhead = 4 + FineWeightPipeline.latency
     """Cycles of a table besides those of its weights: what was asked beyond the end is waited for."""
+
     def __init__(self, config: AttentionConfig) -> None:
-        self.config = config
         self.config = config
         super().__init__({
             "job": In(stream.Signature(scale_layout())), "table": Out(stream.Signature(1)),
@@ -135,12 +135,14 @@ class FillTables(wiring.Component):
             self.fill.ends.eq(ends),
         ]
         with m.FSM():
-            with m.State("JOB"), m.If(self.job.valid):
-                with m.If(~job.used | same):
-                    m.next = "HAND OVER"
-                with m.Elif(idle.bit_select(~latest, 1)):
-                    m.d.sync += [scale.eq(job), latest.eq(~latest), asked.eq(0), answered.eq(0), done.eq(0)]
-                    m.next = "FILL"
+            with m.State("JOB"):
+                m.d.sync += [asked.eq(0), answered.eq(0), done.eq(0)]
+                with m.If(self.job.valid):
+                    with m.If(~job.used | same):
+                        m.next = "HAND OVER"
+                    with m.Elif(idle.bit_select(~latest, 1)):
+                        m.d.sync += [scale.eq(job), latest.eq(~latest)]
+                        m.next = "FILL"
             with m.State("FILL"):
                 m.d.comb += self.ask.valid.eq(~done)
                 with m.If(self.ask.valid & self.ask.ready):

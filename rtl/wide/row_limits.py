@@ -17,6 +17,8 @@ from latte.rtl.wide.payloads import gap_weight_bits, mass_bits, row_mark_layout,
 __all__ = ["LimitSearch", "MassThreshold", "limited_row_layout", "searched_row_layout", "threshold_row_layout"]
 
 _PROBES = (GAP_TABLE_SIZE - 1).bit_length()
+_STEPS = -(-(THETA_FRAC_BITS + 2) // 2)
+"""Cycles of a multiplication by theta's mantissa, two bits at a time."""
 
 
 def _kind(kind: ThresholdKind) -> int:
@@ -97,8 +99,12 @@ class MassThreshold(wiring.Component):
         m.d.comb += above.eq(row.row_max - code.as_signed()[:config.est_bits].as_signed())
 
         relative = code[:config.est_bits]
+        # The product's high part, and what is left of the factor.
+        high = Signal(mass_bits(config) + 2, reset_less=True)
+        factor = Signal(2 * _STEPS, reset_less=True)
         with m.FSM():
             with m.State("ROW"):
+                m.d.sync += [high.eq(0), factor.eq((2 << THETA_FRAC_BITS) - code[:THETA_FRAC_BITS])]
                 # A row of one key has no code of its own.
                 m.d.sync += limit.eq(Mux(relative == 0, 1, relative))
                 with m.If(is_kind(ThresholdKind.ABSOLUTE)):
@@ -116,30 +122,24 @@ class MassThreshold(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "ROW"
             if "mass" in kinds:
-                self._multiply(m, code)
+                self._multiply(m, code, high, factor)
         return m
 
-    def _multiply(self, m: Module, code: Value) -> None:
+    def _multiply(self, m: Module, code: Value, high: Signal, factor: Signal) -> None:
         """Multiply the row's mass by theta: states of the machine."""
-        steps = -(-(THETA_FRAC_BITS + 2) // 2)
         mass, weight_bits = self.mass.payload, gap_weight_bits(self.config)
-        # The product's high part, and the bits that the multiplication has left behind.
-        high = Signal(mass_bits(self.config) + 2, reset_less=True)
-        low = Signal(2 * steps, reset_less=True)
-        factor = Signal(2 * steps, reset_less=True)
+        # The bits that the multiplication has left behind.
+        low = Signal(2 * _STEPS, reset_less=True)
         octaves = Signal(MASS_CODE_BITS - THETA_FRAC_BITS, reset_less=True)
-        count = Signal(range(steps))
+        count = Signal(range(_STEPS))
         whole = Cat(low, high)
         least = whole >> (THETA_FRAC_BITS + 1)
         m.d.comb += self.o.payload.least.eq(Mux(least[weight_bits:].any(), (1 << weight_bits) - 1, least))
         with m.State("MULTIPLY"):
-            begins = count == 0
-            so_far = Mux(begins, 0, high)
-            digits = Mux(begins, (2 << THETA_FRAC_BITS) - code[:THETA_FRAC_BITS], factor)
-            total = so_far + Mux(digits[0], mass, 0) + Mux(digits[1], mass << 1, 0)
-            m.d.sync += [high.eq(total >> 2), low.eq(Cat(low[2:], total[:2])), factor.eq(digits >> 2),
+            total = high + Mux(factor[0], mass, 0) + Mux(factor[1], mass << 1, 0)
+            m.d.sync += [high.eq(total >> 2), low.eq(Cat(low[2:], total[:2])), factor.eq(factor >> 2),
                          count.eq(count + 1), octaves.eq(code[THETA_FRAC_BITS:MASS_CODE_BITS])]
-            with m.If(count == steps - 1):
+            with m.If(count == _STEPS - 1):
                 m.d.sync += count.eq(0)
                 m.next = "SHIFT"
         with m.State("SHIFT"):
@@ -219,14 +219,16 @@ class LimitSearch(wiring.Component):
             m.d.sync += [now.valid.eq(enters), now.row.eq(self.i.payload), now.position.eq(0),
                          now.step.eq(1 << (_PROBES - 1))]
 
-        limit = Signal(limit_shape(config), reset_less=True)
         row = Signal(limited_row_layout(config), reset_less=True)
         kept = [name for name in row.shape().members if name != "threshold"]
-        # Above a least of 0 are all weights, which may go on beyond the table.
+        # A limit that was given, or the end: above a least of 0 are all weights, which may go on beyond the table.
+        other = Signal(limit_shape(config), reset_less=True)
+        position, by_position = Signal.like(now.position, reset_less=True), Signal(reset_less=True)
         end = self.fill.ends[behind.row.table]
-        searched = Mux(behind.row.least == 0, end, Mux(found.position == 0, 1, found.position))
-        m.d.sync += [limit.eq(Mux(behind.row.search, searched, behind.row.limit)),
+        m.d.sync += [other.eq(Mux(behind.row.search, end, behind.row.limit)), position.eq(found.position),
+                     by_position.eq(behind.row.search & (behind.row.least != 0)),
                      *(row[name].eq(behind.row[name]) for name in kept)]
+        limit = Mux(by_position, Mux(position == 0, 1, position), other)
         m.d.comb += [
             queue.i.valid.eq(delay(m, ends, 1, name="ends")), queue.i.payload.eq(row),
             queue.i.payload.threshold.eq(row.row_max - limit),

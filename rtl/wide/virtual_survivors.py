@@ -19,7 +19,7 @@ class VirtualSurvivors(wiring.Component):
     A row's sums are exact, so their order is free; its virtual survivors are not known before its first real ones pass.
     The item has a register of its own: what chooses it is as much logic as what it decides in the value accumulator.
 
-    Latency: `latency` cycle. Throughput: one item per cycle.
+    Latency: `latency` cycle. Throughput: one item per cycle; a row takes two cycles or more.
 
     Members
     -------
@@ -50,21 +50,24 @@ class VirtualSurvivors(wiring.Component):
         ended, job_last, bank, number = Signal(), Signal(), Signal(), Signal(ROW_BITS)
         given, key, item = self.compensation.payload, self.added.payload, self.i.payload
         offered, free, o = Signal(), Signal(), Signal.like(self.o.payload)
+        # A row's denominator leaves its queue a cycle after the row's last item: what takes the item is logic enough.
+        leaves = Signal()
+        there = self.denominator.valid & ~leaves
         # The last survivor is the row's last item if nothing is given back, which is known soon.
-        known = self.compensation.valid & (given.virtual | self.denominator.valid)
+        known = self.compensation.valid & (given.virtual | there)
         survives = self.i.valid & ~ended & (~item.row_last | known)
         adds = self.added.valid & (key.row == number)
-        gives = self.compensation.valid & given.virtual & Mux(given.last, ended & self.denominator.valid,
-                                                              ended | ~self.i.valid)
+        gives = self.compensation.valid & given.virtual & Mux(given.last, ended & there, ended | ~self.i.valid)
         # An item that was offered stays on offer.
         held, turn, taken, row_ends = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             turn.eq(held | ~survives), offered.eq(Mux(turn, adds | gives | held, survives)),
             free.eq(~self.o.valid | self.o.ready), taken.eq(offered & free),
             o.job_last.eq(row_ends & Mux(turn, job_last, item.job_last)), o.row_last.eq(row_ends),
-            self.denominator.ready.eq(taken & row_ends),
+            self.denominator.ready.eq(leaves),
         ]
-        m.d.sync += [held.eq(offered & turn & ~free), number.eq(number + (taken & row_ends))]
+        m.d.sync += [leaves.eq(taken & row_ends), held.eq(offered & turn & ~free),
+                     number.eq(number + (taken & row_ends))]
         with m.If(free):
             m.d.sync += [self.o.valid.eq(offered), self.o.payload.eq(o), self.sum_end.eq(self.denominator.payload)]
         with m.If(~turn):

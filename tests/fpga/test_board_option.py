@@ -96,6 +96,17 @@ def test_sim_takes_what_fits_too(embedded, output):
     assert "left out: embedded smollm2-135m, 2 heads: 'k' has 400 keys" in done.output
 
 
+def test_a_sample_is_spread_over_each_set():
+    config = preset("small")
+    every, none = vector_sets.gather_vectors([], None, config)
+    few, left_out = vector_sets.gather_vectors([], None, config, sample=3)
+    assert none == [] and len(left_out) == len(every) == len(few)
+    for vectors, sample in zip(every, few, strict=True):
+        assert sample.names() == [vectors.names()[h] for h in (0, (len(vectors) - 1) // 2, len(vectors) - 1)]
+        assert f"{vectors.model}: {len(vectors) - 3} of {len(vectors)} heads, with --sample 3" in left_out
+    assert vector_sets.gather_vectors([], None, config, sample=1000)[1] == []
+
+
 def test_no_embedded_head_fits(tmp_path):
     refused("sim", "--board", "icebreaker", "--max-seq-len", "100", folder=tmp_path, says="no embedded vectors fit")
 

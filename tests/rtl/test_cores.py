@@ -61,6 +61,10 @@ CONFIGS = {
     "dense": SMALL.replace(normalizer_lanes=4, cross_lanes=8, value_lanes=8, query_lanes=3,
                            bus_bytes=8).dense(),
 }
+SLOW = {"time-multiplexed, two groups", "three bits, two keys, four groups",
+        "three bits, time-multiplexed, two groups", "two bits, time-multiplexed", "serial, sliced split",
+        "serial, absolute and by mass", "serial, three bits", "serial, three bits, all kinds, eight groups"}
+"""Builds that join what others have alone."""
 HEADS = [(7, False, 2.0), (9, True, 3.0), (1, False, 1.0), (3, True, float("inf"))]
 """(keys, causal, tau)"""
 MORE_HEADS = [*HEADS, (8, False, 1.0), (6, True, 1.5)]
@@ -159,7 +163,8 @@ def simulate(config: AttentionConfig, jobs: list[HeadJob], seed: int) -> tuple[l
     return scores, weights, outputs, *masses
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+                                  for name in CONFIGS])
 def test_core_equals_golden(name):
     config, seed = CONFIGS[name], 20
     rng = np.random.default_rng(seed)

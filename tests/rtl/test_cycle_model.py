@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from latte.golden.attention import attend
 from latte.golden.config import THRESHOLD_KINDS, preset
 from latte.golden.jobs import Sequence
 from latte.golden.quantizer import QK_MAX
@@ -159,3 +160,13 @@ def test_wide_engine_with_compensation_within_one_per_cent(tmp_path, build_folde
         assert prediction.busy == pytest.approx(report.counters["cycles"], rel=0.01)
         for unit in ("estimator", "cross", "value"):
             assert getattr(prediction, f"{unit}_beats") == report.counters[f"{unit}_beats"]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_kept_keys_are_those_of_the_builds_estimates(bits):
+    config = preset("small", estimate_bits=bits)
+    vectors = random_vectors(1, 40, [0.3], causal=True)
+    entry = vectors.parameters(0, config)
+    q, k, v = vectors.q[0], vectors.k[0], vectors.v[0]
+    trace = attend(q, k, v, entry, config, causal=True)
+    assert np.array_equal(kept_keys(q, k, entry, config, causal=True), trace.keep)

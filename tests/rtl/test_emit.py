@@ -33,7 +33,8 @@ def lint(path: pathlib.Path, *arguments: str) -> str:
     return done.stderr.strip() if done.returncode == 0 else f"exit status {done.returncode}: {done.stderr}"
 
 
-@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("build", [pytest.param(name, marks=[] if name in ("tiny", "small") else [pytest.mark.slow])
+                                   for name in BUILDS])
 def test_no_warning_at_the_default_level_and_none_unnamed_at_all(build, tmp_path):
     path = tmp_path / "core.sv"
     path.write_text(emit.emit_systemverilog(create_core(BUILDS[build]), "attention_core"))

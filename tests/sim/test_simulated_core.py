@@ -7,6 +7,8 @@ from latte.golden.attention import HeadParameters
 from latte.golden.backend import BackendFailure
 from latte.golden.config import preset
 from latte.golden.jobs import Job, carry_out
+from latte.golden.pruned_mass import Gains
+from latte.golden.thresholds import ThresholdKind
 from latte.sim.core_run import build_core
 from latte.sim.simulated_core import simulated_core
 
@@ -24,16 +26,18 @@ def random_job(head, queries, keys, **others):
     return Job(head, q, k, v, **others)
 
 
-def entries(tau):
-    return {head: HeadParameters.encode(tau * (head + 1), 0.02, 0.02, CONFIG) for head in range(2)}
+def entries(tau, scale=0.02, **others):
+    return {head: HeadParameters.encode(tau * (head + 1), scale, scale, CONFIG, **others) for head in range(2)}
 
 
 def test_batches(model, tmp_path):
-    """Full and causal heads, shared keys, decoded tokens; other register entries in each batch; a refused job."""
+    """Full and causal heads, shared keys, decoded tokens, compensation; other register entries in each batch."""
     batches = [
         (entries(0.5), [random_job(0, 5, 9), random_job(1, 4, 9, causal=True), random_job(0, 3, 0, fresh=False)]),
         (entries(2.0), [random_job(1, 1, 30), random_job(0, 2, CONFIG.max_seq_len + 1), random_job(1, 1, 3)]),
         (entries(1.0), [random_job(1, 0, 7), random_job(0, 1, 1, fresh=False, causal=True)]),
+        (entries(1.0, 0.04, kind=ThresholdKind.MASS, gains=Gains(64, 32)),
+         [random_job(0, 6, 40), random_job(1, 20, 20, causal=True), random_job(1, 2, 0, fresh=False)]),
     ]
     with simulated_core(model, CONFIG, tmp_path / "run") as core:
         for parameters, jobs in batches:
@@ -43,6 +47,7 @@ def test_batches(model, tmp_path):
             for produced, golden in zip(result.outputs, expected, strict=True):
                 np.testing.assert_array_equal(produced, golden)
             assert result.cycles > 0
+        assert any(trace.mass.any() for _, trace in carry_out(jobs, parameters, CONFIG))
         repeated = core.run(*batches[0]).cycles
         assert repeated == core.run(*batches[0]).cycles
 

@@ -19,7 +19,9 @@ def short_heads() -> workloads.Workload:
 
 
 # One dense pair a cycle compiles in half the time of two.
-@pytest.mark.parametrize("config", [SMALL, SMALL.replace(query_lanes=1).dense()], ids=["latte", "dense"])
+@pytest.mark.parametrize("config", [
+    pytest.param(SMALL, id="latte"),
+    pytest.param(SMALL.replace(query_lanes=1).dense(), id="dense", marks=pytest.mark.slow)])
 def test_hardware_counts_the_golden_work(config, tmp_path, build_folder):
     workload = short_heads()
     run = run_engine(workload, config, build_core(config, build_folder=build_folder), tmp_path / "run")

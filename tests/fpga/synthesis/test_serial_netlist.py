@@ -33,6 +33,7 @@ def test_single_ported_memory_of_each_family(target, single_ported, tmp_path):
     assert usage.bram_bits >= 16 * 16384
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulator", ["icarus"], indirect=True)
 def test_netlist_gives_the_same_bits(simulator, tmp_path):
     harness, folder = Harness(create_core(CONFIG)), tmp_path / "model"

@@ -41,8 +41,8 @@ _LEARNED_SHARES = {False: (0.15, LEARNED_KEEP), True: (0.1,)}
 """Shares that the embedded heads keep as learned thresholds prune them, compensated; by whether they are causal."""
 _SIZED = {preset: ("deit-tiny", "smollm2-135m-keep10", *learned) for preset, learned in {
     "small": ("deit-tiny-best_90-keep15", LEARNED_WORKLOAD, "smollm2-135m-best_90-keep10"),
-    "base": (LEARNED_WORKLOAD,)}.items()}
-"""Workloads on which a preset's estimator must not wait; fpga/README.md says why `base` has fewer."""
+    "base": (LEARNED_WORKLOAD, "smollm2-135m-best_90-keep10")}.items()}
+"""Workloads on which a preset's estimator must not wait."""
 _ADVANTAGES = {f"small.lean.{keep_name(PAPER_KEEP)}": 2.4, f"base.lean.{keep_name(PAPER_KEEP)}": 3.5,
                f"small_lm.{LEARNED_WORKLOAD}": 2.4, f"base_lm.{LEARNED_WORKLOAD}": 3.5}
 """Least throughput per area, of dense: of LATTE as published, and of a build with everything."""

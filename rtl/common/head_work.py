@@ -55,6 +55,11 @@ class HeadWork:
         return cls(keep, causal, load_rows, fresh, by_mass, groups, weights)
 
     @property
+    def begins(self) -> bool:
+        """Whether it starts a sequence, which takes a bank of its own: fresh, or there were no keys before."""
+        return self.fresh or self.load_rows in (None, self.keep.shape[1])
+
+    @property
     def visible(self) -> int:
         """Pairs the estimator has to look at."""
         m, n = self.keep.shape

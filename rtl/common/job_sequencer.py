@@ -104,7 +104,7 @@ class JobSequencer(wiring.Component):
     def check_cycles_of(config: AttentionConfig) -> int:
         """Return the cycles from a job's acceptance to its command to the query loader.
 
-        The look-up, a word a cycle; comparison, check, judgement.
+        The look-up, a word a cycle; comparison, check, judgement. A job that begins a sequence takes one more.
         """
         return len(entry_words(config)) + 4
 

@@ -43,13 +43,13 @@ class SerialCycleModel:
         m, n = job.keep.shape
         load_rows = n if job.load_rows is None else job.load_rows
         accepted = max(self.idle, self.value_end + 1)
-        command = accepted + JobSequencer.check_cycles_of(config) + job.fresh
+        command = accepted + JobSequencer.check_cycles_of(config) + job.begins
         load = load_rows * config.head_dim // config.bus_bytes
         dispatch = command + JobSequencer.command_cycles + KeyValueLoader.overhead + load
         self.idle = dispatch + 1
         if self.scored:
             self.stalls["key_load"] += load
-        if job.fresh:
+        if job.begins:
             self.covered = 0
         if m == 0:
             self.busy += dispatch - accepted

@@ -48,10 +48,10 @@ class _Sequencer:
         self.bank_free = [0, 0]
         self.loader_free: list[int] = []
 
-    def load(self, rows: int, fresh: bool) -> tuple[int, int]:
+    def load(self, rows: int, begins: bool) -> tuple[int, int]:
         """Return the cycles in which (the query loader, the tile sequencer) see the job's command."""
         command = self.idle + JobSequencer.check_cycles_of(self.config)
-        if fresh:
+        if begins:
             self.bank = 1 - self.bank if self.config.kv_banks == 2 else 0
             command = max(command, self.bank_free[self.bank]) + 1
         beats = rows * self.config.head_dim // self.config.bus_bytes
@@ -141,8 +141,8 @@ class WideCycleModel:
         config = self.config
         m, n = job.keep.shape
         load_rows = n if job.load_rows is None else job.load_rows
-        command, dispatched = self.sequencer.load(load_rows, job.fresh)
-        if job.fresh:
+        command, dispatched = self.sequencer.load(load_rows, job.begins)
+        if job.begins:
             self.rows.counted = 0
         if m == 0:
             return

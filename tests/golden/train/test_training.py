@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 import torch
 import transformers as tf
 
+from latte.golden.attention import HeadParameters
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.model_thresholds import Thresholds
@@ -18,6 +19,7 @@ from latte.golden.models.checkpoint import load_checkpoint, wrap_model
 from latte.golden.models.exact import row_octaves
 from latte.golden.models.hardware import HardwareAttention, PairCounter
 from latte.golden.models.hook import float_attention
+from latte.golden.pruned_mass import table_holds
 from latte.golden.thresholds import ThresholdKind
 from latte.golden.train.calibrate import fit_to_target, keep_all, smoothing, starting_thresholds, static_scales
 from latte.golden.train.data import Windows, load_dataset
@@ -221,6 +223,22 @@ def test_static_scales_are_quantiles_of_the_largest_elements(setup, bits):
             largest = x.abs().amax((2, 3)).numpy() / code
             np.testing.assert_allclose(whole[name][block], largest.max(0), rtol=1e-5)
             np.testing.assert_allclose(half[name][block], np.median(largest, 0), rtol=1e-5)
+
+
+def test_static_scales_of_a_head_whose_scores_hardly_spread_are_held_by_the_tables():
+    class Small:
+        def run(self, collector):
+            return {"q_scale": np.array([[[0.1], [40.0]]]), "k_scale": np.array([[[0.2], [40.0]]]),
+                    "v_scale": np.ones((1, 2, 1))}
+
+    scales = static_scales(Small(), Thresholds.uniform(1.5, 1, 2), CONFIG)
+    assert scales["k_scale"][0, 0] == np.float32(0.2 / 119) and scales["q_scale"][0, 1] == np.float32(40 / 119)
+    assert scales["q_scale"][0, 0] > 0.1 / 119
+    for exp_frac_bits in (8, CONFIG.exp_frac_bits):
+        config = CONFIG.replace(exp_frac_bits=exp_frac_bits)
+        for h in range(2):
+            code = HeadParameters.encode(1.0, scales["q_scale"][0, h], scales["k_scale"][0, h], config).scale_code
+            assert table_holds(code, config)
 
 
 def test_every_item_once_per_epoch():

@@ -59,8 +59,19 @@ async def query_row(clock, dut, arrived):
     return await clock.pulse(lambda: clock.get(arrived), q__valid=1)
 
 
+async def begin_sequence(clock, dut):
+    """Load a key: a job that begins a sequence waits for a bank as well."""
+    clock.set(known=1, query_load__ready=1, kv_load__ready=1,
+              job__payload={"head": 0, "load_rows": 1, "fresh": 1, "query_rows": 0, "causal": 0})
+    await clock.pulse(lambda: clock.get(dut.kv_load.valid), job__valid=1)
+    await clock.tick(2)
+    await clock.pulse(lambda: clock.get(dut.job.ready), loaded=1)
+    clock.set(query_load__ready=0, kv_load__ready=0, loaded=0)
+
+
 async def checked_job(clock, dut):
-    clock.set(known=1, job__payload={"head": 0, "load_rows": 1, "fresh": 0, "query_rows": 1, "causal": 0})
+    await begin_sequence(clock, dut)
+    clock.set(job__payload={"head": 0, "load_rows": 1, "fresh": 0, "query_rows": 1, "causal": 0})
     return await clock.pulse(lambda: clock.get(dut.query_load.valid), job__valid=1)
 
 

@@ -36,9 +36,11 @@ class AxiMemory:
     written
         Called with (address, data) of each write that was carried out.
     failing
-        Called with (address, whether it is written); whether it answers with SLVERR.
+        Called with (address, whether it is written); returns the response, an error or OKAY.
     count
         Beats so far.
+    bursts
+        Read and answered so far, reads and writes.
     longest
         Beats of the longest burst.
     """
@@ -48,13 +50,13 @@ class AxiMemory:
         self.period = period
         self.latency = latency
         self.size = size
-        self.count = 0
+        self.count = self.bursts = 0
         self.longest = 0
         self.written: Callable[[int, bytes], None] = lambda address, data: None
-        self.failing: Callable[[int, bool], bool] = lambda address, write: False
+        self.failing: Callable[[int, bool], AxiResp] = lambda address, write: AxiResp.OKAY
         self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=1 << 62)
         reads, writes = self.ram.read_if, self.ram.write_if
-        self._response = AxiResp.OKAY
+        self._errors: dict[str, AxiResp] = {}
         reads._read, writes._write = self._read, self._write
         self._delay(reads.ar_channel)
         for channel in (reads.r_channel, writes.b_channel):
@@ -73,6 +75,7 @@ class AxiMemory:
         def arrive(address: Any) -> None:
             address.due = get_sim_time("ns") + self.latency * self.period
             self.longest = max(self.longest, int(address.arlen) + 1)
+            self.bursts += 1
             put(address)
 
         async def leave() -> Any:
@@ -85,13 +88,14 @@ class AxiMemory:
         channel.queue.put_nowait, channel.recv = arrive, leave
 
     def _respond(self, channel: Any) -> None:
-        """Make the models' SLVERR the response that was meant."""
+        """Make the models' SLVERR the error that was meant: the last one of the same direction."""
         send = channel.send
         field = "rresp" if hasattr(channel.bus, "rresp") else "bresp"
 
         async def answer(response: Any) -> None:
+            self.bursts += field == "bresp"
             if getattr(response, field) != AxiResp.OKAY:
-                setattr(response, field, self._response)
+                setattr(response, field, self._errors[field])
             await send(response)
 
         channel.send = answer
@@ -99,8 +103,9 @@ class AxiMemory:
     def _check(self, address: int, write: bool) -> None:
         """Raise what the models answer with an error."""
         self.count += 1
-        if address >= self.size or self.failing(address, write):
-            self._response = AxiResp.DECERR if address >= self.size else AxiResp.SLVERR
+        response = AxiResp.DECERR if address >= self.size else self.failing(address, write)
+        if response != AxiResp.OKAY:
+            self._errors["bresp" if write else "rresp"] = response
             raise ValueError(f"nothing at {address:#x}")
 
     async def _read(self, address: int, length: int) -> bytes:

@@ -163,6 +163,13 @@ class AxiTestbench(CoreTestbench):
                 raise TestbenchFailure(f"nothing moved on the bus for {self.testbench.patience} cycles, waiting for "
                                        f"{what}; STATUS {status}")
 
+    async def until_idle(self) -> None:
+        """Wait until no descriptor is under way."""
+        begun = self.testbench.cycle
+        while (await self.registers.read_fields("STATUS"))["busy"]:
+            if self.testbench.cycle - begun > self.testbench.patience:
+                raise TestbenchFailure("busy after the last job")
+
     async def write_parameters(self) -> None:
         """Write the program's register entries."""
         for head, entry in self.program.parameters.items():
@@ -261,10 +268,7 @@ class AxiTestbench(CoreTestbench):
     async def finish_registers(self, splitters: dict[str, RowSplitter]) -> None:
         """Read status, errors, interrupts and counters, and check them."""
         read = self.registers.read_fields
-        begun = self.testbench.cycle
-        while (await read("STATUS"))["busy"]:
-            if self.testbench.cycle - begun > self.testbench.patience:
-                raise TestbenchFailure("busy after the last job")
+        await self.until_idle()
         for _ in range(8):
             await self.edge
         if not self.dut.irq.value:

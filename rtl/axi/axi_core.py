@@ -15,7 +15,7 @@ from latte.rtl.axi.read_engine import ReadEngine
 from latte.rtl.axi.register_bank import RegisterBank
 from latte.rtl.axi.registers import MASTER_COUNTERS, REGISTER_BITS, register_table
 from latte.rtl.axi.write_engine import WriteEngine
-from latte.rtl.common.core import counters_layout
+from latte.rtl.common.core import Core, counters_layout
 from latte.rtl.common.entry_words import parameter_layout
 from latte.rtl.common.primitives import next_modulo
 from latte.rtl.common.stream_queue import StreamQueue
@@ -55,6 +55,8 @@ class AxiCore(wiring.Component):
         Of the master.
     probe
         The core's taps are a port, for a scoreboard.
+    core
+        What computes; by default the engine of the configuration.
 
     Members
     -------
@@ -69,10 +71,10 @@ class AxiCore(wiring.Component):
     """
 
     def __init__(self, config: AttentionConfig, parameters: MasterParameters | None = None, *,
-                 probe: bool = False) -> None:
+                 probe: bool = False, core: Core | None = None) -> None:
         self.config = config
         self.parameters = parameters or MasterParameters()
-        self.core = create_core(config)
+        self.core = create_core(config) if core is None else core
         self.registers = register_table(config, self.parameters)
         taps = {"probe": Out(self.core.signature.members["probe"].shape)} if probe else {}
         super().__init__({

@@ -67,14 +67,28 @@ def test_soft_reset_in_the_middle(build, reset_at, tmp_path, build_folder):
         reset_at=reset_at, stall="both", seed=reset_at, scattered=True)
 
 
+def run_with_faults(build: str, seed: int, jobs: int, stall: str, folder: pathlib.Path, build_folder: pathlib.Path
+                    ) -> dict[str, int]:
+    """Run jobs of which every other one fails at random; return the register accesses and the bursts there were."""
+    config, master = BUILDS[build]
+    return run(config, master, programs.mixed(config, seed, jobs), folder, build_folder, stall=stall, seed=seed,
+               scattered=True, ring_log2=2, latency=10, testbench="latte.sim.axi_fault_testbench").counters
+
+
 @every_build
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_every_error_is_told_and_harms_no_other_job(build, seed, stall, tmp_path, build_folder):
+def test_every_error_is_told_and_harms_no_other_job(build, stall, tmp_path, build_folder):
     """Wrong descriptors, errors on the bus, wrong register accesses, for every other job at random."""
-    config, master = BUILDS[build]
-    run(config, master, programs.mixed(config, seed, 100), tmp_path / "run", build_folder, stall=stall, seed=seed,
-        scattered=True, ring_log2=2, latency=10, testbench="latte.sim.axi_fault_testbench")
+    counts = run_with_faults(build, 1, 60, stall, tmp_path / "run", build_folder)
+    assert min(counts.values()) > 200, counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", BUILDS)
+def test_ten_thousand_transactions_with_errors(build, tmp_path, build_folder):
+    """As many accesses to registers, and as many bursts."""
+    counts = run_with_faults(build, 2, 2500, "both", tmp_path / "run", build_folder)
+    assert min(counts.values()) >= 10_000, counts
 
 
 def test_real_heads(tmp_path, build_folder):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -47,11 +48,16 @@ def test_no_warning_at_the_default_level_and_none_unnamed_at_all(build, tmp_path
 
 
 @pytest.mark.parametrize("bits", [64, 128])
-def test_axi_top_has_conventional_ports_and_no_warning(bits, tmp_path):
+@pytest.mark.parametrize("config", [TINY, pytest.param(preset("small"), marks=pytest.mark.slow)],
+                         ids=lambda config: config.name)
+def test_axi_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):
     path = tmp_path / "core.sv"
-    path.write_text(emit.emit_systemverilog(AxiCore(TINY, MasterParameters(data_bits=bits)), "axi_core"))
+    path.write_text(emit.emit_systemverilog(AxiCore(config, MasterParameters(data_bits=bits)), "axi_core"))
     assert lint(path) == ""
     assert lint(path, "-Wall", str(emit.WAIVERS)) == ""
+    if shutil.which("iverilog"):
+        done = subprocess.run(["iverilog", "-g2012", "-t", "null", path], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
     text = path.read_text()
     for port in (f"output [{bits - 1}:0] m_axi_wdata;", f"input [{bits - 1}:0] m_axi_rdata;", "output irq;",
                  "input [11:0] s_axil_awaddr;", "output [63:0] m_axi_araddr;", "input s_axil_rready;"):

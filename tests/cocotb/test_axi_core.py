@@ -27,7 +27,7 @@ DENSE = TOY.replace(value_lanes=16, cross_lanes=16).dense()
 NARROW, WIDE = MasterParameters(), MasterParameters(data_bits=128, reads_in_flight=2)
 BUILDS = {"toy": (TOY, NARROW), "uneven": (UNEVEN, WIDE), "serial": (SERIAL, NARROW), "dense": (DENSE, NARROW)}
 every_build = pytest.mark.parametrize("build", [
-    "toy", "uneven", *(pytest.param(name, marks=pytest.mark.slow) for name in ("serial", "dense"))])
+    name if name == "toy" else pytest.param(name, marks=pytest.mark.slow) for name in BUILDS])
 PROGRAMS = {"corners": programs.corners, "appending": programs.appending, "refused": programs.refused,
             "mixed": functools.partial(programs.mixed, seed=1, count=60)}
 
@@ -53,13 +53,13 @@ def test_programs_from_memory(build, program, stall, tmp_path, build_folder):
         scattered=stall != "none", ring_log2=2, latency=10)
 
 
-@pytest.mark.parametrize("ring_log2", [0, 1, 8])
+@pytest.mark.parametrize("ring_log2", [0, *(pytest.param(log2, marks=pytest.mark.slow) for log2 in (1, 8))])
 def test_rings_of_any_size(ring_log2, tmp_path, build_folder):
     run(TOY, NARROW, programs.mixed(TOY, 3, 40), tmp_path / "run", build_folder, ring_log2=ring_log2)
 
 
 @every_build
-@pytest.mark.parametrize("reset_at", [60, 211, 502, 1500])
+@pytest.mark.parametrize("reset_at", [502, *(pytest.param(at, marks=pytest.mark.slow) for at in (60, 211, 1500))])
 def test_soft_reset_in_the_middle(build, reset_at, tmp_path, build_folder):
     """What is under way on the bus is finished, and the same program then runs from its beginning."""
     config, master = BUILDS[build]
@@ -91,6 +91,7 @@ def test_ten_thousand_transactions_with_errors(build, tmp_path, build_folder):
     assert min(counts.values()) >= 10_000, counts
 
 
+@pytest.mark.slow
 def test_real_heads(tmp_path, build_folder):
     config = preset("small")
     for vectors in embedded_vectors():

@@ -32,6 +32,7 @@ from latte.sim.program import Program
 from latte.sim.runner import load_ports
 from latte.sim.scoreboard import JobRecord, RowSplitter, Segment
 from latte.sim.stalls import stall_pair
+from latte.sim.testbench import known_bits
 
 __all__ = ["AxiTestbench", "SimulatedClock", "run_axi_program"]
 
@@ -123,10 +124,7 @@ class AxiTestbench(CoreTestbench):
             await self.edge
             self.testbench.cycle += 1
             if self._taps_now:
-                value = probe.value
-                if not value.is_resolvable:
-                    continue
-                observed = value.to_unsigned()
+                observed = known_bits(probe.value)
                 for tap in self._taps_now:
                     tap.step(observed, self.testbench.cycle)
 

@@ -34,8 +34,9 @@ timing: $(VENV)/ready  ## Place and route a board's build: Fmax and critical pat
 bitstream: $(VENV)/ready  ## Build a board's bitstream (BOARD=ulx3s_25f)
 	$(LATTE) bitstream --board $(BOARD) $(ARGS)
 
-bench: $(VENV)/ready  ## LATTE and its dense baseline side by side: cycles, area, work, time (ARGS='--config base')
+bench: $(VENV)/ready  ## What AXI costs; LATTE and its dense baseline: cycles, area, work, time (ARGS='--config base')
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(LATTE) interface
 	$(LATTE) bench $(ARGS)
 
 sweep: $(VENV)/ready  ## Explore builds with the cycle model; Pareto front (ARGS='--confirm 2')

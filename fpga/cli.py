@@ -17,6 +17,8 @@ COMMANDS = {
     "timing": ("latte.fpga.placement.commands", "timing_command", "Place and route: Fmax and the critical path."),
     "bitstream": ("latte.fpga.placement.commands", "bitstream_command", "Build a board's bitstream."),
     "bench": ("latte.fpga.benchmark.commands", "bench_command", "Measure LATTE and its dense baseline side by side."),
+    "interface": ("latte.fpga.benchmark.interface_command", "interface_command",
+                  "Measure what the AXI interface costs in cycles and area."),
     "size": ("latte.fpga.sizing.commands", "size_command", "Propose lanes for a device and a keep ratio."),
     "sweep": ("latte.fpga.sizing.commands", "sweep_command", "Explore builds: throughput against area."),
     "measure-blocks": ("latte.fpga.sizing.commands", "measure_blocks_command", "Synthesise blocks for size and sweep."),

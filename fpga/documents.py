@@ -1,11 +1,12 @@
 """``latte documents``: every generated section of a document, and what makes it."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import click
 
-from latte.fpga.baselines import DOCUMENT, read_baseline
+from latte.fpga.baselines import DOCUMENT, Table, read_baseline
+from latte.fpga.benchmark.interface import TABLES as INTERFACE_TABLES
 from latte.fpga.benchmark.tables import TABLES as BENCH_TABLES
 from latte.fpga.link.protocol import layouts_table, messages_table
 from latte.fpga.placement.board_results import TABLES as BOARD_TABLES
@@ -13,23 +14,28 @@ from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
 from latte.golden.train import tables
 from latte.rtl import block_table
+from latte.rtl.axi.tables import TABLES as AXI_TABLES
 
 __all__ = ["documents_command", "documents", "sections"]
 
 
 def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     """Return what makes the text of each section of every document."""
-    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
-            block_table.DOCUMENT: {block_table.SECTION: block_table.block_table}}
+    of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **_measured("interface", INTERFACE_TABLES)}
+    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(), block_table.DOCUMENT: of_rtl}
 
 
 def sections() -> dict[str, Callable[[], str]]:
     """Return what makes the text of each section of fpga/README.md."""
     made: dict[str, Callable[[], str]] = {"protocol-messages": messages_table, "protocol-layouts": layouts_table}
     for command, found in (("area", AREA_TABLES), ("bitstream", BOARD_TABLES), ("bench", BENCH_TABLES)):
-        for name, table in found.items():
-            made[name] = lambda command=command, table=table: table(read_baseline(command))
+        made |= _measured(command, found)
     return made
+
+
+def _measured(command: str, found: Mapping[str, Table]) -> dict[str, Callable[[], str]]:
+    """Return what makes the sections of a command's baseline."""
+    return {name: lambda table=table: table(read_baseline(command)) for name, table in found.items()}
 
 
 @click.command("documents")

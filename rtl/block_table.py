@@ -12,24 +12,25 @@ from amaranth.lib import wiring
 import latte.rtl
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.documents import markdown_table
+from latte.rtl.axi.bus import MasterParameters
 
 __all__ = ["DOCUMENT", "SECTION", "block_table", "config_blocks"]
 
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "blocks"
 BUILDS = {"common": preset("small"), "wide": preset("small"), "serial": preset("tiny"),
-          "dense": preset("small").dense()}
+          "dense": preset("small").dense(), "axi": preset("small")}
 """By package, the build whose latencies the table shows."""
 
 
 def config_blocks() -> Iterator[tuple[str, str, type[wiring.Component]]]:
-    """Yield (package, module, class) of every block that is made from a configuration alone."""
+    """Yield (package, module, class) of every block that is made from a configuration and a master's parameters."""
     for package in BUILDS:
         for module in pkgutil.iter_modules([str(pathlib.Path(latte.rtl.__path__[0]) / package)]):
             name = f"latte.rtl.{package}.{module.name}"
             for block in vars(importlib.import_module(name)).values():
                 if (inspect.isclass(block) and issubclass(block, wiring.Component) and block.__module__ == name
-                        and not block.__name__.startswith("_") and _needs(block) == ["config"]):
+                        and not block.__name__.startswith("_") and set(_needs(block)) <= {"config", "parameters"}):
                     yield package, module.name, block
 
 
@@ -57,7 +58,8 @@ def _create(block: type[wiring.Component], config: AttentionConfig) -> wiring.Co
 
         _MustUse__silence = True
 
-    return Silent(config)
+    made_of = {"config": config, "parameters": MasterParameters()}
+    return Silent(*(made_of[name] for name in _needs(block)))
 
 
 def _says(block: type[wiring.Component], what: str) -> str:

@@ -1,5 +1,6 @@
 """``latte sim`` and ``latte emit``."""
 
+import functools
 import os
 import pathlib
 import time
@@ -20,11 +21,18 @@ from latte.sim.vector_sets import gather_vectors, open_registers, registers_note
 
 __all__ = ["emit_command", "simulate_command"]
 
+INTERFACES = ("core", "axi")
+"""What stands around a core: nothing, or registers behind AXI4-Lite and an AXI4 master."""
+
 
 @click.command("sim")
 @vector_options
 @click.option("--dump", type=click.Path(path_type=pathlib.Path),
               help="Write what the RTL produced for the one vector file (.npz).")
+@click.option("--interface", default="core", show_default=True, type=click.Choice(INTERFACES),
+              help="What the heads come through: the core's own streams, or AXI, by descriptors in memory; then the "
+                   "bare core runs them as well, and its cycles stand beside.")
+@click.option("--data-bits", default=64, show_default=True, type=int, help="Width of the AXI master: 64 or 128.")
 @click.option("--sim", "simulator", default="verilator", show_default=True, metavar="NAME",
               help=f"Simulator: {' or '.join(SIMULATORS)}.")
 @click.option("--waves", is_flag=True, help="Record waves (slow); the files are listed at the end.")
@@ -36,8 +44,8 @@ __all__ = ["emit_command", "simulate_command"]
 @build_option
 @config_options
 def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], registers: pathlib.Path | None,
-                     sample: int | None, dump: pathlib.Path | None, simulator: str, waves: bool, processes: int,
-                     stall: str, seed: int, build_folder: pathlib.Path) -> None:
+                     sample: int | None, dump: pathlib.Path | None, interface: str, data_bits: int, simulator: str,
+                     waves: bool, processes: int, stall: str, seed: int, build_folder: pathlib.Path) -> None:
     """Simulate heads in RTL and compare every bit with the golden model.
 
     Estimates, kept keys, scores, weights and outputs are compared. Prints a table, writes build/sim.json, and exits
@@ -48,31 +56,52 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     sets, left_out = gather_vectors(files, image, config, sample)
     if dump is not None:
         _check_dump(dump, sets)
+    if interface == "axi" and simulator != "verilator":
+        raise LatteError(f"--interface axi is simulated with verilator alone, not {simulator}; leave --sim out")
     check_simulator(simulator)
 
-    from latte.sim.core_run import build_core  # brings in Amaranth and the RTL
+    from latte.rtl.axi.bus import MasterParameters  # brings in Amaranth and the RTL
+    from latte.sim.axi_run import READ_LATENCY, build_axi_core, run_axi_core
+    from latte.sim.core_run import build_core, run_core
 
+    master = MasterParameters(data_bits=data_bits)
+    run = run_core if interface == "core" else functools.partial(run_axi_core, master=master)
     started = time.monotonic()
     with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
-        model = build_core(config, simulator, waves=waves, build_folder=build_folder)
+        if interface == "core":
+            model = build_core(config, simulator, waves=waves, build_folder=build_folder)
+        else:
+            model = build_axi_core(config, master, waves=waves, build_folder=build_folder)
+            bare = build_core(config, simulator, build_folder=build_folder)
     compiled = time.monotonic()
+    folder = build_folder / "sim" / "runs" / f"{config.name}-{simulator}-{os.getpid()}"
     with create_progress(console, "heads") as progress:
         task = progress.add_task("simulating", total=sum(len(vectors) for vectors in sets))
         heads, reports = simulate(
-            sets, model, config, build_folder / "sim" / "runs" / f"{config.name}-{simulator}-{os.getpid()}",
-            processes=processes, stall=stall, seed=seed, keep_arrays=dump is not None,
-            progress=lambda done: progress.update(task, completed=done))
+            sets, model, config, folder, processes=processes, stall=stall, seed=seed, keep_arrays=dump is not None,
+            progress=lambda done: progress.update(task, completed=done), run=run)
+        beside = None
+        if interface == "axi":
+            task = progress.add_task("the same on the bare core", total=len(heads))
+            beside = simulate(sets, bare, config, folder / "bare", processes=processes, stall=stall, seed=seed,
+                              progress=lambda done: progress.update(task, completed=done))
     simulated = time.monotonic()
     passed = all(head.passed for head in heads)
     if dump is not None and all(head.output is not None for head in heads):
         write_dump(dump, sets[0], heads, config)
-    write_results(build_folder / "sim.json", "sim", config, [head_result(head) for head in heads], passed,
-                  simulator=simulator, stall=stall, seed=seed, left_out=left_out, registers=image and image.checksum)
-    print_heads(console, heads, title="RTL against the golden model")
+    write_results(build_folder / "sim.json", "sim", config,
+                  [head_result(head, core) for head, core in zip(heads, beside[0] if beside else [None] * len(heads))],
+                  passed, simulator=simulator, stall=stall, seed=seed, left_out=left_out, interface=interface,
+                  registers=image and image.checksum)
+    print_heads(console, heads, title="RTL against the golden model", beside=beside and beside[0])
     print_problems(console, heads, f"repeat with --stall {stall} --seed {seed}")
     console.print(f"{sum(head.passed for head in heads)} of {len(heads)} heads agree in every bit and keep the error "
                   f"budget ({config.name}, {config.split} split, {simulator}); compiled in {compiled - started:.0f} s, "
                   f"{sum(report.cycles for report in reports)} cycles in {simulated - compiled:.0f} s")
+    if beside is not None:
+        through, alone = (sum(report.elapsed for report in of) for of in (reports, beside[1]))
+        console.print(f"behind AXI, {data_bits} bits, {READ_LATENCY} cycles of read latency: {through} cycles from the "
+                      f"first doorbell to the last status word, {alone} on the bare core: {through / alone - 1:+.2%}")
     for reason in left_out:
         console.print(f"left out: {reason}", soft_wrap=True)
     if image is not None:
@@ -95,8 +124,11 @@ def _check_dump(dump: pathlib.Path, sets: list[VectorSet]) -> None:
 @click.option("--output", required=True, type=click.Path(path_type=pathlib.Path, dir_okay=False),
               help="File to write; .sv and .v give SystemVerilog, .il gives RTLIL.")
 @click.option("--name", default="attention_core", show_default=True, help="Name of the top module.")
+@click.option("--top", default="core", show_default=True, type=click.Choice(INTERFACES),
+              help="The core with its streams, or behind AXI: s_axil_*, m_axi_*, irq.")
+@click.option("--data-bits", default=64, show_default=True, type=int, help="Width of the AXI master: 64 or 128.")
 @config_options
-def emit_command(config: AttentionConfig, output: pathlib.Path, name: str) -> None:
+def emit_command(config: AttentionConfig, output: pathlib.Path, name: str, top: str, data_bits: int) -> None:
     """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys)."""
     if output.suffix not in (".sv", ".v", ".il"):
         raise LatteError(f"--output {output} must end in .sv, .v (SystemVerilog) or .il (RTLIL)")
@@ -105,9 +137,11 @@ def emit_command(config: AttentionConfig, output: pathlib.Path, name: str) -> No
     if not output.absolute().parent.is_dir():
         raise LatteError(f"--output {output} must be in an existing folder")
 
+    from latte.rtl.axi.axi_core import AxiCore
+    from latte.rtl.axi.bus import MasterParameters
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
     from latte.rtl.engines import create_core
 
-    core = create_core(config)
+    core = AxiCore(config, MasterParameters(data_bits=data_bits)) if top == "axi" else create_core(config)
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
     click.echo(f"{output}: core {config.name!r}, top module {name}")

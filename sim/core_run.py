@@ -18,7 +18,7 @@ from latte.golden.config import AttentionConfig
 from latte.sim.program import Program
 from latte.sim.runner import BUILD_FOLDER, Model, build_model
 
-__all__ = ["CoreReport", "build_core", "run_core"]
+__all__ = ["CoreReport", "build_core", "digest_of_sources", "run_core"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +71,13 @@ def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: 
     """Compile the core of `config`, or return the model that was compiled of the same sources before."""
     from latte.rtl.engines import create_core
 
+    source = repr((config, digest_of_sources(), metadata.version("amaranth")))
     return build_model(create_core(config), f"core-{config.name}", simulator=simulator, waves=waves,
-                       build_folder=build_folder, source=repr((config, _sources(), metadata.version("amaranth"))))
+                       build_folder=build_folder, source=source)
 
 
 @functools.cache
-def _sources() -> str:
+def digest_of_sources() -> str:
     """Return a digest of the modules that a core is made by."""
     modules = [path for package in (latte.golden, latte.rtl, latte.sim) for folder in package.__path__
                for path in pathlib.Path(folder).rglob("*.py")]
@@ -85,7 +86,8 @@ def _sources() -> str:
 
 
 def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str = "none", seed: int = 1,
-             reset_at: int | None = None, patience: int = 20_000) -> CoreReport:
+             reset_at: int | None = None, patience: int = 20_000, testbench: str = "latte.sim.core_testbench",
+             **settings: Any) -> CoreReport:
     """Run `program` on a compiled core.
 
     Parameters
@@ -103,14 +105,18 @@ def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str
         First run this many cycles, then reset, then run from the beginning.
     patience
         Cycles without any transfer that count as a hang.
+    testbench
+        Module of the cocotb test that runs the program.
+    **settings
+        Further settings of that testbench.
     """
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     program.save(folder)
-    settings = {"stall": stall, "seed": seed, "reset_at": reset_at, "patience": patience}
+    settings |= {"stall": stall, "seed": seed, "reset_at": reset_at, "patience": patience}
     (folder / "settings.json").write_text(json.dumps(settings))
-    model.run("latte.sim.core_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run(testbench, folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
     path = folder / "report.json"
     if not path.exists():
         log = (folder / "sim.log").read_text(errors="replace").strip() if (folder / "sim.log").exists() else ""

@@ -13,14 +13,17 @@ __all__ = ["head_result", "print_heads", "print_problems"]
 _SHOWN_PROBLEMS = 20
 
 
-def print_heads(console: Console, heads: Sequence[HeadRun], *, title: str) -> None:
-    """Print one row per head."""
-    table = create_table("model", "block", "head", "n", "kept %", "cycles", "estimator", "largest error", "bits",
+def print_heads(console: Console, heads: Sequence[HeadRun], *, title: str,
+                beside: Sequence[HeadRun] | None = None) -> None:
+    """Print one row per head, with the cycles of the same heads `beside` on the bare core."""
+    more = [] if beside is None else ["bare core"]
+    table = create_table("model", "block", "head", "n", "kept %", "cycles", *more, "estimator", "largest error", "bits",
                          title=title, left=["bits"])
-    for head in heads:
+    for n, head in enumerate(heads):
         table.add_row(
             head.model, str(head.block), str(head.head), str(head.keys),
             f"{100 * head.kept / head.visible:.2f}" if head.visible else "-", str(head.cycles),
+            *([] if beside is None else [str(beside[n].cycles)]),
             f"{100 * head.utilisation:.1f} %", f"{head.largest_error:.4f}",
             Text("equal", "green") if head.passed else Text("DIFFER", "bold red"))
     console.print(table)
@@ -40,10 +43,11 @@ def print_problems(console: Console, heads: Sequence[HeadRun], hint: str = "") -
         console.print(hint)
 
 
-def head_result(head: HeadRun) -> dict[str, object]:
-    """Return a head's entry of a result file."""
+def head_result(head: HeadRun, beside: HeadRun | None = None) -> dict[str, object]:
+    """Return a head's entry of a result file, with the cycles of the same head on the bare core if there are any."""
     result: dict[str, object] = {
         "name": head.name, "unit": "pass", "value": int(head.passed), "n": head.keys, "kept": head.kept,
         "visible": head.visible, "cycles": head.cycles, "estimator_utilisation": head.utilisation,
         "out_rel_rms": head.relative_rms, "out_max_error": head.largest_error}
+    result |= {} if beside is None else {"core_cycles": beside.cycles}
     return result | ({"problems": head.problems} if head.problems else {})

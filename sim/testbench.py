@@ -11,7 +11,7 @@ from cocotb.triggers import RisingEdge
 from latte.sim.agents import Agent, TestbenchFailure
 from latte.sim.runner import load_ports
 
-__all__ = ["Testbench"]
+__all__ = ["Testbench", "known_bits"]
 
 _WATCH_PERIOD = 256
 
@@ -85,7 +85,7 @@ class Testbench:
         while not done():
             await edge
             self.cycle += 1
-            self.observed = observed = _known_bits(observe.value)
+            self.observed = observed = known_bits(observe.value)
             driven = 0
             for step in steps:
                 driven |= step(observed, self.cycle)
@@ -101,7 +101,7 @@ class Testbench:
                     raise TestbenchFailure(f"nothing moved for {self.cycle - moved_at} cycles ({state})")
 
 
-def _known_bits(value: Any) -> int:
+def known_bits(value: Any) -> int:
     """Return a vector as an integer; unknown bits count as 0, so an unknown handshake is none."""
     try:
         return value.to_unsigned()

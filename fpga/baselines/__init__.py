@@ -14,7 +14,7 @@ from latte.golden.results import write_text
 __all__ = ["DOCUMENT", "Table", "read_baseline", "update_baseline"]
 
 DOCUMENT = pathlib.Path(__file__).parent.parent / "README.md"
-"""Where the tables stand."""
+"""Where most tables stand."""
 _FOLDER = pathlib.Path(__file__).parent
 
 Table = Callable[[Mapping[str, float]], str]
@@ -28,7 +28,7 @@ def read_baseline(command: str) -> dict[str, float]:
 
 
 def update_baseline(command: str, figures: Mapping[str, float], tables: Mapping[str, Table], *,
-                    replaced: str | None = None) -> None:
+                    replaced: str | None = None, document: pathlib.Path = DOCUMENT) -> None:
     """Put figures into a baseline, and write the tables that are made of it.
 
     Parameters
@@ -37,13 +37,15 @@ def update_baseline(command: str, figures: Mapping[str, float], tables: Mapping[
     figures
         By name.
     tables
-        By section of `DOCUMENT`.
+        By section of the document.
     replaced
         Start of the names that go, whether they come again or not.
+    document
+        Where the tables stand.
     """
     kept = {name: value for name, value in read_baseline(command).items()
             if replaced is None or not name.startswith(replaced)}
     merged = dict(sorted((kept | dict(figures)).items()))
     write_text(_FOLDER / f"{command}.json", json.dumps(merged, indent=0) + "\n")
     for section, table in tables.items():
-        replace_section(DOCUMENT, section, table(merged))
+        replace_section(document, section, table(merged))

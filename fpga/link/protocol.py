@@ -11,18 +11,18 @@ sends the answer again. A new number says that the last answer has arrived.
 
 import dataclasses
 import enum
-import typing
 import zlib
-from typing import Any
 
 from amaranth.hdl import Shape, ShapeLike, signed
 from amaranth.lib import data
 
 from latte.golden.builds import DEFAULT_PRESET
-from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, ceil_div, preset
+from latte.golden.config import AttentionConfig, ceil_div, preset
 from latte.golden.documents import markdown_table
+from latte.rtl.common import identity as build_identity
 from latte.rtl.common.core import counters_layout, status_layout
 from latte.rtl.common.entry_words import entry_words, parameter_layout
+from latte.rtl.common.identity import IDENTITY_FIELDS, MAGIC, identity_values
 from latte.rtl.common.payloads import job_layout, output_layout
 
 __all__ = ["CRC_BYTES", "END", "ERROR", "ESCAPE", "ESCAPE_FLIP", "HEADER_BYTES", "IDENTITY_FIELDS", "MAGIC", "MESSAGES",
@@ -31,7 +31,6 @@ __all__ = ["CRC_BYTES", "END", "ERROR", "ESCAPE", "ESCAPE_FLIP", "HEADER_BYTES",
            "messages_table", "parse_frame", "report_layout", "trailer_layout", "unescape"]
 
 PROTOCOL_VERSION = 1
-MAGIC = int.from_bytes(b"LATT", "little")
 END, ESCAPE, ESCAPE_FLIP = 0x7E, 0x7D, 0x20
 HEADER_BYTES, CRC_BYTES = 4, 4
 RESPONSE = 0x80
@@ -89,12 +88,6 @@ STREAMS: dict[Request, str] = {
     Request.WRITE_V: "v"}
 """The core's stream behind each write request; ``accepted`` counts the items it took, the others are sent again."""
 
-_BOARD_FIELDS = {"name", "query_lanes", "key_lanes", "dim_lanes", "cross_lanes", "value_lanes", "kv_banks",
-                 "query_rows", "survivor_fifo_depth", "pe_structure"}
-"""Configuration fields that decide speed and area only: the board's business."""
-IDENTITY_FIELDS = tuple(field.name for field in dataclasses.fields(AttentionConfig) if field.name not in _BOARD_FIELDS)
-"""Configuration fields that decide the bits of a result or the form of the data: board and driver must agree."""
-
 
 def byte_size(shape: ShapeLike) -> int:
     """Return the bytes that an item of `shape` takes in a payload."""
@@ -130,34 +123,14 @@ def trailer_layout() -> data.StructLayout:
 
 def fingerprint(config: AttentionConfig) -> int:
     """Return 32 bits that agree only if board and driver agree on `IDENTITY_FIELDS`, messages and layouts."""
-    layouts = [job_layout(), parameter_layout(), *entry_words(config).values(), output_layout(config), report_layout(),
-               trailer_layout()]
-    text = repr((PROTOCOL_VERSION, [(int(code), dataclasses.astuple(message)) for code, message in MESSAGES.items()],
-                 [_describe(layout) for layout in layouts], _field_values(config)))
-    return zlib.crc32(text.encode())
+    messages = [(int(code), dataclasses.astuple(message)) for code, message in MESSAGES.items()]
+    return build_identity.fingerprint(config, PROTOCOL_VERSION, messages, [report_layout(), trailer_layout()])
 
 
 def identity(config: AttentionConfig, payload_bytes: int) -> dict[str, int]:
     """Return the fields of `identity_layout` of a board built for `config`."""
     return {"magic": MAGIC, "protocol": PROTOCOL_VERSION, "payload_bytes": payload_bytes,
-            "fingerprint": fingerprint(config), **_field_values(config)}
-
-
-def _field_values(config: AttentionConfig) -> dict[str, int]:
-    """Return the identity fields as numbers; a choice is its place among the choices, several are bits by place."""
-    kinds = typing.get_type_hints(AttentionConfig)
-    values = {field: getattr(config, field) for field in IDENTITY_FIELDS}
-    numbers = {field: typing.get_args(kinds[field]).index(value) if isinstance(value, str) else value
-               for field, value in values.items()}
-    present = sum(1 << THRESHOLD_KINDS.index(kind) for kind in config.threshold_kinds)
-    return numbers | {"threshold_kinds": present}
-
-
-def _describe(shape: ShapeLike) -> Any:
-    """Return a layout as nested names and widths."""
-    if isinstance(shape, data.Layout):
-        return [(str(name), field.offset, _describe(field.shape)) for name, field in shape]
-    return repr(Shape.cast(shape))
+            "fingerprint": fingerprint(config), **identity_values(config)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,12 @@ from latte.fpga.boards.devices import Device
 from latte.fpga.placement.fit import check_fits
 from latte.fpga.placement.place import Placement, place
 from latte.fpga.synthesis.area import baseline_usages
+from latte.fpga.synthesis.core_stub import CoreStub
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.rtl.axi.axi_core import AxiCore
 from latte.rtl.engines import create_core, engine_of
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.normalizer import Normalizer
@@ -41,13 +43,14 @@ class TimedBlock:
 BLOCKS = {
     "pe_array": TimedBlock(lambda config: engine_of(config).array(config), 200),
     "core": TimedBlock(create_core, 120),
+    "axi": TimedBlock(lambda config: AxiCore(config, core=CoreStub(config)), 120),
     "cross_product_unit": TimedBlock(CrossProductUnit, 120),
     "softmax": TimedBlock(Softmax, 120),
     "value_accumulator": TimedBlock(ValueAccumulator, 120),
     "normalizer": TimedBlock(Normalizer, 120),
 }
 """By the name of a run."""
-_OF_ALL_ENGINES = ("pe_array", "core")
+_OF_ALL_ENGINES = ("pe_array", "core", "axi")
 
 
 def measure_timing(name: str, config: AttentionConfig, device: Device, folder: pathlib.Path, *, mhz: float,
@@ -60,7 +63,7 @@ def measure_timing(name: str, config: AttentionConfig, device: Device, folder: p
         It does not fit the device, or the configuration has no such block.
     """
     if config.engine == "serial" and name not in _OF_ALL_ENGINES:
-        raise LatteError(f"{config.name!r} has no {name}; of engine 'serial' there are {' and '.join(_OF_ALL_ENGINES)}")
+        raise LatteError(f"{config.name!r} has no {name}; of engine 'serial' there are {', '.join(_OF_ALL_ENGINES)}")
     folder = folder / name
     blocks = synthesise(BLOCKS[name].create(config), TARGETS[device.target], folder, top=name,
                         block_rams=device.bram)

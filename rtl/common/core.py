@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.entry_words import parameter_layout
-from latte.rtl.common.payloads import job_layout, output_layout
+from latte.rtl.common.payloads import job_layout, output_layout, verdict_layout
 
 __all__ = ["COUNTER_BITS", "Core", "counters_layout", "status_layout"]
 
@@ -14,7 +14,7 @@ COUNTER_BITS = 32
 
 
 def status_layout() -> data.StructLayout:
-    """Sticky bits, set by the event and cleared by `clear` or reset.
+    """Sticky bits, set by the event and cleared by `clear`, `clear_status` or reset.
 
     ``qk_saturated``: a Q or K element above `qk_max` was limited. ``head_invalid``: a job or parameter named a head
     that does not exist or was never written; the job was refused. ``too_long``: a job had more rows than the build, or
@@ -56,8 +56,12 @@ class Core(wiring.Component):
     q, k, v : In(stream of bus_bytes int8 elements)
         Row-major rows in job order.
     o : Out(stream of output_layout)
+    verdict : Out(verdict_layout)
+        Of each job, one cycle, before its rows are taken: whether it was refused, and why.
     clear : In(1)
         Clears status and counters.
+    clear_status : In(status_layout)
+        Clears the status bits that are set in it.
     status : Out(status_layout)
     counters : Out(counters_layout)
     probe : Out
@@ -71,8 +75,9 @@ class Core(wiring.Component):
             "job": In(stream.Signature(job_layout())),
             "parameter": In(stream.Signature(parameter_layout())),
             "q": In(stream.Signature(beat)), "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)),
-            "o": Out(stream.Signature(output_layout(config))),
-            "clear": In(1), "status": Out(status_layout()), "counters": Out(counters_layout()),
+            "o": Out(stream.Signature(output_layout(config))), "verdict": Out(verdict_layout()),
+            "clear": In(1), "clear_status": In(status_layout()), "status": Out(status_layout()),
+            "counters": Out(counters_layout()),
             "probe": Out(probe)})
 
     def keep(self, m: Module, events: dict[str, Value], increments: dict[str, Value]) -> None:
@@ -94,7 +99,7 @@ class Core(wiring.Component):
             m.d.sync += seen.eq(events[name])
             with m.If(seen):
                 m.d.sync += self.status[name].eq(1)
-            with m.Elif(self.clear):
+            with m.Elif(self.clear | self.clear_status[name]):
                 m.d.sync += self.status[name].eq(0)
         # On from reset: one register for both is all that the counters' many bits hang on.
         wipe = Signal(init=1)

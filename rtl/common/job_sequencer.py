@@ -14,6 +14,7 @@ from latte.rtl.common.payloads import (
     job_layout,
     load_layout,
     query_load_layout,
+    verdict_layout,
 )
 from latte.rtl.common.primitives import delay, next_modulo, register
 
@@ -66,9 +67,9 @@ class JobSequencer(wiring.Component):
         A job is being loaded or computed.
     waiting_for_keys : Out(1)
         Keys or values are being loaded while nothing computes.
-    head_invalid, too_long, no_keys, groups_differ : Out(1)
-        One cycle when a job is refused: unknown head; more rows than the build or the sequence holds; none at all;
-        groups that the sequence's keys do not have.
+    verdict : Out(verdict_layout)
+        Valid for one cycle for each job, before its rows are asked for. It is refused because of an unknown head; no
+        rows at all; more of them than the build or the sequence holds; groups that the sequence's keys do not have.
     """
 
     look_up_latency = 2
@@ -97,7 +98,7 @@ class JobSequencer(wiring.Component):
             "compute": Out(stream.Signature(compute_layout(config, self.slots))),
             "release": In(1), "release_bank": In(1),
             "busy": Out(1), "waiting_for_keys": Out(1),
-            "head_invalid": Out(1), "too_long": Out(1), "no_keys": Out(1), "groups_differ": Out(1)})
+            "verdict": Out(verdict_layout())})
 
     @staticmethod
     def check_cycles_of(config: AttentionConfig) -> int:
@@ -173,16 +174,17 @@ class JobSequencer(wiring.Component):
                 m.d.sync += unknown.eq((asks | loads if config.group_bits else asks) & ~self.known)
                 m.next = "JUDGE"
             with m.State("JUDGE"):
+                m.d.comb += self.verdict.valid.eq(1)
                 m.d.sync += drop.eq(1)
                 m.next = "COMMAND QUERIES"
                 with m.If(unknown):
-                    m.d.comb += self.head_invalid.eq(1)
+                    m.d.comb += self.verdict.head_invalid.eq(1)
                 with m.Elif(none):
-                    m.d.comb += self.no_keys.eq(1)
+                    m.d.comb += self.verdict.no_keys.eq(1)
                 with m.Elif(excessive):
-                    m.d.comb += self.too_long.eq(1)
+                    m.d.comb += self.verdict.too_long.eq(1)
                 with m.Elif(differ):
-                    m.d.comb += self.groups_differ.eq(1)
+                    m.d.comb += self.verdict.groups_differ.eq(1)
                 with m.Else():
                     m.d.sync += drop.eq(0)
                     with m.If(begins):

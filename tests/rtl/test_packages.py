@@ -8,7 +8,7 @@ import pytest
 import latte.rtl
 
 ALLOWED = {"common": {"common"}, "wide": {"common", "wide"}, "serial": {"common", "serial"},
-           "dense": {"common", "wide", "dense"}}
+           "dense": {"common", "wide", "dense"}, "axi": {"axi", "common", "engines"}}
 FOLDER = pathlib.Path(latte.rtl.__path__[0])
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from latte.golden.errors import LatteError
 from latte.golden.vectors import VectorSet, save_vectors
-from latte.sim import commands, core_run
+from latte.sim import axi_run, commands, core_run
 from latte.sim.verdict import HeadRun
 
 MODEL = "mymodel[/v2] [red] :smile:"
@@ -31,10 +32,11 @@ def command(monkeypatch, tmp_path):
         head = HeadRun(sets[0].names()[0], MODEL, 0, 0, 3, problems, kept=9, visible=9, cycles=50,
                        keep=np.ones((3, 3), bool), score=np.zeros((3, 3), np.int32),
                        output=np.zeros((3, 64), np.int32))
-        return [head], [types.SimpleNamespace(cycles=50, folder=folder / "shard0")]
+        return [head], [types.SimpleNamespace(cycles=50, elapsed=40, folder=folder / "shard0")]
 
     monkeypatch.setattr(commands, "simulate", simulate)
     monkeypatch.setattr(core_run, "build_core", lambda *arguments, **settings: None)
+    monkeypatch.setattr(axi_run, "build_axi_core", lambda *arguments, **settings: None)
 
     def run(*arguments, problem=""):
         problems[:] = [problem] if problem else []
@@ -47,6 +49,21 @@ def test_names_are_shown_as_given(command, tmp_path):
     assert result.exit_code == 0, result.output
     assert MODEL in result.output and "waves: w[/x] [b]/sim/runs/" in result.output
     assert json.loads((tmp_path / "w[/x] [b]" / "sim.json").read_text())["results"][0]["name"].startswith(MODEL)
+
+
+def test_cycles_behind_axi_stand_beside_those_of_the_bare_core(command, tmp_path):
+    result = command("--interface", "axi", "--data-bits", "128")
+    assert result.exit_code == 0, result.output
+    assert "bare core" in result.output and "behind AXI, 128 bits" in result.output and "+0.00%" in result.output
+    record = json.loads((tmp_path / "build" / "sim.json").read_text())
+    assert record["results"][0]["core_cycles"] == 50
+
+
+@pytest.mark.parametrize(("option", "value", "says"), [("--sim", "icarus", "verilator alone"),
+                                                       ("--data-bits", "32", "64 or 128")])
+def test_what_axi_is_not_simulated_with(command, option, value, says):
+    result = command("--interface", "axi", option, value)
+    assert isinstance(result.exception, LatteError) and says in str(result.exception)
 
 
 def test_problems_are_shown_as_given(command, tmp_path):

@@ -1,0 +1,144 @@
+"""Everything between the ring of descriptors and the core."""
+
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.config import AttentionConfig
+from latte.golden.jobs import COUNT_BITS
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
+from latte.rtl.axi.descriptor_fetcher import DescriptorFetcher
+from latte.rtl.axi.descriptor_ring import DescriptorRing
+from latte.rtl.axi.job_completer import JobCompleter
+from latte.rtl.axi.job_dispatcher import JobDispatcher
+from latte.rtl.axi.output_packer import OutputPacker
+from latte.rtl.axi.payloads import STREAMS, begun_layout
+from latte.rtl.axi.registers import RING_SIZE_MAX
+from latte.rtl.axi.row_fetcher import RowFetcher, fetch_layout
+from latte.rtl.axi.write_engine import beat_layout
+from latte.rtl.common.payloads import job_layout, output_layout, verdict_layout
+from latte.rtl.common.stream_queue import StreamQueue
+
+__all__ = ["READERS", "DescriptorRunner"]
+
+READERS = (*STREAMS, "descriptor")
+"""Who reads from memory, by number at `ReadEngine`."""
+_JOBS_BEGUN = 8
+"""Descriptors that the core may have at a time, and that wait for their end."""
+_COMMANDS = 4
+"""Jobs whose rows may be fetched later: queries of those whose keys are being loaded."""
+
+
+class DescriptorRunner(wiring.Component):
+    """Fetches descriptors, has the core carry them out, writes outputs and status::
+
+        DescriptorRing -> DescriptorFetcher -> JobDispatcher -> job | verdict
+                                                 |  |
+                                                 |  +-> commands -> RowFetcher q, k, v -> q, k, v
+                                                 |                        |
+                                                 +-> begun       faults --+          o -> OutputPacker
+                                                       |           |                          |
+                                                       +-------> JobCompleter <---------------+
+                                                                     |
+                                                                     +-> burst, write
+
+    A job's keys are fetched while its predecessor computes, as the core's two banks allow; its descriptor is read while
+    the predecessor's keys are fetched.
+
+    Parameters
+    ----------
+    config
+    parameters
+        Of the master.
+
+    Members
+    -------
+    enable : In(1), base, size_log2, ring, number, overflow, head, tail, empty
+        As of `DescriptorRing`.
+    settled : In(1)
+        As of `JobDispatcher`.
+    job, q, k, v : Out(stream), o : In(stream), verdict : In
+        The core's, from the other side; beats of rows as plain bits.
+    request_<reader>, taken_<reader>, data, fault
+        As of `ReadEngine`.
+    burst, write, answered, write_fault, unanswered
+        As of `WriteEngine`.
+    done, refused, invalid, interrupt, drained : Out(1)
+        For one cycle: a descriptor is done; was refused by the core; could not be carried out; asks for an interrupt;
+        was the last.
+    busy : Out(1)
+    """
+
+    def __init__(self, config: AttentionConfig, parameters: MasterParameters) -> None:
+        self.config = config
+        self.parameters = parameters
+        rows = Out(stream.Signature(8 * config.bus_bytes))
+        super().__init__({
+            "enable": In(1), "base": In(ADDRESS_BITS), "size_log2": In(range(RING_SIZE_MAX + 1)), "ring": In(1),
+            "number": In(COUNT_BITS), "overflow": Out(1), "head": Out(COUNT_BITS), "tail": Out(COUNT_BITS),
+            "empty": Out(1), "settled": In(1),
+            "job": Out(stream.Signature(job_layout())), "verdict": In(verdict_layout()), **dict.fromkeys(STREAMS, rows),
+            "o": In(stream.Signature(output_layout(config))),
+            **{f"request_{name}": Out(stream.Signature(burst_layout(parameters))) for name in READERS},
+            **{f"taken_{name}": In(1) for name in READERS}, "data": In(parameters.data_bits),
+            "fault": In(fault_layout()), "burst": Out(stream.Signature(burst_layout(parameters))),
+            "write": Out(stream.Signature(beat_layout(parameters))), "answered": In(1),
+            "write_fault": In(fault_layout()), "unanswered": In(1), "done": Out(1), "refused": Out(1),
+            "invalid": Out(1), "interrupt": Out(1), "drained": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, parameters = self.config, self.parameters
+        m.submodules.ring = ring = DescriptorRing()
+        m.submodules.descriptor_fetcher = fetcher = DescriptorFetcher(parameters)
+        m.submodules.dispatcher = dispatcher = JobDispatcher()
+        m.submodules.begun_queue = begun = StreamQueue(begun_layout(), _JOBS_BEGUN)
+        m.submodules.output_packer = packer = OutputPacker(config, parameters)
+        m.submodules.completer = completer = JobCompleter(packer.row_bytes, parameters, packer.depth)
+        wiring.connect(m, fetcher.request, wiring.flipped(self.request_descriptor))
+        wiring.connect(m, fetcher.checked, dispatcher.descriptor)
+        wiring.connect(m, dispatcher.job, wiring.flipped(self.job))
+        wiring.connect(m, dispatcher.begun, begun.i)
+        wiring.connect(m, begun.o, completer.begun)
+        wiring.connect(m, wiring.flipped(self.o), packer.o)
+        wiring.connect(m, packer.beat, completer.beat)
+        wiring.connect(m, completer.burst, wiring.flipped(self.burst))
+        wiring.connect(m, completer.write, wiring.flipped(self.write))
+        m.d.comb += [
+            ring.base.eq(self.base), ring.size_log2.eq(self.size_log2), ring.ring.eq(self.ring),
+            ring.number.eq(self.number), self.overflow.eq(ring.overflow), self.head.eq(ring.head),
+            self.tail.eq(ring.tail), self.empty.eq(ring.empty),
+            ring.take.eq(fetcher.take), ring.release.eq(completer.release), ring.done.eq(completer.done),
+            self.busy.eq(ring.under_way | (self.enable & ring.waiting)),
+            fetcher.enable.eq(self.enable), fetcher.waiting.eq(ring.waiting), fetcher.address.eq(ring.take_address),
+            fetcher.taken.eq(self.taken_descriptor), fetcher.data.eq(self.data), fetcher.fault.eq(self.fault),
+            dispatcher.settled.eq(self.settled), dispatcher.verdict.eq(self.verdict),
+            completer.level.eq(packer.level), completer.answered.eq(self.answered),
+            completer.fault.eq(self.write_fault), completer.unanswered.eq(self.unanswered),
+            completer.address.eq(ring.done_address), completer.number.eq(ring.tail),
+            self.done.eq(completer.done), self.refused.eq(completer.done & completer.refused),
+            self.invalid.eq(completer.done & completer.invalid),
+            self.interrupt.eq(completer.done & completer.interrupt),
+            self.drained.eq(completer.done & ring.last & ~self.ring),
+        ]
+        for name in STREAMS:
+            self._rows(m, name, dispatcher, completer)
+        return m
+
+    def _rows(self, m: Module, name: str, dispatcher: JobDispatcher, completer: JobCompleter) -> None:
+        """Fetch the rows of one stream, and keep the faults of each job until the job's end."""
+        fetcher = RowFetcher(self.config.head_dim, self.config.bus_bytes, self.parameters)
+        commands = StreamQueue(fetch_layout(), _COMMANDS)
+        # More than there can be jobs that have begun.
+        fetched = StreamQueue(fault_layout(), 2 * _JOBS_BEGUN)
+        m.submodules[f"{name}_fetcher"], m.submodules[f"{name}_commands"] = fetcher, commands
+        m.submodules[f"{name}_fetched"] = fetched
+        wiring.connect(m, getattr(dispatcher, f"fetch_{name}"), commands.i)
+        wiring.connect(m, commands.o, fetcher.command)
+        wiring.connect(m, fetcher.request, wiring.flipped(getattr(self, f"request_{name}")))
+        wiring.connect(m, fetcher.o, wiring.flipped(getattr(self, name)))
+        wiring.connect(m, fetched.o, getattr(completer, f"fetched_{name}"))
+        m.d.comb += [
+            fetcher.taken.eq(getattr(self, f"taken_{name}")), fetcher.data.eq(self.data),
+            fetcher.fault.eq(self.fault), fetched.i.valid.eq(fetcher.finished), fetched.i.payload.eq(fetcher.faults),
+        ]

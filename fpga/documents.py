@@ -13,6 +13,7 @@ from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
 from latte.golden.train import tables
 from latte.rtl import block_table
+from latte.sim.formal import catalogue
 
 __all__ = ["documents_command", "documents", "sections"]
 
@@ -20,7 +21,8 @@ __all__ = ["documents_command", "documents", "sections"]
 def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     """Return what makes the text of each section of every document."""
     return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
-            block_table.DOCUMENT: {block_table.SECTION: block_table.block_table}}
+            block_table.DOCUMENT: {block_table.SECTION: block_table.block_table},
+            catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}}
 
 
 def sections() -> dict[str, Callable[[], str]]:

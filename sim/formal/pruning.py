@@ -151,7 +151,8 @@ def _config(**changes: Any) -> AttentionConfig:
     return _LEAN.replace(**changes)
 
 
-_SPLITS: dict[str, dict[str, Any]] = {"": {}, "slice": {"split": "slice"}, "3_bits": {"estimate_bits": 3}, "2_bits": {"estimate_bits": 2}}
+_SPLITS: dict[str, dict[str, Any]] = {
+    "": {}, "slice": {"split": "slice"}, "3_bits": {"estimate_bits": 3}, "2_bits": {"estimate_bits": 2}}
 PROOFS = (
     *(Proof("SplitBeat", functools.partial(_split, config=_config(**changes)), "induction", 1, 3,
             f"{_config(**changes).split} split, estimates of {_config(**changes).estimate_bits} bits", name)

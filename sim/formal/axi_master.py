@@ -60,8 +60,8 @@ def _reads(s: Setting) -> None:
     reader = Signal()
     granted = Signal(requests[0].payload.shape())
     m.d.comb += [reader.eq(grants[1]), granted.eq(Mux(reader, requests[1].payload, requests[0].payload))]
-    s.claim("one_granted", "one reader is granted at a time", grants != 0b11, when=requests[0].valid
-            & requests[1].valid)
+    s.claim("one_granted", "one reader is granted at a time", grants != 0b11,
+            when=requests[0].valid & requests[1].valid)
     pending = _address_channel(s, dut, "ar", grants.any(), granted)
 
     # Beats that memory owes: data come for what was asked for, and for nothing else.

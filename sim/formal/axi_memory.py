@@ -51,8 +51,8 @@ def _ring(s: Setting) -> None:
     s.claim("waiting", "a descriptor waits only if one was written that was not taken", written != 0, when=dut.waiting)
     s.within("waits", "and does so two cycles behind its doorbell", 1, waits=(written != 0) & ~dut.waiting)
     step = DESCRIPTOR_BYTES.bit_length() - 1
-    s.claim("take_address", "it is read from its slot", dut.take_address == (base + ((taken
-                                                                                      & (size - 1)) << step))[:64],
+    slot = taken & (size - 1)
+    s.claim("take_address", "it is read from its slot", dut.take_address == (base + (slot << step))[:64],
             when=dut.waiting & settled)
     s.claim("empty", "empty, but for a cycle, if, and only if, all that was written is done",
             dut.empty == (dut.head == dut.tail), when=s.held("still", ~dut.ring & ~dut.done))
@@ -97,8 +97,7 @@ def _packer(s: Setting) -> None:
     s.invariant("level", dut.level == state.items)
     s.claim("level", "there are as many beats in the queue as `level` says, and two bursts at most",
             (dut.level == state.items) & (dut.level <= dut.depth), when=dut.level != 0)
-    s.within("beats_there", "beats that `level` tells of come with gaps of two cycles at most, as after the first one",
-             2,
+    s.within("beats_there", "beats that `level` tells of come with gaps of two cycles at most", 2,
              waits=(dut.level != 0) & ~dut.beat.valid)
     s.stable("beat_stable", "a beat stands until it is taken", dut.beat.valid, dut.beat.ready, dut.beat.payload)
     gearbox = inside.part("gearbox").block

@@ -11,9 +11,8 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
-PROOFS: tuple[Proof, ...] = tuple(
-    proof for module in (axi_lite, axi_master, axi_memory, streams, jobs, pruning,
-                         survivors) for proof in module.PROOFS)
+_MODULES = (axi_lite, axi_master, axi_memory, streams, jobs, pruning, survivors)
+PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 
 def choose_proofs(blocks: tuple[str, ...]) -> list[Proof]:

@@ -16,8 +16,7 @@ from latte.sim.formal.setting import Inside, Proof, Setting
 __all__ = ["PROOFS"]
 
 _SIZES = {"head_dim": 8, "max_seq_len": 6, "heads": 3, "query_lanes": 1, "query_rows": 4, "dim_lanes": 8,
-          "cross_lanes": 8,
-          "value_lanes": 8}
+          "cross_lanes": 8, "value_lanes": 8}
 _LEAN = preset("small", **_SIZES).lean()
 _GROUPED = _LEAN.replace(key_groups=2)
 
@@ -73,8 +72,8 @@ class _Judge:
         entry = Signal(groups_layout(dut.config), name="entry_groups")
         taken = s.held("look_up", Cat(dut.look_up, dut.index), dut.look_up_latency)
         for place, (name, layout) in enumerate(dut.words.items()):
-            word, here = data.View(layout, dut.word[:layout.size]), taken == Cat(Const(1, 1), Const(place,
-                                                                                                    len(dut.index)))
+            word = data.View(layout, dut.word[:layout.size])
+            here = taken == Cat(Const(1, 1), Const(place, len(dut.index)))
             if name == "control":
                 s.assume("group_bits", ~here | (word.group_bits <= dut.config.group_bits))
                 with s.m.If(here):
@@ -270,7 +269,6 @@ PROOFS = (
     Proof("JobSequencer", functools.partial(_sequencer, config=_GROUPED, overlapping=True), "induction", 11, 28,
           f"{_SIZE}, two banks, two key groups", "grouped"),
     Proof("JobSequencer", functools.partial(_sequencer, config=_LEAN.replace(kv_banks=1), overlapping=False),
-          "induction",
-          9, 24, f"{_SIZE}, one bank, one job at a time", "serial"),
+          "induction", 9, 24, f"{_SIZE}, one bank, one job at a time", "serial"),
     Proof("HeadRegisters", _registers, "induction", 4, 14, f"{_SIZES['heads']} heads, relative thresholds"),
 )

@@ -18,8 +18,7 @@ from latte.sim.formal.setting import Proof, Setting
 __all__ = ["PROOFS"]
 
 _SIZES = {"head_dim": 4, "max_seq_len": 8, "heads": 2, "query_lanes": 2, "query_rows": 8, "dim_lanes": 4,
-          "cross_lanes": 4,
-          "value_lanes": 4, "weight_bits": 4, "reciprocal_bits": 4}
+          "cross_lanes": 4, "value_lanes": 4, "weight_bits": 4, "reciprocal_bits": 4}
 _LEAN = preset("small", **_SIZES).lean()
 
 

@@ -92,8 +92,8 @@ def _room(s: Setting, latency: int, reserve: int) -> None:
             when=dut.i.valid)
     s.claim("reserve", "as many entries as were asked for stay free", dut.level < dut.depth - reserve,
             when=dut.i.valid)
-    s.within("room_returns", "there is room a cycle after the queue has run empty", 1, waits=(dut.level == 0)
-             & ~dut.room)
+    s.within("room_returns", "there is room a cycle after the queue has run empty", 1,
+             waits=(dut.level == 0) & ~dut.room)
     s.reach("fullest", dut.level == dut.depth - reserve - 1)
 
 
@@ -142,30 +142,31 @@ def _gearbox(s: Setting, in_bytes: int, out_bytes: int, row_bytes: int) -> None:
     last = beat == beats - 1
     added = Mux(last, row_bytes - (beats - 1) * in_bytes, in_bytes)
     offered = sum(dut.strobe)
-    after = gone + Mux(left, offered, 0)
-    m.d.sync += [within.eq(within + Mux(came, added, 0) - Mux(left, offered, 0)), gone.eq(Mux(after == row_bytes, 0,
-                                                                                              after))]
+    leaves = Mux(left, offered, 0)
+    after = gone + leaves
+    m.d.sync += [within.eq(within + Mux(came, added, 0) - leaves), gone.eq(Mux(after == row_bytes, 0, after))]
     with m.If(came):
         m.d.sync += beat.eq(Mux(last, 0, beat + 1))
     lane = s.free("lane", range(in_bytes))
     s.assume("lane", lane < in_bytes)
-    item = _followed_byte(s, came & (lane < added), dut.i.payload.word_select(lane, 8), within + lane, left, offered)
-    lane_bytes = inside["lane"]
-    partial = row_bytes % in_bytes or row_bytes % out_bytes
-    ends = inside["ends"] if partial else Value.cast(0)
+    item = Followed(s, came & (lane < added), dut.i.payload.word_select(lane, 8), within + lane, leaves)
+    # Where beats are not all full, a row's end holds up the next row; else the next one may be inside as well.
+    passed = gone + within
+    if row_bytes % in_bytes or row_bytes % out_bytes:
+        row = Mux(inside["ends"], (beat == 0) & (within != 0) & (passed == row_bytes), passed == beat * in_bytes)
+        places = inside["beat"] == beat
+    else:
+        row = (passed == beat * in_bytes) | (passed == beat * in_bytes + row_bytes)
+        places = gone % out_bytes == 0
+    stored = inside["buffer"].word_select(item.ahead, 8)
     for name, condition in {
-            "level": inside["level"] * lane_bytes == within,
-            "row": Mux(ends, (beat == 0) & (within != 0) & (gone + within == row_bytes),
-                       ((gone + within == beat * in_bytes) | (gone + within == beat * in_bytes + row_bytes)
-                        if not partial else gone + within == beat * in_bytes)),
+            "level": inside["level"] * inside["lane"] == within, "row": row, "places": places,
             "beat": (beat < beats) & (gone < row_bytes),
-            "places": inside["beat"] == beat if partial else gone % out_bytes == 0,
-            "item": ~item.here | ((item.ahead < within) & (inside["buffer"].word_select(item.ahead,
-                                                                                        8) == item.item))}.items():
+            "item": ~item.here | ((item.ahead < within) & (stored == item.item))}.items():
         s.invariant(name, condition)
     s.claim("order", "any byte of a row leaves as it came, behind all that came before it",
-            dut.o.payload.word_select(item.ahead, 8) == item.item, when=item.here & dut.o.valid
-            & (item.ahead < offered))
+            dut.o.payload.word_select(item.ahead, 8) == item.item,
+            when=item.here & dut.o.valid & (item.ahead < offered))
     s.claim("strobes", "strobes are those of a beat's first bytes, one at least, of bytes that came",
             ((dut.strobe & (dut.strobe + 1)) == 0) & dut.strobe.any() & (offered <= within), when=dut.o.valid)
     s.claim("rows_apart", "a beat is full unless its row ends in it, and holds bytes of one row",
@@ -175,11 +176,6 @@ def _gearbox(s: Setting, in_bytes: int, out_bytes: int, row_bytes: int) -> None:
     s.claim("takes", "ready when it is empty", dut.i.ready, when=within == 0)
     s.stable("stable", "what is offered stands until it is taken", dut.o.valid, dut.o.ready,
              Cat(dut.strobe, *(Mux(dut.strobe[n], dut.o.payload[8 * n:8 * n + 8], 0) for n in range(out_bytes))))
-
-
-def _followed_byte(s: Setting, comes: Value, item: Value, before: Value, left: Value, offered: Value) -> Followed:
-    """Follow one byte of a beat."""
-    return Followed(s, comes, item, before, Mux(left, offered, 0))
 
 
 _GEARS = {"uneven": (2, 3, 5), "wider": (2, 8, 16), "narrower": (8, 2, 16)}

@@ -39,8 +39,8 @@ def _rows(s: Setting) -> None:
     s.claim("row_ends", "each row ends once: with the last of what is given back, behind its last survivor",
             (o.row_last == s.held("gave_last", back & given.last)) & dut.o.valid,
             when=s.held("offers", item | key | (back & given.virtual)))
-    s.claim("after_survivors", "a row's end is behind its last survivor, or is it", ended | ends, when=back
-            & given.last)
+    s.claim("after_survivors", "a row's end is behind its last survivor, or is it", ended | ends,
+            when=back & given.last)
     s.claim("next_row", "no survivor of the next row passes before that", ~ended, when=item)
     s.stable("stable", "an item stands until it is taken", dut.o.valid, dut.o.ready, Cat(Value.cast(o), dut.sum_end))
     s.claim("nothing_else", "an item is a survivor, a key that is added, or a virtual survivor, each once",

@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help models sim bench sweep area timing bitstream figures report test slow wheel lint types clean
+.PHONY: help models sim formal bench sweep area timing bitstream figures report test slow wheel lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -19,11 +19,14 @@ $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "latte needs Python 3.11 or newer; choose one with: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fpga]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fpga,formal]'
 	touch $@
 
 sim: $(VENV)/ready  ## Simulate all embedded heads in RTL and compare every bit (ARGS='--config base')
 	$(LATTE) sim $(ARGS)
+
+formal: $(VENV)/ready  ## Prove properties of hardware blocks (ARGS='--block StreamQueue')
+	$(LATTE) formal $(ARGS)
 
 area: $(VENV)/ready  ## Count the cells of each hardware block (ARGS='--target ice40 --sweep')
 	$(LATTE) area $(ARGS)

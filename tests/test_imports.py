@@ -23,6 +23,7 @@ FPGA_LAYERS = {
     "boards": set(),
     "synthesis": {"baselines", "boards"},
     "link": set(),
+    "package": set(),
     "placement": {"baselines", "boards", "synthesis", "link"},
     "host": {"boards", "link"},
     "inference": {"boards", "host"},

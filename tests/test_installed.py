@@ -9,6 +9,7 @@ from importlib import metadata
 import pytest
 
 from latte.fpga.baselines import DOCUMENT, read_baseline
+from latte.fpga.package.contents import SOURCES
 from latte.golden import distribution
 from latte.golden.vectors import embedded_vectors
 
@@ -35,6 +36,7 @@ def test_data_travel_with_the_package():
     assert sum(len(vectors) for vectors in embedded_vectors()) == 60
     assert read_baseline("area") and read_baseline("bench") and read_baseline("bitstream")
     assert "## Boards" in DOCUMENT.read_text()
+    assert {path.suffix for path in SOURCES.iterdir()} >= {".c", ".core", ".cpp", ".h", ".md", ".py", ".tcl"}
 
 
 @pytest.mark.slow  # make wheel runs it as well

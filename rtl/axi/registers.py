@@ -149,9 +149,10 @@ _STATES = {
 }
 
 
-def _bits(names: Iterable[tuple[str, str]], access: Access) -> tuple[Field, ...]:
+def _bits(names: Iterable[tuple[str, str]], access: Access, set_by_reset: Iterable[str] = ()) -> tuple[Field, ...]:
     """Return one bit for each (name, description)."""
-    return tuple(Field(name, low, 1, access, text) for low, (name, text) in enumerate(names))
+    return tuple(Field(name, low, 1, access, text, int(name in set_by_reset))
+                 for low, (name, text) in enumerate(names))
 
 
 def _constants(*parts: tuple[str, int, int, str]) -> tuple[Field, ...]:
@@ -220,7 +221,7 @@ def _interface() -> list[Register]:
             Field("soft_reset", 1, 1, Access.WRITE_1_TO_PULSE, "Finish what is under way on the bus, then reset core, "
                   "ring and register file: RING_HEAD and RING_TAIL are 0."),
             Field("clear", 2, 1, Access.WRITE_1_TO_PULSE, "Clear CORE_STATUS and all counters.")), "What to do."),
-        Register("STATUS", 0x44, _bits(_STATES.items(), ro), "What is going on."),
+        Register("STATUS", 0x44, _bits(_STATES.items(), ro, {"ring_empty"}), "What is going on."),
         Register("INTERRUPT_ENABLE", 0x48, _bits(INTERRUPTS.items(), rw), "Which bits raise the interrupt."),
         Register("INTERRUPT_STATUS", 0x4C, _bits(INTERRUPTS.items(), Access.WRITE_1_TO_CLEAR), "What happened."),
         Register("CORE_STATUS", 0x50, _bits(((str(name), f"The core's status bit `{name}`.")

@@ -1,0 +1,38 @@
+"""The tables of registers, descriptors and entries as a Python module without imports: what the Python driver reads."""
+
+import pprint
+from collections.abc import Iterable
+
+from latte.golden.config import AttentionConfig
+from latte.rtl.axi.descriptors import (
+    DESCRIPTOR_BYTES,
+    DESCRIPTOR_FIELDS,
+    STATUS_BITS,
+    STATUS_OFFSET,
+    DescriptorType,
+)
+from latte.rtl.axi.registers import Access, Register
+from latte.rtl.common.entry_words import entry_words
+
+__all__ = ["register_module"]
+
+
+def register_module(registers: Iterable[Register], config: AttentionConfig) -> str:
+    """Return the text of ``latte_registers.py``."""
+    registers = list(registers)
+    tables = {
+        "REGISTERS": {register.name: (register.offset, {field.name: (field.low, field.width)
+                                                        for field in register.fields}) for register in registers},
+        "CONSTANTS": {field.name: field.reset for register in registers for field in register.fields
+                      if field.access is Access.CONSTANT},
+        "DESCRIPTOR_BYTES": DESCRIPTOR_BYTES,
+        "DESCRIPTOR": {field.name: (field.offset, field.width) for field in DESCRIPTOR_FIELDS},
+        "TYPE_JOB": int(DescriptorType.JOB),
+        "STATUS_OFFSET": STATUS_OFFSET,
+        "STATUS_BITS": list(STATUS_BITS),
+        "ENTRY_WORDS": {name: {str(field): (place.offset, place.width) for field, place in layout}
+                        for name, layout in entry_words(config).items()},
+    }
+    return "\n\n".join([f'"""Registers, descriptors and entries of {config.name!r}; generated with its hardware."""',
+                        *(f"{name} = {pprint.pformat(value, width=118, sort_dicts=False)}"
+                          for name, value in tables.items()), ""])

@@ -1,0 +1,1 @@
+"""Files that a package holds as they stand here, and templates of those that depend on the build."""

@@ -1,0 +1,90 @@
+"""LiteX: the core as a peripheral of an SoC.
+
+The package's folders ``litex`` and ``driver`` must be on the Python path::
+
+    from latte_litex import add_latte
+
+    core = add_latte(soc, origin=0x9000_0000)        # registers there, a bus master, an interrupt
+"""
+
+import pathlib
+
+import latte_registers as tables
+from litex.gen import LiteXModule
+from litex.soc.integration.soc import SoCRegion
+from litex.soc.interconnect import axi
+from litex.soc.interconnect.csr_eventmanager import EventManager, EventSourceLevel
+from migen import ClockSignal, Instance, ResetSignal, Signal
+
+__all__ = ["REGISTER_BYTES", "LatteCore", "add_latte"]
+
+REGISTER_BYTES = 0x1000
+_SOURCE = pathlib.Path(__file__).parent.parent / "rtl" / "latte_axi.sv"
+_LITE = {"aw": ("addr", "prot"), "w": ("data", "strb"), "b": ("resp",), "ar": ("addr", "prot"), "r": ("data", "resp")}
+_ADDRESS = ("id", "addr", "len", "size", "burst", "lock", "cache", "prot", "qos")
+_FULL = {"aw": _ADDRESS, "w": ("data", "strb", "last"), "b": ("id", "resp"), "ar": _ADDRESS,
+         "r": ("id", "data", "resp", "last")}
+_TO_MASTER = ("b", "r")
+"""Channels whose source is the slave."""
+
+
+class LatteCore(LiteXModule):
+    """The core.
+
+    Parameters
+    ----------
+    platform
+        The SystemVerilog is added to it.
+    address_width
+        Bits of the SoC's addresses.
+
+    Attributes
+    ----------
+    bus
+        AXI4-Lite slave: registers.
+    dma
+        AXI4 master: descriptors and rows.
+    ev
+        Its event `core` is the interrupt line.
+    """
+
+    def __init__(self, platform, address_width=32):
+        self.bus = axi.AXILiteInterface(data_width=32, address_width=address_width)
+        self.dma = axi.AXIInterface(data_width=tables.CONSTANTS["data_bits"], address_width=address_width, id_width=1,
+                                    bursting=True)
+        self.ev = EventManager()
+        self.ev.core = EventSourceLevel()
+        self.ev.finalize()
+        ports = {"i_clk": ClockSignal("sys"), "i_rst": ResetSignal("sys"), "o_irq": self.ev.core.trigger}
+        for prefix, interface, channels, master in (("s_axil", self.bus, _LITE, False),
+                                                    ("m_axi", self.dma, _FULL, True)):
+            for channel, fields in channels.items():
+                endpoint = getattr(interface, channel)
+                given = master != (channel in _TO_MASTER)
+                for field in ("valid", *fields):
+                    ports[f"{'o' if given else 'i'}_{prefix}_{channel}{field}"] = self._signal(endpoint, field, given)
+                ports[f"{'i' if given else 'o'}_{prefix}_{channel}ready"] = endpoint.ready
+        self.specials += Instance("latte_axi", **ports)
+        platform.add_source(str(_SOURCE))
+
+    def _signal(self, endpoint, field, given):
+        """Return what a port is connected to; addresses have other widths at the core."""
+        signal = getattr(endpoint, field)
+        if field != "addr":
+            return signal
+        if given:
+            address = Signal(64)
+            self.comb += signal.eq(address[:len(signal)])
+            return address
+        return signal[:12]
+
+
+def add_latte(soc, origin, name="latte"):
+    """Add the core to an SoC: registers at `origin`, its master on the SoC's bus, its interrupt if there are any."""
+    core = LatteCore(soc.platform, soc.bus.address_width)
+    soc.add_module(name, core)
+    soc.bus.add_slave(name, core.bus, SoCRegion(origin=origin, size=REGISTER_BYTES, cached=False))
+    soc.bus.add_master(f"{name}_dma", core.dma)
+    if soc.irq.enabled:
+        soc.irq.add(name, use_loc_if_exists=True)
+    return core

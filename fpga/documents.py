@@ -14,9 +14,8 @@ from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
 from latte.golden.train import tables
 from latte.rtl import block_table
-    of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **_measured("interface", INTERFACE_TABLES)}
-    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(), block_table.DOCUMENT: of_rtl,
-            catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}}
+from latte.rtl.axi.tables import TABLES as AXI_TABLES
+from latte.sim.formal import catalogue
 
 __all__ = ["documents_command", "documents", "sections"]
 

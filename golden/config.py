@@ -374,7 +374,7 @@ PRESETS: dict[str, AttentionConfig] = {
     "base": _everything(
         name="base", query_lanes=3, key_lanes=2, cross_lanes=64, value_lanes=64, normalizer_lanes=8,
         bus_bytes=16, survivor_fifo_depth=1024),
-    # Eight pairs to the same survivor: for 10 % kept, which loads P·V to 95 %. More rows wait for it than in the others.
+    # Eight pairs to the same survivor: for 10 % kept, which loads P·V to 95 %; twice as many rows wait for it.
     "base_lm": _everything(
         name="base_lm", query_lanes=4, key_lanes=2, cross_lanes=64, value_lanes=64, normalizer_lanes=4,
         bus_bytes=16, query_rows=256, survivor_fifo_depth=1024),

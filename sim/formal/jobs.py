@@ -275,7 +275,7 @@ _SIZE = f"{_SIZES['max_seq_len']} keys, {_SIZES['heads']} heads"
 PROOFS = (
     Proof("JobSequencer", functools.partial(_sequencer, config=_LEAN, overlapping=True), "induction", 9, 24,
           f"{_SIZE}, two banks"),
-    Proof("JobSequencer", functools.partial(_sequencer, config=_GROUPED, overlapping=True), "induction", 11, 28,
+    Proof("JobSequencer", functools.partial(_sequencer, config=_GROUPED, overlapping=True), "induction", 12, 28,
           f"{_SIZE}, two banks, two key groups", "grouped"),
     Proof("JobSequencer", functools.partial(_sequencer, config=_LEAN.replace(kv_banks=1), overlapping=False),
           "induction", 9, 24, f"{_SIZE}, one bank, one job at a time", "serial"),

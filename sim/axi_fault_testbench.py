@@ -94,9 +94,9 @@ class FaultTestbench(AxiTestbench):
             self.plan.jobs[index] = PlacedJob(job, placed.fields | changes[kind])
             return kind
         if kind == "long":
-            rows = np.zeros((self.program.config.max_seq_len + 1, self.program.config.head_dim), np.int8)
-            self.plan.jobs[index] = PlacedJob(dataclasses.replace(job, k=rows, v=rows),
-                                              placed.fields | {"load_rows": len(rows)})
+            zeros = np.zeros((self.program.config.max_seq_len + 1, self.program.config.head_dim), np.int8)
+            self.plan.jobs[index] = PlacedJob(dataclasses.replace(job, k=zeros, v=zeros),
+                                              placed.fields | {"load_rows": len(zeros)})
             return kind
         name = self.rng.choice(present)
         if kind == "wild":

@@ -3,7 +3,7 @@
 import bisect
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
@@ -15,6 +15,9 @@ from latte.rtl.common.entry_words import ENTRY_WORD_BITS, entry_words, parameter
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 
 __all__ = ["HeadRegisters"]
+
+_GROUP_BITS = 4
+"""Flags are looked up in groups of 16 first."""
 
 
 class HeadRegisters(wiring.Component):
@@ -32,8 +35,7 @@ class HeadRegisters(wiring.Component):
     Members
     -------
     parameter : In(stream of parameter_layout)
-        Writes; ready but in the cycle of a look-up, as a memory's word is not defined while it is written, and in as
-        many cycles after a reset as there are heads, in which they are forgotten.
+        Writes; ready but in the cycle of a look-up, as a memory's word is not defined while it is written.
     look_up, head, index : In
         In each cycle of `look_up`, word `index` of the entry of `head`.
     word : Out(ENTRY_WORD_BITS)
@@ -64,12 +66,11 @@ class HeadRegisters(wiring.Component):
         parameter = self.parameter.payload
         accepted, starts, ends, in_turn, fault = (Signal(name=name) for name in (
             "accepted", "starts", "ends", "in_turn", "fault"))
-        forgets = Signal(init=1)
         head, index = parameter.head[:ceil_log2(max(2, heads))], parameter.word[:len(self.index)]
         # The entry under way, and which word of it is next; 0: none is under way.
         entry_head, turn, good = Signal.like(head, reset_less=True), Signal(range(count)), Signal()
         m.d.comb += [
-            self.parameter.ready.eq(~(self.look_up | forgets)),
+            self.parameter.ready.eq(~self.look_up),
             accepted.eq(self.parameter.valid & self.parameter.ready & (parameter.head < heads)),
             self.head_invalid.eq(self.parameter.valid & self.parameter.ready & (parameter.head >= heads)),
             starts.eq(parameter.word == 0), ends.eq(turn == count - 1),
@@ -87,18 +88,18 @@ class HeadRegisters(wiring.Component):
                 m.d.sync += turn.eq(Mux(ends, 0, turn + 1))
         self._check(m, index, accepted, fault, entries.write_data)
 
-        # A flag for each head, which a reset does not clear: all are forgotten one by one.
-        m.submodules.flags = flags = memory.Memory(shape=1, depth=max(2, heads), init=[])
-        write, read = flags.write_port(), flags.read_port(domain="comb")
+        # One flag per head takes two cycles to set, and two to find.
+        written = Signal(heads)
         new, new_head, new_known = Signal(), Signal.like(head, reset_less=True), Signal(reset_less=True)
         m.d.sync += [new.eq(accepted & (starts | (in_turn & ends))), new_head.eq(head),
                      new_known.eq(~starts & good & ~fault)]
-        forgotten = Signal.like(head)
-        with m.If(forgets):
-            m.d.sync += [forgotten.eq(forgotten + 1), forgets.eq(forgotten != heads - 1)]
-        m.d.comb += [write.en.eq(forgets | new), write.addr.eq(Mux(forgets, forgotten, new_head)),
-                     write.data.eq(~forgets & new_known), read.addr.eq(self.head)]
-        m.d.sync += self.known.eq(read.data & (self.head < heads) & ~forgets)
+        with m.If(new):
+            m.d.sync += written.bit_select(new_head, 1).eq(new_known)
+        groups = [written[first:first + (1 << _GROUP_BITS)] for first in range(0, heads, 1 << _GROUP_BITS)]
+        found, exists = Signal(len(groups)), Signal()
+        m.d.sync += [found.eq(Cat(group.bit_select(self.head[:_GROUP_BITS], 1) for group in groups)),
+                     exists.eq(self.head < heads)]
+        m.d.comb += self.known.eq(exists & found.bit_select(self.head[_GROUP_BITS:], 1))
         return m
 
     def _check(self, m: Module, index: Value, accepted: Signal, fault: Signal, held: Signal) -> None:

@@ -245,19 +245,10 @@ def _registers(s: Setting) -> None:
             m.d.sync += good.eq(0)
     place = head[:len(inside["entry_head"])]
     arriving = inside["new"] & (inside["new_head"] == place)
-    flag = inside.memory("flags").read_port(domain="comb")
-    m.d.comb += flag.addr.eq(place)
-    # Behind a reset the heads are forgotten one by one.
-    forgets, forgotten = inside["forgets"], Signal(range(config.heads + 1))
-    with m.If(forgotten != config.heads):
-        m.d.sync += forgotten.eq(forgotten + 1)
-    remembered = Mux(forgets, ~whole & ((place >= forgotten) | ~flag.data),
-                     whole == Mux(arriving, inside["new_known"], flag.data))
     under_way = (inside["entry_head"] == place) & (inside["turn"] != 0) & (head < config.heads)
     for name, condition in {
-            "whole": Mux(head < config.heads, remembered, ~whole),
-            "forgets": Mux(forgets, (inside["forgotten"] == forgotten) & (forgotten < config.heads) & ~inside["new"]
-                           & (inside["turn"] == 0), forgotten == config.heads),
+            "whole": Mux(head < config.heads, whole == Mux(arriving, inside["new_known"],
+                                                           inside["written"].bit_select(place, 1)), ~whole),
             "next_word": next_word == Mux(under_way, inside["turn"], 0), "turn": inside["turn"] < len(names),
             "good": (next_word == 0) | (good == inside["good"])}.items():
         s.invariant(name, condition)
@@ -265,8 +256,8 @@ def _registers(s: Setting) -> None:
     s.claim("known", "a head is known if, and only if, every word of its last entry came in turn and was legal",
             dut.known == s.held("was_whole", whole & (head < config.heads), 2), when=steady)
     s.reach("is_known", steady & dut.known)
-    s.claim("ready", "a write waits for nothing but a look-up, and behind a reset for as many cycles as heads",
-            dut.parameter.ready == ~(dut.look_up | (forgotten != config.heads)), when=dut.parameter.valid)
+    s.claim("ready", "a write waits for nothing but a look-up", dut.parameter.ready != dut.look_up,
+            when=dut.parameter.valid)
     s.claim("told", "what is refused is told, in the same cycle",
             dut.head_invalid == (parameter.head >= config.heads), when=taken)
 

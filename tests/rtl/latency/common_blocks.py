@@ -34,7 +34,6 @@ async def packed_word(clock, dut):
 
 
 async def looked_up(clock, dut):
-    await clock.tick(dut.config.heads)
     for word in pack_entry(1, HeadParameters(Threshold.relative(5), 0, 0), dut.config):
         clock.set(parameter__payload=word, parameter__valid=1)
         await clock.tick()

@@ -39,8 +39,6 @@ def outcome(config: AttentionConfig, writes: list[dict[str, int]], head: int = 3
     found = {"head_invalid": 0, "entry_invalid": 0, "words": []}
 
     async def bench(ctx):
-        # Every head is forgotten first.
-        await ctx.tick().until(dut.parameter.ready)
         for write in writes:
             ctx.set(dut.parameter.payload, write)
             ctx.set(dut.parameter.valid, 1)

@@ -13,6 +13,7 @@ from latte.golden.errors import LatteError
 __all__ = ["BOARDS", "DEFAULT_BAUD", "BoardSpec", "find_board"]
 
 DEFAULT_BAUD = 1_000_000
+"""Of a port whose board is not named, and of a board whose bridge is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class BoardSpec:
     clock_hz
         Of the core; made by a PLL if the board's own clock differs (ECP5), else equal to it.
     baud
+        The most that its bridge takes and its clock makes.
     resources
         Resources that amaranth-boards does not have: a UART on free pins.
     """
@@ -65,12 +67,16 @@ def _uart(rx: str, tx: str, conn: tuple[str, int], **attrs: str) -> Resource:
 
 
 BOARDS = {board.name: board for board in (
-    BoardSpec("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 100e6),
-    BoardSpec("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", 100e6),
+    # FT231X: 300 baud to 3 Mbaud (FTDI DS_FT231X). 33 cycles a bit are 1 % too few for it.
+    BoardSpec("ulx3s_25f", "ULX3S 25F", "ulx3s:ULX3S_25F_Platform", "25k", 100e6, 3_000_000),
+    BoardSpec("ulx3s_85f", "ULX3S 85F", "ulx3s:ULX3S_85F_Platform", "85k", 100e6, 3_000_000),
+    # Free pins: what the common adapters take (FT232R and FT231X: 3 Mbaud).
     BoardSpec("orangecrab_25f", "OrangeCrab r0.2 25F", "orangecrab_r0_2:OrangeCrabR0_2_25FPlatform", "25k", 120e6,
-              resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
-    BoardSpec("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", 12e6),
-    BoardSpec("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", 27e6),
+              3_000_000, resources=(_uart("0", "1", ("io", 0), IO_TYPE="LVCMOS33"),)),
+    # FT2232H: 12 Mbaud (FTDI AN_120); our receiver needs four cycles a bit of 12 MHz.
+    BoardSpec("icebreaker", "iCEBreaker", "icebreaker:ICEBreakerPlatform", "up5k", 12e6, 3_000_000),
+    # BL702 as an FTDI bridge: seen clean up to 3 Mbaud (sipeed/TangNano-9K-example, issue 7). Nine cycles a bit.
+    BoardSpec("tang_nano_9k", "Tang Nano 9K", "tang_nano_9k:TangNano9kPlatform", "gw1nr-9c", 27e6, 3_000_000),
 )}
 
 

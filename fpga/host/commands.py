@@ -1,13 +1,13 @@
 """``latte run``: verify a board over its serial port."""
 
 import pathlib
-import time
 
 import click
 
 from latte.fpga.boards.board import DEFAULT_BAUD, find_board
 from latte.fpga.host.driver import Board
-from latte.fpga.host.ports import SIMULATED, opened_port
+from latte.fpga.host.ports import SIMULATED, line_seconds, opened_port
+from latte.fpga.host.transport import line_limit
 from latte.fpga.host.verify import verify_heads
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_progress
@@ -44,20 +44,23 @@ def run_command(config: AttentionConfig, board: str | None, port_name: str, baud
     baud = baud or (find_board(board).baud if board else DEFAULT_BAUD)
     with opened_port(port_name, baud, config, build_folder, console) as (port, speed), \
             Board(port, config, speed, retries=retries) as driver:
-        started = time.monotonic()
         if image is not None:
             driver.load_image(image)
+        started = line_seconds(port)
         with create_progress(console, "heads") as progress:
             task = progress.add_task("running", total=sum(len(vectors) for vectors in sets))
             for vectors in sets:
                 for head in verify_heads(driver, vectors):
                     heads.append(head)
                     progress.advance(task)
-        seconds = time.monotonic() - started
+        seconds = line_seconds(port) - started
         discarded, line = driver.report().discarded, driver.statistics
+    rate = len(heads) / seconds
+    limit = sum(map(len, sets)) / sum(len(vectors) / line_limit(config, vectors.q.shape[1], speed) for vectors in sets)
     passed = all(head.passed for head in heads)
     link = {"requests": line.requests, "retries": line.retries, "bad_frames": line.bad_frames, "discarded": discarded,
-            "bytes_sent": line.bytes_sent, "bytes_received": line.bytes_received, "seconds": seconds}
+            "bytes_sent": line.bytes_sent, "bytes_received": line.bytes_received, "seconds": seconds,
+            "heads_per_second": rate, "of_limit": rate / limit}
     write_results(build_folder / "run.json", "run", config, [head_result(head) for head in heads], passed,
                   port=port_name, board=board, baud=speed, link=link, left_out=left_out,
                   registers=image and image.checksum)
@@ -69,7 +72,8 @@ def run_command(config: AttentionConfig, board: str | None, port_name: str, baud
         console.print(f"left out: {reason}", soft_wrap=True)
     console.print(f"line: {line.requests} requests, {line.retries} sent again, {line.bad_frames} damaged answers, "
                   f"{discarded} frames discarded by the board; {line.bytes_sent} bytes sent, {line.bytes_received} "
-                  f"received in {seconds:.1f} s")
+                  f"received in {seconds:.3g} s; {rate:.3g} heads a second, {100 * rate / limit:.1f} % of what "
+                  f"{speed} baud carry of operands and outputs, one way after the other", soft_wrap=True)
     if image is not None:
         console.print(registers_note(registers, image), soft_wrap=True)
     raise SystemExit(0 if passed else 1)

@@ -9,35 +9,30 @@ import numpy as np
 from amaranth.lib import data
 
 from latte.fpga.boards.board import DEFAULT_BAUD
+from latte.fpga.host.exchange import Exchange, fields_of, set_bits
 from latte.fpga.host.transport import LinkStatistics, Port, Transport
 from latte.fpga.link.protocol import (
     IDENTITY_FIELDS,
     MAGIC,
     PROTOCOL_VERSION,
-    STREAMS,
     Request,
     byte_size,
     identity,
     identity_layout,
     item_shape,
     report_layout,
-    trailer_layout,
 )
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.jobs import REFUSALS, Job
 from latte.golden.register_image import RegisterImage
-from latte.rtl.common.core import counters_layout, status_layout
+from latte.rtl.common.core import counters_layout
 from latte.rtl.common.entry_words import entry_words, pack_entry, parameter_layout
 from latte.rtl.common.payloads import job_layout
 from latte.sim.packing import PayloadReader, pack_struct
 
 __all__ = ["Board", "BoardReport", "JobRefused", "open_port"]
-
-_QUIET_READS = 16
-"""Reads without any output after which the core counts as stuck."""
-
 
 class JobRefused(LatteError):
     """The core refused a job; its data were dropped and the board is ready for the next."""
@@ -108,9 +103,7 @@ class Board:
         self.config = config
         # A board remembers the last number of an earlier session: begin anywhere.
         self._transport = Transport(port, baud, margin=margin, retries=retries, sequence=secrets.randbelow(256))
-        self._transport.drain()
-        self._shake_hands()
-        self._transport.request(Request.RESET)
+        self.reset()
 
     def __enter__(self) -> "Board":
         return self
@@ -130,13 +123,13 @@ class Board:
 
     def _shake_hands(self) -> None:
         answer = self._transport.request(Request.HELLO)
-        board = _fields(identity_layout(), answer.ljust(byte_size(identity_layout()), b"\0"))
+        board = fields_of(identity_layout(), answer.ljust(byte_size(identity_layout()), b"\0"))
         if board["magic"] != MAGIC:
             raise LatteError("what answers is not a LATTE board; choose another port with --port")
         if board["protocol"] != PROTOCOL_VERSION:
             raise LatteError(f"the board speaks protocol version {board['protocol']}, this driver version "
                              f"{PROTOCOL_VERSION}; build and load the bitstream again")
-        expected = identity(self.config, board["payload_bytes"])
+        expected = identity(self.config, board["payload_bytes"], board["window"])
         for field in IDENTITY_FIELDS:
             if board[field] != expected[field]:
                 raise LatteError(f"the board was built with {field} = {board[field]}, not {expected[field]}; name "
@@ -145,10 +138,12 @@ class Board:
         if board["fingerprint"] != expected["fingerprint"]:
             raise LatteError("the board was built from another version of the messages or layouts; build and load the "
                              "bitstream again")
-        self._transport.payload_bytes = board["payload_bytes"]
+        self._transport.payload_bytes, self._transport.window = board["payload_bytes"], board["window"]
 
     def reset(self) -> None:
-        """Reset the core: parameters, sequences and outputs are gone."""
+        """Begin again, after an error of the line, too: parameters, sequences and outputs of the core are gone."""
+        self._transport.drain()
+        self._shake_hands()
         self._transport.request(Request.RESET)
 
     def clear(self) -> None:
@@ -157,8 +152,8 @@ class Board:
 
     def report(self) -> BoardReport:
         """Return status and counters."""
-        fields = _fields(report_layout(), self._transport.request(Request.REPORT))
-        return BoardReport(_set_bits(fields["status"]), fields["discarded"],
+        fields = fields_of(report_layout(), self._transport.request(Request.REPORT))
+        return BoardReport(set_bits(fields["status"]), fields["discarded"],
                            {name: fields[name] for name, _ in counters_layout()})
 
     def load_parameters(self, parameters: dict[int, HeadParameters]) -> None:
@@ -181,7 +176,7 @@ class Board:
                  for word in pack_entry(head, entry, self.config)]
         size = byte_size(layout)
         raw = b"".join(item.to_bytes(size, "little") for item in items)
-        self._write_all(Request.WRITE_PARAMETER, raw)
+        Exchange(self._transport, self.config, [(Request.WRITE_PARAMETER, raw)]).run()
 
     def load_image(self, image: RegisterImage) -> None:
         """Write the whole register file; job heads are then `RegisterImage.index` of (block, head).
@@ -214,68 +209,26 @@ class Board:
             self.clear()
         item = pack_struct(job_layout(), head=job.head, load_rows=len(job.k), fresh=job.fresh, query_rows=len(job.q),
                            causal=job.causal)
-        self._write_all(Request.WRITE_JOB, item.to_bytes(byte_size(job_layout()), "little"))
-        output = bytearray()
         # Queries last: they wait for the computation, which waits for keys, values and free outputs.
-        for request, rows in ((Request.WRITE_K, job.k), (Request.WRITE_V, job.v), (Request.WRITE_Q, job.q)):
-            raw = np.ascontiguousarray(rows, np.int8).tobytes()
-            self._write_all(request, raw, output)
-        return self._read_rows(job, output)
+        rows = {Request.WRITE_K: job.k, Request.WRITE_V: job.v, Request.WRITE_Q: job.q}
+        writes = [(Request.WRITE_JOB, item.to_bytes(byte_size(job_layout()), "little")),
+                  *((request, np.ascontiguousarray(part, np.int8).tobytes()) for request, part in rows.items())]
+        beats = len(job.q) * self.config.head_dim // self.config.normalizer_lanes
+        output, status = Exchange(self._transport, self.config, writes, beats).run()
+        # Only a core without anything to put out must be asked.
+        return self._read_rows(job, output, status if beats else self.report().status)
 
-    def _write_all(self, request: Request, raw: bytes, output: bytearray | None = None) -> None:
-        """Send all items; while the stream is stalled, read outputs to keep the core going."""
-        size = byte_size(item_shape(request, self.config))
-        chunk = self._transport.payload_bytes // size * size
-        at = quiet = 0
-        while at < len(raw):
-            part = raw[at:at + chunk]
-            taken = int.from_bytes(self._transport.request(request, part), "little") * size
-            at += taken
-            moved = taken > 0
-            if output is not None and taken < len(part):
-                moved |= self._read_output(output)[0] > 0
-            quiet = 0 if moved else quiet + 1
-            if quiet == _QUIET_READS:
-                raise LatteError(f"the core does not take more of {STREAMS[request]!r}; reset the board")
-
-    def _read_output(self, output: bytearray) -> tuple[int, bool, frozenset[str]]:
-        """Append the output there is; return (its bytes, whether it ends a job, status)."""
-        answer = self._transport.request(Request.READ_OUTPUT)
-        size = byte_size(trailer_layout())
-        trailer = _fields(trailer_layout(), answer[-size:])
-        output += answer[:-size]
-        return len(answer) - size, bool(trailer["job_last"]), _set_bits(trailer["status"])
-
-    def _read_rows(self, job: Job, output: bytearray) -> np.ndarray:
-        """Read what is left of the job's output; a refused job has none."""
+    def _read_rows(self, job: Job, output: bytes, status: frozenset[str]) -> np.ndarray:
+        """Return the output codes of a job; a refused one has none."""
         config = self.config
-        shape = item_shape(Request.READ_OUTPUT, config)
-        size = byte_size(shape)
-        beats = len(job.q) * config.head_dim // config.normalizer_lanes
-        quiet, status = 0, self.report().status
-        while len(output) < beats * size and not status & set(REFUSALS):
-            got, job_last, status = self._read_output(output)
-            if job_last != (len(output) == beats * size):
-                raise LatteError("the core ended a job too early or too late; reset the board")
-            quiet = 0 if got else quiet + 1
-            if quiet == _QUIET_READS:
-                raise LatteError("the core produces no more output; reset the board")
         refusal = sorted(status & set(REFUSALS))
         if refusal:
             raise JobRefused(f"the core refused the job: {', '.join(refusal)} (head {job.head}, {len(job.k)} keys, "
                              f"{len(job.q)} queries)")
+        shape = item_shape(Request.READ_OUTPUT, config)
+        size = byte_size(shape)
         payloads = [int.from_bytes(output[at:at + size], "little") for at in range(0, len(output), size)]
         if not payloads:
             return np.zeros((0, config.head_dim), np.int32)
         codes = PayloadReader(data.StructLayout({"data": shape}), payloads).ints("data")
         return codes.reshape(len(job.q), config.head_dim).astype(np.int32)
-
-
-def _fields(layout: data.StructLayout, raw: bytes) -> dict[str, int]:
-    """Return the fields of a struct as unsigned numbers."""
-    value = int.from_bytes(raw, "little")
-    return {str(name): value >> field.offset & (1 << field.width) - 1 for name, field in layout}
-
-
-def _set_bits(status: int) -> frozenset[str]:
-    return frozenset(str(name) for name, field in status_layout() if status >> field.offset & 1)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import time
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from latte.fpga.host.transport import Port
 from latte.golden.config import AttentionConfig
 from latte.golden.console import show_status
 
-__all__ = ["SIMULATED", "opened_port"]
+__all__ = ["SIMULATED", "line_seconds", "opened_port"]
 
 SIMULATED = "sim"
 """Port name of the simulated board."""
@@ -51,3 +52,8 @@ def opened_port(name: str, baud: int, config: AttentionConfig, build_folder: pat
     folder = build_folder / "sim" / "runs" / f"board-{config.name}-{os.getpid()}"
     with simulated_port(model, folder) as port:
         yield port, SIMULATED_BAUD
+
+
+def line_seconds(port: Port) -> float:
+    """Return the time by which the line is fast or slow: of the simulated board, else of the world."""
+    return getattr(port, "seconds", time.monotonic())

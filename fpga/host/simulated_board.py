@@ -12,6 +12,7 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 from cocotb.queue import Queue
+from cocotb.simtime import get_sim_time
 from cocotb.triggers import Event, RisingEdge, SimTimeoutError, Timer, ValueChange, with_timeout
 
 from latte.fpga.host.simulated_port import SIMULATED_CLOCK, WRITE
@@ -98,7 +99,8 @@ async def serve_port(dut: Any) -> None:
                 await _wait_for(line, count, timeout)
                 answer = bytes(line.received[:count])
                 del line.received[:count]
-                connection.sendall(struct.pack("<I", len(answer)) + answer)
+                seconds = get_sim_time("ns") / _CYCLE_NS / SIMULATED_CLOCK
+                connection.sendall(struct.pack("<Id", len(answer), seconds) + answer)
 
 
 async def _wait_for(line: _Line, count: int, timeout: float) -> None:

@@ -35,10 +35,16 @@ class SimulatedPort:
     ----------
     connection
         To `latte.fpga.host.simulated_board`.
+
+    Attributes
+    ----------
+    seconds : float
+        Board time at the end of the last read.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self.timeout: float | None = 1.0
+        self.seconds = 0.0
         self._connection = connection
 
     def write(self, data: bytes) -> int:
@@ -49,7 +55,7 @@ class SimulatedPort:
     def read(self, size: int = 1) -> bytes:
         """Let simulated time pass until `size` bytes are there or `timeout` is over."""
         self._connection.sendall(READ + struct.pack("<Id", size, self.timeout or 0.0))
-        (count,) = struct.unpack("<I", receive_exactly(self._connection, 4))
+        count, self.seconds = struct.unpack("<Id", receive_exactly(self._connection, 12))
         return receive_exactly(self._connection, count)
 
     def close(self) -> None:

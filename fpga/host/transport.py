@@ -1,9 +1,11 @@
-"""Requests and answers over a serial port: one at a time, repeated until answered."""
+"""Requests and answers over a serial port: several under way, repeated until answered."""
 
+import collections
 import dataclasses
 from typing import Protocol
 
 from latte.fpga.link.protocol import (
+    CONTINUED,
     CRC_BYTES,
     END,
     ERROR,
@@ -15,18 +17,27 @@ from latte.fpga.link.protocol import (
     byte_size,
     encode_frame,
     identity_layout,
+    item_shape,
     parse_frame,
     report_layout,
     unescape,
 )
+from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 
-__all__ = ["LinkStatistics", "Port", "Transport"]
+__all__ = ["LinkStatistics", "Port", "Transport", "line_limit"]
 
 _BITS_PER_BYTE = 10
 _SEQUENCES = 256
 _SHORT_ANSWER = max(byte_size(identity_layout()), byte_size(report_layout()))
 """Longest payload of any answer but that of READ_OUTPUT."""
+
+
+def line_limit(config: AttentionConfig, rows: int, baud: int) -> float:
+    """Return the heads of `rows` queries and keys a second whose bare operands and outputs pass one after the other."""
+    beat = byte_size(item_shape(Request.READ_OUTPUT, config))
+    head = rows * config.head_dim * 3 + rows * config.head_dim // config.normalizer_lanes * beat
+    return baud / _BITS_PER_BYTE / head
 
 
 class Port(Protocol):
@@ -69,8 +80,23 @@ class LinkStatistics:
     bytes_received: int = 0
 
 
+@dataclasses.dataclass
+class _Flight:
+    """A request under way."""
+
+    request: int
+    sequence: int
+    raw: bytes
+    answer: Frame | None = None
+
+    def most(self, payload_bytes: int) -> int:
+        """Return the most bytes that the answer takes on the line: every one escaped."""
+        payload = payload_bytes if self.request == Request.READ_OUTPUT else _SHORT_ANSWER
+        return 2 * (payload + HEADER_BYTES + CRC_BYTES) + 2
+
+
 class Transport:
-    """Stop-and-wait requests with time-outs and retries.
+    """Requests with time-outs and retries, as many under way as the board holds.
 
     Parameters
     ----------
@@ -84,81 +110,135 @@ class Transport:
         How often a request is sent again.
     sequence
         Number of the first request.
+
+    Attributes
+    ----------
+    payload_bytes, window
+        What the board says of itself; until then, what any board can.
     """
 
     def __init__(self, port: Port, baud: int, *, margin: float = 0.25, retries: int = 8, sequence: int = 0) -> None:
         self.port = port
         self.statistics = LinkStatistics()
         self.payload_bytes = 64
+        self.window = 1
         self._baud = baud
         self._margin = margin
         self._retries = retries
         self._sequence = sequence % _SEQUENCES
         self._received = bytearray()
+        self._flights: collections.deque[_Flight] = collections.deque()
 
     def drain(self) -> None:
-        """Read off what an earlier session left on its way."""
+        """Read off what an earlier session left on its way, and forget what is under way."""
+        self._flights.clear()
         self.port.timeout = self._margin
         for _ in range(64):
             if len(self.port.read(4096)) < 4096:
                 break
         self._received.clear()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may be sent before the next answer."""
+        return len(self._flights) < self.window
+
     def request(self, request: Request, payload: bytes = b"") -> bytes:
-        """Return the payload of the board's answer.
+        """Return the payload of the board's answer; nothing else may be under way. Raises as `answer` does."""
+        self.send(request, payload)
+        return self.answer()
+
+    def send(self, request: int, payload: bytes = b"") -> None:
+        """Send a request if the transport `has_room`; its answer comes after those of the requests before it.
+
+        Parameters
+        ----------
+        request
+            Of `Request`; a write may have `CONTINUED` in it.
+        payload
+        """
+        self._sequence = (self._sequence + 1) % _SEQUENCES
+        flight = _Flight(request, self._sequence, encode_frame(Frame(request, self._sequence, payload)))
+        self._flights.append(flight)
+        self._write(flight)
+
+    def answer(self) -> bytes:
+        """Return the payload of the answer to the oldest request under way.
 
         Raises
         ------
         LatteError
-            No answer, however often it was asked; or the board refused the request.
+            No answer, however often it was asked; or the board refused the request. Nothing is under way then.
         """
-        self._sequence = (self._sequence + 1) % _SEQUENCES
-        raw = encode_frame(Frame(request, self._sequence, payload))
+        oldest = self._flights[0]
+        name = Request(oldest.request & ~CONTINUED).name
         bad_before = self.statistics.bad_frames
         for attempt in range(self._retries + 1):
-            self.statistics.retries += attempt > 0
-            self.port.write(raw)
-            self.statistics.bytes_sent += len(raw)
-            answer = self._answer(request, len(raw))
-            if answer is None:
+            if attempt > 0:
+                self._repeat()
+            self._receive(oldest)
+            if oldest.answer is None:
                 continue
+            self._flights.popleft()
             self.statistics.requests += 1
-            if answer.type == ERROR:
-                failure = Failure(answer.payload[0]).name.lower().replace("_", " ")
-                raise LatteError(f"the board refused {request.name}: {failure}; it was restarted or runs another "
-                                 "version: connect again")
-            return answer.payload
+            if oldest.answer.type == ERROR:
+                self._flights.clear()
+                failure = Failure(oldest.answer.payload[0]).name.lower().replace("_", " ")
+                raise LatteError(f"the board refused {name}: {failure}; it was restarted or runs another version: "
+                                 "connect again")
+            return oldest.answer.payload
+        self._flights.clear()
         damaged = self.statistics.bad_frames - bad_before
         what = f"only damaged answers ({damaged})" if damaged else "no answer"
-        raise LatteError(f"{what} to {request.name} in {self._retries + 1} attempts; check the cable, the baud rate "
+        raise LatteError(f"{what} to {name} in {self._retries + 1} attempts; check the cable, the baud rate "
                          f"({self._baud}) and that the bitstream is loaded")
 
-    def _answer(self, request: Request, sent: int) -> Frame | None:
-        """Return the answer to the present request, None if time is over or the line talks nonsense."""
-        payload = self.payload_bytes if request is Request.READ_OUTPUT else _SHORT_ANSWER
-        most = 2 * (payload + HEADER_BYTES + CRC_BYTES) + 2  # every byte escaped
+    def settle(self) -> None:
+        """Take the answers to all that is under way. Raises as `answer` does."""
+        while self._flights:
+            self.answer()
+
+    def _write(self, flight: _Flight) -> None:
+        self.port.write(flight.raw)
+        self.statistics.bytes_sent += len(flight.raw)
+
+    def _repeat(self) -> None:
+        """Send again what has no answer: the board ignored what followed a lost request."""
+        for flight in self._flights:
+            if flight.answer is None:
+                self.statistics.retries += 1
+                self._write(flight)
+
+    def _receive(self, oldest: _Flight) -> None:
+        """Take in answers until `oldest` has its own, time is over, or the line talks nonsense."""
+        most = sum(flight.most(self.payload_bytes) for flight in self._flights)
+        sent = sum(len(flight.raw) for flight in self._flights)
         self.port.timeout = self._margin + (sent + most) * _BITS_PER_BYTE / self._baud
         budget = 4 * most
-        while budget > 0:
+        while oldest.answer is None and budget > 0:
             got = self.port.read(self._missing())
             if not got:
-                return None
+                return
             budget -= len(got)
             self.statistics.bytes_received += len(got)
             self._received += got
             while END in self._received:
                 raw, _, rest = bytes(self._received).partition(bytes([END]))
                 self._received = bytearray(rest)
-                if not raw:
-                    continue
-                frame = parse_frame(raw)
-                if frame is None:
-                    self.statistics.bad_frames += 1
-                elif frame.sequence == self._sequence and frame.type in (request | RESPONSE, ERROR):
-                    return frame
-                else:
-                    self.statistics.stale_frames += 1
-        return None
+                if raw:
+                    self._sort(parse_frame(raw))
+
+    def _sort(self, frame: Frame | None) -> None:
+        """Give an answer to its request."""
+        if frame is None:
+            self.statistics.bad_frames += 1
+            return
+        for flight in self._flights:
+            if (flight.answer is None and frame.sequence == flight.sequence
+                    and frame.type in (flight.request | RESPONSE, ERROR)):
+                flight.answer = frame
+                return
+        self.statistics.stale_frames += 1
 
     def _missing(self) -> int:
         """Return how many bytes must still come, at least, to complete a frame."""

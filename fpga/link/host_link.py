@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from latte.fpga.link.frame import FrameReceiver, FrameSender
 from latte.fpga.link.protocol import (
+    CONTINUED,
     ERROR,
     RESPONSE,
     STREAMS,
@@ -20,6 +21,7 @@ from latte.fpga.link.protocol import (
     report_layout,
     trailer_layout,
 )
+from latte.fpga.link.request_queue import RequestQueue
 from latte.fpga.link.uart import UartReceiver, UartTransmitter, clocks_per_bit
 from latte.golden.config import AttentionConfig
 from latte.rtl.common.core import Core, counters_layout, status_layout
@@ -38,17 +40,19 @@ class HostLink(wiring.Component):
 
     Data flow::
 
-        rx -> UartReceiver -> FrameReceiver -> Ram (request | answer) -> FrameSender -> UartTransmitter -> tx
+        rx -> UartReceiver -> FrameReceiver -> Ram (requests | answers) -> FrameSender -> UartTransmitter -> tx
                                                  |            ^
                                                  v            |
                                                item  <--------+-- identity, status, counters
                                                  |  ^
                      job, parameter, q, k, v <---+  +------------ o
 
-    One request at a time: a good frame is carried out, then answered; what arrives meanwhile is ignored. The answer
-    stays in the memory until a request with another sequence number comes, and is sent again if the last one is
-    repeated. No request waits longer than `patience` cycles for a stream: a write answers how many items it handed
-    over, a read gives what there is. An item once handed over stays on offer until the core takes it.
+    Requests are carried out and answered one after the other; the next ones arrive meanwhile, up to `window` in all.
+    A good frame is queued only if it has the next sequence number, so each is carried out once and in order. The last
+    `window` answers stay in the memory; one is sent again if its request is repeated. No request waits longer than
+    `patience` cycles for a stream: a write answers how many items it handed over, a read gives what there is. An item
+    once handed over stays on offer until the core takes it. A write that continues one that was cut short hands over
+    nothing.
 
     Parameters
     ----------
@@ -56,7 +60,10 @@ class HostLink(wiring.Component):
     clock_hz, baud
         The line's speed.
     payload_bytes : int
-        Power of two; the longest payload of a frame. Request and answer together fill one block RAM.
+        Power of two; the longest payload of a frame.
+    window : int
+        Power of two; requests that may be under way. Two, with their answers, fill one block RAM of ECP5 or Gowin, and
+        are enough: one arrives while the other is carried out and answered.
     patience : int
         Power of two; cycles.
 
@@ -80,10 +87,11 @@ class HostLink(wiring.Component):
     """
 
     def __init__(self, config: AttentionConfig, clock_hz: float, baud: int, *, payload_bytes: int = 512,
-                 patience: int = 4096):
+                 window: int = 2, patience: int = 4096):
         self.config = config
         self.clocks = clocks_per_bit(clock_hz, baud)
         self.payload_bytes = payload_bytes
+        self.window = window
         self.patience = patience
         streams = {name: Out(stream.Signature(item_shape(request, config))) for request, name in STREAMS.items()}
         super().__init__({
@@ -98,10 +106,14 @@ class HostLink(wiring.Component):
         m.submodules.uart_transmitter = uart_transmitter = UartTransmitter(self.clocks)
         m.submodules.frame_receiver = receiver = FrameReceiver(self.payload_bytes)
         m.submodules.frame_sender = sender = FrameSender(self.payload_bytes)
-        m.submodules.buffer = buffer = Ram(8, 2 * self.payload_bytes)
+        m.submodules.request_queue = queue = RequestQueue(self.payload_bytes, self.window)
+        m.submodules.buffer = buffer = Ram(8, 2 * self.window * self.payload_bytes)
         m.d.comb += [
             uart_receiver.rx.eq(self.rx), self.tx.eq(uart_transmitter.tx),
             receiver.data.eq(uart_receiver.data), receiver.valid.eq(uart_receiver.valid),
+            receiver.enable.eq(queue.enable), queue.session.eq(self.session), queue.frame.eq(receiver.frame),
+            queue.header.type.eq(receiver.type), queue.header.sequence.eq(receiver.sequence),
+            queue.header.length.eq(receiver.length),
         ]
         wiring.connect(m, sender.o, uart_transmitter.i)
 
@@ -113,46 +125,54 @@ class HostLink(wiring.Component):
         # The memory: requests in the low half, answers in the high half.
         item = Signal(8 * self._item_bytes())
         fetched, stored = Signal(16), Signal(range(self.payload_bytes + 1))
-        store, sending = Signal(), Signal()
+        store, sending, slot = Signal(), Signal(), Signal.like(queue.first)
         half = exact_log2(self.payload_bytes)
+        # Registered: there is time between received bytes, and they come while answers are made.
+        lands, landed, landing = Signal(), Signal(8), Signal.like(buffer.write_addr)
+        m.d.sync += [lands.eq(receiver.write_en), landed.eq(receiver.write_data),
+                     landing.eq(Cat(receiver.write_index, queue.landing, 0))]
         m.d.comb += [
-            buffer.write_en.eq(store | receiver.write_en),
-            buffer.write_addr.eq(Mux(store, Cat(stored[:half], 1), Cat(receiver.write_index, 0))),
-            buffer.write_data.eq(Mux(store, item[:8], receiver.write_data)),
-            buffer.read_addr.eq(Mux(sending, Cat(sender.read_index, 1), Cat(fetched[:half], 0))),
+            buffer.write_en.eq(store | lands),
+            buffer.write_addr.eq(Mux(lands, landing, Cat(stored[:half], slot, 1))),
+            buffer.write_data.eq(Mux(lands, landed, item[:8])),
+            buffer.read_addr.eq(Mux(sending, Cat(sender.read_index, slot, 1), Cat(fetched[:half], queue.first, 0))),
             sender.read_data.eq(buffer.read_data), sender.length.eq(stored),
         ]
-        self._control(m, receiver, sender, buffer, discarded, item, fetched, stored, store, sending)
+        self._control(m, queue, sender, buffer, discarded, item, fetched, stored, slot, store, lands, sending)
         return m
 
     def _item_bytes(self) -> int:
         shapes = [item_shape(request, self.config) for request in (*STREAMS, Request.READ_OUTPUT)]
         return max(_WORD_BYTES, *map(byte_size, shapes))
 
-    def _control(self, m, receiver, sender, buffer, discarded, item, fetched, stored, store, sending):
-        """State machine: receive, carry out, answer."""
+    def _control(self, m, queue, sender, buffer, discarded, item, fetched, stored, slot, store, lands, sending):
+        """State machine: wait for a request, carry it out, answer."""
         config = self.config
-        sequence, answer = Signal(8), Signal(8)
+        request, answer = Signal.like(queue.request), Signal(8)
+        sequence = request.sequence
         to_store, word_index, last_word = Signal(range(self._item_bytes() + 1)), Signal(5), Signal(5)
         gathered, wait = Signal(range(self._item_bytes())), Signal(range(RAM_LATENCY + 1))
         accepted, waited = Signal(16), Signal(range(self.patience))
-        job_last = Signal()
-        is_new, failed, reads, tells = (Signal(name=name) for name in ("is_new", "failed", "reads", "tells"))
+        # Of a write: all its items were handed over.
+        job_last, whole = Signal(), Signal()
+        failed, reads, tells = (Signal(name=name) for name in ("failed", "reads", "tells"))
         word, identity_words = self._word(m, discarded, word_index)
         handing = Signal()
-        taken, item_ends = self._offers(m, receiver.type, item, gathered, handing)
+        taken, item_ends = self._offers(m, request.type, item, gathered, handing)
         beat_bytes = byte_size(item_shape(Request.READ_OUTPUT, config))
         trailer = Signal(trailer_layout())
         # Comparisons are registered: the state machine has cycles to spare, the clock has not.
         exhausted, fits, more_words, expired = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
-            expired.eq(waited.all()), exhausted.eq(fetched == receiver.length), more_words.eq(word_index <= last_word),
-            is_new.eq((receiver.type == Request.HELLO) | ~self.session | (receiver.sequence != sequence)),
-            reads.eq(receiver.type == Request.READ_OUTPUT),
-            tells.eq((receiver.type == Request.HELLO) | (receiver.type == Request.REPORT)),
+            expired.eq(waited.all()), exhausted.eq(fetched == request.length), more_words.eq(word_index <= last_word),
+            reads.eq(request.type == Request.READ_OUTPUT),
+            tells.eq((request.type == Request.HELLO) | (request.type == Request.REPORT)),
         ]
-        m.d.comb += [sender.type.eq(answer), sender.sequence.eq(sequence), trailer.job_last.eq(job_last),
-                     trailer.status.eq(self.status)]
+        m.d.comb += [
+            sender.type.eq(answer), sender.sequence.eq(sequence), slot.eq(sequence), queue.answer.type.eq(answer),
+            queue.answer.sequence.eq(sequence), queue.answer.length.eq(stored), trailer.job_last.eq(job_last),
+            trailer.status.eq(self.status),
+        ]
         m.d.sync += [self.reset.eq(0), self.clear.eq(0), self.o.ready.eq(0)]
 
         # What an item is loaded with is chosen by the state alone: few signals reach its many bits in time.
@@ -163,37 +183,36 @@ class HostLink(wiring.Component):
             m.next = "FAIL"
 
         with m.FSM() as fsm:
-            m.d.comb += [receiver.enable.eq(fsm.ongoing("RECEIVE")), self.busy.eq(~fsm.ongoing("RECEIVE")),
-                         sending.eq(fsm.ongoing("SEND"))]
-            with m.State("RECEIVE"), m.If(receiver.frame):
-                m.next = "COMPARE"
+            m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")), sending.eq(fsm.ongoing("SEND"))]
+            with m.State("IDLE"):
+                m.d.sync += request.eq(queue.request)
+                with m.If(queue.due):
+                    m.d.comb += queue.resent.eq(1)
+                    m.d.sync += [sequence.eq(queue.again.sequence), answer.eq(queue.again.type),
+                                 stored.eq(queue.again.length)]
+                    m.next = "OPEN"
+                with m.Elif(queue.waiting):
+                    m.next = "COMPARE"
             with m.State("COMPARE"):
-                m.next = "JUDGE"
-            with m.State("JUDGE"):
-                m.next = "REPEAT"
-                with m.If(is_new):
-                    m.next = "BEGIN"
-            with m.State("REPEAT"):
-                m.d.comb += sender.start.eq(1)
-                m.next = "SEND"
+                m.next = "BEGIN"
             with m.State("BEGIN"):
                 m.d.sync += [
-                    sequence.eq(receiver.sequence), answer.eq(receiver.type | RESPONSE), stored.eq(0), fetched.eq(0),
+                    answer.eq(request.type | RESPONSE), stored.eq(0), fetched.eq(0),
                     gathered.eq(0), accepted.eq(0), waited.eq(0), job_last.eq(0), word_index.eq(0),
                     last_word.eq(identity_words - 1), fits.eq(1), failed.eq(0),
                 ]
-                with m.If((receiver.type != Request.HELLO) & ~self.session):
+                with m.If((request.type != Request.HELLO) & ~self.session):
                     fail(Failure.NO_SESSION)
-                with m.Else(), m.Switch(receiver.type):
+                with m.Else(), m.Switch(request.type):
                     with m.Case(Request.HELLO):
                         m.d.sync += self.session.eq(1)
                         m.next = "SELECT WORD"
                     with m.Case(Request.RESET):
                         m.d.sync += self.reset.eq(1)
-                        m.next = "REPEAT"
+                        m.next = "KEEP"
                     with m.Case(Request.CLEAR):
                         m.d.sync += self.clear.eq(1)
-                        m.next = "REPEAT"
+                        m.next = "KEEP"
                     with m.Case(Request.REPORT):
                         m.d.sync += [word_index.eq(identity_words),
                                      last_word.eq(identity_words + len(_words(report_layout())) - 1)]
@@ -202,6 +221,10 @@ class HostLink(wiring.Component):
                         m.next = "TAKE OUTPUT"
                     with m.Case(*STREAMS):
                         m.next = "FETCH"
+                    with m.Case(*(code | CONTINUED for code in STREAMS)):
+                        m.next = "FETCH"
+                        with m.If(~whole):
+                            m.next = "COUNT"
                     with m.Default():
                         fail(Failure.UNKNOWN_TYPE)
 
@@ -209,9 +232,10 @@ class HostLink(wiring.Component):
             with m.State("FETCH"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(exhausted & (wait != 0)):
-                    m.d.sync += wait.eq(0)
+                    m.d.sync += [wait.eq(0), whole.eq(1)]
                     m.next = "COUNT"
                     with m.If(gathered != 0):
+                        m.d.sync += whole.eq(0)
                         fail(Failure.BAD_LENGTH)
                 with m.Elif(wait == RAM_LATENCY):
                     m.d.sync += [item.eq(Cat(item[8:], buffer.read_data)), fetched.eq(fetched + 1), wait.eq(0),
@@ -226,6 +250,7 @@ class HostLink(wiring.Component):
                     m.d.sync += accepted.eq(accepted + 1)
                     m.next = "FETCH"
                 with m.Elif(expired):
+                    m.d.sync += whole.eq(0)
                     m.next = "COUNT"
             with m.State("COUNT"):
                 m.d.sync += [item.eq(accepted), to_store.eq(2)]
@@ -258,23 +283,30 @@ class HostLink(wiring.Component):
                 m.d.sync += [item.eq(trailer), to_store.eq(byte_size(trailer_layout()))]
                 m.next = "STORE LAST"
             for state in ("STORE", "STORE LAST"):
-                with m.State(state):
+                # What arrives is stored first.
+                with m.State(state), m.If(~lands):
                     m.d.comb += store.eq(1)
                     m.d.sync += [item.eq(item[8:]), stored.eq(stored + 1), to_store.eq(to_store - 1),
                                  fits.eq(stored < self.payload_bytes - beat_bytes - byte_size(trailer_layout()))]
                     with m.If(to_store == 1):
-                        m.next = "REPEAT"
+                        m.next = "KEEP"
                         if state == "STORE":
                             with m.If(~failed & reads):
                                 m.next = "TAKE OUTPUT"
                             with m.Elif(~failed & tells & more_words):
                                 m.next = "SELECT WORD"
+            with m.State("KEEP"):
+                m.d.comb += queue.done.eq(1)
+                m.next = "OPEN"
+            with m.State("OPEN"):
+                m.d.comb += sender.start.eq(1)
+                m.next = "SEND"
             with m.State("SEND"), m.If(sender.done):
-                m.next = "RECEIVE"
+                m.next = "IDLE"
 
     def _word(self, m, discarded, index):
         """Return (word `index` two cycles later, number of words of the identity); the report's words follow."""
-        fields = identity(self.config, self.payload_bytes)
+        fields = identity(self.config, self.payload_bytes, self.window)
         constant = identity_layout().const(fields).as_bits()
         words = [C((constant >> offset) & (1 << _WORD_BITS) - 1, _WORD_BITS) for offset in _words(identity_layout())]
         report = Signal(report_layout())
@@ -298,7 +330,7 @@ class HostLink(wiring.Component):
             size, width = byte_size(shape), Shape.cast(shape).width
             # Known long before it matters, so it is registered.
             selected = Signal(name=f"{name}_selected")
-            m.d.sync += selected.eq(request == code)
+            m.d.sync += selected.eq(request & ~CONTINUED == code)
             with m.If(port.ready | self.reset):
                 m.d.sync += port.valid.eq(0)
             with m.If(selected):

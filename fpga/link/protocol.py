@@ -5,8 +5,12 @@ Between the two END marks, END and ESCAPE are sent as ESCAPE and the byte with `
 again after any fault. The CRC covers type to payload.
 
 The host asks, the board answers: with the request's type and `RESPONSE`, and the same sequence number, or with
-`ERROR`. A request without answer is sent again with its sequence number; the board does not carry it out twice but
-sends the answer again. A new number says that the last answer has arrived.
+`ERROR`. Requests are numbered one after the other from HELLO on and carried out in this order; one that does not
+follow the last is ignored. Up to ``window`` may be without answer. One that stays so is sent again with its sequence
+number; the board does not carry it out twice but sends the answer again, for it keeps the last ``window`` of them.
+
+A write with `CONTINUED` in its type accepts nothing if the write before it was cut short by a stalled stream: so writes
+follow each other without waiting for answers, and their items stay in order.
 """
 
 import dataclasses
@@ -25,15 +29,16 @@ from latte.rtl.common.entry_words import entry_words, parameter_layout
 from latte.rtl.common.identity import IDENTITY_FIELDS, MAGIC, identity_values
 from latte.rtl.common.payloads import job_layout, output_layout
 
-__all__ = ["CRC_BYTES", "END", "ERROR", "ESCAPE", "ESCAPE_FLIP", "HEADER_BYTES", "IDENTITY_FIELDS", "MAGIC", "MESSAGES",
-           "PROTOCOL_VERSION", "RESPONSE", "STREAMS", "Failure", "Frame", "Message", "Request", "byte_size",
-           "encode_frame", "fingerprint", "identity", "identity_layout", "item_shape", "layouts_table",
+__all__ = ["CONTINUED", "CRC_BYTES", "END", "ERROR", "ESCAPE", "ESCAPE_FLIP", "HEADER_BYTES", "IDENTITY_FIELDS",
+           "MAGIC", "MESSAGES", "PROTOCOL_VERSION", "RESPONSE", "STREAMS", "Failure", "Frame", "Message", "Request",
+           "byte_size", "encode_frame", "fingerprint", "identity", "identity_layout", "item_shape", "layouts_table",
            "messages_table", "parse_frame", "report_layout", "trailer_layout", "unescape"]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 END, ESCAPE, ESCAPE_FLIP = 0x7E, 0x7D, 0x20
 HEADER_BYTES, CRC_BYTES = 4, 4
 RESPONSE = 0x80
+CONTINUED = 0x40
 ERROR = 0xFF
 
 
@@ -107,8 +112,8 @@ def item_shape(request: Request, config: AttentionConfig) -> ShapeLike:
 
 def identity_layout() -> data.StructLayout:
     """Answer to HELLO; a field that is a choice is the number of the choice, several choices are a bit each."""
-    return data.StructLayout({"magic": 32, "protocol": 16, "payload_bytes": 16, "fingerprint": 32,
-                              **dict.fromkeys(IDENTITY_FIELDS, 16)})
+    return data.StructLayout({"magic": 32, "protocol": 16, "payload_bytes": 16, "window": 16,
+                              "fingerprint": 32, **dict.fromkeys(IDENTITY_FIELDS, 16)})
 
 
 def report_layout() -> data.StructLayout:
@@ -127,9 +132,9 @@ def fingerprint(config: AttentionConfig) -> int:
     return build_identity.fingerprint(config, PROTOCOL_VERSION, messages, [report_layout(), trailer_layout()])
 
 
-def identity(config: AttentionConfig, payload_bytes: int) -> dict[str, int]:
+def identity(config: AttentionConfig, payload_bytes: int, window: int) -> dict[str, int]:
     """Return the fields of `identity_layout` of a board built for `config`."""
-    return {"magic": MAGIC, "protocol": PROTOCOL_VERSION, "payload_bytes": payload_bytes,
+    return {"magic": MAGIC, "protocol": PROTOCOL_VERSION, "payload_bytes": payload_bytes, "window": window,
             "fingerprint": fingerprint(config), **identity_values(config)}
 
 
@@ -184,8 +189,9 @@ def messages_table() -> str:
             for code, message in MESSAGES.items()]
     failures = ", ".join(f"{failure.value} {failure.name}" for failure in Failure)
     table = markdown_table(["type", "request", "payload", "answer", "what it does"], rows)
-    return (f"{table}\n\nAn answer has the request's type + 0x{RESPONSE:02x} and its sequence number; or type "
-            f"0x{ERROR:02x} and one byte: {failures}.")
+    return (f"{table}\n\nA write with its type + 0x{CONTINUED:02x} continues the write before it: if that was cut "
+            f"short, it accepts nothing. An answer has the request's type + 0x{RESPONSE:02x} and its sequence number; "
+            f"or type 0x{ERROR:02x} and one byte: {failures}.")
 
 
 def layouts_table() -> str:

@@ -41,7 +41,7 @@ class FakeBoard:
         self.timeout = None
         self.closed = False
         self.asked = []
-        self._hello = identity(CONFIG, 64) | (fields or {})
+        self._hello = identity(CONFIG, 64, 2) | (fields or {})
         self._answers = answers or {}
         self._out = b""
 

@@ -12,6 +12,7 @@ from latte.fpga.host.commands import run_command
 from latte.fpga.host.driver import Board, JobRefused
 from latte.fpga.host.faulty_port import FAULTS, FaultyPort
 from latte.fpga.host.simulated_port import SIMULATED_BAUD, build_board, simulated_port
+from latte.fpga.host.transport import line_limit
 from latte.fpga.host.verify import verify_heads
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import THRESHOLD_KINDS, preset
@@ -165,14 +166,17 @@ def test_silent_board(open_port):
         Board(Cut(open_port()), CONFIG, SIMULATED_BAUD, margin=MARGIN, retries=2)
 
 
-def test_real_head(open_port):
-    """A head of a real model, as long as the build holds."""
+def test_real_head_at_the_speed_of_the_line(open_port):
+    """A head of a real model, as long as the build holds; the line has four cycles a bit, the fewest of any board."""
     vectors = next(iter(embedded_vectors()))
     job = Job(3, *(getattr(vectors, name)[0, :CONFIG.max_seq_len] for name in "qkv"), causal=True)
     program = Program(CONFIG, {3: vectors.parameters(0, CONFIG)}, [job])
-    board = Board(open_port(), CONFIG, SIMULATED_BAUD, margin=MARGIN)
+    port = open_port()
+    board = Board(port, CONFIG, SIMULATED_BAUD, margin=MARGIN)
     board.load_parameters(program.parameters)
+    started = port.seconds
     output = board.run(job)
+    assert 1 / (port.seconds - started) > 0.88 * line_limit(CONFIG, len(job.q), SIMULATED_BAUD)
     [(_, trace)] = program.expected()
     np.testing.assert_array_equal(output, trace.output)
 

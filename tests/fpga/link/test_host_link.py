@@ -5,6 +5,7 @@ from amaranth.sim import Simulator
 
 from latte.fpga.link.host_link import HostLink
 from latte.fpga.link.protocol import (
+    CONTINUED,
     END,
     ERROR,
     RESPONSE,
@@ -34,6 +35,7 @@ class Line:
     def __init__(self, dut, ctx):
         self.dut = dut
         self.ctx = ctx
+        self.frames = []
 
     async def send(self, raw):
         """Send bytes."""
@@ -42,23 +44,30 @@ class Line:
                 self.ctx.set(self.dut.rx, bit)
                 await self.ctx.tick().repeat(CLOCKS)
 
-    async def receive(self, cycles=6000):
-        """Return the next frame, None if there is none in time."""
+    async def listen(self, ctx):
+        """Collect what the link sends, for ever: it answers while requests arrive."""
         raw = bytearray()
-        while cycles > 0:
-            if self.ctx.get(self.dut.tx):
-                cycles -= 1
-                await self.ctx.tick()
+        while True:
+            if ctx.get(self.dut.tx):
+                await ctx.tick()
                 continue
-            await self.ctx.tick().repeat(CLOCKS + CLOCKS // 2)
+            await ctx.tick().repeat(CLOCKS + CLOCKS // 2)
             byte = 0
             for i in range(8):
-                byte |= self.ctx.get(self.dut.tx) << i
-                await self.ctx.tick().repeat(CLOCKS)
+                byte |= ctx.get(self.dut.tx) << i
+                await ctx.tick().repeat(CLOCKS)
             raw.append(byte)
             if byte == END and len(raw) > 1:
-                return parse_frame(bytes(raw[1:-1]))
-        return None
+                self.frames.append(parse_frame(bytes(raw[1:-1])))
+                raw.clear()
+
+    async def receive(self, cycles=1500):
+        """Return the next frame, None if the line is silent for some cycles."""
+        left = cycles
+        while left > 0 and not self.frames:
+            left = left - 1 if self.ctx.get(self.dut.tx) else cycles
+            await self.ctx.tick()
+        return self.frames.pop(0) if self.frames else None
 
     async def ask(self, request, sequence, payload=b""):
         """Send a request and return the answer."""
@@ -66,15 +75,22 @@ class Line:
         return await self.receive()
 
 
-def simulate(scenario, ready=lambda cycle: True):
+def simulate(scenario, ready=lambda cycle: True, patience=64):
     """Run ``scenario(line)``; return the beats that the K stream took."""
-    dut, taken = HostLink(CONFIG, CLOCKS * 1e6, 1_000_000, payload_bytes=64, patience=64), []
+    dut, taken = HostLink(CONFIG, CLOCKS * 1e6, 1_000_000, payload_bytes=64, patience=patience), []
+
+    lines = []
 
     async def bench(ctx):
         line = Line(dut, ctx)
+        lines.append(line)
         ctx.set(dut.rx, 1)
         await ctx.tick().repeat(20)
         await scenario(line)
+
+    async def listener(ctx):
+        await ctx.tick()
+        await lines[0].listen(ctx)
 
     async def consumer(ctx):
         offered, cycle = None, 0
@@ -93,6 +109,7 @@ def simulate(scenario, ready=lambda cycle: True):
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.add_testbench(consumer, background=True)
+    simulator.add_testbench(listener, background=True)
     simulator.run()
     return b"".join(taken)
 
@@ -100,7 +117,7 @@ def simulate(scenario, ready=lambda cycle: True):
 def test_says_who_it_is():
     async def scenario(line):
         answer = await line.ask(Request.HELLO, 9)
-        expected = identity_layout().const(identity(CONFIG, 64)).as_bits()
+        expected = identity_layout().const(identity(CONFIG, 64, 2)).as_bits()
         assert answer == Frame(Request.HELLO | RESPONSE, 9, expected.to_bytes(len(answer.payload), "little"))
         assert line.ctx.get(line.dut.session)
 
@@ -117,6 +134,91 @@ def test_repeated_request_is_carried_out_once():
         assert (await line.ask(Request.WRITE_K, 2, b"gh")).payload == b"\1\0"
 
     assert simulate(scenario) == b"abcdefgh"
+
+
+def write(sequence, payload, request=Request.WRITE_K):
+    """Return a write of keys, to be sent."""
+    return encode_frame(Frame(request, sequence, payload))
+
+
+def accepted(sequence, count, request=Request.WRITE_K):
+    """Return the answer to such a write."""
+    return Frame(request | RESPONSE, sequence, count.to_bytes(2, "little"))
+
+
+def test_second_request_comes_before_the_first_answer():
+    async def scenario(line):
+        await line.ask(Request.HELLO, 254)
+        # The numbers wrap; the second is long enough to arrive while the first answer leaves.
+        await line.send(write(255, b"ab") + write(0, bytes(range(60))))
+        assert [await line.receive(), await line.receive()] == [accepted(255, 1), accepted(0, 30)]
+
+    assert simulate(scenario) == b"ab" + bytes(range(60))
+
+
+def test_what_follows_a_lost_request_waits_for_it():
+    async def scenario(line):
+        await line.ask(Request.HELLO, 0)
+        await line.send(write(2, b"cd"))
+        assert await line.receive() is None
+        await line.send(write(1, b"ab") + write(2, b"cd"))
+        assert [await line.receive(), await line.receive()] == [accepted(1, 1), accepted(2, 1)]
+
+    assert simulate(scenario) == b"abcd"
+
+
+def test_both_answers_are_kept():
+    async def scenario(line):
+        await line.ask(Request.HELLO, 0)
+        await line.send(write(1, b"abcd") + write(2, b"ef"))
+        both = [await line.receive(), await line.receive()]
+        assert both == [accepted(1, 2), accepted(2, 1)]
+        await line.send(write(1, b"abcd") + write(2, b"ef"))
+        assert [await line.receive(), await line.receive()] == both
+        # An older one is kept no longer, nor carried out again.
+        await line.ask(Request.REPORT, 3)
+        await line.send(write(1, b"abcd"))
+        assert await line.receive() is None
+
+    assert simulate(scenario) == b"abcdef"
+
+
+def test_more_than_the_window_is_ignored_until_there_is_room():
+    async def scenario(line):
+        await line.ask(Request.HELLO, 0)
+        # The first waits for the stream while two more come: one has room.
+        await line.send(b"".join(write(n, bytes([n] * 4)) for n in (1, 2, 3)))
+        assert [await line.receive(3000) for _ in range(3)] == [accepted(1, 1), accepted(2, 0), None]
+        await line.send(write(3, bytes([3] * 4)))
+        assert await line.receive(3000) == accepted(3, 0)
+
+    assert simulate(scenario, ready=lambda cycle: False, patience=2048) == b""
+
+
+def test_continuation_of_a_write_that_was_cut_short_accepts_nothing():
+    go_on = Request.WRITE_K | CONTINUED
+
+    async def scenario(line):
+        await line.ask(Request.HELLO, 0)
+        await line.send(write(1, b"ab") + write(2, b"cdef", go_on))
+        assert [await line.receive(), await line.receive()] == [accepted(1, 1), accepted(2, 2, go_on)]
+        # The consumer stalls: one item is on offer, the next is not taken in time.
+        line.stalled = True
+        await line.send(write(3, b"ghijkl", go_on) + write(4, b"xy", go_on))
+        assert [await line.receive(), await line.receive()] == [accepted(3, 1, go_on), accepted(4, 0, go_on)]
+        line.stalled = False
+        assert await line.ask(go_on, 5, b"xy") == accepted(5, 0, go_on)
+        assert await line.ask(Request.WRITE_K, 6, b"ijkl") == accepted(6, 2)
+        assert await line.ask(go_on, 7, b"mn") == accepted(7, 1, go_on)
+
+    lines = []
+
+    async def remember(line):
+        line.stalled = False
+        lines.append(line)
+        await scenario(line)
+
+    assert simulate(remember, ready=lambda cycle: not (lines and lines[0].stalled)) == b"abcdefghijklmn"
 
 
 def test_damaged_request_leaves_no_trace():

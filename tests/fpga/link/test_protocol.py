@@ -69,7 +69,7 @@ def test_fingerprint_ignores_speed():
 
 
 def test_identity_fits_its_layout():
-    fields = identity(preset("base"), 512)
+    fields = identity(preset("base"), 512, 2)
     constant = identity_layout().const(fields)
     assert {name: constant[name] for name in fields} == fields
 

@@ -6,6 +6,7 @@ import pytest
 from amaranth import Module
 from amaranth.sim import Simulator
 
+from latte.fpga.boards.board import BOARDS
 from latte.fpga.link.uart import UartReceiver, UartTransmitter, clocks_per_bit
 from latte.golden.errors import LatteError
 
@@ -88,6 +89,15 @@ def test_transmitter_to_receiver(clocks):
     simulator.add_testbench(sink, background=True)
     simulator.run()
     assert bytes(heard) == DATA
+
+
+@pytest.mark.parametrize("drift", [-0.01, 0.01])
+@pytest.mark.parametrize("board", [board for board in BOARDS.values() if board.name != "ulx3s_85f"],
+                         ids=lambda board: board.name)
+def test_every_board_hears_its_bridge(board, drift):
+    """At the bridge's own rate, which the clock need not divide into, and with crystals that differ."""
+    line = line_of(DATA, board.clock_hz / board.baud * (1 + drift))
+    assert receive(line, clocks_per_bit(board.clock_hz, board.baud)) == DATA
 
 
 def test_rates():

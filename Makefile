@@ -70,7 +70,7 @@ wheel: $(VENV)/ready  ## Build a wheel and test it outside the tree, installed a
 	  > $$($(WHEEL)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/packages.pth
 	cp -R tests $(WHEEL)/tests
 	cd $(WHEEL) && venv/bin/python -c 'import latte.golden, sys; assert latte.golden.__file__.startswith(sys.prefix)'
-	cd $(WHEEL) && venv/bin/python -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider tests/test_installed.py
+	cd $(WHEEL) && venv/bin/python -m pytest -q -c /dev/null -o markers=slow --rootdir . -p no:cacheprovider tests/test_installed.py
 
 lint: $(VENV)/ready  ## Check style
 	$(BIN)/ruff check golden rtl sim fpga tests

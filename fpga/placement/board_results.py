@@ -28,7 +28,9 @@ def figures(board: BoardSpec, built: Bitstream) -> list[dict[str, Any]]:
 
 def describe_build(board: BoardSpec) -> str:
     """Return the preset of a board's build, and what differs from it."""
-    config, plain = board.config.to_dict(), PRESETS[board.config.name].to_dict()
+    config = board.config.to_dict()
+    plain = next(build.to_dict() for preset in PRESETS.values() for build in (preset, preset.lean())
+                 if build.name == board.config.name)
     return " ".join([board.config.name, *(f"{key}={value}" for key, value in config.items() if value != plain[key])])
 
 

@@ -6,6 +6,7 @@ pytest.importorskip("amaranth_boards")
 
 from latte.fpga.boards.board import BOARDS, find_board
 from latte.fpga.placement.bitstream import prepare
+from latte.fpga.placement.board_results import describe_build
 from latte.fpga.placement.board_top import pll_dividers
 from latte.golden.errors import LatteError
 
@@ -18,6 +19,12 @@ def test_board_elaborates(name):
     assert "attention_core.score_estimator" in rtlil
     for pin in ("uart_0__rx", "uart_0__tx"):
         assert pin in constraints
+
+
+def test_a_build_is_described_by_its_preset():
+    assert {name: describe_build(board) for name, board in BOARDS.items() if board.config.engine == "serial"} == {
+        "icebreaker": "tiny-lean", "tang_nano_9k": "tiny-lean max_seq_len=197"}
+    assert all(describe_build(board).startswith(board.config.name) for board in BOARDS.values())
 
 
 @pytest.mark.parametrize(("source", "wanted"), [(25e6, 120e6), (48e6, 120e6), (25e6, 100e6), (100e6, 120e6)])

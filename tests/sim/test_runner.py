@@ -58,7 +58,7 @@ def compilations(monkeypatch, original):
     """Count compilations, which are replaced by copies of the original's product."""
     made = []
 
-    def copy(rtlil, folder, simulator, waves, library):
+    def copy(rtlil, folder, *settings):
         made.append(folder.name)
         shutil.copy2(the_model(original) / "harness", folder / "harness")
 

@@ -54,7 +54,7 @@ MUTANTS = {
     "finds_room": ("RowFetcher-fetcher", RowFetcher, "room >= burst.beats", "room != 0"),
     "level": ("OutputPacker-packer", OutputPacker, "Mux(pushed, 1, -1)", "Mux(pulled, 1, -1)"),
     # Streams: lost, repeated, in another order.
-    "order": ("StreamQueue-queue", StreamQueue, "stored == self.depth - 2", "stored == self.depth - 1"),
+    "order": ("StreamQueue-queue", StreamQueue, "push.eq(self.i.valid & ~full)", "push.eq(self.i.valid)"),
     "stable": ("StreamQueue-queue", StreamQueue, "with m.Elif(self.o.ready):", "with m.Else():"),
     "nothing_else": ("StreamQueue-queue", StreamQueue, "vacant.eq(~fetched)", "vacant.eq(0)"),
     "no_overflow": ("StreamQueue-room", StreamQueue, "return producer_latency + 2", "return producer_latency"),
@@ -62,8 +62,7 @@ MUTANTS = {
     "strobes": ("RowGearbox-gearbox-uneven", RowGearbox, "level > byte // lane", "level >= byte // lane"),
     # Jobs: golden's verdict, banks, an end; a head that is half written.
     "verdict": ("JobSequencer-sequencer", JobSequencer, "total > config.max_seq_len", "total >= config.max_seq_len"),
-    "bank_free": ("JobSequencer-sequencer", JobSequencer, "Mux(begins, next_bank, bank)",
-                  "Mux(job.fresh, next_bank, bank)"),
+    "bank_free": ("JobSequencer-sequencer", JobSequencer, "Mux(begins, next_bank, bank)", "bank"),
     "returns": ("JobSequencer-sequencer", JobSequencer, "self.compute.ready | ~self.compute.valid",
                 "self.compute.ready"),
     "known": ("HeadRegisters-registers", HeadRegisters, "(starts | good) & in_turn & ~fault",

@@ -1,6 +1,7 @@
 """What the benches of single blocks share: small builds, and items at the limits of their ranges."""
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -18,6 +19,12 @@ SEED = 11
 
 both_configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 wide_config = pytest.mark.parametrize("config", [WIDE], ids=["wide"])
+
+
+def with_builds(*quick: AttentionConfig, slow: Sequence[AttentionConfig] = ()) -> pytest.MarkDecorator:
+    """Return the mark of a test that runs with each of some builds, `slow` ones among the slow tests."""
+    return pytest.mark.parametrize("config", [*quick, *(pytest.param(config, marks=pytest.mark.slow)
+                                                        for config in slow)], ids=lambda config: config.name)
 
 
 def limits(bits: int) -> tuple[int, int]:

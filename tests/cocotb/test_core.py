@@ -36,9 +36,9 @@ CONFIGS = {config.name: config for config in (
     MULTIPLEXED)}
 
 
-def slow(name: str):
-    """Return the parameter of a build that takes minutes to compile, or differs from another in its numbers alone."""
-    return pytest.param(name, marks=pytest.mark.slow)
+def slow(value: object):
+    """Return a parameter for the slow tests: a build that takes minutes, or differs from another in numbers alone."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 PAPER = ("tiny", "small", slow("base"), slow("tiny-lean"), slow("small-lean"), slow("multiplexed"), slow("narrow"),
@@ -69,7 +69,7 @@ def test_corners(name, stall, tmp_path, build_folder):
     run(config, programs.corners(config), tmp_path / "run", build_folder, stall=stall, seed=len(name))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, slow(2)])
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("name", ["tiny", "multiplexed", "small"])
 def test_random_heads(name, stall, seed, tmp_path, build_folder):
@@ -102,7 +102,7 @@ def test_keys_and_groups_that_heads_share(name, stall, tmp_path, build_folder):
         run(config, programs.appending_groups(config, seed), tmp_path / "run", build_folder, stall=stall, seed=seed)
 
 
-@pytest.mark.parametrize("reset_at", [333, 1777, 2500])
+@pytest.mark.parametrize("reset_at", [slow(333), 1777, slow(2500)])
 @pytest.mark.parametrize("name", [slow("two-keys"), "tiny"])
 def test_reset_in_mid_row_of_a_pruning_core(name, reset_at, tmp_path, build_folder):
     config = CONFIGS[name]
@@ -125,22 +125,22 @@ def test_longest_pruned_rows_of_the_serial_core(tmp_path, build_folder):
     run(TINY, program, tmp_path / "run", build_folder)
 
 
-@pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])
+@pytest.mark.parametrize("name", ["tiny", "multiplexed", slow("narrow"), "small"])
 def test_refused_jobs_raise_a_sticky_bit_and_harm_no_other(name, tmp_path, build_folder):
     config = CONFIGS[name]
     report = run(config, programs.refused(config), tmp_path / "run", build_folder)
     assert {"head_invalid", "too_long", "no_keys"} <= set(report.status)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("name", ["tiny", "multiplexed", "narrow", "small"])
+@pytest.mark.parametrize("seed", [1, slow(2), slow(3)])
+@pytest.mark.parametrize("name", ["tiny", "multiplexed", slow("narrow"), "small"])
 def test_sequences_that_begin_behind_refused_jobs_leave_those_before_alone(name, seed, tmp_path, build_folder):
     """A job that goes on with nothing begins a sequence: not in the bank from which its predecessors compute."""
     config = CONFIGS[name]
     run(config, programs.mixed(config, seed, 60), tmp_path / "run", build_folder)
 
 
-@pytest.mark.parametrize("reset_at", [40, 333, 1000, 1777, 2500])
+@pytest.mark.parametrize("reset_at", [40, slow(333), slow(1000), 1777, slow(2500)])
 @pytest.mark.parametrize("name", ["tiny", "small"])
 def test_reset_in_mid_row(name, reset_at, tmp_path, build_folder):
     config = CONFIGS[name]
@@ -184,7 +184,7 @@ def test_counters(tmp_path, build_folder):
 
 
 @pytest.mark.parametrize("simulator", ["icarus"], indirect=True)
-@pytest.mark.parametrize("name", ["tiny", "serial-slice", "narrow", "narrow-pruning"])
+@pytest.mark.parametrize("name", ["tiny", slow("serial-slice"), slow("narrow"), "narrow-pruning"])
 def test_second_simulator(name, simulator, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.random_heads(config, 7, [9, 14]), tmp_path / "run", build_folder, simulator, stall="both")

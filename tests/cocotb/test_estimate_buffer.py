@@ -17,7 +17,7 @@ from latte.rtl.wide.payloads import code_slots, row_layout, tile_layout
 from latte.rtl.wide.row_scanner import RowScanner, scanned_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, WIDE, bits, limits, of_signed, row_lengths
+from tests.cocotb.blocks import SEED, WIDE, bits, limits, of_signed, row_lengths, with_builds
 from tests.cocotb.weighed import PRUNING, SINGLE_PRUNING
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
@@ -72,7 +72,7 @@ class ScannedTiles(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("config", [WIDE, PRUNING, SINGLE_PRUNING], ids=lambda config: config.name)
+@with_builds(WIDE, PRUNING, slow=[SINGLE_PRUNING])
 def test_estimate_buffer_and_scanner(config, check):
     rng = random.Random(SEED)
     lanes, pairs, low = config.key_lanes, config.pairs_per_cycle, limits(config.est_bits)[0]

@@ -14,7 +14,7 @@ from latte.rtl.wide.gap_table import GapTable, scale_layout
 from latte.rtl.wide.payloads import gap_weight_bits
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED
+from tests.cocotb.blocks import SEED, with_builds
 from tests.cocotb.weighed import PRUNING, SINGLE_PRUNING, fill_tables, held_scale
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
@@ -55,7 +55,7 @@ class LookUps(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("config", [PRUNING, SINGLE_PRUNING], ids=lambda config: config.name)
+@with_builds(PRUNING, slow=[SINGLE_PRUNING])
 def test_gap_tables(config, check):
     rng = random.Random(SEED)
     jobs, look_ups, weights = [], [], []

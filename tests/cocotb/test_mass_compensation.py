@@ -19,7 +19,7 @@ from latte.rtl.wide.row_limiter import group_mass_layout
 from latte.rtl.wide.softmax import rescale_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, limits
+from tests.cocotb.blocks import SEED, limits, with_builds
 from tests.cocotb.weighed import ONE_GROUP, PRUNING, SINGLE_PRUNING, held_scale, rescaling
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
@@ -71,7 +71,7 @@ class CompensatedRows(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("config", [PRUNING, SINGLE_PRUNING, ONE_GROUP], ids=lambda config: config.name)
+@with_builds(PRUNING, ONE_GROUP, slow=[SINGLE_PRUNING])
 def test_mass_compensation(config, check):
     rng = random.Random(SEED)
     group_of_key = [rng.randrange(config.key_groups) for _ in range(config.max_seq_len)]

@@ -18,7 +18,7 @@ from latte.rtl.wide.row_limiter import RowLimiter, group_mass_layout, limited_la
 from latte.rtl.wide.row_scanner import RowScanner, scanned_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, bits, limits
+from tests.cocotb.blocks import SEED, bits, limits, with_builds
 from tests.cocotb.weighed import BY_MASS, ONE_GROUP, PRUNING, SINGLE_PRUNING, await_tables, fill_tables, held_scale
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
@@ -73,7 +73,7 @@ def random_code(rng: random.Random, kind: ThresholdKind, row_max: int, config) -
                 40 << 8, 8 << 8))])}[kind]
 
 
-@pytest.mark.parametrize("config", [PRUNING, SINGLE_PRUNING, BY_MASS, ONE_GROUP], ids=lambda config: config.name)
+@with_builds(PRUNING, BY_MASS, ONE_GROUP, slow=[SINGLE_PRUNING])
 def test_row_limiter(config, check):
     rng = random.Random(SEED)
     pairs, (low, high) = config.pairs_per_cycle, limits(config.est_bits)

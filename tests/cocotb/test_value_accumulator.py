@@ -23,7 +23,7 @@ from latte.rtl.wide.value_accumulator import ValueAccumulator
 from latte.rtl.wide.virtual_survivors import VirtualSurvivors
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, extreme_rows, output_beats, padded_words, row_lengths, wide_config
+from tests.cocotb.blocks import SEED, extreme_rows, output_beats, padded_words, row_lengths, wide_config, with_builds
 from tests.cocotb.weighed import ONE_GROUP, PRUNING, SINGLE_PRUNING
 
 MANY_SLICES = PRUNING.replace(name="many-slices", value_lanes=1, normalizer_lanes=1, bus_bytes=1, key_groups=8)
@@ -110,7 +110,7 @@ def test_values_to_output(config, check):
     check(OutputFromMemory(config, v), f"values-{config.name}", {"i": Offer(items)}, {"o": Expect(outputs)})
 
 
-@pytest.mark.parametrize("config", [PRUNING, SINGLE_PRUNING, MANY_SLICES, ONE_GROUP], ids=lambda config: config.name)
+@with_builds(PRUNING, MANY_SLICES, ONE_GROUP, slow=[SINGLE_PRUNING])
 def test_virtual_survivors(config, check):
     rng, generator = random.Random(SEED), np.random.default_rng(SEED)
     v = extreme_rows(generator, config.max_seq_len, config, 127)

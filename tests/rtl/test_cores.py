@@ -64,8 +64,9 @@ CONFIGS = {
 SLOW = {"two keys", "time-multiplexed", "relative, one group", "three bits, packed", "serial, relative, two groups",
         "time-multiplexed, two groups", "three bits, two keys, four groups",
         "three bits, time-multiplexed, two groups", "two bits, time-multiplexed", "serial, sliced split",
-        "serial, absolute and by mass", "serial, three bits", "serial, three bits, all kinds, eight groups"}
-"""Builds that join what others have alone."""
+        "serial, absolute and by mass", "serial, three bits", "serial, three bits, all kinds, eight groups",
+        "serial", "three queries", "two keys, four groups"}
+"""Builds that join what others have alone, or that Verilator simulates as well."""
 HEADS = [(7, False, 2.0), (9, True, 3.0), (1, False, 1.0), (3, True, float("inf"))]
 """(keys, causal, tau)"""
 MORE_HEADS = [*HEADS, (8, False, 1.0), (6, True, 1.5)]

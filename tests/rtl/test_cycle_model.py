@@ -95,6 +95,7 @@ def test_vectors_and_masks_agree():
     assert predict_vectors(vectors, config) == predict_cycles([HeadWork(keep, vectors.causal)], config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["serial", "latte"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_within_one_per_cent_of_the_rtl(causal, engine, tmp_path):

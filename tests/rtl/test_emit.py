@@ -34,7 +34,7 @@ def lint(path: pathlib.Path, *arguments: str) -> str:
     return done.stderr.strip() if done.returncode == 0 else f"exit status {done.returncode}: {done.stderr}"
 
 
-@pytest.mark.parametrize("build", [pytest.param(name, marks=[] if name in ("tiny", "small") else [pytest.mark.slow])
+@pytest.mark.parametrize("build", [pytest.param(name, marks=[] if name == "tiny" else [pytest.mark.slow])
                                    for name in BUILDS])
 def test_no_warning_at_the_default_level_and_none_unnamed_at_all(build, tmp_path):
     path = tmp_path / "core.sv"
@@ -47,7 +47,7 @@ def test_no_warning_at_the_default_level_and_none_unnamed_at_all(build, tmp_path
         assert rules and all(f"%Warning-{rule}" in every for rule in rules)
 
 
-@pytest.mark.parametrize("bits", [64, 128])
+@pytest.mark.parametrize("bits", [64, pytest.param(128, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("config", [TINY, pytest.param(preset("small"), marks=pytest.mark.slow)],
                          ids=lambda config: config.name)
 def test_axi_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):

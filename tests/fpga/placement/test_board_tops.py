@@ -8,12 +8,13 @@ from latte.fpga.boards.board import BOARDS, find_board
 from latte.fpga.placement.bitstream import prepare
 from latte.fpga.placement.board_results import describe_build
 from latte.fpga.placement.board_top import pll_dividers
+from latte.golden.builds import BUILDS
 from latte.golden.errors import LatteError
 
 
-# The other two are of the same engine and family as a third.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in ("ulx3s_85f", "orangecrab_25f")
-                                               else ()) for name in BOARDS])
+# Emission of the wide engine takes a third of a minute.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if BUILDS[name].engine == "serial" else pytest.mark.slow)
+                                  for name in BOARDS])
 def test_board_elaborates(name):
     rtlil, constraints = prepare(BOARDS[name])
     assert "attention_core.score_estimator" in rtlil

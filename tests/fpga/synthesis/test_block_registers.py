@@ -115,7 +115,7 @@ COMPONENTS = {
 """Component, and how many flip-flops must go at least."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "weights" else ())
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in ("weights", "scaler") else ())
                                   for name in COMPONENTS])
 def test_absorption_is_equivalent(name, synthesise):
     make, least = COMPONENTS[name]

@@ -193,6 +193,7 @@ def test_dask_equals_serial_and_restart_equals_both(vit_folder, image_folder, tm
     assert evaluate(job, cache=tmp_path) == serial
 
 
+@pytest.mark.slow
 def test_calibration_is_the_same_on_a_cluster_and_after_a_restart(inputs, tmp_path):
     distributed = pytest.importorskip("distributed")
     alone = tmp_path / "alone"

@@ -184,7 +184,7 @@ def test_counters(tmp_path, build_folder):
 
 
 @pytest.mark.parametrize("simulator", ["icarus"], indirect=True)
-@pytest.mark.parametrize("name", ["tiny", slow("serial-slice"), slow("narrow"), "narrow-pruning"])
+@pytest.mark.parametrize("name", ["tiny", slow("serial-slice"), slow("narrow"), slow("narrow-pruning")])
 def test_second_simulator(name, simulator, tmp_path, build_folder):
     config = CONFIGS[name]
     run(config, programs.random_heads(config, 7, [9, 14]), tmp_path / "run", build_folder, simulator, stall="both")

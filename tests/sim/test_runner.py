@@ -46,9 +46,10 @@ def works(folder):
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    """Return a build folder with one compiled model."""
-    folder = tmp_path_factory.mktemp("original")
+def original(tmp_path_factory, request):
+    """Return a build folder with one compiled model, the same for all processes that run tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if hasattr(request.config, "workerinput") else own) / "original"
     build(folder)
     return folder
 

@@ -206,6 +206,7 @@ def thresholds_of(tau, scales):
 
 
 
+@pytest.mark.slow
 def test_run_command_loads_a_register_image(model, output, capsys):
     """``latte run --registers``: the board holds the whole image, and each head uses its own entry."""
     vectors = next(iter(embedded_vectors())).select([4, 1])

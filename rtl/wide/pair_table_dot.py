@@ -1,6 +1,6 @@
 """Dot product of vectors of few bits with a query that stands still: one LUT4 per bit."""
 
-from amaranth import Cat, Module, Mux, signed
+from amaranth import Cat, Module, Mux, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,6 +35,9 @@ class PairTableDot(wiring.Component):
     * ``-floor(C/2)`` is missing in every plane. The planes weigh 1 + 2 + 4 - 8 = -1, those of fewer bits
       1 + 2 - 4 or 1 - 2, so it is put right once, by the sum of all half sums, which is made when the row is
       loaded: `offset`;
+    * terms are added in offset binary, the sign inverted in their LUT: unsigned sums need no LUT for a sign. A plane is
+      then too large by ``2 ** (entry_bits - 1)`` for each pair, and the planes together by as much less: `offset` takes
+      that, too;
     * each of the trees owes a carry at its root; together they are a signed number, a bit for each.
 
     ::
@@ -103,14 +106,15 @@ class PairTableDot(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = self.entry_bits
+        half = 1 << (bits - 1)
         planes = []
         for b in range(self.planes):
-            plane = AdderTree(self.pairs, signed(bits), carries=True)
+            plane = AdderTree(self.pairs, unsigned(bits), carries=True)
             m.submodules[f"plane{b}"] = plane
             planes.append(plane)
             for i in range(self.pairs):
                 entry, first, second = self.entries[i], self.first[b][i], self.second[b][i]
-                term = Mux(first ^ second, entry.half_diff, entry.half_sum) ^ first.replicate(bits)
+                term = Mux(first ^ second, entry.half_diff, entry.half_sum) ^ first.replicate(bits) ^ half
                 # A register between LUT and adder: they never share a slice, so the wire is long.
                 m.d.comb += [
                     plane.terms[i].eq(register(m, term[:bits], f"term_{b}_{i}")),
@@ -122,7 +126,7 @@ class PairTableDot(wiring.Component):
         *lower, top = (plane.sum for plane in planes)
         low = register(m, lower[0] + (lower[1] << 1) if self.planes > 2 else lower[0], "low")
         high = register(m, (top << 1) - lower[2] if self.planes > 3 else top, "high")
-        rest = register(m, owed + self.offset, "rest")
+        rest = register(m, owed + (self.offset + half * self.pairs)[:len(self.offset)], "rest")
         low, high = register(m, low + rest, "low_and_rest"), register(m, high, "high_delayed")
         m.d.comb += self.sum.eq(register(m, (high << ceil_div(self.planes, 2)) - low, "result"))
         return m

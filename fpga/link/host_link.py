@@ -152,7 +152,8 @@ class HostLink(wiring.Component):
         sequence = request.sequence
         to_store, word_index, last_word = Signal(range(self._item_bytes() + 1)), Signal(5), Signal(5)
         gathered, wait = Signal(range(self._item_bytes())), Signal(range(RAM_LATENCY + 1))
-        accepted, waited = Signal(16), Signal(range(self.patience))
+        # What an answer of few bytes says: items accepted, why it failed, the trailer.
+        reply, waited = Signal(16), Signal(range(self.patience))
         # Of a write: all its items were handed over.
         job_last, whole = Signal(), Signal()
         failed, reads, tells = (Signal(name=name) for name in ("failed", "reads", "tells"))
@@ -176,10 +177,8 @@ class HostLink(wiring.Component):
         m.d.sync += [self.reset.eq(0), self.clear.eq(0), self.o.ready.eq(0)]
 
         # What an item is loaded with is chosen by the state alone: few signals reach its many bits in time.
-        failure = Signal(8)
-
         def fail(reason):
-            m.d.sync += failure.eq(reason)
+            m.d.sync += reply.eq(reason)
             m.next = "FAIL"
 
         with m.FSM() as fsm:
@@ -198,7 +197,7 @@ class HostLink(wiring.Component):
             with m.State("BEGIN"):
                 m.d.sync += [
                     answer.eq(request.type | RESPONSE), stored.eq(0), fetched.eq(0),
-                    gathered.eq(0), accepted.eq(0), waited.eq(0), job_last.eq(0), word_index.eq(0),
+                    gathered.eq(0), reply.eq(0), waited.eq(0), job_last.eq(0), word_index.eq(0),
                     last_word.eq(identity_words - 1), fits.eq(1), failed.eq(0),
                 ]
                 with m.If((request.type != Request.HELLO) & ~self.session):
@@ -231,6 +230,8 @@ class HostLink(wiring.Component):
             # Writes: gather the bytes of an item, hand it over.
             with m.State("FETCH"):
                 m.d.sync += wait.eq(wait + 1)
+                with m.If(wait == RAM_LATENCY):
+                    m.d.sync += item.eq(Cat(item[8:], buffer.read_data))
                 with m.If(exhausted & (wait != 0)):
                     m.d.sync += [wait.eq(0), whole.eq(1)]
                     m.next = "COUNT"
@@ -238,8 +239,7 @@ class HostLink(wiring.Component):
                         m.d.sync += whole.eq(0)
                         fail(Failure.BAD_LENGTH)
                 with m.Elif(wait == RAM_LATENCY):
-                    m.d.sync += [item.eq(Cat(item[8:], buffer.read_data)), fetched.eq(fetched + 1), wait.eq(0),
-                                 gathered.eq(gathered + 1)]
+                    m.d.sync += [fetched.eq(fetched + 1), wait.eq(0), gathered.eq(gathered + 1)]
                     with m.If(item_ends):
                         m.d.sync += [gathered.eq(0), waited.eq(0)]
                         m.next = "HAND OVER"
@@ -247,16 +247,16 @@ class HostLink(wiring.Component):
                 m.d.comb += handing.eq(1)
                 m.d.sync += waited.eq(waited + 1)
                 with m.If(taken):
-                    m.d.sync += accepted.eq(accepted + 1)
+                    m.d.sync += reply.eq(reply + 1)
                     m.next = "FETCH"
                 with m.Elif(expired):
                     m.d.sync += whole.eq(0)
                     m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.sync += [item.eq(accepted), to_store.eq(2)]
+                m.d.sync += [item.eq(reply), to_store.eq(2)]
                 m.next = "STORE"
             with m.State("FAIL"):
-                m.d.sync += [answer.eq(ERROR), failed.eq(1), item.eq(failure), to_store.eq(1)]
+                m.d.sync += [answer.eq(ERROR), failed.eq(1), item.eq(reply), to_store.eq(1)]
                 m.next = "STORE"
 
             # Reads: load an item, store its bytes.
@@ -280,7 +280,10 @@ class HostLink(wiring.Component):
                 with m.Elif(expired):
                     m.next = "CONCLUDE"
             with m.State("CONCLUDE"):
-                m.d.sync += [item.eq(trailer), to_store.eq(byte_size(trailer_layout()))]
+                m.d.sync += reply.eq(trailer)
+                m.next = "LOAD TRAILER"
+            with m.State("LOAD TRAILER"):
+                m.d.sync += [item.eq(reply), to_store.eq(byte_size(trailer_layout()))]
                 m.next = "STORE LAST"
             for state in ("STORE", "STORE LAST"):
                 # What arrives is stored first.

@@ -4,7 +4,7 @@ from typing import Any
 
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from latte.rtl.axi.registers import Register
+from latte.rtl.axi.register_types import Register
 from latte.sim.agents import TestbenchFailure
 
 __all__ = ["RegisterAccess"]

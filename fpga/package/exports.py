@@ -23,6 +23,8 @@ def check_tools() -> None:
 def compile_rdl(path: pathlib.Path) -> dict[str, Any]:
     """Return the elaborated address maps of a SystemRDL file, as `systemrdl.node.AddrmapNode`, by name.
 
+    That of a descriptor is there if the file has one.
+
     Raises
     ------
     LatteError
@@ -34,8 +36,9 @@ def compile_rdl(path: pathlib.Path) -> dict[str, Any]:
     import systemrdl
 
     compiler = systemrdl.RDLCompiler()
-    compiler.compile_file(str(path))
-    return {name: compiler.elaborate(name).top for name in (REGISTER_MAP, DESCRIPTOR_MAP)}
+    root = compiler.compile_file(str(path))
+    names = [name for name in (REGISTER_MAP, DESCRIPTOR_MAP) if name in root.comp_defs]
+    return {name: compiler.elaborate(name).top for name in names}
 
 
 def export_headers(maps: dict[str, Any], folder: pathlib.Path) -> None:

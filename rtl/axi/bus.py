@@ -1,4 +1,4 @@
-"""Signals of the two AXI ports, and the build parameters of the master."""
+"""Signals of the AXI ports, and the build parameters of those that carry data."""
 
 import dataclasses
 import enum
@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import ceil_log2
 from latte.golden.errors import LatteError
 
-__all__ = ["ADDRESS_BITS", "BOUNDARY", "LITE_ADDRESS_BITS", "LITE_BYTES", "MasterParameters", "Response",
-           "burst_layout", "fault_layout", "lite_members", "prefixed", "read_members", "write_members"]
+__all__ = ["ADDRESS_BITS", "BOUNDARY", "LITE_ADDRESS_BITS", "LITE_BYTES", "DataParameters", "MasterParameters",
+           "Response", "StreamParameters", "burst_layout", "fault_layout", "lite_members", "prefixed", "read_members",
+           "receiver_members", "transmitter_members", "write_members"]
 
 ADDRESS_BITS = 64
 """Of the master."""
@@ -19,6 +20,7 @@ BOUNDARY = 4096
 LITE_ADDRESS_BITS = 12
 LITE_BYTES = 4
 _BURST_BEATS = tuple(1 << n for n in range(3, 9))
+_STREAM_BITS = (32, 64, 128)
 _INCR = 1
 _NORMAL_NON_CACHEABLE_BUFFERABLE = 0b0011
 
@@ -72,6 +74,38 @@ class MasterParameters:
         return self.data_bits // 8
 
 
+@dataclasses.dataclass(frozen=True)
+class StreamParameters:
+    """Build parameters of the AXI4-Stream ports.
+
+    Parameters
+    ----------
+    data_bits
+        Width of TDATA, of all of them: 32, 64 or 128. Each row begins with a beat of its own.
+
+    Raises
+    ------
+    LatteError
+        The width is another.
+    """
+
+    data_bits: int = 64
+
+    def __post_init__(self) -> None:
+        if self.data_bits not in _STREAM_BITS:
+            raise LatteError(f"the streams' data width must be {', '.join(map(str, _STREAM_BITS))} bits, not "
+                             f"{self.data_bits!r}")
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of a beat."""
+        return self.data_bits // 8
+
+
+DataParameters = MasterParameters | StreamParameters
+"""How rows come and go: by an AXI4 master, or by AXI4-Stream ports."""
+
+
 def burst_layout(parameters: MasterParameters) -> data.StructLayout:
     """Address in bytes, and number of beats, of one burst."""
     return data.StructLayout({"address": ADDRESS_BITS, "beats": range(parameters.burst_beats + 1)})
@@ -111,6 +145,17 @@ def write_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
     return _address_members("aw", parameters) | {
         "wdata": Out(parameters.data_bits), "wstrb": Out(parameters.data_bytes), "wlast": Out(1), "wvalid": Out(1),
         "wready": In(1), "bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1)}
+
+
+def receiver_members(parameters: StreamParameters) -> dict[str, wiring.Member]:
+    """Return the signals of AXI4-Stream as who takes rows has them."""
+    return {"tdata": In(parameters.data_bits), "tkeep": In(parameters.data_bytes), "tlast": In(1), "tvalid": In(1),
+            "tready": Out(1)}
+
+
+def transmitter_members(parameters: StreamParameters) -> dict[str, wiring.Member]:
+    """Return the signals of AXI4-Stream as who gives rows has them; all bytes count, so there is no TKEEP."""
+    return {"tdata": Out(parameters.data_bits), "tlast": Out(1), "tuser": Out(1), "tvalid": Out(1), "tready": In(1)}
 
 
 def prefixed(prefix: str, members: dict[str, wiring.Member]) -> dict[str, wiring.Member]:

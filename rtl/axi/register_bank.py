@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import ceil_log2
 from latte.rtl.axi.bus import LITE_ADDRESS_BITS, LITE_BYTES
-from latte.rtl.axi.registers import Access, Register
+from latte.rtl.axi.register_types import Access, Register
 
 __all__ = ["RegisterBank"]
 

@@ -4,7 +4,8 @@ from latte.golden.config import preset
 from latte.golden.documents import markdown_table
 from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.axi.descriptors import DESCRIPTOR_FIELDS, STATUS_BITS
-from latte.rtl.axi.registers import Access, Field, Register, register_table
+from latte.rtl.axi.register_types import Access, Field, Register
+from latte.rtl.axi.registers import register_table
 
 __all__ = ["TABLES"]
 

@@ -8,7 +8,8 @@ from latte.fpga.package.contents import write_drivers
 from latte.fpga.package.exports import compile_rdl
 from latte.fpga.package.system_rdl import DESCRIPTOR_MAP, REGISTER_MAP, system_rdl
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, DESCRIPTOR_FIELDS, descriptor_layout
-from latte.rtl.axi.registers import Access, register_table
+from latte.rtl.axi.register_types import Access
+from latte.rtl.axi.registers import register_table
 from latte.sim.axi_run import build_axi_core
 from tests.cocotb.test_axi_core import BUILDS
 from tests.fpga.package.described import described

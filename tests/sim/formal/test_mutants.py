@@ -7,6 +7,9 @@ import pytest
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.descriptor_ring import DescriptorRing
 from latte.rtl.axi.output_packer import OutputPacker
+from latte.rtl.axi.packet_receiver import PacketReceiver
+from latte.rtl.axi.packet_sender import PacketSender
+from latte.rtl.axi.packet_transmitter import PacketTransmitter
 from latte.rtl.axi.read_engine import ReadEngine
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.row_fetcher import RowFetcher
@@ -53,6 +56,17 @@ MUTANTS = {
     "fits": ("DescriptorRing-ring", DescriptorRing, "more > free", "more > free + 1"),
     "finds_room": ("RowFetcher-fetcher", RowFetcher, "room >= burst.beats", "room != 0"),
     "level": ("OutputPacker-packer", OutputPacker, "Mux(pushed, 1, -1)", "Mux(pulled, 1, -1)"),
+    # Packets: VALID falls, waits for READY; one does not end, or ends elsewhere; a job takes another's rows.
+    "stable.": ("PacketTransmitter-transmits", PacketTransmitter, "free & ~self.stop", "~self.stop"),
+    "takes": ("PacketTransmitter-transmits", PacketTransmitter, "free & ~self.stop", "self.tready & ~self.stop"),
+    "ends": ("PacketTransmitter-transmits", PacketTransmitter, "~self.tvalid & ~begun", "~self.tvalid"),
+    "stops": ("PacketTransmitter-transmits", PacketTransmitter, "self.stop & begun & free", "self.stop & begun & ~free"),
+    "in_step": ("PacketReceiver-receives", PacketReceiver, "with m.If(moved & last):", "with m.If(moved):"),
+    "one_packet": ("PacketReceiver-receives", PacketReceiver, "with m.If(self.beat & self.tlast):",
+                   "with m.If(self.beat):"),
+    "short": ("PacketReceiver-receives", PacketReceiver, "self.tlast & ~last", "self.tlast & last"),
+    "tells": ("PacketSender-sends", PacketSender, "last & causes.as_value().any()", "causes.as_value().any()"),
+    "fetched": ("PacketSender-sends", PacketSender, "offers.eq(left > 1)", "offers.eq(left > 0)"),
     # Streams: lost, repeated, in another order.
     "order": ("StreamQueue-queue", StreamQueue, "push.eq(self.i.valid & ~full)", "push.eq(self.i.valid)"),
     "stable": ("StreamQueue-queue", StreamQueue, "with m.Elif(self.o.ready):", "with m.Else():"),

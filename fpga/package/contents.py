@@ -71,11 +71,11 @@ def write_drivers(config: AttentionConfig, parameters: DataParameters, folder: p
     for name in ("registers", "driver"):
         (folder / name).mkdir(parents=True)
     rdl = folder / "registers" / f"{form.name}.rdl"
-    write_text(rdl, system_rdl(registers, descriptors=not form.streams))
-    maps = compile_rdl(rdl)
+    write_text(rdl, system_rdl(registers, descriptors=form.descriptors))
+    maps = compile_rdl(rdl, descriptors=form.descriptors)
     export_headers(maps, folder / "driver")
     write_text(folder / "driver" / "latte_registers.py",
-               register_module(registers, config, descriptors=not form.streams))
+               register_module(registers, config, descriptors=form.descriptors))
     for name, place in form.copied.items():
         if place == "driver":
             shutil.copyfile(SOURCES / name, folder / place / name)

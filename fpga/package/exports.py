@@ -20,10 +20,10 @@ def check_tools() -> None:
                          "pip install 'latte-attention[package]'")
 
 
-def compile_rdl(path: pathlib.Path) -> dict[str, Any]:
+def compile_rdl(path: pathlib.Path, *, descriptors: bool = True) -> dict[str, Any]:
     """Return the elaborated address maps of a SystemRDL file, as `systemrdl.node.AddrmapNode`, by name.
 
-    That of a descriptor is there if the file has one.
+    That of a descriptor is among them if there are `descriptors`.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def compile_rdl(path: pathlib.Path) -> dict[str, Any]:
     import systemrdl
 
     compiler = systemrdl.RDLCompiler()
-    root = compiler.compile_file(str(path))
-    names = [name for name in (REGISTER_MAP, DESCRIPTOR_MAP) if name in root.comp_defs]
+    compiler.compile_file(str(path))
+    names = (REGISTER_MAP, DESCRIPTOR_MAP) if descriptors else (REGISTER_MAP,)
     return {name: compiler.elaborate(name).top for name in names}
 
 

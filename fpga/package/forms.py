@@ -19,21 +19,22 @@ class Form:
         Template of the guide, in `SOURCES`.
     copied
         File of `SOURCES`, as a template with the name in it: folder in a package.
-    streams
-        There are no descriptors.
+    descriptors
+        Jobs are descriptors in memory.
     """
 
     name: str
     guide: str
     copied: dict[str, str]
-    streams: bool
+    descriptors: bool
 
 
 _MASTER = Form("latte_axi", "guide.md", {
     "latte.c": "driver", "latte.h": "driver", "latte_driver.py": "driver", "bench.cpp": "bench",
-    "run_head.h": "bench", "latte_litex.py": "litex", "package_ip.tcl": "vivado", "latte_axi.core": "."}, streams=False)
+    "run_head.h": "bench", "latte_litex.py": "litex", "package_ip.tcl": "vivado", "latte_axi.core": "."},
+    descriptors=True)
 _STREAMS = Form("latte_axi_stream", "stream_guide.md", {
-    "stream_bench.cpp": "bench", "package_ip.tcl": "vivado", "latte_axi_stream.core": "."}, streams=True)
+    "stream_bench.cpp": "bench", "package_ip.tcl": "vivado", "latte_axi_stream.core": "."}, descriptors=False)
 
 
 def form_of(parameters: DataParameters) -> Form:

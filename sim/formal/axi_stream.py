@@ -33,8 +33,8 @@ def _transmits(s: Setting) -> None:
     s.invariant("begun", inside["begun"] == Mux(dut.tvalid, ~dut.tlast, begun))
     s.invariant("own", ~own | dut.tvalid)
 
-    s.stable("stable", "TVALID, TDATA, TLAST and TUSER stand until TREADY, whatever is stopped", dut.tvalid, dut.tready,
-             Cat(dut.tdata, dut.tlast, dut.tuser))
+    s.stable("t_stable", "TVALID, TDATA, TLAST and TUSER stand until TREADY, whatever is stopped", dut.tvalid,
+             dut.tready, Cat(dut.tdata, dut.tlast, dut.tuser))
     s.claim("offers", "TVALID comes a cycle after a beat, whatever TREADY does", dut.tvalid, when=s.held("came", came))
     s.claim("takes", "a beat is taken whatever TREADY does if none is on offer and nothing is stopped", dut.i.ready,
             when=~dut.tvalid & ~dut.stop)

@@ -20,10 +20,10 @@ pytest.importorskip("cocotbext.axi")
 BUILDS = {"toy": (TOY, StreamParameters()), "uneven": (UNEVEN, StreamParameters(data_bits=128)),
           "serial": (SERIAL, StreamParameters(data_bits=32)), "dense": (DENSE, StreamParameters())}
 every_build = pytest.mark.parametrize("build", [
-    name if name == "toy" else pytest.param(name, marks=pytest.mark.slow) for name in BUILDS])
+    name if name == "serial" else pytest.param(name, marks=pytest.mark.slow) for name in BUILDS])
 PROGRAMS = {"corners": programs.corners, "appending": programs.appending, "refused": programs.refused,
             "mixed": functools.partial(programs.mixed, seed=1, count=60)}
-QUICK = ("refused", "both"), ("mixed", "none"), ("appending", "source")
+QUICK = ("refused", "both"), ("mixed", "none")
 
 compiled = functools.cache(build_axi_core)
 
@@ -39,7 +39,7 @@ def run(config: AttentionConfig, stream: StreamParameters, program: Program, fol
 
 @pytest.mark.parametrize(("build", "program", "stall"), [
     pytest.param(build, program, stall,
-                 marks=[] if build == "toy" and (program, stall) in QUICK else [pytest.mark.slow])
+                 marks=[] if build == "serial" and (program, stall) in QUICK else [pytest.mark.slow])
     for build in BUILDS for program in PROGRAMS for stall in STALLS])
 def test_programs_by_packets(build, program, stall, tmp_path, build_folder):
     """Packets wait for their jobs, jobs follow as there is room; refused ones give marked packets of zeros."""

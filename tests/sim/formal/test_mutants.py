@@ -57,10 +57,11 @@ MUTANTS = {
     "finds_room": ("RowFetcher-fetcher", RowFetcher, "room >= burst.beats", "room != 0"),
     "level": ("OutputPacker-packer", OutputPacker, "Mux(pushed, 1, -1)", "Mux(pulled, 1, -1)"),
     # Packets: VALID falls, waits for READY; one does not end, or ends elsewhere; a job takes another's rows.
-    "stable.": ("PacketTransmitter-transmits", PacketTransmitter, "free & ~self.stop", "~self.stop"),
+    "t_stable": ("PacketTransmitter-transmits", PacketTransmitter, "free & ~self.stop", "~self.stop"),
     "takes": ("PacketTransmitter-transmits", PacketTransmitter, "free & ~self.stop", "self.tready & ~self.stop"),
     "ends": ("PacketTransmitter-transmits", PacketTransmitter, "~self.tvalid & ~begun", "~self.tvalid"),
-    "stops": ("PacketTransmitter-transmits", PacketTransmitter, "self.stop & begun & free", "self.stop & begun & ~free"),
+    "stops": ("PacketTransmitter-transmits", PacketTransmitter, "self.stop & begun & free",
+              "self.stop & begun & ~free"),
     "in_step": ("PacketReceiver-receives", PacketReceiver, "with m.If(moved & last):", "with m.If(moved):"),
     "one_packet": ("PacketReceiver-receives", PacketReceiver, "with m.If(self.beat & self.tlast):",
                    "with m.If(self.beat):"),

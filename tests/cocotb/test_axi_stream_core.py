@@ -17,14 +17,13 @@ from tests.cocotb.test_axi_core import DENSE, SERIAL, TOY, UNEVEN
 
 pytest.importorskip("cocotbext.axi")
 
+pytestmark = pytest.mark.slow
+"""Each build is compiled for these tests alone; what the quick ones show of the blocks is in tests/rtl/axi."""
 BUILDS = {"toy": (TOY, StreamParameters()), "uneven": (UNEVEN, StreamParameters(data_bits=128)),
           "serial": (SERIAL, StreamParameters(data_bits=32)), "dense": (DENSE, StreamParameters())}
-every_build = pytest.mark.parametrize("build", [
-    name if name == "serial" else pytest.param(name, marks=pytest.mark.slow) for name in BUILDS])
+every_build = pytest.mark.parametrize("build", BUILDS)
 PROGRAMS = {"corners": programs.corners, "appending": programs.appending, "refused": programs.refused,
             "mixed": functools.partial(programs.mixed, seed=1, count=60)}
-QUICK = ("refused", "both"), ("mixed", "none")
-
 compiled = functools.cache(build_axi_core)
 
 
@@ -37,10 +36,9 @@ def run(config: AttentionConfig, stream: StreamParameters, program: Program, fol
     return report
 
 
-@pytest.mark.parametrize(("build", "program", "stall"), [
-    pytest.param(build, program, stall,
-                 marks=[] if build == "serial" and (program, stall) in QUICK else [pytest.mark.slow])
-    for build in BUILDS for program in PROGRAMS for stall in STALLS])
+@every_build
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_by_packets(build, program, stall, tmp_path, build_folder):
     """Packets wait for their jobs, jobs follow as there is room; refused ones give marked packets of zeros."""
     config, stream = BUILDS[build]
@@ -48,7 +46,7 @@ def test_programs_by_packets(build, program, stall, tmp_path, build_folder):
 
 
 @every_build
-@pytest.mark.parametrize("reset_at", [502, *(pytest.param(at, marks=pytest.mark.slow) for at in (60, 211, 1500))])
+@pytest.mark.parametrize("reset_at", [60, 211, 502, 1500])
 def test_soft_reset_in_the_middle(build, reset_at, tmp_path, build_folder):
     """A packet that was begun ends, and the same program then runs from its beginning."""
     config, stream = BUILDS[build]
@@ -65,22 +63,19 @@ def run_with_faults(build: str, seed: int, jobs: int, stall: str, folder: pathli
 
 
 @every_build
-@pytest.mark.parametrize("stall", ["both", *(pytest.param(stall, marks=pytest.mark.slow)
-                                             for stall in STALLS if stall != "both")])
+@pytest.mark.parametrize("stall", STALLS)
 def test_every_wrong_packet_is_told_and_harms_no_other_job(build, stall, tmp_path, build_folder):
     """Packets that are too short or too long, bytes that are missing, jobs without a place, for every other job."""
     counts = run_with_faults(build, 1, 60, stall, tmp_path / "run", build_folder)
     assert min(counts.values()) > 2, counts
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("build", BUILDS)
+@every_build
 def test_thousands_of_packets_with_errors(build, tmp_path, build_folder):
     counts = run_with_faults(build, 2, 2500, "both", tmp_path / "run", build_folder)
     assert min(counts.values()) > 100, counts
 
 
-@pytest.mark.slow
 def test_real_heads(tmp_path, build_folder):
     config = preset("small")
     for vectors in embedded_vectors():

@@ -20,8 +20,8 @@ READ_LATENCY = 30
 _RING_LOG2 = 10
 
 
-def build_axi_core(config: AttentionConfig, parameters: DataParameters, *, waves: bool = False,
-                   build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
+def build_axi_core(config: AttentionConfig, parameters: DataParameters, *, register_port: str = "axi-lite",
+                   waves: bool = False, build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
     """Compile `AxiCore` or `AxiStreamCore` for Verilator, or return the model that was compiled of the same sources.
 
     Raises
@@ -35,9 +35,10 @@ def build_axi_core(config: AttentionConfig, parameters: DataParameters, *, waves
         raise LatteError("the AXI interface is simulated with cocotbext-axi, which is not installed; "
                          "pip install 'latte-attention[dev]'")
     form = "axi" if isinstance(parameters, MasterParameters) else "axi-stream"
-    return build_model(create_bus_core(config, parameters, probe=True), f"{form}-{config.name}-{parameters.data_bits}",
-                       waves=waves, build_folder=build_folder, harnessed=False,
-                       source=repr((config, parameters, digest_of_sources(), metadata.version("amaranth"))))
+    core = create_bus_core(config, parameters, register_port=register_port, probe=True)
+    source = repr((config, parameters, register_port, digest_of_sources(), metadata.version("amaranth")))
+    return build_model(core, f"{form}-{config.name}-{parameters.data_bits}", waves=waves, build_folder=build_folder,
+                       harnessed=False, source=source)
 
 
 def run_axi_core(model: Model, program: Program, folder: pathlib.Path, *, master: MasterParameters,

@@ -25,13 +25,18 @@ _NAME = "attention_core"
 @click.option("--top", default="core", show_default=True, type=click.Choice(INTERFACES),
               help="The core with its own streams, or behind AXI: s_axil_*, irq, and m_axi_* or s_axis_*, m_axis_*.")
 @data_bits_option
+@click.option("--register-port", default="axi-lite", show_default=True, type=click.Choice(("axi-lite", "wishbone")),
+              help="Bus of the registers behind AXI: s_axil_*, or s_wb_*, Wishbone B4 classic.")
 @config_options
 def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: pathlib.Path | None, name: str | None,
-                 top: str, data_bits: int) -> None:
+                 top: str, data_bits: int, register_port: str) -> None:
     """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys), or as a package."""
     if (output is None) == (folder is None):
         raise LatteError("latte emit writes one of --output FILE and --package FOLDER; name one")
     if folder is not None:
+        if register_port != "axi-lite":
+            raise LatteError("a package has its registers behind AXI4-Lite; leave --register-port out, or write "
+                             "--output FILE")
         _emit_package(config, folder, name, top, data_bits)
         return
     if output.suffix not in (".sv", ".v", ".il"):
@@ -47,7 +52,7 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
     from latte.rtl.engines import create_core
 
     core = (create_core(config) if top == "core" else
-            create_bus_core(config, DATA_PORTS[top](data_bits=data_bits)))
+            create_bus_core(config, DATA_PORTS[top](data_bits=data_bits), register_port=register_port))
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
     click.echo(f"{output}: core {config.name!r}, top module {name}")
 

@@ -46,11 +46,13 @@ class AxiCore(BusCore):
         The core's taps are a port, for a scoreboard.
     core
         What computes; by default the engine of the configuration.
+    register_port
+        Of `latte.rtl.axi.bus_core.REGISTER_PORTS`.
 
     Members
     -------
     s_axil_awaddr ... s_axil_rready
-        AXI4-Lite slave, 32 bits.
+        AXI4-Lite slave, 32 bits. In its place `s_wb_cyc ... s_wb_dat_r`, Wishbone B4 classic, if that was chosen.
     m_axi_awaddr ... m_axi_rready
         AXI4 master, 64-bit addresses, one ID.
     irq : Out(1)
@@ -62,10 +64,10 @@ class AxiCore(BusCore):
     parameters: MasterParameters
 
     def __init__(self, config: AttentionConfig, parameters: MasterParameters | None = None, *,
-                 probe: bool = False, core: Core | None = None) -> None:
+                 probe: bool = False, core: Core | None = None, register_port: str = "axi-lite") -> None:
         parameters = parameters or MasterParameters()
         super().__init__(config, parameters, prefixed("m_axi", write_members(parameters) | read_members(parameters)),
-                         probe=probe, core=core)
+                         probe=probe, core=core, register_port=register_port)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

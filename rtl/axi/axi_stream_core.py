@@ -47,11 +47,13 @@ class AxiStreamCore(BusCore):
         The core's taps are a port, for a scoreboard.
     core
         What computes; by default the engine of the configuration.
+    register_port
+        Of `latte.rtl.axi.bus_core.REGISTER_PORTS`.
 
     Members
     -------
     s_axil_awaddr ... s_axil_rready
-        AXI4-Lite slave, 32 bits.
+        AXI4-Lite slave, 32 bits. In its place `s_wb_cyc ... s_wb_dat_r`, Wishbone B4 classic, if that was chosen.
     s_axis_q_tdata ... s_axis_v_tready
         AXI4-Stream subordinates: queries, keys, values.
     m_axis_o_tdata ... m_axis_o_tready
@@ -65,12 +67,12 @@ class AxiStreamCore(BusCore):
     parameters: StreamParameters
 
     def __init__(self, config: AttentionConfig, parameters: StreamParameters | None = None, *,
-                 probe: bool = False, core: Core | None = None) -> None:
+                 probe: bool = False, core: Core | None = None, register_port: str = "axi-lite") -> None:
         parameters = parameters or StreamParameters()
         ports = {port: member for name in STREAMS
                  for port, member in prefixed(f"s_axis_{name}", receiver_members(parameters)).items()}
         super().__init__(config, parameters, ports | prefixed("m_axis_o", transmitter_members(parameters)),
-                         probe=probe, core=core)
+                         probe=probe, core=core, register_port=register_port)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

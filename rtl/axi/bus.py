@@ -1,4 +1,4 @@
-"""Signals of the AXI ports, and the build parameters of those that carry data."""
+"""Signals of the buses, and the build parameters of those that carry data."""
 
 import dataclasses
 import enum
@@ -9,9 +9,10 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import ceil_log2
 from latte.golden.errors import LatteError
 
-__all__ = ["ADDRESS_BITS", "BOUNDARY", "LITE_ADDRESS_BITS", "LITE_BYTES", "DataParameters", "MasterParameters",
-           "Response", "StreamParameters", "burst_layout", "fault_layout", "lite_members", "prefixed", "read_members",
-           "receiver_members", "transmitter_members", "write_members"]
+__all__ = ["ADDRESS_BITS", "BOUNDARY", "LITE_ADDRESS_BITS", "LITE_BYTES", "WORD_ADDRESS_BITS", "DataParameters",
+           "MasterParameters", "Response", "StreamParameters", "burst_layout", "fault_layout", "lite_members",
+           "prefixed", "read_members", "receiver_members", "register_members", "transmitter_members",
+           "wishbone_members", "write_members"]
 
 ADDRESS_BITS = 64
 """Of the master."""
@@ -19,6 +20,8 @@ BOUNDARY = 4096
 """Bytes; no burst crosses a multiple of it."""
 LITE_ADDRESS_BITS = 12
 LITE_BYTES = 4
+WORD_ADDRESS_BITS = LITE_ADDRESS_BITS - 2
+"""Of a register."""
 _BURST_BEATS = tuple(1 << n for n in range(3, 9))
 _STREAM_BITS = (32, 64, 128)
 _INCR = 1
@@ -123,6 +126,19 @@ def lite_members() -> dict[str, wiring.Member]:
             "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
             "araddr": In(LITE_ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
             "rdata": Out(8 * LITE_BYTES), "rresp": Out(2), "rvalid": Out(1), "rready": In(1)}
+
+
+def wishbone_members() -> dict[str, wiring.Member]:
+    """Return the signals of Wishbone B4, classic, as its slave has them; `adr` counts words."""
+    return {"cyc": In(1), "stb": In(1), "we": In(1), "adr": In(WORD_ADDRESS_BITS), "dat_w": In(8 * LITE_BYTES),
+            "sel": In(LITE_BYTES), "ack": Out(1), "err": Out(1), "dat_r": Out(8 * LITE_BYTES)}
+
+
+def register_members() -> dict[str, wiring.Member]:
+    """Return how a slave reads and writes registers."""
+    return {"write": Out(1), "write_word": Out(WORD_ADDRESS_BITS), "write_data": Out(8 * LITE_BYTES),
+            "write_strobe": Out(LITE_BYTES), "write_refused": In(1),
+            "read_word": Out(WORD_ADDRESS_BITS), "read_data": In(8 * LITE_BYTES), "read_refused": In(1)}
 
 
 def _address_members(channel: str, parameters: MasterParameters) -> dict[str, wiring.Member]:

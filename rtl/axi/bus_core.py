@@ -6,25 +6,29 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
-from latte.rtl.axi.bus import DataParameters, lite_members, prefixed
+from latte.rtl.axi.bus import DataParameters, lite_members, prefixed, register_members, wishbone_members
 from latte.rtl.axi.payloads import STREAMS
 from latte.rtl.axi.register_bank import RegisterBank
 from latte.rtl.axi.register_types import REGISTER_BITS
 from latte.rtl.axi.registers import data_registers, register_table
+from latte.rtl.axi.wishbone_slave import WishboneSlave
 from latte.rtl.common.core import Core, counters_layout
 from latte.rtl.common.entry_words import parameter_layout
 from latte.rtl.common.primitives import next_modulo
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.engines import create_core
 
-__all__ = ["BusCore"]
+__all__ = ["REGISTER_PORTS", "BusCore"]
 
+REGISTER_PORTS = {"axi-lite": ("s_axil", lite_members, AxiLiteSlave),
+                  "wishbone": ("s_wb", wishbone_members, WishboneSlave)}
+"""By name: prefix, signals and slave of the registers' bus."""
 _PARAMETER_DEPTH = 16
 """Words: more than come over the bus while the core looks an entry up and takes none."""
 
 
 class BusCore(wiring.Component):
-    """A core behind AXI4-Lite registers; a subclass brings the ports of its rows, and a *runner* that carries jobs out.
+    """A core behind registers on a bus; a subclass brings the ports of its rows, and a *runner* that carries jobs out.
 
     A soft reset begins nothing more on the ports of rows, waits until everything that was begun has ended, and then
     resets core and runner; registers keep their values, the counters of jobs and the register file do not.
@@ -40,6 +44,8 @@ class BusCore(wiring.Component):
         The core's taps are a port, for a scoreboard.
     core
         What computes; by default the engine of the configuration.
+    register_port
+        Of `REGISTER_PORTS`.
 
     Attributes
     ----------
@@ -48,13 +54,15 @@ class BusCore(wiring.Component):
     """
 
     def __init__(self, config: AttentionConfig, parameters: DataParameters, ports: dict[str, wiring.Member], *,
-                 probe: bool, core: Core | None) -> None:
+                 probe: bool, core: Core | None, register_port: str) -> None:
         self.config = config
         self.parameters = parameters
         self.core = create_core(config) if core is None else core
         self.registers = register_table(config, parameters)
         taps = {"probe": Out(self.core.signature.members["probe"].shape)} if probe else {}
-        super().__init__({**prefixed("s_axil", lite_members()), **ports, "irq": Out(1), **taps})
+        self.register_port = register_port
+        prefix, members, _ = REGISTER_PORTS[register_port]
+        super().__init__({**prefixed(prefix, members()), **ports, "irq": Out(1), **taps})
 
     def _assemble(self, m: Module, runner: wiring.Component, idle: Value) -> tuple[RegisterBank, Signal]:
         """Put registers, core and runner in and connect what they share; return (registers, a soft reset is under way).
@@ -69,18 +77,16 @@ class BusCore(wiring.Component):
             Everything has ended that was begun on the ports of rows.
         """
         m.submodules.bank = bank = RegisterBank(self.registers)
-        m.submodules.slave = slave = AxiLiteSlave(RegisterBank.read_latency)
+        prefix, members, slave_class = REGISTER_PORTS[self.register_port]
+        m.submodules.slave = slave = slave_class(RegisterBank.read_latency)
         queue = StreamQueue(parameter_layout(), _PARAMETER_DEPTH)
         reset, resetting = self._soft_reset(m, bank, idle)
         for name, block in (("attention_core", self.core), ("runner", runner), ("parameter_queue", queue)):
             m.submodules[name] = ResetInserter({"sync": reset})(block)
-        self._ports(m, "s_axil", lite_members(), slave)
-        m.d.comb += [
-            bank.write.eq(slave.write), bank.write_word.eq(slave.write_word), bank.write_data.eq(slave.write_data),
-            bank.write_strobe.eq(slave.write_strobe), slave.write_refused.eq(bank.write_refused),
-            bank.read_word.eq(slave.read_word), slave.read_data.eq(bank.read_data),
-            slave.read_refused.eq(bank.read_refused),
-        ]
+        self._ports(m, prefix, members(), slave)
+        for name, member in register_members().items():
+            asks, answers = getattr(slave, name), getattr(bank, name)
+            m.d.comb += asks.eq(answers) if member.flow is In else answers.eq(asks)
         if "probe" in self.signature.members:
             m.d.comb += self.probe.eq(self.core.probe)
         self._connect(m, runner)

@@ -2,9 +2,8 @@
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
-from latte.rtl.axi.bus import LITE_BYTES, WORD_ADDRESS_BITS, register_members, wishbone_members
+from latte.rtl.axi.bus import WORD_ADDRESS_BITS, register_members, wishbone_members
 
 __all__ = ["WishboneSlave"]
 

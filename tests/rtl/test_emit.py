@@ -72,6 +72,15 @@ def test_axi_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):
         assert port in text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("create", [AxiCore, AxiStreamCore])
+def test_wishbone_has_its_ports_and_no_warning(create, tmp_path):
+    text = lint_top(create(TINY, register_port="wishbone"), tmp_path / "core.sv")
+    for port in ("input [9:0] s_wb_adr;", "input s_wb_cyc;", "output s_wb_ack;", "output [31:0] s_wb_dat_r;"):
+        assert port in text
+    assert "s_axil" not in text
+
+
 @pytest.mark.parametrize("bits", [32, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (64, 128))])
 @configs
 def test_axi_stream_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):

@@ -13,7 +13,7 @@ from latte.rtl.axi.register_types import REGISTER_BITS
 from latte.rtl.axi.registers import data_registers, register_table
 from latte.rtl.axi.wishbone_slave import WishboneSlave
 from latte.rtl.common.core import Core, counters_layout
-from latte.rtl.common.entry_words import parameter_layout
+from latte.rtl.common.entry_words import ENTRY_WORDS_MAX, parameter_layout
 from latte.rtl.common.primitives import next_modulo
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.engines import create_core
@@ -24,7 +24,8 @@ REGISTER_PORTS = {"axi-lite": ("s_axil", lite_members, AxiLiteSlave),
                   "wishbone": ("s_wb", wishbone_members, WishboneSlave)}
 """By name: prefix, signals and slave of the registers' bus."""
 _PARAMETER_DEPTH = 16
-"""Words: more than come over the bus while the core looks an entry up and takes none."""
+"""Words: as many as come over the bus, one in two cycles at best, while the core looks an entry up and takes none."""
+assert 2 * _PARAMETER_DEPTH >= ENTRY_WORDS_MAX
 
 
 class BusCore(wiring.Component):

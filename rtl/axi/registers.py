@@ -80,8 +80,8 @@ def _interface(form: DataRegisters) -> list[Register]:
     """Return the registers that every build with these data ports has, by offset."""
     counters = {**{str(name): f"The core's counter `{name}`." for name in counters_layout().members}, **form.counters}
     interrupts = {**form.interrupts, "error": "A bit of ERROR was set."}
-    errors = {**form.errors, "parameter_lost": "PARAMETER_DATA was written while its queue was full, or in a soft "
-                                               "reset; the word is lost."}
+    errors = {**form.errors, "parameter_lost": "PARAMETER_DATA was written in a soft reset, or while its queue was "
+                                               "full; the word is lost."}
     rw, ro = Access.READ_WRITE, Access.READ_ONLY
     return [
         Register("CONTROL", 0x40, (
@@ -103,7 +103,8 @@ def _interface(form: DataRegisters) -> list[Register]:
                   "PARAMETER_DATA moves on to the next.")), "Where PARAMETER_DATA goes.", external=True, whole=True),
         Register("PARAMETER_DATA", 0x70, (Field("data", 0, ENTRY_WORD_BITS, Access.WRITE_ONLY, "A word."),),
                  "Writes the register file; jobs wait until what was written before is in place. A write never waits: "
-                 "one that finds the queue full is answered with SLVERR.", external=True, whole=True),
+                 "its queue holds what a bus can write while the core takes nothing. In a soft reset it is answered "
+                 "with SLVERR.", external=True, whole=True),
         *(Register(f"COUNTER_{name.upper()}", 0x80 + 4 * n, (Field("count", 0, 32, ro, text),), "Wraps at 2**32.")
           for n, (name, text) in enumerate(counters.items())),
         *(register for register in form.registers if register.offset > _DATA_END),

@@ -59,8 +59,8 @@ class StreamFaultTestbench(AxiStreamTestbench):
     def packets(self, index: int, job: Job) -> dict[str, AxiStreamFrame]:
         """Return the packets of a job, one of them wrong."""
         frames = super().packets(index, job)
-        if self.faults[index] is not None:
-            name, fault = self.faults[index]
+        if wrong := self.faults[index]:
+            name, fault = wrong
             frames[name] = self._spoil(frames[name], fault)
         return frames
 
@@ -90,8 +90,8 @@ class StreamFaultTestbench(AxiStreamTestbench):
                 want.add("sequence_invalid")
             if job.fresh:
                 broken = False
-            if self.faults[index] is not None:
-                name, fault = self.faults[index]
+            if spoilt := self.faults[index]:
+                name, fault = spoilt
                 want.add(fault)
                 broken |= name != "q" and refusal is None
             errors |= want & {*PACKET_FAULTS, "sequence_invalid"}

@@ -54,10 +54,10 @@ class AxiStreamTestbench(BusTestbench):
         self.stream = StreamParameters(**settings["stream"])
         super().__init__(clock, dut, program, settings, folder, report, self.stream)
         source, sink = stall_pair(settings["stall"], settings["seed"])
-        self.sources = {name: AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{name}"), dut.clk, dut.rst)
+        self.senders = {name: AxiStreamSource(AxiStreamBus.from_prefix(dut, f"s_axis_{name}"), dut.clk, dut.rst)
                         for name in "qkv"}
         self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_o"), dut.clk, dut.rst)
-        for name, model, stall in (*((name, model, source) for name, model in self.sources.items()),
+        for name, model, stall in (*((name, model, source) for name, model in self.senders.items()),
                                    ("o", self.sink, sink)):
             if stall is not None:
                 model.set_pause_generator(iter(stall.fork(name), None))
@@ -67,7 +67,7 @@ class AxiStreamTestbench(BusTestbench):
     @property
     def moved(self) -> int:
         """What taps and packets show."""
-        waiting = sum(model.count() for model in self.sources.values())
+        waiting = sum(model.count() for model in self.senders.values())
         return sum(tap.count for tap in self._taps_now) + self.sink.count() + len(self.ended) - waiting
 
     def packet(self, rows: np.ndarray) -> AxiStreamFrame:
@@ -95,7 +95,7 @@ class AxiStreamTestbench(BusTestbench):
         await self.write_parameters()
         for index, job in enumerate(self.program.jobs):
             for name, frame in self.packets(index, job).items():
-                self.sources[name].send_nowait(frame)
+                self.senders[name].send_nowait(frame)
         await self.registers.write("INTERRUPT_ENABLE", job_done=1)
         await self.registers.write("CONTROL", enable=1)
         self._follower = cocotb.start_soon(self._follow())
@@ -116,11 +116,11 @@ class AxiStreamTestbench(BusTestbench):
     async def soft_reset(self) -> None:
         """Stop the sources and reset the core; a packet that it has begun ends, marked as worthless."""
         self._follower.cancel()
-        for model in self.sources.values():
+        for model in self.senders.values():
             model.clear()
             model.pause = True
         await super().soft_reset()
-        for model in self.sources.values():
+        for model in self.senders.values():
             await self._silence(model)
         while not self.sink.empty():
             self.sink.recv_nowait()

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import time
+from collections.abc import Callable
 
 import click
 
@@ -56,13 +57,17 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
         raise LatteError(f"--interface {interface} is simulated with verilator alone, not {simulator}; leave --sim out")
     check_simulator(simulator)
 
-    from latte.rtl.axi.bus_cores import DATA_PORTS  # brings in Amaranth and the RTL
+    from latte.rtl.axi.bus import MasterParameters  # brings in Amaranth and the RTL
+    from latte.rtl.axi.bus_cores import DATA_PORTS
     from latte.sim.axi_run import READ_LATENCY, build_axi_core, run_axi_core, run_axi_stream_core
-    from latte.sim.core_run import build_core, run_core
+    from latte.sim.core_run import CoreReport, build_core, run_core
 
     parameters = None if interface == "core" else DATA_PORTS[interface](data_bits=data_bits)
-    run = {"core": run_core, "axi": functools.partial(run_axi_core, master=parameters),
-           "axi-stream": functools.partial(run_axi_stream_core, stream=parameters)}[interface]
+    run: Callable[..., CoreReport] = run_core
+    if isinstance(parameters, MasterParameters):
+        run = functools.partial(run_axi_core, master=parameters)
+    elif parameters is not None:
+        run = functools.partial(run_axi_stream_core, stream=parameters)
     started = time.monotonic()
     with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
         if parameters is None:

@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 import latte.rtl
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.documents import markdown_table
-from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.axi.bus import MasterParameters, StreamParameters
 
 __all__ = ["DOCUMENT", "SECTION", "block_table", "config_blocks"]
 
@@ -24,7 +24,7 @@ BUILDS = {"common": preset("small"), "wide": preset("small"), "serial": preset("
 
 
 def config_blocks() -> Iterator[tuple[str, str, type[wiring.Component]]]:
-    """Yield (package, module, class) of every block that is made from a configuration and a master's parameters."""
+    """Yield (package, module, class) of every block that is made from a configuration and its ports' parameters."""
     for package in BUILDS:
         for module in pkgutil.iter_modules([str(pathlib.Path(latte.rtl.__path__[0]) / package)]):
             name = f"latte.rtl.{package}.{module.name}"
@@ -58,7 +58,9 @@ def _create(block: type[wiring.Component], config: AttentionConfig) -> wiring.Co
 
         _MustUse__silence = True
 
-    made_of = {"config": config, "parameters": MasterParameters()}
+    parameters = inspect.signature(block).parameters.get("parameters")
+    streams = parameters is not None and parameters.annotation is StreamParameters
+    made_of = {"config": config, "parameters": StreamParameters() if streams else MasterParameters()}
     return Silent(*(made_of[name] for name in _needs(block)))
 
 

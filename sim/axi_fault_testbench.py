@@ -5,11 +5,7 @@ random, while the program of ``$LATTE_RUN`` runs. Runs inside the simulator's pr
 """
 
 import dataclasses
-import json
-import os
-import pathlib
 import random
-import time
 from typing import Any
 
 import cocotb
@@ -17,13 +13,12 @@ import numpy as np
 from cocotbext.axi import AxiResp
 
 from latte.golden.jobs import COUNT_BITS, Sequence
-from latte.golden.results import write_text
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, STATUS_OFFSET
-from latte.rtl.axi.registers import Register
+from latte.rtl.axi.register_types import Register
 from latte.sim.agents import TestbenchFailure
 from latte.sim.axi_program import PlacedJob, expected_status, read_rows, status_names
-from latte.sim.axi_testbench import AxiTestbench, SimulatedClock
-from latte.sim.program import Program
+from latte.sim.axi_testbench import AxiTestbench
+from latte.sim.bus_testbench import run_testbench
 
 __all__ = ["FaultTestbench", "run_with_faults"]
 
@@ -38,22 +33,14 @@ _FAR = 1 << COUNT_BITS - 2
 @cocotb.test()
 async def run_with_faults(dut: Any) -> None:
     """Run the program once."""
-    folder = pathlib.Path(os.environ["LATTE_RUN"])
-    settings = json.loads((folder / "settings.json").read_text())
-    report: dict[str, Any] = {"jobs": [], "failure": None}
-    started = time.monotonic()
-    clock = SimulatedClock(dut, settings["patience"])
-    core = FaultTestbench(clock, dut, Program.load(folder), settings, folder, report)
-    try:
-        await core.power_up()
-        await core.run()
-        await core.misplace_ring()
-        await core.write_in_reset()
-    except TestbenchFailure as failure:
-        report["failure"] = str(failure)
-    report |= {"cycles": clock.cycle, "seconds": time.monotonic() - started}
-    report["counters"] = {"register_accesses": core.accesses, "bursts": core.memory.bursts}
-    write_text(folder / "report.json", json.dumps(report))
+    await run_testbench(dut, FaultTestbench, _steps)
+
+
+async def _steps(core: "FaultTestbench") -> None:
+    await core.run()
+    await core.misplace_ring()
+    await core.write_in_reset()
+    core.report["counters"] = {"register_accesses": core.accesses, "bursts": core.memory.bursts}
 
 
 class FaultTestbench(AxiTestbench):

@@ -1,11 +1,12 @@
-"""Registers of the core behind AXI, by name, through the bus model of cocotbext-axi; in the simulator's process."""
+"""Registers of the core behind a bus, by name, through a model of the bus; in the simulator's process."""
 
 from typing import Any
 
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from latte.rtl.axi.registers import Register
+from latte.rtl.axi.register_types import Register
 from latte.sim.agents import TestbenchFailure
+from latte.sim.wishbone_master import WishboneMaster
 
 __all__ = ["RegisterAccess"]
 
@@ -23,7 +24,8 @@ class RegisterAccess:
 
     def __init__(self, dut: Any, registers: list[Register]) -> None:
         self.registers = {register.name: register for register in registers}
-        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+        self.bus: Any = (WishboneMaster(dut, "s_wb") if hasattr(dut, "s_wb_cyc") else
+                         AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst))
 
     async def read(self, name: str) -> int:
         """Return a register; fail if the bus answers with an error."""

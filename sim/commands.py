@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import time
+from collections.abc import Callable
 
 import click
 
@@ -13,26 +14,22 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.golden.vectors import VectorSet
 from latte.sim.head_table import head_result, print_heads, print_problems
-from latte.sim.options import build_option, config_options
+from latte.sim.options import INTERFACES, build_option, config_options, data_bits_option
 from latte.sim.runner import SIMULATORS, check_simulator
 from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
 from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options
 
-__all__ = ["INTERFACES", "simulate_command"]
-
-INTERFACES = ("core", "axi")
-"""What stands around a core: nothing, or registers behind AXI4-Lite and an AXI4 master."""
-
+__all__ = ["simulate_command"]
 
 @click.command("sim")
 @vector_options
 @click.option("--dump", type=click.Path(path_type=pathlib.Path),
               help="Write what the RTL produced for the one vector file (.npz).")
 @click.option("--interface", default="core", show_default=True, type=click.Choice(INTERFACES),
-              help="What the heads come through: the core's own streams, or AXI, by descriptors in memory; then the "
-                   "bare core runs them as well, and its cycles stand beside.")
-@click.option("--data-bits", default=64, show_default=True, type=int, help="Width of the AXI master: 64 or 128.")
+              help="What the heads come through: the core's own streams, AXI by descriptors in memory, or AXI4-Stream; "
+                   "behind AXI the bare core runs them as well, and its cycles stand beside.")
+@data_bits_option
 @click.option("--sim", "simulator", default="verilator", show_default=True, metavar="NAME",
               help=f"Simulator: {' or '.join(SIMULATORS)}.")
 @click.option("--waves", is_flag=True, help="Record waves (slow); the files are listed at the end.")
@@ -56,22 +53,27 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     sets, left_out = gather_vectors(files, image, config, sample)
     if dump is not None:
         _check_dump(dump, sets)
-    if interface == "axi" and simulator != "verilator":
-        raise LatteError(f"--interface axi is simulated with verilator alone, not {simulator}; leave --sim out")
+    if interface != "core" and simulator != "verilator":
+        raise LatteError(f"--interface {interface} is simulated with verilator alone, not {simulator}; leave --sim out")
     check_simulator(simulator)
 
     from latte.rtl.axi.bus import MasterParameters  # brings in Amaranth and the RTL
-    from latte.sim.axi_run import READ_LATENCY, build_axi_core, run_axi_core
-    from latte.sim.core_run import build_core, run_core
+    from latte.rtl.axi.bus_cores import DATA_PORTS
+    from latte.sim.axi_run import READ_LATENCY, build_axi_core, run_axi_core, run_axi_stream_core
+    from latte.sim.core_run import CoreReport, build_core, run_core
 
-    master = MasterParameters(data_bits=data_bits)
-    run = run_core if interface == "core" else functools.partial(run_axi_core, master=master)
+    parameters = None if interface == "core" else DATA_PORTS[interface](data_bits=data_bits)
+    run: Callable[..., CoreReport] = run_core
+    if isinstance(parameters, MasterParameters):
+        run = functools.partial(run_axi_core, master=parameters)
+    elif parameters is not None:
+        run = functools.partial(run_axi_stream_core, stream=parameters)
     started = time.monotonic()
     with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):
-        if interface == "core":
+        if parameters is None:
             model = build_core(config, simulator, waves=waves, build_folder=build_folder)
         else:
-            model = build_axi_core(config, master, waves=waves, build_folder=build_folder)
+            model = build_axi_core(config, parameters, waves=waves, build_folder=build_folder)
             bare = build_core(config, simulator, build_folder=build_folder)
     compiled = time.monotonic()
     folder = build_folder / "sim" / "runs" / f"{config.name}-{simulator}-{os.getpid()}"
@@ -81,7 +83,7 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
             sets, model, config, folder, processes=processes, stall=stall, seed=seed, keep_arrays=dump is not None,
             progress=lambda done: progress.update(task, completed=done), run=run)
         beside = None
-        if interface == "axi":
+        if parameters is not None:
             task = progress.add_task("the same on the bare core", total=len(heads))
             beside = simulate(sets, bare, config, folder / "bare", processes=processes, stall=stall, seed=seed,
                               progress=lambda done: progress.update(task, completed=done))
@@ -100,8 +102,10 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
                   f"{sum(report.cycles for report in reports)} cycles in {simulated - compiled:.0f} s")
     if beside is not None:
         through, alone = (sum(report.elapsed for report in of) for of in (reports, beside[1]))
-        console.print(f"behind AXI, {data_bits} bits, {READ_LATENCY} cycles of read latency: {through} cycles from the "
-                      f"first doorbell to the last status word, {alone} on the bare core: {through / alone - 1:+.2%}")
+        way, end = ((f"AXI, {data_bits} bits, {READ_LATENCY} cycles of read latency", "status word")
+                    if interface == "axi" else (f"AXI4-Stream, {data_bits} bits", "interrupt"))
+        console.print(f"behind {way}: {through} cycles from the first doorbell to the last {end}, {alone} on the bare "
+                      f"core: {through / alone - 1:+.2%}")
     for reason in left_out:
         console.print(f"left out: {reason}", soft_wrap=True)
     if image is not None:

@@ -15,7 +15,10 @@ from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.errors import LatteError
 from latte.sim.runner import BUILD_FOLDER
 
-__all__ = ["board_config_options", "build_option", "config_options"]
+__all__ = ["INTERFACES", "board_config_options", "build_option", "config_options", "data_bits_option"]
+
+INTERFACES = ("core", "axi", "axi-stream")
+"""What stands around a core: nothing, or registers behind AXI4-Lite with an AXI4 master or with AXI4-Stream ports."""
 
 
 def _check_folder(ctx: click.Context, option: click.Option, folder: pathlib.Path) -> pathlib.Path:
@@ -31,6 +34,10 @@ def _check_folder(ctx: click.Context, option: click.Option, folder: pathlib.Path
 
 build_option = click.option("--build", "build_folder", default=BUILD_FOLDER, show_default=True, callback=_check_folder,
                             type=click.Path(path_type=pathlib.Path), help="Output folder.")
+
+
+data_bits_option = click.option("--data-bits", default=64, show_default=True, type=int,
+                                help="Width of the AXI master, 64 or 128, or of the AXI4-Stream ports, 32 to 128.")
 
 
 class _Names(click.ParamType):

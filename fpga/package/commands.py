@@ -8,8 +8,7 @@ from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_text
-from latte.sim.commands import INTERFACES
-from latte.sim.options import config_options
+from latte.sim.options import INTERFACES, config_options, data_bits_option
 
 __all__ = ["emit_command"]
 
@@ -20,19 +19,24 @@ _NAME = "attention_core"
 @click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False),
               help="File to write; .sv and .v give SystemVerilog, .il gives RTLIL.")
 @click.option("--package", "folder", type=click.Path(path_type=pathlib.Path, file_okay=False),
-              help="New folder for all that a system needs of --top axi: SystemVerilog, registers, drivers, a bench, "
-                   "FuseSoC, IP-XACT, Vivado, LiteX, and a guide.")
+              help="New folder for all that a system needs of a core behind AXI: SystemVerilog, registers, drivers, a "
+                   "bench, FuseSoC, IP-XACT, Vivado, LiteX, and a guide.")
 @click.option("--name", help=f"Name of the top module. [default: {_NAME}]")
 @click.option("--top", default="core", show_default=True, type=click.Choice(INTERFACES),
-              help="The core with its streams, or behind AXI: s_axil_*, m_axi_*, irq.")
-@click.option("--data-bits", default=64, show_default=True, type=int, help="Width of the AXI master: 64 or 128.")
+              help="The core with its own streams, or behind AXI: s_axil_*, irq, and m_axi_* or s_axis_*, m_axis_*.")
+@data_bits_option
+@click.option("--register-port", default="axi-lite", show_default=True, type=click.Choice(("axi-lite", "wishbone")),
+              help="Bus of the registers behind AXI: s_axil_*, or s_wb_*, Wishbone B4 classic.")
 @config_options
 def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: pathlib.Path | None, name: str | None,
-                 top: str, data_bits: int) -> None:
+                 top: str, data_bits: int, register_port: str) -> None:
     """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys), or as a package."""
     if (output is None) == (folder is None):
         raise LatteError("latte emit writes one of --output FILE and --package FOLDER; name one")
     if folder is not None:
+        if register_port != "axi-lite":
+            raise LatteError("a package has its registers behind AXI4-Lite; leave --register-port out, or write "
+                             "--output FILE")
         _emit_package(config, folder, name, top, data_bits)
         return
     if output.suffix not in (".sv", ".v", ".il"):
@@ -43,27 +47,29 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
     if not output.absolute().parent.is_dir():
         raise LatteError(f"--output {output} must be in an existing folder")
 
-    from latte.rtl.axi.axi_core import AxiCore
-    from latte.rtl.axi.bus import MasterParameters
+    from latte.rtl.axi.bus_cores import DATA_PORTS, create_bus_core
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
     from latte.rtl.engines import create_core
 
-    core = AxiCore(config, MasterParameters(data_bits=data_bits)) if top == "axi" else create_core(config)
+    core = (create_core(config) if top == "core" else
+            create_bus_core(config, DATA_PORTS[top](data_bits=data_bits), register_port=register_port))
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
     click.echo(f"{output}: core {config.name!r}, top module {name}")
 
 
 def _emit_package(config: AttentionConfig, folder: pathlib.Path, name: str | None, top: str, data_bits: int) -> None:
-    if top != "axi" or name is not None:
-        raise LatteError("--package takes the core behind AXI under its own name; give --top axi, and leave --name out")
+    if top == "core" or name is not None:
+        raise LatteError("--package takes the core behind AXI under its own name; give --top axi or axi-stream, and "
+                         "leave --name out")
     if not folder.absolute().parent.is_dir():
         raise LatteError(f"--package {folder} must be in an existing folder")
 
     from latte.fpga.package.contents import write_package
-    from latte.fpga.package.ip_xact import NAME
-    from latte.rtl.axi.bus import MasterParameters
+    from latte.fpga.package.forms import form_of
+    from latte.rtl.axi.bus_cores import DATA_PORTS
 
-    console = create_console()
+    console, parameters = create_console(), DATA_PORTS[top](data_bits=data_bits)
     with show_status(console, f"writing a package of {config.name!r} ..."):
-        write_package(config, MasterParameters(data_bits=data_bits), folder)
-    click.echo(f"{folder}: package of {config.name!r}, top module {NAME}; begin with {folder / 'README.md'}")
+        write_package(config, parameters, folder)
+    click.echo(f"{folder}: package of {config.name!r}, top module {form_of(parameters).name}; begin with "
+               f"{folder / 'README.md'}")

@@ -6,35 +6,29 @@ import tempfile
 
 from latte.fpga.package.bench_head import head_header
 from latte.fpga.package.exports import check_tools, compile_rdl, export_headers, export_html
-from latte.fpga.package.guide import guide
-from latte.fpga.package.ip_xact import NAME, write_component
+from latte.fpga.package.forms import form_of
+from latte.fpga.package.guide import SOURCES, guide
+from latte.fpga.package.ip_xact import write_component
 from latte.fpga.package.ports import ports
 from latte.fpga.package.register_tables import register_module
 from latte.fpga.package.system_rdl import system_rdl
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.results import write_text
-from latte.rtl.axi.axi_core import AxiCore
-from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.axi.bus import DataParameters
+from latte.rtl.axi.bus_cores import create_bus_core
 from latte.rtl.axi.registers import register_table
 from latte.rtl.emit import WAIVERS, emit_systemverilog
 
-__all__ = ["SOURCES", "write_drivers", "write_package"]
-
-SOURCES = pathlib.Path(__file__).parent / "sources"
-"""Files that packages hold as they stand there, and the guide's template."""
-_COPIED = {"latte.c": "driver", "latte.h": "driver", "latte_driver.py": "driver", "bench.cpp": "bench",
-           "run_head.h": "bench", "latte_litex.py": "litex", "package_ip.tcl": "vivado", "latte_axi.core": "."}
-"""File of `SOURCES`: folder in a package."""
-_RDL = "registers/latte_axi.rdl"
+__all__ = ["write_drivers", "write_package"]
 
 
-def write_package(config: AttentionConfig, master: MasterParameters, folder: pathlib.Path) -> None:
+def write_package(config: AttentionConfig, parameters: DataParameters, folder: pathlib.Path) -> None:
     """Write a package, whole or not at all.
 
     Parameters
     ----------
-    config, master
+    config, parameters
     folder
         New, or empty.
 
@@ -48,38 +42,41 @@ def write_package(config: AttentionConfig, master: MasterParameters, folder: pat
     check_tools()
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.absolute().parent) as scratch:
         whole = pathlib.Path(scratch) / folder.name
-        _write(config, master, whole)
+        _write(config, parameters, whole)
         if folder.exists():
             folder.rmdir()
         whole.rename(folder)
 
 
-def _write(config: AttentionConfig, master: MasterParameters, folder: pathlib.Path) -> None:
+def _write(config: AttentionConfig, parameters: DataParameters, folder: pathlib.Path) -> None:
     """Write everything into a folder, which is made."""
-    maps = write_drivers(config, master, folder)
-    core = AxiCore(config, master)
-    for name, place in _COPIED.items():
+    form = form_of(parameters)
+    maps = write_drivers(config, parameters, folder)
+    core = create_bus_core(config, parameters)
+    for name, place in form.copied.items():
         (folder / place).mkdir(exist_ok=True)
         shutil.copyfile(SOURCES / name, folder / place / name)
     (folder / "rtl").mkdir()
     shutil.copyfile(WAIVERS, folder / "rtl" / WAIVERS.name)
     write_text(folder / "bench" / "head.h", head_header(config))
     export_html(maps, folder / "registers" / "html", f"LATTE attention core, {config.name}")
-    write_component(maps, ports(core), f"rtl/{NAME}.sv", folder / "component.xml")
+    write_component(form.name, maps, ports(core), f"rtl/{form.name}.sv", folder / "component.xml")
     write_text(folder / "README.md", guide(core))
-    write_text(folder / "rtl" / f"{NAME}.sv", emit_systemverilog(core, NAME))
+    write_text(folder / "rtl" / f"{form.name}.sv", emit_systemverilog(core, form.name))
 
 
-def write_drivers(config: AttentionConfig, master: MasterParameters, folder: pathlib.Path) -> dict[str, object]:
-    """Write the SystemRDL and both drivers; return the compiled address maps."""
-    registers = register_table(config, master)
+def write_drivers(config: AttentionConfig, parameters: DataParameters, folder: pathlib.Path) -> dict[str, object]:
+    """Write the SystemRDL and what drivers are made of it, and the drivers; return the compiled address maps."""
+    registers, form = register_table(config, parameters), form_of(parameters)
     for name in ("registers", "driver"):
         (folder / name).mkdir(parents=True)
-    write_text(folder / _RDL, system_rdl(registers))
-    maps = compile_rdl(folder / _RDL)
+    rdl = folder / "registers" / f"{form.name}.rdl"
+    write_text(rdl, system_rdl(registers, descriptors=form.descriptors))
+    maps = compile_rdl(rdl, descriptors=form.descriptors)
     export_headers(maps, folder / "driver")
-    write_text(folder / "driver" / "latte_registers.py", register_module(registers, config))
-    for name, place in _COPIED.items():
+    write_text(folder / "driver" / "latte_registers.py",
+               register_module(registers, config, descriptors=form.descriptors))
+    for name, place in form.copied.items():
         if place == "driver":
             shutil.copyfile(SOURCES / name, folder / place / name)
     return maps

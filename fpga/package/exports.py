@@ -20,8 +20,10 @@ def check_tools() -> None:
                          "pip install 'latte-attention[package]'")
 
 
-def compile_rdl(path: pathlib.Path) -> dict[str, Any]:
+def compile_rdl(path: pathlib.Path, *, descriptors: bool = True) -> dict[str, Any]:
     """Return the elaborated address maps of a SystemRDL file, as `systemrdl.node.AddrmapNode`, by name.
+
+    That of a descriptor is among them if there are `descriptors`.
 
     Raises
     ------
@@ -35,7 +37,8 @@ def compile_rdl(path: pathlib.Path) -> dict[str, Any]:
 
     compiler = systemrdl.RDLCompiler()
     compiler.compile_file(str(path))
-    return {name: compiler.elaborate(name).top for name in (REGISTER_MAP, DESCRIPTOR_MAP)}
+    names = (REGISTER_MAP, DESCRIPTOR_MAP) if descriptors else (REGISTER_MAP,)
+    return {name: compiler.elaborate(name).top for name in names}
 
 
 def export_headers(maps: dict[str, Any], folder: pathlib.Path) -> None:

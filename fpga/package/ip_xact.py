@@ -6,23 +6,24 @@ from typing import Any
 from xml.dom import minidom
 
 from latte.fpga.package.exports import export_ip_xact
-from latte.fpga.package.ports import MASTER, SLAVE, Port
+from latte.fpga.package.ports import BUSES, MASTER, SLAVE, Port
 from latte.rtl.axi.bus import ADDRESS_BITS
 
-__all__ = ["LIBRARY", "NAME", "VENDOR", "VERSION", "write_component"]
+__all__ = ["LIBRARY", "VENDOR", "VERSION", "write_component"]
 
-VENDOR, LIBRARY, NAME, VERSION = "latte", "ip", "latte_axi", "1.0"
-_BUSES = {SLAVE: "slave", MASTER: "master"}
+VENDOR, LIBRARY, VERSION = "latte", "ip", "1.0"
 _SIGNALS = {"clk": ("clock", "CLK", "slave"), "rst": ("reset", "RST", "slave"), "irq": ("interrupt", "INTERRUPT",
                                                                                          "master")}
 """Bus type, logical name and mode of ports that are a bus of their own."""
 
 
-def write_component(maps: dict[str, Any], ports: Iterable[Port], source: str, path: pathlib.Path) -> None:
+def write_component(name: str, maps: dict[str, Any], ports: Iterable[Port], source: str, path: pathlib.Path) -> None:
     """Write the component; bus types are those of Vivado.
 
     Parameters
     ----------
+    name
+        Of the module.
     maps
         From `compile_rdl`.
     ports
@@ -30,16 +31,17 @@ def write_component(maps: dict[str, Any], ports: Iterable[Port], source: str, pa
         Path of the SystemVerilog, relative to the component.
     path
     """
-    export_ip_xact(maps, path, vendor=VENDOR, library=LIBRARY, name=NAME, version=VERSION)
+    export_ip_xact(maps, path, vendor=VENDOR, library=LIBRARY, name=name, version=VERSION)
     ports = list(ports)
     document = minidom.parse(str(path))
     component = document.documentElement
     memory_maps = component.getElementsByTagName("spirit:memoryMaps")[0]
-    name = memory_maps.getElementsByTagName("spirit:name")[0].firstChild.data
+    memory_map = memory_maps.getElementsByTagName("spirit:name")[0].firstChild.data
     added = _Elements(document)
-    for element in (added.buses(ports, name), added.address_spaces()):
-        component.insertBefore(element, memory_maps)
-    for element in (added.model(ports), added.file_sets(source)):
+    component.insertBefore(added.buses(ports, memory_map), memory_maps)
+    if any(port.bus == MASTER for port in ports):
+        component.insertBefore(added.address_spaces(), memory_maps)
+    for element in (added.model(name, ports), added.file_sets(source)):
         component.appendChild(element)
     lines = document.toprettyxml(indent="  ").splitlines()
     path.write_text("\n".join([line for line in lines if line.strip()] + [""]))
@@ -74,11 +76,12 @@ class _Elements:
         """Return all bus interfaces."""
         make = self.make
         found = []
-        for prefix, mode in _BUSES.items():
-            refers = (make("memoryMapRef", memoryMapRef=memory_map) if mode == "slave" else
-                      make("addressSpaceRef", addressSpaceRef=prefix))
+        refers = {SLAVE: (make("memoryMapRef", memoryMapRef=memory_map),),
+                  MASTER: (make("addressSpaceRef", addressSpaceRef=MASTER),)}
+        for prefix, bus in BUSES.items():
             pairs = [(port.signal.upper(), port.name) for port in ports if port.bus == prefix]
-            found.append(self._bus(prefix, "interface", "aximm", make(mode, refers), pairs))
+            if pairs:
+                found.append(self._bus(prefix, "interface", bus.kind, make(bus.mode, *refers.get(prefix, ())), pairs))
         for port in ports:
             if port.bus is None:
                 kind, logical, mode = _SIGNALS[port.name]
@@ -91,11 +94,11 @@ class _Elements:
         return make("addressSpaces", make("addressSpace", make("name", MASTER), make("range", hex(1 << ADDRESS_BITS)),
                                           make("width", ADDRESS_BITS)))
 
-    def model(self, ports: list[Port]) -> minidom.Element:
+    def model(self, name: str, ports: list[Port]) -> minidom.Element:
         """Return the view of the SystemVerilog, and all ports."""
         make = self.make
         view = make("view", make("name", "rtl"), make("envIdentifier", ":*:"), make("language", "systemVerilog"),
-                    make("modelName", NAME), make("fileSetRef", make("localName", "rtl")))
+                    make("modelName", name), make("fileSetRef", make("localName", "rtl")))
         found = []
         for port in ports:
             wire = [make("direction", "out" if port.output else "in")]

@@ -5,15 +5,41 @@ import dataclasses
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 
-from latte.rtl.axi.axi_core import AxiCore
+from latte.rtl.axi.bus_core import BusCore
 
-__all__ = ["MASTER", "SLAVE", "Port", "ports"]
+__all__ = ["BUSES", "MASTER", "SLAVE", "Bus", "Port", "ports"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bus:
+    """What a bus of ports is in IP-XACT.
+
+    Parameters
+    ----------
+    kind
+        Name of its type in Vivado.
+    mode
+        Of the core on it: ``slave`` or ``master``.
+    carries
+        What goes over a stream.
+    """
+
+    kind: str
+    mode: str
+    carries: str = ""
+
 
 SLAVE, MASTER = "s_axil", "m_axi"
-"""Prefixes of the two buses."""
+"""Prefixes of the registers' bus, and of that to memory."""
+BUSES = {
+    SLAVE: Bus("aximm", "slave"), MASTER: Bus("aximm", "master"), "s_axis_q": Bus("axis", "slave", "queries"),
+    "s_axis_k": Bus("axis", "slave", "keys"), "s_axis_v": Bus("axis", "slave", "values"),
+    "m_axis_o": Bus("axis", "master", "outputs"),
+}
+"""By the prefix of their ports."""
 _OTHERS = {
     "clk": "The one clock of everything.",
-    "rst": "Synchronous reset, high. At power-up, one cycle is enough. With transactions under way, it must reset the "
+    "rst": "Synchronous reset, high. At power-up, one cycle is enough. With transfers under way, it must reset the "
            "rest of the bus as well; a soft reset (CONTROL) waits for them instead.",
     "irq": "Interrupt, level, high while a bit of INTERRUPT_STATUS is set that INTERRUPT_ENABLE names.",
 }
@@ -26,6 +52,12 @@ _SIGNALS = {
     "len": "Beats of the burst, less 1; no burst crosses 4 KB.", "size": "Always whole beats.",
     "burst": "Always INCR.", "lock": "Always 0.", "cache": "Always 3: normal, non-cacheable, bufferable.",
     "qos": "Always 0.", "last": "The last beat of a burst.",
+}
+_STREAM_SIGNALS = {
+    "tdata": "Bytes of rows, byte 0 in the low bits.",
+    "tkeep": "Which bytes there are: all of a row; tie it high if the source has none.",
+    "tlast": "The last beat of a job's rows.", "tuser": "With TLAST: the job ended with an error.",
+    "tvalid": "The source has a beat; it does not wait for TREADY.", "tready": "The sink takes it.",
 }
 
 
@@ -48,7 +80,7 @@ class Port:
     @property
     def bus(self) -> str | None:
         """Prefix of the bus that it belongs to, None for the others."""
-        return next((prefix for prefix in (SLAVE, MASTER) if self.name.startswith(f"{prefix}_")), None)
+        return next((prefix for prefix in BUSES if self.name.startswith(f"{prefix}_")), None)
 
     @property
     def signal(self) -> str:
@@ -56,7 +88,7 @@ class Port:
         return self.name.removeprefix(f"{self.bus}_")
 
 
-def ports(core: AxiCore) -> list[Port]:
+def ports(core: BusCore) -> list[Port]:
     """Return the ports in the order of the module: clock and reset first."""
     found = [Port(name, 1, False, _OTHERS[name]) for name in ("clk", "rst")]
     for name, member in core.signature.members.items():
@@ -67,6 +99,9 @@ def ports(core: AxiCore) -> list[Port]:
 
 def _describe(port: Port) -> str:
     """Return what a signal of a bus is."""
+    if carries := BUSES[port.bus or ""].carries:
+        text = _STREAM_SIGNALS[port.signal]
+        return f"{carries.capitalize()}: {text[0].lower()}{text[1:]}"
     channel = next(channel for channel in sorted(_CHANNELS, key=len, reverse=True) if port.signal.startswith(channel)
                    and port.signal[len(channel):] in _SIGNALS)
     text = _SIGNALS[port.signal[len(channel):]].format(prot="ignored" if port.bus == SLAVE else "always 0")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from latte.golden.jobs import COUNT_BITS
 from latte.rtl.axi.descriptors import DESCRIPTOR_FIELDS, STATUS_BITS, DescriptorField, DescriptorType
-from latte.rtl.axi.registers import REGISTER_BITS, Access, Register
+from latte.rtl.axi.register_types import REGISTER_BITS, Access, Register
 
 __all__ = ["DESCRIPTOR_MAP", "REGISTER_MAP", "system_rdl"]
 
@@ -29,14 +29,14 @@ _LOCKED = " Written only while the ring is disabled and idle."
 _WHOLE = " A write must have the strobes of all bytes of its fields."
 
 
-def system_rdl(registers: Iterable[Register]) -> str:
-    """Return one file with the two address maps, `REGISTER_MAP` and `DESCRIPTOR_MAP`."""
+def system_rdl(registers: Iterable[Register], *, descriptors: bool = True) -> str:
+    """Return one file with the address map `REGISTER_MAP`, and with `DESCRIPTOR_MAP` if there are descriptors."""
     return "\n".join([
         *_map(REGISTER_MAP, "Registers", "Little-endian words behind AXI4-Lite. An address without a register, and an "
               "access that a register does not allow, is answered with SLVERR.",
               (line for register in registers for line in _register(register))),
-        *_map(DESCRIPTOR_MAP, "Descriptor", "One job, in memory, little-endian, at a multiple of its size.",
-              _descriptor()), ""])
+        *(_map(DESCRIPTOR_MAP, "Descriptor", "One job, in memory, little-endian, at a multiple of its size.",
+               _descriptor()) if descriptors else ()), ""])
 
 
 def _map(name: str, title: str, text: str, lines: Iterable[str]) -> Iterator[str]:

@@ -2,13 +2,10 @@
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
-from latte.rtl.axi.bus import LITE_ADDRESS_BITS, LITE_BYTES, Response, lite_members
+from latte.rtl.axi.bus import LITE_ADDRESS_BITS, Response, lite_members, register_members
 
 __all__ = ["AxiLiteSlave"]
-
-_WORD_ADDRESS_BITS = LITE_ADDRESS_BITS - 2
 
 
 class AxiLiteSlave(wiring.Component):
@@ -42,11 +39,7 @@ class AxiLiteSlave(wiring.Component):
 
     def __init__(self, read_latency: int) -> None:
         self.read_latency = read_latency
-        super().__init__({
-            **lite_members(),
-            "write": Out(1), "write_word": Out(_WORD_ADDRESS_BITS), "write_data": Out(8 * LITE_BYTES),
-            "write_strobe": Out(LITE_BYTES), "write_refused": In(1),
-            "read_word": Out(_WORD_ADDRESS_BITS), "read_data": In(8 * LITE_BYTES), "read_refused": In(1)})
+        super().__init__({**lite_members(), **register_members()})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,4 +1,4 @@
-"""Signals of the two AXI ports, and the build parameters of the master."""
+"""Signals of the buses, and the build parameters of those that carry data."""
 
 import dataclasses
 import enum
@@ -9,8 +9,10 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import ceil_log2
 from latte.golden.errors import LatteError
 
-__all__ = ["ADDRESS_BITS", "BOUNDARY", "LITE_ADDRESS_BITS", "LITE_BYTES", "MasterParameters", "Response",
-           "burst_layout", "fault_layout", "lite_members", "prefixed", "read_members", "write_members"]
+__all__ = ["ADDRESS_BITS", "BOUNDARY", "LITE_ADDRESS_BITS", "LITE_BYTES", "WORD_ADDRESS_BITS", "DataParameters",
+           "MasterParameters", "Response", "StreamParameters", "burst_layout", "fault_layout", "lite_members",
+           "prefixed", "read_members", "receiver_members", "register_members", "transmitter_members",
+           "wishbone_members", "write_members"]
 
 ADDRESS_BITS = 64
 """Of the master."""
@@ -18,7 +20,10 @@ BOUNDARY = 4096
 """Bytes; no burst crosses a multiple of it."""
 LITE_ADDRESS_BITS = 12
 LITE_BYTES = 4
+WORD_ADDRESS_BITS = LITE_ADDRESS_BITS - 2
+"""Of a register."""
 _BURST_BEATS = tuple(1 << n for n in range(3, 9))
+_STREAM_BITS = (32, 64, 128)
 _INCR = 1
 _NORMAL_NON_CACHEABLE_BUFFERABLE = 0b0011
 
@@ -72,6 +77,38 @@ class MasterParameters:
         return self.data_bits // 8
 
 
+@dataclasses.dataclass(frozen=True)
+class StreamParameters:
+    """Build parameters of the AXI4-Stream ports.
+
+    Parameters
+    ----------
+    data_bits
+        Width of TDATA, of all of them: 32, 64 or 128. Each row begins with a beat of its own.
+
+    Raises
+    ------
+    LatteError
+        The width is another.
+    """
+
+    data_bits: int = 64
+
+    def __post_init__(self) -> None:
+        if self.data_bits not in _STREAM_BITS:
+            raise LatteError(f"the streams' data width must be {', '.join(map(str, _STREAM_BITS))} bits, not "
+                             f"{self.data_bits!r}")
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of a beat."""
+        return self.data_bits // 8
+
+
+DataParameters = MasterParameters | StreamParameters
+"""How rows come and go: by an AXI4 master, or by AXI4-Stream ports."""
+
+
 def burst_layout(parameters: MasterParameters) -> data.StructLayout:
     """Address in bytes, and number of beats, of one burst."""
     return data.StructLayout({"address": ADDRESS_BITS, "beats": range(parameters.burst_beats + 1)})
@@ -89,6 +126,19 @@ def lite_members() -> dict[str, wiring.Member]:
             "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
             "araddr": In(LITE_ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
             "rdata": Out(8 * LITE_BYTES), "rresp": Out(2), "rvalid": Out(1), "rready": In(1)}
+
+
+def wishbone_members() -> dict[str, wiring.Member]:
+    """Return the signals of Wishbone B4, classic, as its slave has them; `adr` counts words."""
+    return {"cyc": In(1), "stb": In(1), "we": In(1), "adr": In(WORD_ADDRESS_BITS), "dat_w": In(8 * LITE_BYTES),
+            "sel": In(LITE_BYTES), "ack": Out(1), "err": Out(1), "dat_r": Out(8 * LITE_BYTES)}
+
+
+def register_members() -> dict[str, wiring.Member]:
+    """Return how a slave reads and writes registers."""
+    return {"write": Out(1), "write_word": Out(WORD_ADDRESS_BITS), "write_data": Out(8 * LITE_BYTES),
+            "write_strobe": Out(LITE_BYTES), "write_refused": In(1),
+            "read_word": Out(WORD_ADDRESS_BITS), "read_data": In(8 * LITE_BYTES), "read_refused": In(1)}
 
 
 def _address_members(channel: str, parameters: MasterParameters) -> dict[str, wiring.Member]:
@@ -111,6 +161,17 @@ def write_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
     return _address_members("aw", parameters) | {
         "wdata": Out(parameters.data_bits), "wstrb": Out(parameters.data_bytes), "wlast": Out(1), "wvalid": Out(1),
         "wready": In(1), "bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1)}
+
+
+def receiver_members(parameters: StreamParameters) -> dict[str, wiring.Member]:
+    """Return the signals of AXI4-Stream as who takes rows has them."""
+    return {"tdata": In(parameters.data_bits), "tkeep": In(parameters.data_bytes), "tlast": In(1), "tvalid": In(1),
+            "tready": Out(1)}
+
+
+def transmitter_members(parameters: StreamParameters) -> dict[str, wiring.Member]:
+    """Return the signals of AXI4-Stream as who gives rows has them; all bytes count, so there is no TKEEP."""
+    return {"tdata": Out(parameters.data_bits), "tlast": Out(1), "tuser": Out(1), "tvalid": Out(1), "tready": In(1)}
 
 
 def prefixed(prefix: str, members: dict[str, wiring.Member]) -> dict[str, wiring.Member]:

@@ -8,7 +8,7 @@ from latte.golden.config import ceil_log2
 from latte.golden.jobs import COUNT_BITS
 from latte.rtl.axi.bus import ADDRESS_BITS
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES
-from latte.rtl.axi.registers import RING_SIZE_MAX
+from latte.rtl.axi.ring_registers import RING_SIZE_MAX
 
 __all__ = ["DescriptorRing"]
 

@@ -1,7 +1,7 @@
 """Everything between the ring of descriptors and the core."""
 
 from amaranth import Module
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
@@ -12,8 +12,8 @@ from latte.rtl.axi.descriptor_ring import DescriptorRing
 from latte.rtl.axi.job_completer import JobCompleter
 from latte.rtl.axi.job_dispatcher import JobDispatcher
 from latte.rtl.axi.output_packer import OutputPacker
-from latte.rtl.axi.payloads import STREAMS, begun_layout
-from latte.rtl.axi.registers import RING_SIZE_MAX
+from latte.rtl.axi.payloads import STREAMS, descriptor_causes_layout, written_layout
+from latte.rtl.axi.ring_registers import RING_SIZE_MAX
 from latte.rtl.axi.row_fetcher import RowFetcher, fetch_layout
 from latte.rtl.axi.write_engine import beat_layout
 from latte.rtl.common.payloads import job_layout, output_layout, verdict_layout
@@ -91,14 +91,13 @@ class DescriptorRunner(wiring.Component):
         config, parameters = self.config, self.parameters
         m.submodules.ring = ring = DescriptorRing()
         m.submodules.descriptor_fetcher = fetcher = DescriptorFetcher(parameters)
-        m.submodules.dispatcher = dispatcher = JobDispatcher()
-        m.submodules.begun_queue = begun = StreamQueue(begun_layout(), _JOBS_BEGUN)
-        m.submodules.output_packer = packer = OutputPacker(config, parameters)
+        m.submodules.dispatcher = dispatcher = JobDispatcher(descriptor_causes_layout())
+        m.submodules.begun_queue = begun = StreamQueue(written_layout(), _JOBS_BEGUN)
+        m.submodules.output_packer = packer = OutputPacker(config, parameters, 2 * parameters.burst_beats)
         m.submodules.completer = completer = JobCompleter(packer.row_bytes, parameters, packer.depth)
+        checked = fetcher.checked.payload
         wiring.connect(m, fetcher.request, wiring.flipped(self.request_descriptor))
-        wiring.connect(m, fetcher.checked, dispatcher.descriptor)
         wiring.connect(m, dispatcher.job, wiring.flipped(self.job))
-        wiring.connect(m, dispatcher.begun, begun.i)
         wiring.connect(m, begun.o, completer.begun)
         wiring.connect(m, wiring.flipped(self.o), packer.o)
         wiring.connect(m, packer.beat, completer.beat)
@@ -112,7 +111,13 @@ class DescriptorRunner(wiring.Component):
             self.busy.eq(ring.under_way | (self.enable & ring.waiting)),
             fetcher.enable.eq(self.enable), fetcher.waiting.eq(ring.waiting), fetcher.address.eq(ring.take_address),
             fetcher.taken.eq(self.taken_descriptor), fetcher.data.eq(self.data), fetcher.fault.eq(self.fault),
+            dispatcher.asked.valid.eq(fetcher.checked.valid), fetcher.checked.ready.eq(dispatcher.asked.ready),
+            dispatcher.asked.payload.interrupt.eq(checked.fields.interrupt),
+            dispatcher.asked.payload.invalid.eq(checked.invalid), dispatcher.asked.payload.causes.eq(checked.causes),
             dispatcher.settled.eq(self.settled), dispatcher.verdict.eq(self.verdict),
+            begun.i.valid.eq(dispatcher.begun.valid), dispatcher.begun.ready.eq(begun.i.ready),
+            begun.i.payload.begun.eq(dispatcher.begun.payload), begun.i.payload.address.eq(checked.fields.o_address),
+            begun.i.payload.stride.eq(checked.fields.o_stride),
             completer.level.eq(packer.level), completer.answered.eq(self.answered),
             completer.fault.eq(self.write_fault), completer.unanswered.eq(self.unanswered),
             completer.address.eq(ring.done_address), completer.number.eq(ring.tail),
@@ -121,11 +126,13 @@ class DescriptorRunner(wiring.Component):
             self.interrupt.eq(completer.done & completer.interrupt),
             self.drained.eq(completer.done & ring.last & ~self.ring),
         ]
+        m.d.comb += [dispatcher.asked.payload.job[name].eq(checked.fields[name]) for name in job_layout().members]
         for name in STREAMS:
-            self._rows(m, name, dispatcher, completer)
+            self._rows(m, name, checked, dispatcher, completer)
         return m
 
-    def _rows(self, m: Module, name: str, dispatcher: JobDispatcher, completer: JobCompleter) -> None:
+    def _rows(self, m: Module, name: str, checked: data.View, dispatcher: JobDispatcher, completer: JobCompleter
+              ) -> None:
         """Fetch the rows of one stream, and keep the faults of each job until the job's end."""
         fetcher = RowFetcher(self.config.head_dim, self.config.bus_bytes, self.parameters)
         commands = StreamQueue(fetch_layout(), _COMMANDS)
@@ -133,12 +140,17 @@ class DescriptorRunner(wiring.Component):
         fetched = StreamQueue(fault_layout(), 2 * _JOBS_BEGUN)
         m.submodules[f"{name}_fetcher"], m.submodules[f"{name}_commands"] = fetcher, commands
         m.submodules[f"{name}_fetched"] = fetched
-        wiring.connect(m, getattr(dispatcher, f"fetch_{name}"), commands.i)
+        asked = getattr(dispatcher, f"rows_{name}")
         wiring.connect(m, commands.o, fetcher.command)
         wiring.connect(m, fetcher.request, wiring.flipped(getattr(self, f"request_{name}")))
         wiring.connect(m, fetcher.o, wiring.flipped(getattr(self, name)))
         wiring.connect(m, fetched.o, getattr(completer, f"fetched_{name}"))
+        # The descriptor stands at the dispatcher until all three are asked for.
         m.d.comb += [
+            commands.i.valid.eq(asked.valid), asked.ready.eq(commands.i.ready),
+            commands.i.payload.rows.eq(asked.payload.rows), commands.i.payload.zeros.eq(asked.payload.refused),
+            commands.i.payload.address.eq(checked.fields[f"{name}_address"]),
+            commands.i.payload.stride.eq(checked.fields[f"{name}_stride"]),
             fetcher.taken.eq(getattr(self, f"taken_{name}")), fetcher.data.eq(self.data),
             fetcher.fault.eq(self.fault), fetched.i.valid.eq(fetcher.finished), fetched.i.payload.eq(fetcher.faults),
         ]

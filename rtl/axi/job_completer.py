@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.jobs import COUNT_BITS, REFUSALS
 from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
 from latte.rtl.axi.descriptors import STATUS_BYTES, STATUS_OFFSET, status_word_layout
-from latte.rtl.axi.payloads import STREAMS, begun_layout, causes_layout
+from latte.rtl.axi.payloads import STREAMS, descriptor_causes_layout, written_layout
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.write_engine import beat_layout
 
@@ -38,7 +38,7 @@ class JobCompleter(wiring.Component):
 
     Members
     -------
-    begun : In(stream of begun_layout)
+    begun : In(stream of written_layout)
     fetched_q, fetched_k, fetched_v : In(stream of fault_layout)
         For each descriptor in the core, when its rows have come.
     level : In
@@ -60,7 +60,7 @@ class JobCompleter(wiring.Component):
         self.parameters = parameters
         self.depth = depth
         super().__init__({
-            "begun": In(stream.Signature(begun_layout())),
+            "begun": In(stream.Signature(written_layout())),
             **{f"fetched_{name}": In(stream.Signature(fault_layout())) for name in STREAMS},
             "level": In(range(depth + 1)), "beat": In(stream.Signature(beat_layout(parameters))),
             "burst": Out(stream.Signature(burst_layout(parameters))),
@@ -72,13 +72,15 @@ class JobCompleter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.bursts = bursts = RowBursts(self.row_bytes, self.parameters)
-        begun, causes = Signal(begun_layout()), Signal(causes_layout())
+        written, causes = Signal(written_layout()), Signal(descriptor_causes_layout())
+        begun = written.begun
         broken = Signal()
         rows, burst = bursts.rows.payload, bursts.burst
         fetched = [getattr(self, f"fetched_{name}") for name in STREAMS]
         status_beat = self._status_beat(m, causes)
         m.d.comb += [
-            rows.address.eq(begun.address), rows.stride.eq(begun.stride), rows.rows.eq(begun.rows),
+            rows.address.eq(written.address), rows.stride.eq(written.stride),
+            rows.rows.eq(Mux(begun.refused, 0, begun.rows)),
             self.burst.payload.eq(burst.payload), self.write.payload.eq(self.beat.payload),
             self.refused.eq(Cat(causes[f"refused_{name}"] for name in REFUSALS).any()),
             self.invalid.eq(~begun.in_core | causes.sequence_invalid), self.interrupt.eq(begun.interrupt),
@@ -89,10 +91,10 @@ class JobCompleter(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.begun.ready.eq(1)
-                m.d.sync += [begun.eq(self.begun.payload), causes.eq(self.begun.payload.causes)]
+                m.d.sync += [written.eq(self.begun.payload), causes.eq(self.begun.payload.begun.causes)]
                 with m.If(self.begun.valid):
                     m.next = "STATUS"
-                    with m.If(self.begun.payload.in_core):
+                    with m.If(self.begun.payload.begun.in_core):
                         m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.sync += causes.sequence_invalid.eq(~begun.fresh & broken)

@@ -1,11 +1,11 @@
-"""Output rows of the core on their way to memory: elements of whole bytes, beats of the bus."""
+"""Output rows of the core on their way out: elements of whole bytes, beats of the bus."""
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.axi.bus import DataParameters
 from latte.rtl.axi.registers import output_element_bytes
 from latte.rtl.axi.row_gearbox import RowGearbox
 from latte.rtl.axi.write_engine import beat_layout
@@ -16,7 +16,7 @@ __all__ = ["OutputPacker"]
 
 
 class OutputPacker(wiring.Component):
-    """Makes beats of output rows and keeps them until there are enough for a burst::
+    """Makes beats of output rows and keeps them until somebody, or enough for a burst, is there::
 
         o -> elements of 2 or 4 bytes, the sign extended -> RowGearbox -> StreamQueue -> beat
 
@@ -24,30 +24,31 @@ class OutputPacker(wiring.Component):
     ----------
     config
     parameters
-        Of the master.
+        Of the master, or of the streams.
+    depth
+        Beats that the queue holds.
 
     Attributes
     ----------
     row_bytes
-        Of a row in memory.
-    depth
-        Beats that the queue holds: two bursts.
+        Of a row.
 
     Members
     -------
     o : In(stream of output_layout)
         The core's.
     beat : Out(stream of beat_layout)
+        Bytes behind a row's end have no strobe.
     level : Out
         Beats in the queue.
     """
 
-    def __init__(self, config: AttentionConfig, parameters: MasterParameters) -> None:
+    def __init__(self, config: AttentionConfig, parameters: DataParameters, depth: int) -> None:
         self.config = config
         self.parameters = parameters
         self.element_bytes = output_element_bytes(config)
         self.row_bytes = config.head_dim * self.element_bytes
-        self.depth = 2 * parameters.burst_beats
+        self.depth = depth
         super().__init__({
             "o": In(stream.Signature(output_layout(config))), "beat": Out(stream.Signature(beat_layout(parameters))),
             "level": Out(range(self.depth + 1))})

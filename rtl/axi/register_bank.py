@@ -7,8 +7,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import ceil_log2
-from latte.rtl.axi.bus import LITE_ADDRESS_BITS, LITE_BYTES
-from latte.rtl.axi.registers import Access, Register
+from latte.rtl.axi.bus import LITE_BYTES, register_members
+from latte.rtl.axi.register_types import Access, Register
 
 __all__ = ["RegisterBank"]
 
@@ -51,10 +51,8 @@ class RegisterBank(wiring.Component):
     def __init__(self, registers: Sequence[Register]) -> None:
         self.registers = list(registers)
         members: dict[str, wiring.Member] = {
-            "write": In(1), "write_word": In(LITE_ADDRESS_BITS - 2), "write_data": In(8 * LITE_BYTES),
-            "write_strobe": In(LITE_BYTES), "write_refused": Out(1), "read_word": In(LITE_ADDRESS_BITS - 2),
-            "read_data": Out(8 * LITE_BYTES), "read_refused": Out(1), "locked": In(1), "refuse": In(1),
-            "written_data": Out(8 * LITE_BYTES)}
+            **{name: member.flip() for name, member in register_members().items()},
+            "locked": In(1), "refuse": In(1), "written_data": Out(8 * LITE_BYTES)}
         for register in self.registers:
             fields = {field.name: field.width for field in register.fields if field.access is not Access.CONSTANT}
             if not fields:

@@ -1,10 +1,14 @@
 """The interface's tables in ``rtl/README.md``, from the tables that the hardware is made of."""
 
+import re
+from collections.abc import Callable, Iterable, Mapping
+
 from latte.golden.config import preset
 from latte.golden.documents import markdown_table
-from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.axi.bus import DataParameters, MasterParameters, StreamParameters
 from latte.rtl.axi.descriptors import DESCRIPTOR_FIELDS, STATUS_BITS
-from latte.rtl.axi.registers import Access, Field, Register, register_table
+from latte.rtl.axi.register_types import Access, Field, Register
+from latte.rtl.axi.registers import register_table
 
 __all__ = ["TABLES"]
 
@@ -16,10 +20,10 @@ def _bits(low: int, width: int) -> str:
     return str(low) if width == 1 else f"{low + width - 1}:{low}"
 
 
-def _registers() -> str:
+def _registers(registers: Iterable[Register]) -> str:
     """Return a row for each field, under one for its register where that has several."""
     rows: list[tuple[str, ...]] = []
-    for register in register_table(_BUILD, MasterParameters()):
+    for register in registers:
         place = f"0x{register.offset:02x}", f"`{register.name}`"
         if len(register.fields) == 1:
             field, = register.fields
@@ -28,6 +32,13 @@ def _registers() -> str:
             rows.append((*place, "", "", "", _of_register(register)))
             rows += [("", "", *_field(field), field.description) for field in register.fields]
     return markdown_table(("offset", "register", "field", "bits", "access", "meaning"), rows)
+
+
+def _others(parameters: DataParameters, than: DataParameters) -> list[Register]:
+    """Return the registers that other ports of rows bring; one of several of a kind stands for all."""
+    known = register_table(_BUILD, than)
+    return [register for register in register_table(_BUILD, parameters) if register not in known
+            and register.name not in ("FINGERPRINT", "BUS") and not re.fullmatch(r"JOB_STATUS_[1-9]", register.name)]
 
 
 def _of_register(register: Register) -> str:
@@ -53,11 +64,14 @@ def _descriptor() -> str:
     return markdown_table(("bytes", "bits", "field", "meaning"), rows)
 
 
-def _status() -> str:
-    """Return a row for each bit of a descriptor's status word."""
-    rows = [(str(bit), f"`{name}`", text) for bit, (name, text) in enumerate(STATUS_BITS.items())]
+def _status(bits: Mapping[str, str]) -> str:
+    """Return a row for each bit of a status."""
+    rows = [(str(bit), f"`{name}`", text) for bit, (name, text) in enumerate(bits.items())]
     return markdown_table(("bit", "name", "meaning"), rows)
 
 
-TABLES = {"axi-registers": _registers, "axi-descriptor": _descriptor, "axi-status": _status}
+TABLES: dict[str, Callable[[], str]] = {
+    "axi-registers": lambda: _registers(register_table(_BUILD, MasterParameters())),
+    "axi-stream-registers": lambda: _registers(_others(StreamParameters(), MasterParameters())),
+    "axi-descriptor": _descriptor, "axi-status": lambda: _status(STATUS_BITS)}
 """By section of ``rtl/README.md``."""

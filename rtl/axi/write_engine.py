@@ -4,12 +4,19 @@ from amaranth import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.rtl.axi.bus import MasterParameters, Response, burst_layout, fault_layout, write_members
+from latte.rtl.axi.bus import (
+    DataParameters,
+    MasterParameters,
+    Response,
+    burst_layout,
+    fault_layout,
+    write_members,
+)
 
 __all__ = ["WriteEngine", "beat_layout"]
 
 
-def beat_layout(parameters: MasterParameters) -> data.StructLayout:
+def beat_layout(parameters: DataParameters) -> data.StructLayout:
     """One beat of data to write."""
     return data.StructLayout({"data": parameters.data_bits, "strobe": parameters.data_bytes})
 

@@ -7,7 +7,7 @@ from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.axi.descriptor_ring import DescriptorRing
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES
 from latte.rtl.axi.output_packer import OutputPacker
-from latte.rtl.axi.registers import RING_SIZE_MAX
+from latte.rtl.axi.ring_registers import RING_SIZE_MAX
 from latte.rtl.axi.row_fetcher import RowFetcher
 from latte.sim.formal.setting import Proof, Setting
 from latte.sim.formal.streams import QueueState
@@ -90,7 +90,7 @@ def _fetcher(s: Setting) -> None:
 
 
 def _packer(s: Setting) -> None:
-    dut = OutputPacker(_LEAN, _MASTER)
+    dut = OutputPacker(_LEAN, _MASTER, 2 * _MASTER.burst_beats)
     inside = s.add(dut)
     queue = inside.part("queue")
     state = QueueState(s, queue.block, queue)

@@ -92,6 +92,16 @@ def test_ten_thousand_transactions_with_errors(build, tmp_path, build_folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("testbench", ["axi_testbench", "axi_fault_testbench"])
+def test_registers_behind_wishbone(testbench, tmp_path, build_folder):
+    """The same programs, and the same wrong accesses to registers."""
+    model = build_axi_core(SERIAL, NARROW, register_port="wishbone", build_folder=build_folder)
+    report = run_axi_core(model, programs.mixed(SERIAL, 1, 60), tmp_path / "run", master=NARROW, patience=5000,
+                          stall="both", ring_log2=2, testbench=f"latte.sim.{testbench}")
+    assert not report.problems, report.problems[:20]
+
+
+@pytest.mark.slow
 def test_real_heads(tmp_path, build_folder):
     config = preset("small")
     for vectors in embedded_vectors():

@@ -13,7 +13,8 @@ from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.rtl import emit
 from latte.rtl.axi.axi_core import AxiCore
-from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.axi.axi_stream_core import AxiStreamCore
+from latte.rtl.axi.bus import MasterParameters, StreamParameters
 from latte.rtl.engines import create_core
 
 TINY = preset("tiny", max_seq_len=64)
@@ -47,20 +48,47 @@ def test_no_warning_at_the_default_level_and_none_unnamed_at_all(build, tmp_path
         assert rules and all(f"%Warning-{rule}" in every for rule in rules)
 
 
-@pytest.mark.parametrize("bits", [64, pytest.param(128, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("config", [TINY, pytest.param(preset("small"), marks=pytest.mark.slow)],
-                         ids=lambda config: config.name)
-def test_axi_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):
-    path = tmp_path / "core.sv"
-    path.write_text(emit.emit_systemverilog(AxiCore(config, MasterParameters(data_bits=bits)), "axi_core"))
+def lint_top(core, path):
+    """Write a core and have it looked at by Verilator and Icarus; return its text."""
+    path.write_text(emit.emit_systemverilog(core, "axi_core"))
     assert lint(path) == ""
     assert lint(path, "-Wall", str(emit.WAIVERS)) == ""
     if shutil.which("iverilog"):
         done = subprocess.run(["iverilog", "-g2012", "-t", "null", path], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
-    text = path.read_text()
+    return path.read_text()
+
+
+configs = pytest.mark.parametrize("config", [TINY, pytest.param(preset("small"), marks=pytest.mark.slow)],
+                                  ids=lambda config: config.name)
+
+
+@pytest.mark.parametrize("bits", [pytest.param(64, marks=pytest.mark.slow), 128])
+@configs
+def test_axi_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):
+    text = lint_top(AxiCore(config, MasterParameters(data_bits=bits)), tmp_path / "core.sv")
     for port in (f"output [{bits - 1}:0] m_axi_wdata;", f"input [{bits - 1}:0] m_axi_rdata;", "output irq;",
                  "input [11:0] s_axil_awaddr;", "output [63:0] m_axi_araddr;", "input s_axil_rready;"):
+        assert port in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("create", [AxiCore, AxiStreamCore])
+def test_wishbone_has_its_ports_and_no_warning(create, tmp_path):
+    text = lint_top(create(TINY, register_port="wishbone"), tmp_path / "core.sv")
+    for port in ("input [9:0] s_wb_adr;", "input s_wb_cyc;", "output s_wb_ack;", "output [31:0] s_wb_dat_r;"):
+        assert port in text
+    assert "s_axil" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [32, 64, 128])
+@configs
+def test_axi_stream_top_has_conventional_ports_and_no_warning(config, bits, tmp_path):
+    text = lint_top(AxiStreamCore(config, StreamParameters(data_bits=bits)), tmp_path / "core.sv")
+    for port in (f"input [{bits - 1}:0] s_axis_q_tdata;", f"input [{bits // 8 - 1}:0] s_axis_v_tkeep;",
+                 f"output [{bits - 1}:0] m_axis_o_tdata;", "output m_axis_o_tuser;", "input s_axis_k_tlast;",
+                 "output s_axis_k_tready;", "output irq;", "input [11:0] s_axil_awaddr;"):
         assert port in text
 
 

@@ -63,9 +63,20 @@ class LatteCore(LiteXModule):
                 given = master != (channel in _TO_MASTER)
                 for field in ("valid", *fields):
                     ports[f"{'o' if given else 'i'}_{prefix}_{channel}{field}"] = self._signal(endpoint, field, given)
-                ports[f"{'i' if given else 'o'}_{prefix}_{channel}ready"] = endpoint.ready
+                ports[f"{'i' if given else 'o'}_{prefix}_{channel}ready"] = (
+                    self._ready(endpoint) if channel in ("aw", "w") and not master else endpoint.ready)
         self.specials += Instance("latte_axi", **ports)
         platform.add_source(str(_SOURCE))
+
+    def _ready(self, endpoint):
+        """Return a slave's READY as the SoC must see it: with VALID alone.
+
+        LiteX's converter from a wider bus (`_AXILiteDownConverterWrite`) takes the READY of a word that it skips, for
+        want of strobes, for that of the next one, which it then never sends.
+        """
+        ready = Signal()
+        self.comb += endpoint.ready.eq(ready & endpoint.valid)
+        return ready
 
     def _signal(self, endpoint, field, given):
         """Return what a port is connected to; addresses have other widths at the core."""

@@ -2,29 +2,30 @@
 # The IP is written to vivado/ip; add that folder to a project's IP repositories.
 
 set root [file normalize [file join [file dirname [info script]] ..]]
+set source [glob [file join $root rtl *.sv]]
+set name [file rootname [file tail $source]]
 set ip [file join $root vivado ip]
 file mkdir $ip
-file copy -force [file join $root rtl latte_axi.sv] $ip
+file copy -force $source $ip
 
 create_project -in_memory -part xc7z020clg400-1
-add_files [file join $ip latte_axi.sv]
-set_property top latte_axi [current_fileset]
+add_files [file join $ip $name.sv]
+set_property top $name [current_fileset]
 update_compile_order -fileset sources_1
 
 ipx::package_project -root_dir $ip -vendor latte -library ip -taxonomy /UserIP -import_files -force
 set core [ipx::current_core]
-set_property name latte_axi $core
+set_property name $name $core
 set_property version 1.0 $core
 set_property display_name "LATTE attention core" $core
-set_property description "Sparse attention behind AXI4-Lite registers and an AXI4 master" $core
+set_property description "Sparse attention behind AXI" $core
 
 # Vivado finds the AXI interfaces by the names of their ports. What it makes of the others differs between its versions.
 foreach port {clk rst irq} {
     catch {ipx::remove_bus_interface $port $core}
 }
 foreach {port mode type} {clk slave clock rst slave reset irq master interrupt} {
-    set name [string toupper $port]
-    set interface [ipx::add_bus_interface $name $core]
+    set interface [ipx::add_bus_interface [string toupper $port] $core]
     set_property interface_mode $mode $interface
     set_property bus_type_vlnv xilinx.com:signal:$type:1.0 $interface
     set_property abstraction_type_vlnv xilinx.com:signal:${type}_rtl:1.0 $interface
@@ -38,8 +39,10 @@ foreach {interface parameter value} {
     set added [ipx::add_bus_parameter $parameter [ipx::get_bus_interfaces $interface -of_objects $core]]
     set_property value $value $added
 }
-foreach interface {s_axil m_axi} {
-    ipx::associate_bus_interfaces -busif $interface -clock CLK $core
+foreach interface {s_axil m_axi s_axis_q s_axis_k s_axis_v m_axis_o} {
+    if {[llength [ipx::get_bus_interfaces $interface -of_objects $core]]} {
+        ipx::associate_bus_interfaces -busif $interface -clock CLK $core
+    }
 }
 ipx::associate_bus_interfaces -clock CLK -reset RST $core
 

@@ -1,6 +1,6 @@
 """An SoC of LiteX around the core, without a processor: its bus comes out at pins, where a testbench is the host.
 
-``python litex_soc.py PACKAGE OUTPUT.v``; the bus is LiteX's default, Wishbone of 32 bits.
+``python litex_soc.py PACKAGE OUTPUT.v STANDARD BITS``: the SoC's bus; the host's is Wishbone of 32 bits.
 """
 
 import pathlib
@@ -26,7 +26,8 @@ def main() -> None:
     pins = [Subsignal(name, Pins(width)) for name, width, _ in host.layout]
     platform = SimPlatform("SIM", [("clk", 0, Pins(1)), ("rst", 0, Pins(1)), ("irq", 0, Pins(1)), ("host", 0, *pins)],
                            name="soc")
-    soc = SoCMini(platform, clk_freq=int(100e6), integrated_sram_size=SRAM_BYTES)
+    soc = SoCMini(platform, clk_freq=int(100e6), integrated_sram_size=SRAM_BYTES, bus_standard=sys.argv[3],
+                  bus_data_width=int(sys.argv[4]))
     soc.cd_sys = ClockDomain("sys")
     soc.clock_domains += soc.cd_sys
     soc.comb += [soc.cd_sys.clk.eq(platform.request("clk")), soc.cd_sys.rst.eq(platform.request("rst"))]

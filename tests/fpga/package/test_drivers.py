@@ -14,7 +14,8 @@ from latte.golden.config import preset
 from latte.golden.jobs import Job
 from latte.golden.vectors import embedded_vectors
 from latte.rtl.axi.bus import MasterParameters
-from latte.rtl.axi.registers import ERRORS, register_table
+from latte.rtl.axi.registers import register_table
+from latte.rtl.axi.ring_registers import RING_REGISTERS
 from latte.sim import core_programs
 from latte.sim.axi_run import build_axi_core
 from latte.sim.program import Program
@@ -88,7 +89,7 @@ def check(program, folder, name, answers) -> None:
                                    ["job_failed", ["done", "error", f"refused_{refusal}"]] for refusal in refusals]
         assert [answers[name] for name in ("unaligned", "full", "entry", "gone", "future", "close")] == [
             "bad_ring", "ring_full", "no_entry", "unknown_job", "unknown_job", "ok"]
-        assert answers["errors"] == 1 << list(ERRORS).index("job_refused")
+        assert answers["errors"] == 1 << list(RING_REGISTERS.errors).index("job_refused")
     else:
         assert answers["jobs"] == ["ok" if refusal is None else [f"refused_{refusal}"] for refusal in refusals]
         assert answers["errors"] == ["job_refused"] and answers["counters"]["descriptors"] == len(program.jobs)

@@ -15,23 +15,29 @@ LITEX_STYLE = ("-Wno-BLKANDNBLK", "-Wno-WIDTH", "-Wno-COMBDLY", "-Wno-CASEINCOMP
 """What LiteX calls Verilator with for its own Verilog (litex/build/sim/core/Makefile)."""
 
 
-def build_soc(package, folder):
+buses = pytest.mark.parametrize(("standard", "bits"), [("wishbone", 32), ("axi", 64)])
+
+
+def build_soc(package, folder, standard, bits):
     """Write ``soc.v`` into a folder."""
-    tool(sys.executable, HERE / "litex_soc.py", package, folder / "soc.v", folder=folder, says="sram at 0x1000000")
+    tool(sys.executable, HERE / "litex_soc.py", package, folder / "soc.v", standard, bits, folder=folder,
+         says="sram at 0x1000000")
 
 
 @pytest.mark.slow
-def test_the_soc_passes_lint(package, tmp_path):
+@buses
+def test_the_soc_passes_lint(package, standard, bits, tmp_path):
     """LiteX turns the same warnings off; any other ends in an error."""
-    build_soc(package, tmp_path)
+    build_soc(package, tmp_path, standard, bits)
     tool("verilator", "--lint-only", *LITEX_STYLE, "--top-module", "soc", "soc.v", package / "rtl" / "latte_axi.sv",
          folder=tmp_path)
 
 
 @pytest.mark.slow
-def test_a_head_on_the_bus_of_the_soc(package, tmp_path):
-    """Registers, memory and the core's master on one Wishbone bus, four times narrower than the master."""
-    build_soc(package, tmp_path)
+@buses
+def test_a_head_on_the_bus_of_the_soc(package, standard, bits, tmp_path):
+    """Registers, memory and the core's master on one bus, narrower than the master and not narrower than registers."""
+    build_soc(package, tmp_path, standard, bits)
     tool("verilator", "--cc", "--exe", "--build", "-O3", *LITEX_STYLE, "--output-split", "20000", "--top-module", "soc",
          "--Mdir", "build", "-CFLAGS", f"-I{package / 'driver'} -I{package / 'bench'}", "soc.v",
          package / "rtl" / "latte_axi.sv", HERE / "litex_bench.cpp", package / "driver" / "latte.c", folder=tmp_path)

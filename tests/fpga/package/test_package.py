@@ -18,8 +18,9 @@ from latte.fpga.package.ports import ports
 from latte.fpga.package.system_rdl import REGISTER_MAP
 from latte.golden.errors import LatteError
 from latte.rtl.axi.axi_core import AxiCore
+from latte.rtl.axi.axi_stream_core import AxiStreamCore
 from latte.rtl.axi.bus import MasterParameters
-from tests.fpga.package.conftest import CONFIG, MASTER
+from tests.fpga.package.conftest import CONFIG, MASTER, STREAM
 from tests.fpga.package.described import described
 
 pytest.importorskip("systemrdl", reason="the extra package is not installed")
@@ -39,39 +40,75 @@ def tool(*command, folder, says=""):
     return output
 
 
-def test_the_guide_names_every_port_and_every_file(package):
-    text = (package / "README.md").read_text()
-    module = (package / "rtl" / "latte_axi.sv").read_text()
-    header = re.search(r"^module latte_axi\((.*?)\);", module, re.MULTILINE | re.DOTALL)[1]
+def texts(tag, parent):
+    """Return the texts of all elements of IP-XACT with a name."""
+    return [element.firstChild.data for element in parent.getElementsByTagName(f"spirit:{tag}")]
+
+
+def check_guide(folder, name, core):
+    """Compare the guide with the module and the folder."""
+    text = (folder / "README.md").read_text()
+    module = (folder / "rtl" / f"{name}.sv").read_text()
+    header = re.search(rf"^module {name}\((.*?)\);", module, re.MULTILINE | re.DOTALL)[1]
     names = {name.strip() for name in header.replace("\\", "").split(",")}
-    assert names == {port.name for port in ports(AxiCore(CONFIG, MASTER))}
-    for name in names:
-        assert f"| `{name}` |" in text
+    assert names == {port.name for port in ports(core)}
+    for port in names:
+        assert f"| `{port}` |" in text
     for path in re.findall(r"^\| `([\w/.]+)`", text.split("## Check it")[0], re.MULTILINE):
-        assert (package / path).exists(), path
+        assert (folder / path).exists(), path
     assert "{{" not in text and "None" not in text
 
 
-def test_component_has_ports_buses_and_registers(package):
-    component = minidom.parse(str(package / "component.xml"))
-
-    def texts(tag, parent=component):
-        return [element.firstChild.data for element in parent.getElementsByTagName(f"spirit:{tag}")]
-
+def check_component(folder, core, buses, children):
+    """Compare the component with the ports and registers of the core."""
+    component = minidom.parse(str(folder / "component.xml"))
     model = component.getElementsByTagName("spirit:model")[0]
     ports_found = [texts("name", port)[0] for port in model.getElementsByTagName("spirit:port")]
-    assert ports_found == [port.name for port in ports(AxiCore(CONFIG, MASTER))]
-    buses = component.getElementsByTagName("spirit:busInterface")
-    assert [texts("name", bus)[0] for bus in buses] == ["s_axil", "m_axi", "CLK", "RST", "IRQ"]
+    assert ports_found == [port.name for port in ports(core)]
+    found = component.getElementsByTagName("spirit:busInterface")
+    assert [texts("name", bus)[0] for bus in found] == [*buses, "CLK", "RST", "IRQ"]
     physical = [texts("name", element)[0] for element in component.getElementsByTagName("spirit:physicalPort")]
     assert sorted(physical) == sorted(ports_found)
     reference = component.getElementsByTagName("spirit:memoryMapRef")[0].getAttribute("spirit:memoryMapRef")
     memory_map = component.getElementsByTagName("spirit:memoryMap")[0]
     assert reference == texts("name", memory_map)[0]
-    assert len(memory_map.getElementsByTagName("spirit:register")) == len(AxiCore(CONFIG, MASTER).registers)
+    assert len(memory_map.getElementsByTagName("spirit:register")) == len(core.registers)
     assert [child.tagName for child in component.documentElement.childNodes if child.nodeType == child.ELEMENT_NODE][4:
-        ] == [f"spirit:{name}" for name in ("busInterfaces", "addressSpaces", "memoryMaps", "model", "fileSets")]
-    assert (package / texts("name", component.getElementsByTagName("spirit:file")[0])[0]).exists()
+        ] == [f"spirit:{name}" for name in children]
+    assert (folder / texts("name", component.getElementsByTagName("spirit:file")[0])[0]).exists()
+
+
+def test_the_guide_names_every_port_and_every_file(package):
+    check_guide(package, "latte_axi", AxiCore(CONFIG, MASTER))
+
+
+def test_component_has_ports_buses_and_registers(package):
+    check_component(package, AxiCore(CONFIG, MASTER), ("s_axil", "m_axi"),
+                    ("busInterfaces", "addressSpaces", "memoryMaps", "model", "fileSets"))
+
+
+def test_package_of_streams(stream_package):
+    """Guide, component and registers of the other form."""
+    core = AxiStreamCore(CONFIG, STREAM)
+    check_guide(stream_package, "latte_axi_stream", core)
+    check_component(stream_package, core, ("s_axil", "s_axis_q", "s_axis_k", "s_axis_v", "m_axis_o"),
+                    ("busInterfaces", "memoryMaps", "model", "fileSets"))
+    maps = compile_rdl(stream_package / "registers" / "latte_axi_stream.rdl", descriptors=False)
+    assert list(maps) == [REGISTER_MAP]
+    assert [(r["name"], r["offset"]) for r in described(maps[REGISTER_MAP])] == [
+        (register.name, register.offset) for register in core.registers]
+    assert not (stream_package / "driver" / "latte_descriptor.h").exists()
+
+
+@pytest.mark.slow
+def test_fusesoc_runs_streams(stream_package, tmp_path):
+    """Lint, and the bench, with nothing but the package."""
+    pytest.importorskip("fusesoc", reason="the extra package is not installed")
+    for target in ("lint", "sim"):
+        output = tool(*FUSESOC, stream_package, "run", "--target", target, "latte:ip:latte_axi_stream", folder=tmp_path)
+        assert "%Warning" not in output or target == "sim"
+    assert re.search(r"^by streams: 197 rows of 64 elements in \d+ cycles, 0 differ", output, re.MULTILINE)
+    assert "PASS" in output
 
 
 def test_component_says_of_registers_what_the_rdl_says(package):
@@ -127,7 +164,7 @@ def test_refused(package, tmp_path, monkeypatch):
     with pytest.raises(LatteError, match="empty folder"):
         write_package(CONFIG, MASTER, package)
     for arguments, says in (((), "name one"), (("--package", "x", "--output", "y.sv"), "name one"),
-                            (("--package", "x"), "--top axi"),
+                            (("--package", "x"), "--top axi or axi-stream"),
                             (("--package", "x", "--top", "axi", "--name", "y"), "leave --name out"),
                             (("--package", "absent/x", "--top", "axi"), "existing folder")):
         with pytest.raises(LatteError, match=says):

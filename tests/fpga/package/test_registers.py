@@ -4,12 +4,14 @@ import json
 
 import pytest
 
-from latte.fpga.package.contents import write_drivers
+from latte.fpga.package import contents
 from latte.fpga.package.exports import compile_rdl
 from latte.fpga.package.system_rdl import DESCRIPTOR_MAP, REGISTER_MAP, system_rdl
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, DESCRIPTOR_FIELDS, descriptor_layout
-from latte.rtl.axi.registers import Access, register_table
+from latte.rtl.axi.register_types import Access
+from latte.rtl.axi.registers import register_table
 from latte.sim.axi_run import build_axi_core
+from tests.cocotb import test_axi_stream_core
 from tests.cocotb.test_axi_core import BUILDS
 from tests.fpga.package.described import described
 
@@ -17,11 +19,14 @@ pytest.importorskip("systemrdl", reason="the extra package is not installed")
 pytest.importorskip("cocotbext.axi")
 
 
+STREAM_BUILDS = test_axi_stream_core.BUILDS
+
+
 @pytest.fixture(scope="module")
 def drivers(tmp_path_factory):
     """Return the folder of the toy build's drivers and SystemRDL."""
     folder = tmp_path_factory.mktemp("toy") / "package"
-    write_drivers(*BUILDS["toy"], folder)
+    contents.write_drivers(*BUILDS["toy"], folder)
     return folder
 
 
@@ -29,10 +34,10 @@ def compiled(folder, name):
     return compile_rdl(folder / "registers" / "latte_axi.rdl")[name]
 
 
-@pytest.mark.parametrize("build", BUILDS)
-def test_compiled_registers_are_the_table(build, tmp_path):
-    config, master = BUILDS[build]
-    table = register_table(config, master)
+@pytest.mark.parametrize(("config", "parameters"), [BUILDS["toy"], BUILDS["uneven"], STREAM_BUILDS["serial"]],
+                         ids=["toy", "uneven", "streams"])
+def test_compiled_registers_are_the_table(config, parameters, tmp_path):
+    table = register_table(config, parameters)
     (tmp_path / "registers.rdl").write_text(system_rdl(table))
     registers = described(compile_rdl(tmp_path / "registers.rdl")[REGISTER_MAP])
     assert [(r["name"], r["offset"]) for r in registers] == [(r.name, r.offset) for r in table]
@@ -61,6 +66,19 @@ def test_every_register_over_the_bus(drivers, tmp_path, build_folder):
     registers = described(compiled(drivers, REGISTER_MAP))
     (tmp_path / "settings.json").write_text(json.dumps(registers))
     model = build_axi_core(*BUILDS["toy"], build_folder=build_folder)
+    model.run("tests.fpga.package.register_testbench", tmp_path, environment={"LATTE_RUN": str(tmp_path)})
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert answers["differences"] == []
+    assert answers["accesses"] > 4 * len(registers)
+
+
+@pytest.mark.slow
+def test_every_register_of_streams_over_the_bus(tmp_path, build_folder):
+    contents.write_drivers(*STREAM_BUILDS["serial"], tmp_path / "package")
+    node = compile_rdl(tmp_path / "package" / "registers" / "latte_axi_stream.rdl", descriptors=False)[REGISTER_MAP]
+    registers = described(node)
+    (tmp_path / "settings.json").write_text(json.dumps(registers))
+    model = build_axi_core(*STREAM_BUILDS["serial"], build_folder=build_folder)
     model.run("tests.fpga.package.register_testbench", tmp_path, environment={"LATTE_RUN": str(tmp_path)})
     answers = json.loads((tmp_path / "answers.json").read_text())
     assert answers["differences"] == []

@@ -9,7 +9,7 @@ from latte.rtl.axi.bus import MasterParameters, Response
 from latte.rtl.axi.descriptor_fetcher import DescriptorFetcher
 from latte.rtl.axi.descriptor_ring import DescriptorRing
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, DESCRIPTOR_FIELDS, STATUS_OFFSET, descriptor_layout
-from latte.rtl.axi.payloads import causes_layout
+from latte.rtl.axi.payloads import descriptor_causes_layout
 from latte.rtl.axi.read_engine import ReadEngine
 from latte.sim.packing import pack_struct
 from tests.rtl.axi.agents import ReadSlave, Sink, simulate
@@ -53,8 +53,8 @@ def test_what_is_wrong_is_said(bits, idle):
 
     def decode(ctx, stream):
         fields = {name: ctx.get(stream.payload.fields[name]) for name in descriptor_layout().members}
-        return fields, {name for name in causes_layout().members if ctx.get(stream.payload.causes[name])}, ctx.get(
-            stream.payload.invalid)
+        causes = {name for name in descriptor_causes_layout().members if ctx.get(stream.payload.causes[name])}
+        return fields, causes, ctx.get(stream.payload.invalid)
 
     sink = Sink(fetcher.checked, rng, idle, decode)
     taken = 0

@@ -11,7 +11,8 @@ from latte.golden.errors import LatteError
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.bus import MasterParameters, Response, lite_members
 from latte.rtl.axi.register_bank import RegisterBank
-from latte.rtl.axi.registers import Access, register_table
+from latte.rtl.axi.register_types import Access
+from latte.rtl.axi.registers import register_table
 from latte.rtl.common.identity import MAGIC
 from tests.rtl.axi.agents import Steady, simulate
 

@@ -7,10 +7,14 @@ import pytest
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.descriptor_ring import DescriptorRing
 from latte.rtl.axi.output_packer import OutputPacker
+from latte.rtl.axi.packet_receiver import PacketReceiver
+from latte.rtl.axi.packet_sender import PacketSender
+from latte.rtl.axi.packet_transmitter import PacketTransmitter
 from latte.rtl.axi.read_engine import ReadEngine
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.row_fetcher import RowFetcher
 from latte.rtl.axi.row_gearbox import RowGearbox
+from latte.rtl.axi.wishbone_slave import WishboneSlave
 from latte.rtl.axi.write_engine import WriteEngine
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
@@ -39,6 +43,10 @@ MUTANTS = {
     "r_stable": ("AxiLiteSlave-reads", AxiLiteSlave, "self.rvalid & self.rready", "self.rvalid"),
     "r_in_time": ("AxiLiteSlave-reads", AxiLiteSlave, "with m.If(left == 0):", "with m.If((left == 0) & self.rready):"),
     "r_carries": ("AxiLiteSlave-reads", AxiLiteSlave, "Mux(refused, 0, self.read_data)", "self.read_data"),
+    "ack_once": ("WishboneSlave-cycles", WishboneSlave, "~held & ~self.ack & ~self.err", "~held"),
+    "ack_asked_for": ("WishboneSlave-cycles", WishboneSlave, "ends.eq(asked & held", "ends.eq(held"),
+    "written": ("WishboneSlave-cycles", WishboneSlave, "self.write.eq(ends & writes)", "self.write.eq(0)"),
+    "err_tells": ("WishboneSlave-cycles", WishboneSlave, "self.err.eq(ends & refused)", "self.err.eq(ends & 0)"),
     # The master: order, lengths, 4 KB, WLAST, how many are under way.
     "ar_stable": ("ReadEngine-reads", ReadEngine, "(~self.arvalid | self.arready) & ", ""),
     "ar_legal": ("ReadEngine-reads", ReadEngine, "chosen.beats - 1", "chosen.beats"),
@@ -53,6 +61,18 @@ MUTANTS = {
     "fits": ("DescriptorRing-ring", DescriptorRing, "more > free", "more > free + 1"),
     "finds_room": ("RowFetcher-fetcher", RowFetcher, "room >= burst.beats", "room != 0"),
     "level": ("OutputPacker-packer", OutputPacker, "Mux(pushed, 1, -1)", "Mux(pulled, 1, -1)"),
+    # Packets: VALID falls, waits for READY; one does not end, or ends elsewhere; a job takes another's rows.
+    "t_stable": ("PacketTransmitter-transmits", PacketTransmitter, "free & ~self.stop", "~self.stop"),
+    "takes": ("PacketTransmitter-transmits", PacketTransmitter, "free & ~self.stop", "self.tready & ~self.stop"),
+    "ends": ("PacketTransmitter-transmits", PacketTransmitter, "~self.tvalid & ~begun", "~self.tvalid"),
+    "stops": ("PacketTransmitter-transmits", PacketTransmitter, "self.stop & begun & free",
+              "self.stop & begun & ~free"),
+    "in_step": ("PacketReceiver-receives", PacketReceiver, "with m.If(moved & last):", "with m.If(moved):"),
+    "one_packet": ("PacketReceiver-receives", PacketReceiver, "with m.If(self.beat & self.tlast):",
+                   "with m.If(self.beat):"),
+    "short": ("PacketReceiver-receives", PacketReceiver, "self.tlast & ~last", "self.tlast & last"),
+    "tells": ("PacketSender-sends", PacketSender, "last & causes.as_value().any()", "causes.as_value().any()"),
+    "fetched": ("PacketSender-sends", PacketSender, "offers.eq(left > 1)", "offers.eq(left > 0)"),
     # Streams: lost, repeated, in another order.
     "order": ("StreamQueue-queue", StreamQueue, "push.eq(self.i.valid & ~full)", "push.eq(self.i.valid)"),
     "stable": ("StreamQueue-queue", StreamQueue, "with m.Elif(self.o.ready):", "with m.Else():"),

@@ -16,7 +16,8 @@ from latte.sim.formal.prove import check_solver
 from latte.sim.formal.setting import Proof, Setting
 
 QUICK = {"AxiLiteSlave-writes", "AxiLiteSlave-reads", "WriteEngine-writes", "StreamQueue-queue",
-         "RunningMaximum-maximum"}
+         "RunningMaximum-maximum", "PacketTransmitter-transmits", "PacketReceiver-receives", "PacketSender-sends",
+         "WishboneSlave-cycles"}
 """A few seconds each: what every test run shows."""
 
 

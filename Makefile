@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help models sim formal bench sweep area timing bitstream figures report test slow wheel lint types clean
+.PHONY: help models sim fuzz formal bench sweep area timing bitstream figures report test slow wheel lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -24,6 +24,9 @@ $(VENV)/ready: pyproject.toml
 
 sim: $(VENV)/ready  ## Simulate all embedded heads in RTL and compare every bit (ARGS='--config base')
 	$(LATTE) sim $(ARGS)
+
+fuzz: $(VENV)/ready  ## Run random programs on random builds for ten minutes (ARGS='--minutes 60', ARGS=--pairwise)
+	$(LATTE) fuzz $(ARGS)
 
 formal: $(VENV)/ready  ## Prove properties of hardware blocks (ARGS='--block StreamQueue')
 	$(LATTE) formal $(ARGS)

@@ -12,6 +12,8 @@ __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
     "sim": ("latte.sim.commands", "simulate_command", "Simulate heads in RTL and compare every bit with the model."),
+    "fuzz": ("latte.sim.fuzz.commands", "fuzz_command",
+             "Run random programs on random builds against the golden model."),
     "formal": ("latte.sim.formal.commands", "formal_command", "Prove properties of hardware blocks for all inputs."),
     "emit": ("latte.fpga.package.commands", "emit_command", "Write a core as SystemVerilog, RTLIL or a package."),
     "area": ("latte.fpga.synthesis.commands", "area_command", "Count the cells of each hardware block."),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -18,7 +19,26 @@ from latte.golden.config import AttentionConfig
 from latte.sim.program import Program
 from latte.sim.runner import BUILD_FOLDER, Model, build_model
 
-__all__ = ["CoreReport", "build_core", "digest_of_sources", "run_core"]
+__all__ = ["CoreReport", "Run", "build_core", "digest_of_sources", "run_core", "run_cores"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A program and what happens to the core meanwhile, as `run_core` takes it.
+
+    Parameters
+    ----------
+    program
+    stall, seed
+        Entry of the stall matrix, and its seed.
+    reset_at
+        Cycles after which a reset lets the program begin again; None: there is none.
+    """
+
+    program: Program
+    stall: str = "none"
+    seed: int = 1
+    reset_at: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +92,7 @@ def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: 
     from latte.rtl.engines import create_core
 
     source = repr((config, digest_of_sources(), metadata.version("amaranth")))
-    return build_model(create_core(config), f"core-{config.name}", simulator=simulator, waves=waves,
+    return build_model(functools.partial(create_core, config), f"core-{config.name}", simulator=simulator, waves=waves,
                        build_folder=build_folder, source=source)
 
 
@@ -110,16 +130,48 @@ def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str
     **settings
         Further settings of that testbench.
     """
+    settings |= {"stall": stall, "seed": seed, "reset_at": reset_at, "patience": patience}
+    _prepare(folder, program, settings)
+    model.run(testbench, folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    return _read_report(folder, folder / "sim.log")
+
+
+def run_cores(model: Model, runs: Sequence[Run], folder: pathlib.Path, *, patience: int = 20_000) -> list[CoreReport]:
+    """Run programs one after the other in one simulator, each behind a reset: starting it takes seconds.
+
+    Parameters
+    ----------
+    model
+        From `build_core`, of the programs' configuration.
+    runs
+    folder
+        Emptied first; holds the log and the folder of each run.
+    patience
+        Cycles without any transfer that count as a hang, which ends a run but not those behind it.
+    """
+    folders = [folder / f"run{index}" for index in range(len(runs))]
+    if folder.exists():
+        shutil.rmtree(folder)
+    for path, run in zip(folders, runs, strict=True):
+        _prepare(path, run.program, {"stall": run.stall, "seed": run.seed, "reset_at": run.reset_at,
+                                     "patience": patience})
+    model.run("latte.sim.core_series_testbench", folder, environment={"LATTE_RUN": str(folder.resolve())})
+    return [_read_report(path, folder / "sim.log") for path in folders]
+
+
+def _prepare(folder: pathlib.Path, program: Program, settings: dict[str, Any]) -> None:
+    """Empty a run's folder and write what its testbench reads."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     program.save(folder)
-    settings |= {"stall": stall, "seed": seed, "reset_at": reset_at, "patience": patience}
     (folder / "settings.json").write_text(json.dumps(settings))
-    model.run(testbench, folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+
+
+def _read_report(folder: pathlib.Path, log_file: pathlib.Path) -> CoreReport:
     path = folder / "report.json"
     if not path.exists():
-        log = (folder / "sim.log").read_text(errors="replace").strip() if (folder / "sim.log").exists() else ""
+        log = log_file.read_text(errors="replace").strip() if log_file.exists() else ""
         failure = f"the simulator ended without a report: {log.splitlines()[-1] if log else 'no output'}"
         return CoreReport({}, failure, {}, [], 0, 0, 0.0, folder)
     report = json.loads(path.read_text())

@@ -28,7 +28,7 @@ from latte.sim.scoreboard import JobRecord, RowSplitter, compare_job
 from latte.sim.stalls import Stall, stall_pair
 from latte.sim.testbench import Testbench
 
-__all__ = ["CoreTestbench", "run_program"]
+__all__ = ["CoreTestbench", "run_in_folder", "run_program"]
 
 _QUIET_CYCLES = 200
 """After the last job, in which nothing more may come."""
@@ -37,11 +37,15 @@ _QUIET_CYCLES = 200
 @cocotb.test()
 async def run_program(dut: Any) -> None:
     """Run the program once, or twice with a reset in the middle of the first time."""
-    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    await run_in_folder(Testbench(dut), pathlib.Path(os.environ["LATTE_RUN"]))
+
+
+async def run_in_folder(testbench: Testbench, folder: pathlib.Path) -> None:
+    """Reset the core, run the program in `folder` with the settings beside it, and write the report there."""
     settings = json.loads((folder / "settings.json").read_text())
     report: dict[str, Any] = {"jobs": [], "failure": None}
-    started = time.monotonic()
-    testbench = Testbench(dut, settings["patience"])
+    started, first_cycle = time.monotonic(), testbench.cycle
+    testbench.patience = settings["patience"]
     core = CoreTestbench(testbench, Program.load(folder), settings, folder, report)
     try:
         await testbench.reset()
@@ -51,7 +55,7 @@ async def run_program(dut: Any) -> None:
         await core.run()
     except TestbenchFailure as failure:
         report["failure"] = str(failure)
-    report |= {"cycles": testbench.cycle, "seconds": time.monotonic() - started}
+    report |= {"cycles": testbench.cycle - first_cycle, "seconds": time.monotonic() - started}
     write_text(folder / "report.json", json.dumps(report))
 
 
@@ -91,7 +95,7 @@ class CoreTestbench:
         self._taps = tuple(self._probe.members)
         self.layouts = {tap: self._probe[tap].shape for tap in self._taps}
         self._previous_end = 0
-        self._pruned_mass = 0
+        self._expected_counters = dict.fromkeys(("pairs_estimated", "survivors", "pruned_mass"), 0)
         self.layouts["output"] = signature["o"].signature.members["payload"].shape
 
     async def run(self, until: int | None = None) -> None:
@@ -120,12 +124,13 @@ class CoreTestbench:
         self.report["elapsed"] = self._previous_end - started
         await testbench.run(agents, lambda: all(driver.finished for driver in drivers))
         await self.finish(agents, splitters)
-        counted, mass = self.report["counters"]["pruned_mass"], self._pruned_mass % (1 << COUNTER_BITS)
-        if counted != mass:
-            raise TestbenchFailure(f"pruned_mass: counted {counted}, expected {mass}")
+        for name, total in self._expected_counters.items():
+            counted, expected = self.report["counters"][name], total % (1 << COUNTER_BITS)
+            if counted != expected:
+                raise TestbenchFailure(f"{name}: counted {counted}, expected {expected}")
 
     async def write_parameters(self) -> None:
-        """Write the program's register entries."""
+        """Write what the register file refuses, then the program's entries."""
         writer = self._driver("parameter", self._parameters(), None)
         await self.testbench.run([writer], lambda: writer.finished)
 
@@ -140,7 +145,9 @@ class CoreTestbench:
         end = record.output.last_cycle
         begin = max(self._previous_end, record.group.first_cycle)
         self._previous_end = end
-        self._pruned_mass += int(trace.mass.sum())
+        for name, values in (("pairs_estimated", trace.visible), ("survivors", trace.keep),
+                             ("pruned_mass", trace.mass)):
+            self._expected_counters[name] += int(values.sum())
         self.report["jobs"].append({
             "index": index, "mismatches": result.mismatches, "cycles": end - begin,
             "kept": int(result.keep.sum()), "visible": int(trace.visible.sum())})
@@ -148,6 +155,8 @@ class CoreTestbench:
             file.write(b".")
 
     def _parameters(self) -> Iterator[int]:
+        for head, index, value in self.program.faulty_writes:
+            yield pack_struct(parameter_layout(), head=head, word=index, data=value)
         for head, entry in self.program.parameters.items():
             for word in pack_entry(head, entry, self.program.config):
                 yield pack_struct(parameter_layout(), **word)

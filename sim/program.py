@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,9 @@ class Program:
     parameters : dict of int to HeadParameters
         Register file entries, written before the first job.
     jobs
+    faulty_writes : list of (head, word, data)
+        Words of the register file, written before `parameters`. Those of a head that exists, up to the next head's,
+        must be none that leave it known: too few, out of turn, or something that the build lacks.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class Program:
     config: AttentionConfig
     parameters: dict[int, HeadParameters]
     jobs: list[Job]
+    faulty_writes: Sequence[tuple[int, int, int]] = ()
 
     def __post_init__(self) -> None:
         for index, job in enumerate(self.jobs):
@@ -85,20 +89,43 @@ class Program:
 
     def status(self) -> set[str]:
         """Return the sticky status bits that are set at the end."""
-        return final_status(self.jobs, self.parameters, self.config)
+        faults = {"head_invalid" if head >= self.config.heads else "entry_invalid" for head, *_ in self.faulty_writes}
+        return final_status(self.jobs, self.parameters, self.config) | faults
 
-    def save(self, folder: pathlib.Path) -> None:
-        """Write the program into `folder`, for the simulator's process."""
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return all but the configuration, for `from_arrays`."""
         d = self.config.head_dim
         table = [(job.head, len(job.k), job.fresh, len(job.q), job.causal) for job in self.jobs]
         entries = [(head, _KINDS.index(p.threshold.kind), *p.threshold.codes, p.scale_mantissa, p.scale_shift,
                     p.gains.denominator, p.gains.mean, len(p.groups.elements), *_padded(p.groups.elements),
                     *_padded(p.groups.cuts)) for head, p in self.parameters.items()]
-        rows: dict[str, Any] = {
-            name: np.concatenate([np.zeros((0, d), np.int8)] + [getattr(job, name) for job in self.jobs])
-            for name in ("q", "k", "v")}
-        np.savez(folder / "program.npz", table=np.array(table, np.int64).reshape(-1, len(_COLUMNS)),
-                 entries=np.array(entries, np.int64).reshape(len(entries), -1), **rows)
+        rows = {name: np.concatenate([np.zeros((0, d), np.int8)] + [getattr(job, name) for job in self.jobs])
+                for name in ("q", "k", "v")}
+        return {"table": np.array(table, np.int64).reshape(-1, len(_COLUMNS)),
+                "entries": np.array(entries, np.int64).reshape(len(entries), -1),
+                "faulty_writes": np.array(self.faulty_writes, np.int64).reshape(-1, 3)} | rows
+
+    @classmethod
+    def from_arrays(cls, config: AttentionConfig, arrays: Mapping[str, np.ndarray]) -> "Program":
+        """Return the program of which `to_arrays` made `arrays`."""
+        q, k, v = (arrays[name] for name in ("q", "k", "v"))
+        parameters = {}
+        for head, kind, *codes in arrays["entries"].tolist():
+            codes, (mantissa, shift, denominator, mean, used, *groups) = codes[:LENGTH_OCTAVES], codes[LENGTH_OCTAVES:]
+            elements, cuts = groups[:GROUP_BITS_MAX][:used], groups[GROUP_BITS_MAX:][:used]
+            parameters[head] = HeadParameters(Threshold(_KINDS[kind], tuple(codes)), mantissa, shift,
+                                              Gains(denominator, mean), KeyGroups(tuple(elements), tuple(cuts)))
+        jobs, loaded, asked = [], 0, 0
+        for head, load_rows, fresh, query_rows, causal in arrays["table"].tolist():
+            jobs.append(Job(head, q[asked:asked + query_rows], k[loaded:loaded + load_rows],
+                            v[loaded:loaded + load_rows], bool(fresh), bool(causal)))
+            loaded, asked = loaded + load_rows, asked + query_rows
+        return cls(config, parameters, jobs, [tuple(write) for write in arrays["faulty_writes"].tolist()])
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Write the program into `folder`, for the simulator's process."""
+        arrays: dict[str, Any] = self.to_arrays()
+        np.savez(folder / "program.npz", **arrays)
         (folder / "config.json").write_text(json.dumps(self.config.to_dict()))
 
     @classmethod
@@ -106,19 +133,7 @@ class Program:
         """Read what `save` wrote."""
         config = AttentionConfig(**json.loads((folder / "config.json").read_text()))
         with np.load(folder / "program.npz", allow_pickle=False) as archive:
-            table, entries, q, k, v = (archive[name] for name in ("table", "entries", "q", "k", "v"))
-        parameters = {}
-        for head, kind, *codes in entries.tolist():
-            codes, (mantissa, shift, denominator, mean, used, *groups) = codes[:LENGTH_OCTAVES], codes[LENGTH_OCTAVES:]
-            elements, cuts = groups[:GROUP_BITS_MAX][:used], groups[GROUP_BITS_MAX:][:used]
-            parameters[head] = HeadParameters(Threshold(_KINDS[kind], tuple(codes)), mantissa, shift,
-                                              Gains(denominator, mean), KeyGroups(tuple(elements), tuple(cuts)))
-        jobs, loaded, asked = [], 0, 0
-        for head, load_rows, fresh, query_rows, causal in table.tolist():
-            jobs.append(Job(head, q[asked:asked + query_rows], k[loaded:loaded + load_rows],
-                            v[loaded:loaded + load_rows], bool(fresh), bool(causal)))
-            loaded, asked = loaded + load_rows, asked + query_rows
-        return cls(config, parameters, jobs)
+            return cls.from_arrays(config, dict(archive))
 
 
 def _padded(numbers: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -178,14 +178,15 @@ class Model:
         return []
 
 
-def build_model(component: wiring.Component, name: str, *, simulator: str = "verilator", waves: bool = False,
-                build_folder: pathlib.Path = BUILD_FOLDER, source: str | None = None, harnessed: bool = True) -> Model:
+def build_model(component: wiring.Component | Callable[[], wiring.Component], name: str, *,
+                simulator: str = "verilator", waves: bool = False, build_folder: pathlib.Path = BUILD_FOLDER,
+                source: str | None = None, harnessed: bool = True) -> Model:
     """Compile `component` in a `Harness`, or return the compiled model if nothing changed.
 
     Parameters
     ----------
     component
-        Not elaborated yet.
+        Not elaborated yet; or what makes it, if it is needed.
     name
         Start of the folder's name, for people.
     simulator
@@ -210,7 +211,8 @@ def build_model(component: wiring.Component, name: str, *, simulator: str = "ver
         for folder in (build_folder / "sim").glob(f"{start}*"):
             if _is_whole(folder, simulator) and _read_record(folder).get("source") == source_digest:
                 return Model(folder, simulator, waves)
-    top = Harness(component) if harnessed else component
+    made = component if isinstance(component, wiring.Component) else component()
+    top = Harness(made) if harnessed else made
     inputs, outputs = (top.inputs, top.outputs) if isinstance(top, Harness) else _own_ports(top)
     rtlil = emit_rtlil(top, _TOP)
     folder = build_folder / "sim" / f"{start}{_digest(rtlil, recipe)}"

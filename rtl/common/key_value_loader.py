@@ -74,7 +74,7 @@ class KeyValueLoader(wiring.Component):
         The command's keys and values are all in place.
     k, v : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        A key element above `qk_max` arrived one cycle ago and was limited.
+        A key element above `qk_max`, of a dropped row as well, arrived one cycle ago and was limited.
     restart, restart_bank : Out(1)
         The planes start over in the given bank: one cycle after a command, before its first beat can be here.
     key_valid, key_elements, value_valid, value_elements : Out
@@ -125,7 +125,7 @@ class KeyValueLoader(wiring.Component):
 
         # Registered: the way from the host's side of the ports ends here.
         m.submodules.split = split = SplitBeat(self.config)
-        m.d.comb += [split.beat.eq(self.k.payload), split.valid.eq(keys.beat_valid)]
+        m.d.comb += [split.beat.eq(self.k.payload), split.valid.eq(self.k.valid & self.k.ready)]
         m.d.sync += [
             self.saturated.eq(split.saturated),
             self.key_valid.eq(keys.beat_valid), self.key_elements.eq(split.elements),

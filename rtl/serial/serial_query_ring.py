@@ -30,7 +30,7 @@ class SerialQueryRing(wiring.Component):
     load : In(stream of query_load_layout)
     q : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        An element above `qk_max` arrived one cycle ago and was limited.
+        An element above `qk_max`, of a dropped row as well, arrived one cycle ago and was limited.
     available : Out(1)
         The estimator's row is there.
     high_slice : In, high : Out
@@ -71,7 +71,7 @@ class SerialQueryRing(wiring.Component):
             self.q.ready.eq((rows >= 0) & (drop | room)),
             accepted.eq(self.q.valid & self.q.ready), kept.eq(accepted & ~drop),
             row_ends.eq(accepted & (beat == beats - 1)),
-            split.beat.eq(self.q.payload), split.valid.eq(kept),
+            split.beat.eq(self.q.payload), split.valid.eq(accepted),
         ]
         m.d.sync += [elements.eq(split.elements), arrived.eq(kept), self.saturated.eq(split.saturated)]
         with m.If(self.load.valid & self.load.ready):

@@ -42,7 +42,7 @@ class QueryBuffer(wiring.Component):
     load : In(stream of query_load_layout)
     q : In(stream of bus_bytes int8 elements)
     saturated : Out(1)
-        An element above `qk_max` arrived one cycle ago and was limited.
+        An element above `qk_max`, of a dropped row as well, arrived one cycle ago and was limited.
     o : Out(stream of head_dim high parts, or whole elements)
     cross_slot, cross_slice : In
         Address of both halves of one row, one slice of dimensions; `cross_data` : Out.
@@ -101,7 +101,7 @@ class QueryBuffer(wiring.Component):
         m.submodules.split = split = SplitBeat(config)
         elements = Signal.like(split.elements, reset_less=True)
         arrived = Signal()
-        m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(kept)]
+        m.d.comb += [split.beat.eq(self.q.payload), split.valid.eq(accepted)]
         m.d.sync += [elements.eq(split.elements), arrived.eq(kept), self.saturated.eq(split.saturated)]
 
         m.submodules.row_packer = row_packer = WordPacker(query_element(config, self.whole_elements), config.bus_bytes,

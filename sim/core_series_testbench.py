@@ -1,0 +1,24 @@
+"""cocotb testbench that runs the programs of ``$LATTE_RUN/run0``, ``run1`` ... on one core, one after the other.
+
+Runs inside the simulator's process; `latte.sim.core_run.run_cores` prepares the folders and reads the reports.
+"""
+
+import os
+import pathlib
+from typing import Any
+
+import cocotb
+
+from latte.sim.core_testbench import run_in_folder
+from latte.sim.testbench import Testbench
+
+__all__ = ["run_programs"]
+
+
+@cocotb.test()
+async def run_programs(dut: Any) -> None:
+    """Run each program behind a reset; what one leaves in the core's memories the next one finds there."""
+    testbench = Testbench(dut)
+    folders = list(pathlib.Path(os.environ["LATTE_RUN"]).glob("run*"))
+    for index in range(len(folders)):
+        await run_in_folder(testbench, folders[0].parent / f"run{index}")

@@ -46,7 +46,8 @@ class AttentionConfig:
     heads
         Entries of the head-wise register file (``tau`` and softmax scale per block and head).
     split
-        ``"balanced"``: both parts of an element signed; ``"slice"``: high half signed, low half unsigned.
+        ``"balanced"``: both parts of an element signed, as the dense baseline needs them; ``"slice"``: high half
+        signed, low half unsigned.
     estimate_bits
         Width ``b`` of an element's high part, which alone makes the estimate: 4, or 3 or 2 of a balanced split.
     weight_bits
@@ -162,6 +163,9 @@ class AttentionConfig:
         if self.engine == "dense" and self.estimate_bits != 4:
             raise LatteError(f"engine = 'dense' multiplies 4-bit halves: leave estimate_bits at 4, not "
                              f"{self.estimate_bits}")
+        if self.engine == "dense" and self.split != "balanced":
+            raise LatteError("engine = 'dense' multiplies signed halves: leave split at 'balanced', not "
+                             f"{self.split!r}; its scores are exact in any case")
         if self.engine == "dense" and not self.dim_lanes == self.value_lanes == self.head_dim:
             raise LatteError("engine = 'dense' takes whole vectors: dim_lanes and value_lanes must equal head_dim = "
                              f"{self.head_dim}")

@@ -132,3 +132,6 @@ def test_dense_baseline_keeps_its_halves():
     assert preset("small", estimate_bits=3).dense() == preset("small").dense()
     with pytest.raises(LatteError, match="4-bit halves"):
         preset("small").dense().replace(estimate_bits=3)
+    assert preset("small", split="slice").dense() == preset("small").dense()
+    with pytest.raises(LatteError, match="signed halves: leave split at 'balanced'"):
+        preset("small").dense().replace(split="slice")

@@ -69,8 +69,8 @@ def test_pairs(fuzz, tmp_path, monkeypatch):
     monkeypatch.setattr(builds, "pairwise_builds", lambda: array)
     assert fuzz("--pairwise").exit_code == 0
     _, values = record(tmp_path, "pairwise")
-    assert values["pairwise.pairs_refused"] == 1 and values["pairwise.pairs_left"] == 0
-    assert values["pairwise.pairs_simulated"] == 15
+    assert values["pairwise.pairs_refused"] == 2 and values["pairwise.pairs_left"] == 0
+    assert values["pairwise.pairs_simulated"] == 14
     result = fuzz("--pairwise", "--cases", "1", failing=[0])
     assert result.exit_code == 1 and "latte fuzz --pairwise --seed 0 --cases 1" in result.output
     assert record(tmp_path, "pairwise")[1]["pairwise.pairs_simulated"] == 0

@@ -65,7 +65,8 @@ SLOW = {"two keys", "time-multiplexed", "relative, one group", "three bits, pack
         "time-multiplexed, two groups", "three bits, two keys, four groups",
         "three bits, time-multiplexed, two groups", "two bits, time-multiplexed", "serial, sliced split",
         "serial, absolute and by mass", "serial, three bits", "serial, three bits, all kinds, eight groups",
-        "serial", "three queries", "two keys, four groups", "relative and absolute"}
+        "serial", "three queries", "two keys, four groups", "relative and absolute", "by mass",
+        "serial, by mass, one group"}
 """Builds that join what others have alone, or that Verilator simulates as well."""
 HEADS = [(7, False, 2.0), (9, True, 3.0), (1, False, 1.0), (3, True, float("inf"))]
 """(keys, causal, tau)"""

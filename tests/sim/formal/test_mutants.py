@@ -43,10 +43,11 @@ MUTANTS = {
     "r_stable": ("AxiLiteSlave-reads", AxiLiteSlave, "self.rvalid & self.rready", "self.rvalid"),
     "r_in_time": ("AxiLiteSlave-reads", AxiLiteSlave, "with m.If(left == 0):", "with m.If((left == 0) & self.rready):"),
     "r_carries": ("AxiLiteSlave-reads", AxiLiteSlave, "Mux(refused, 0, self.read_data)", "self.read_data"),
-    "ack_once": ("WishboneSlave-cycles", WishboneSlave, "~held & ~self.ack & ~self.err", "~held"),
+    "ack_once": ("WishboneSlave-cycles", WishboneSlave, "self.ack.eq(ends & ~refused)", "self.ack.eq(ends)"),
     "ack_asked_for": ("WishboneSlave-cycles", WishboneSlave, "ends.eq(asked & held", "ends.eq(held"),
     "written": ("WishboneSlave-cycles", WishboneSlave, "self.write.eq(ends & writes)", "self.write.eq(0)"),
-    "err_tells": ("WishboneSlave-cycles", WishboneSlave, "self.err.eq(ends & refused)", "self.err.eq(ends & 0)"),
+    "err_tells": ("WishboneSlave-cycles", WishboneSlave, "Mux(writes, self.write_refused, self.read_refused)",
+                  "self.write_refused"),
     # The master: order, lengths, 4 KB, WLAST, how many are under way.
     "ar_stable": ("ReadEngine-reads", ReadEngine, "(~self.arvalid | self.arready) & ", ""),
     "ar_legal": ("ReadEngine-reads", ReadEngine, "chosen.beats - 1", "chosen.beats"),

@@ -65,8 +65,10 @@ class Registers:
             self.expect(await self.read(offset), want, f"{register['name'] if register else hex(offset)} after reset")
 
     async def compare_accesses(self) -> None:
-        """Write every word, `CONTROL` last, and read it back."""
-        for register in sorted(self.registers.values(), key=lambda register: register["name"] == "CONTROL"):
+        """Write every word and read it back, those last that change others: a doorbell, and `CONTROL`."""
+        last = ("JOB_ROWS", "CONTROL")
+        for register in sorted(self.registers.values(), key=lambda register: (
+                last.index(register["name"]) + 1 if register["name"] in last else 0)):
             writable = any(field["writable"] for field in register["fields"])
             for pattern in PATTERNS:
                 self.expect(await self.write(register["offset"], pattern), writable, f"write of {register['name']}")

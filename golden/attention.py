@@ -74,7 +74,8 @@ class HeadParameters:
         ------
         LatteError
             The build has no hardware for the entry's kind of threshold, its codes by length, its gains or its groups;
-            or its softmax scale is too small for a table of weights, which thresholds by mass and gains need.
+            holds no such code, or element of a key; or its softmax scale is too small for a table of weights, which
+            thresholds by mass and gains need.
         """
         if config.engine != "dense":
             self._check_build(config)
@@ -109,6 +110,15 @@ class HeadParameters:
         if config.key_groups and self.groups.count > config.key_groups:
             raise LatteError(f"configuration {config.name!r} has at most {config.key_groups} groups of keys, not "
                              f"{self.groups.count}; build it with --key-groups {self.groups.count}")
+        low, high = kind.code_range(config)
+        # A relative code of 0 is held as 1.
+        wrong = [code for code in codes if not min(low, 0) <= code <= high]
+        if wrong:
+            raise LatteError(f"configuration {config.name!r} holds threshold codes of kind {kind} from {low} to "
+                             f"{high}, not {wrong[0]}; encode the threshold for it")
+        if config.key_groups and any(element >= config.head_dim for element in self.groups.elements):
+            raise LatteError(f"key groups compare elements {self.groups.elements} of keys that have {config.head_dim}; "
+                             "they are of another model")
         weighs = kind is ThresholdKind.MASS or self.gains != NO_COMPENSATION
         if weighs and not table_holds(self.scale_code, config):
             raise LatteError(f"the softmax scale {self.scale_mantissa} / 2**{self.scale_shift} is too small for the "

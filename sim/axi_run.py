@@ -34,11 +34,10 @@ def build_axi_core(config: AttentionConfig, parameters: DataParameters, *, regis
     if importlib.util.find_spec("cocotbext") is None or importlib.util.find_spec("cocotbext.axi") is None:
         raise LatteError("the AXI interface is simulated with cocotbext-axi, which is not installed; "
                          "pip install 'latte-attention[dev]'")
-    form = "axi" if isinstance(parameters, MasterParameters) else "axi-stream"
     core = create_bus_core(config, parameters, register_port=register_port, probe=True)
     source = repr((config, parameters, register_port, digest_of_sources(), metadata.version("amaranth")))
-    return build_model(core, f"{form}-{config.name}-{parameters.data_bits}", waves=waves, build_folder=build_folder,
-                       harnessed=False, source=source)
+    return build_model(core, f"{parameters.interface}-{config.name}-{parameters.data_bits}", waves=waves,
+                       build_folder=build_folder, harnessed=False, source=source)
 
 
 def run_axi_core(model: Model, program: Program, folder: pathlib.Path, *, master: MasterParameters,

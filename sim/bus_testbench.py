@@ -3,6 +3,7 @@
 Runs inside the simulator's process. What is compared is what `CoreTestbench` compares of the bare core.
 """
 
+import abc
 import json
 import os
 import pathlib
@@ -73,7 +74,7 @@ class SimulatedClock:
         Clock(dut.clk, PERIOD, unit="ns").start()
 
 
-class BusTestbench(CoreTestbench):
+class BusTestbench(CoreTestbench, abc.ABC):
     """Runs a program's jobs, one behind the other; a subclass brings the models of the ports of rows.
 
     Parameters
@@ -144,9 +145,9 @@ class BusTestbench(CoreTestbench):
                 raise TestbenchFailure("the soft reset does not end")
 
     @property
+    @abc.abstractmethod
     def moved(self) -> int:
         """What has moved on the ports of rows so far: the evidence of life."""
-        raise NotImplementedError
 
     async def until(self, condition: Any, what: str) -> None:
         """Wait for a condition; nothing that moves for `patience` cycles is a hang."""
@@ -175,25 +176,25 @@ class BusTestbench(CoreTestbench):
                     await self.registers.write("PARAMETER_SELECT", head=head)
                 await self.registers.write("PARAMETER_DATA", data=word["data"])
 
+    @abc.abstractmethod
     async def submit(self) -> None:
         """Hand over as many jobs as there is room for."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def begin(self) -> None:
         """Write register file and other registers, and hand over the first jobs."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def end_of(self, index: int, refusal: str | None) -> str | None:
         """Return what is wrong with the end of a job that was refused, or was not; None if nothing is."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def output_of(self, index: int) -> np.ndarray:
         """Return the output rows of a job."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def check_registers(self) -> list[str]:
         """Return what is wrong, in the end, with registers and ports that only this form has."""
-        raise NotImplementedError
 
     async def run_through(self) -> None:
         """Run the program once, or twice with a soft reset in the middle of the first time."""

@@ -14,7 +14,7 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.golden.vectors import VectorSet
 from latte.sim.head_table import head_result, print_heads, print_problems
-from latte.sim.options import INTERFACES, build_option, config_options, data_bits_option
+from latte.sim.options import INTERFACES, build_option, config_options, data_bits_option, refuse_without_bus
 from latte.sim.runner import SIMULATORS, check_simulator
 from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
@@ -53,20 +53,20 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
     sets, left_out = gather_vectors(files, image, config, sample)
     if dump is not None:
         _check_dump(dump, sets)
+    refuse_without_bus(interface, "data_bits")
     if interface != "core" and simulator != "verilator":
         raise LatteError(f"--interface {interface} is simulated with verilator alone, not {simulator}; leave --sim out")
     check_simulator(simulator)
 
-    from latte.rtl.axi.bus import MasterParameters  # brings in Amaranth and the RTL
-    from latte.rtl.axi.bus_cores import DATA_PORTS
+    from latte.rtl.axi.bus_cores import DATA_PORTS  # brings in Amaranth and the RTL
     from latte.sim.axi_run import READ_LATENCY, build_axi_core, run_axi_core, run_axi_stream_core
     from latte.sim.core_run import CoreReport, build_core, run_core
 
     parameters = None if interface == "core" else DATA_PORTS[interface](data_bits=data_bits)
     run: Callable[..., CoreReport] = run_core
-    if isinstance(parameters, MasterParameters):
+    if interface == "axi":
         run = functools.partial(run_axi_core, master=parameters)
-    elif parameters is not None:
+    elif interface == "axi-stream":
         run = functools.partial(run_axi_stream_core, stream=parameters)
     started = time.monotonic()
     with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):

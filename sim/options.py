@@ -15,10 +15,22 @@ from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.errors import LatteError
 from latte.sim.runner import BUILD_FOLDER
 
-__all__ = ["INTERFACES", "board_config_options", "build_option", "config_options", "data_bits_option"]
+__all__ = ["INTERFACES", "REGISTER_PORTS", "board_config_options", "build_option", "config_options", "data_bits_option",
+           "refuse_without_bus"]
 
 INTERFACES = ("core", "axi", "axi-stream")
 """What stands around a core: nothing, or registers behind AXI4-Lite with an AXI4 master or with AXI4-Stream ports."""
+REGISTER_PORTS = ("axi-lite", "wishbone")
+"""What registers are reached by."""
+
+
+def refuse_without_bus(interface: str, *parameters: str) -> None:
+    """Raise `LatteError` if an option of a core behind a bus was given for the bare one."""
+    for name in parameters:
+        given = click.get_current_context().get_parameter_source(name)
+        if interface == "core" and given is click.core.ParameterSource.COMMANDLINE:
+            raise LatteError(f"--{name.replace('_', '-')} is of a core behind a bus ({' or '.join(INTERFACES[1:])}); "
+                             "leave it out")
 
 
 def _check_folder(ctx: click.Context, option: click.Option, folder: pathlib.Path) -> pathlib.Path:

@@ -99,6 +99,8 @@ def test_emit_refuses_what_it_cannot_write(tmp_path):
     refused("emit", "--output", "core.txt", folder=tmp_path, says="core.txt")
     refused("emit", "--output", "absent/core.sv", folder=tmp_path, says="absent")
     refused("emit", "--output", "core.sv", "--name", "3x", folder=tmp_path, says="3x")
+    refused("emit", "--output", "core.sv", "--register-port", "wishbone", folder=tmp_path, says="--register-port")
+    refused("sim", "--data-bits", "128", folder=tmp_path, says="--data-bits")
     refused("nonsense", folder=tmp_path, says="nonsense")
 
 

@@ -8,7 +8,7 @@ from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_text
-from latte.sim.options import INTERFACES, config_options, data_bits_option
+from latte.sim.options import INTERFACES, REGISTER_PORTS, config_options, data_bits_option, refuse_without_bus
 
 __all__ = ["emit_command"]
 
@@ -25,7 +25,7 @@ _NAME = "attention_core"
 @click.option("--top", default="core", show_default=True, type=click.Choice(INTERFACES),
               help="The core with its own streams, or behind AXI: s_axil_*, irq, and m_axi_* or s_axis_*, m_axis_*.")
 @data_bits_option
-@click.option("--register-port", default="axi-lite", show_default=True, type=click.Choice(("axi-lite", "wishbone")),
+@click.option("--register-port", default="axi-lite", show_default=True, type=click.Choice(REGISTER_PORTS),
               help="Bus of the registers behind AXI: s_axil_*, or s_wb_*, Wishbone B4 classic.")
 @config_options
 def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: pathlib.Path | None, name: str | None,
@@ -33,6 +33,7 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
     """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys), or as a package."""
     if (output is None) == (folder is None):
         raise LatteError("latte emit writes one of --output FILE and --package FOLDER; name one")
+    refuse_without_bus(top, "data_bits", "register_port")
     if folder is not None:
         if register_port != "axi-lite":
             raise LatteError("a package has its registers behind AXI4-Lite; leave --register-port out, or write "

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from latte.rtl.axi.bus import DataParameters, MasterParameters
+from latte.rtl.axi.bus import DataParameters
 
 __all__ = ["Form", "form_of"]
 
@@ -29,14 +29,19 @@ class Form:
     descriptors: bool
 
 
-_MASTER = Form("latte_axi", "guide.md", {
-    "latte.c": "driver", "latte.h": "driver", "latte_driver.py": "driver", "bench.cpp": "bench",
-    "run_head.h": "bench", "latte_litex.py": "litex", "package_ip.tcl": "vivado", "latte_axi.core": "."},
-    descriptors=True)
-_STREAMS = Form("latte_axi_stream", "stream_guide.md", {
-    "stream_bench.cpp": "bench", "package_ip.tcl": "vivado", "latte_axi_stream.core": "."}, descriptors=False)
+_FORMS = {
+    "axi": Form(
+        "latte_axi", "guide.md", {
+            "latte.c": "driver", "latte.h": "driver", "latte_driver.py": "driver", "bench.cpp": "bench",
+            "run_head.h": "bench", "latte_litex.py": "litex", "package_ip.tcl": "vivado", "latte_axi.core": "."},
+        descriptors=True),
+    "axi-stream": Form(
+        "latte_axi_stream", "stream_guide.md", {
+            "stream_bench.cpp": "bench", "package_ip.tcl": "vivado", "latte_axi_stream.core": "."},
+        descriptors=False)}
+"""By `interface` of the parameters."""
 
 
 def form_of(parameters: DataParameters) -> Form:
     """Return the kind of package that a core with these ports gets."""
-    return _MASTER if isinstance(parameters, MasterParameters) else _STREAMS
+    return _FORMS[parameters.interface]

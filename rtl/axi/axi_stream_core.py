@@ -43,12 +43,8 @@ class AxiStreamCore(BusCore):
     config
     parameters
         Of the streams.
-    probe
-        The core's taps are a port, for a scoreboard.
-    core
-        What computes; by default the engine of the configuration.
-    register_port
-        Of `latte.rtl.axi.bus_core.REGISTER_PORTS`.
+    probe, core, register_port
+        As of `BusCore`.
 
     Members
     -------

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+from typing import ClassVar
 
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -50,12 +51,18 @@ class MasterParameters:
     reads_in_flight, writes_in_flight
         Most bursts that were asked for and not answered.
 
+    Attributes
+    ----------
+    interface
+        Name of this way for rows to come and go.
+
     Raises
     ------
     LatteError
         A parameter is out of range.
     """
 
+    interface: ClassVar[str] = "axi"
     data_bits: int = 64
     burst_beats: int = 16
     reads_in_flight: int = 4
@@ -86,12 +93,21 @@ class StreamParameters:
     data_bits
         Width of TDATA, of all of them: 32, 64 or 128. Each row begins with a beat of its own.
 
+    Attributes
+    ----------
+    interface
+        Name of this way for rows to come and go.
+    reads_in_flight
+        Nothing is asked for.
+
     Raises
     ------
     LatteError
         The width is another.
     """
 
+    interface: ClassVar[str] = "axi-stream"
+    reads_in_flight: ClassVar[int] = 0
     data_bits: int = 64
 
     def __post_init__(self) -> None:

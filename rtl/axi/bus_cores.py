@@ -11,12 +11,11 @@ from latte.rtl.axi.bus_core import BusCore
 __all__ = ["DATA_PORTS", "create_bus_core"]
 
 DATA_PORTS: dict[str, type[MasterParameters] | type[StreamParameters]] = {
-    "axi": MasterParameters, "axi-stream": StreamParameters}
+    parameters.interface: parameters for parameters in (MasterParameters, StreamParameters)}
 """Parameters of the ports of rows, by what commands call the whole."""
+_CORES: dict[str, Any] = {"axi": AxiCore, "axi-stream": AxiStreamCore}
 
 
 def create_bus_core(config: AttentionConfig, parameters: DataParameters, **options: Any) -> BusCore:
     """Return the component of these parameters; options are those of `BusCore`."""
-    if isinstance(parameters, MasterParameters):
-        return AxiCore(config, parameters, **options)
-    return AxiStreamCore(config, parameters, **options)
+    return _CORES[parameters.interface](config, parameters, **options)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import COUNT_BITS
-from latte.rtl.axi.bus import DataParameters, MasterParameters
+from latte.rtl.axi.bus import DataParameters
 from latte.rtl.axi.job_registers import JOB_REGISTERS
 from latte.rtl.axi.register_types import Access, DataRegisters, Field, Register, bit_fields, constant_fields
 from latte.rtl.axi.ring_registers import RING_REGISTERS
@@ -22,11 +22,13 @@ VERSION = 1
 """Of this interface: registers, descriptors and what they do."""
 _DATA_END = 0x6C
 """Registers of a way of carrying rows lie before it or behind the counters."""
+_DATA_REGISTERS = {"axi": RING_REGISTERS, "axi-stream": JOB_REGISTERS}
+"""By `interface` of the parameters."""
 
 
 def data_registers(parameters: DataParameters) -> DataRegisters:
     """Return what a way of carrying rows has of its own."""
-    return RING_REGISTERS if isinstance(parameters, MasterParameters) else JOB_REGISTERS
+    return _DATA_REGISTERS[parameters.interface]
 
 
 def _capabilities(config: AttentionConfig, parameters: DataParameters) -> Iterable[tuple[str, tuple[Field, ...], str]]:
@@ -60,8 +62,7 @@ def _capabilities(config: AttentionConfig, parameters: DataParameters) -> Iterab
         ("data_bits", 12, parameters.data_bits, "Of the master, or of each stream."),
         ("data_port", 4, form.data_port, "0 AXI4 master, 1 AXI4-Stream."),
         ("bus_bytes", 8, config.bus_bytes, "Elements that the core takes per cycle and stream."),
-        ("reads_in_flight", 8, parameters.reads_in_flight if isinstance(parameters, MasterParameters) else 0,
-         "Bursts asked for at a time.")), "The way of its rows."
+        ("reads_in_flight", 8, parameters.reads_in_flight, "Bursts asked for at a time.")), "The way of its rows."
 
 
 def _fingerprint(config: AttentionConfig, form: DataRegisters) -> int:

@@ -163,6 +163,10 @@ def test_scales_are_refused_by_hardware_as_by_the_golden_model():
     ({"threshold_kinds": ("relative",)}, dataclasses.replace(ENTRY, gains=NO_COMPENSATION, groups=ONE_GROUP),
      "tau_per_octave"),
     ({}, SMALL_SCALE, "too small for the hardware's table"),
+    ({}, dataclasses.replace(ENTRY, groups=KeyGroups((0, CONFIG.head_dim), (1, 2))),
+     f"{CONFIG.head_dim}.*another model"),
+    ({}, dataclasses.replace(ENTRY, threshold=Threshold(ThresholdKind.RELATIVE, (1 << 15,) * LENGTH_OCTAVES)),
+     f"from 1 to .* not {1 << 15}"),
 ])
 def test_what_a_build_lacks_is_one_sentence(changes, entry, says):
     with pytest.raises(LatteError, match=says) as error:

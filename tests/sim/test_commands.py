@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from latte.golden.errors import LatteError
 from latte.golden.vectors import VectorSet, save_vectors
-from latte.sim import axi_run, commands, core_run
+from latte.rtl.axi.bus_core import REGISTER_PORTS
+from latte.rtl.axi.bus_cores import DATA_PORTS
+from latte.sim import axi_run, commands, core_run, options
 from latte.sim.verdict import HeadRun
 
 MODEL = "mymodel[/v2] [red] :smile:"
@@ -81,3 +83,9 @@ def test_results_are_written_before_anything_is_printed(command, tmp_path, monke
     result = command("--dump", "dump.npz")
     assert isinstance(result.exception, BrokenPipeError)
     assert json.loads((tmp_path / "build" / "sim.json").read_text())["pass"] and (tmp_path / "dump.npz").exists()
+
+
+def test_options_name_what_the_hardware_has():
+    """Names stand in the options, too, so that a command line is read without Amaranth."""
+    assert ("core", *DATA_PORTS) == options.INTERFACES
+    assert tuple(REGISTER_PORTS) == options.REGISTER_PORTS

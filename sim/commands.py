@@ -58,15 +58,16 @@ def simulate_command(config: AttentionConfig, files: tuple[pathlib.Path, ...], r
         raise LatteError(f"--interface {interface} is simulated with verilator alone, not {simulator}; leave --sim out")
     check_simulator(simulator)
 
-    from latte.rtl.axi.bus_cores import DATA_PORTS  # brings in Amaranth and the RTL
+    from latte.rtl.axi.bus import MasterParameters  # brings in Amaranth and the RTL
+    from latte.rtl.axi.bus_cores import DATA_PORTS
     from latte.sim.axi_run import READ_LATENCY, build_axi_core, run_axi_core, run_axi_stream_core
     from latte.sim.core_run import CoreReport, build_core, run_core
 
     parameters = None if interface == "core" else DATA_PORTS[interface](data_bits=data_bits)
     run: Callable[..., CoreReport] = run_core
-    if interface == "axi":
+    if isinstance(parameters, MasterParameters):
         run = functools.partial(run_axi_core, master=parameters)
-    elif interface == "axi-stream":
+    elif parameters is not None:
         run = functools.partial(run_axi_stream_core, stream=parameters)
     started = time.monotonic()
     with show_status(console, f"compiling the core {config.name!r} for {simulator} (kept for the next time) ..."):

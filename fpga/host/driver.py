@@ -163,15 +163,13 @@ class Board:
         for head, entry in parameters.items():
             if not 0 <= head < self.config.heads:
                 raise LatteError(f"head {head} does not exist; the board has heads 0 to {self.config.heads - 1}")
-            for name, value in entry.registers(self.config).items():
+            try:
+                fields = entry.registers(self.config)
+            except LatteError as error:
+                raise LatteError(f"head {head}: {error}") from error
+            for name, value in fields.items():
                 if name in widths and not -1 << widths[name] <= 2 * value < 2 << widths[name]:
                     raise LatteError(f"{name} = {value} of head {head} does not fit {widths[name]} bits")
-            threshold = entry.threshold
-            least, most = threshold.kind.code_range(self.config)
-            for code in threshold.codes:
-                if not min(least, 0) <= code <= most:
-                    raise LatteError(f"the code {code} of head {head} must lie between {least} and {most} for a "
-                                     f"threshold of kind {threshold.kind}")
         items = [pack_struct(layout, **word) for head, entry in parameters.items()
                  for word in pack_entry(head, entry, self.config)]
         size = byte_size(layout)

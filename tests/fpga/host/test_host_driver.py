@@ -111,7 +111,8 @@ def test_board_that_lost_its_session():
 
 @pytest.mark.parametrize(("head", "entry", "message"), [
     (16, HeadParameters(Threshold.relative(1), 1, 1), "head 16 does not exist"),
-    (0, HeadParameters(Threshold.relative(1 << 14), 1, 1), "code 16384 of head 0 must lie between 1 and 16383"),
+    (0, HeadParameters(Threshold.relative(1 << 14), 1, 1),
+     "head 0: .* threshold codes of kind relative from 1 to 16383, not 16384"),
 ])
 def test_parameters_that_do_not_fit(head, entry, message):
     with pytest.raises(LatteError, match=message):

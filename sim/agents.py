@@ -2,6 +2,9 @@
 
 Each agent reads the observed vector as it was just before the clock edge and returns the bits that it drives from
 then on. In the same cycle a handshake is therefore: what was driven before, and what is observed now.
+
+A compiled clock loop (`latte.sim.compiled_testbench`) steps its own agents by what these say of themselves, and has
+these `follow` them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -50,19 +53,28 @@ class StreamDriver:
         Taken lazily.
     stall
         Cycles without an offer.
+
+    Attributes
+    ----------
+    valid, ready : int
+        Bits of the driven and of the observed vector.
+    payload
+        Bits of the driven vector.
+    finished
+        No payload is left, and the last one was taken.
     """
 
     def __init__(self, ports: Ports, name: str, payloads: Iterable[int], stall: Stall | None = None) -> None:
         inputs, outputs = ports
         self.name = name
         self.count = 0
-        self._ready = 1 << outputs[f"{name}__ready"].offset
-        self._valid = 1 << inputs[f"{name}__valid"].offset
-        self._shift = inputs[f"{name}__payload"].offset
-        self._payloads: Iterator[int] = iter(payloads)
-        self._stall = stall
-        self._driven = 0
+        self.valid, self.ready = inputs[f"{name}__valid"].offset, outputs[f"{name}__ready"].offset
+        self.payload = inputs[f"{name}__payload"]
+        self.payloads: Iterator[int] = iter(payloads)
+        self.stall = stall
         self.finished = False
+        self._ready, self._valid = 1 << self.ready, 1 << self.valid
+        self._driven = 0
 
     def step(self, observed: int, cycle: int) -> int:
         """Offer the next payload when the last one was taken."""
@@ -73,14 +85,18 @@ class StreamDriver:
             self._driven = 0
         elif self.finished:
             return 0
-        if self._stall is not None and self._stall():
+        if self.stall is not None and self.stall():
             return 0
-        payload = next(self._payloads, None)
+        payload = next(self.payloads, None)
         if payload is None:
             self.finished = True
         else:
-            self._driven = payload << self._shift | self._valid
+            self._driven = payload << self.payload.offset | self._valid
         return self._driven
+
+    def follow(self, count: int, finished: bool, driven: int) -> None:
+        """Be where another clock loop's driver is."""
+        self.count, self.finished, self._driven = count, finished, driven
 
     def describe(self) -> str:
         """Return how many payloads were taken and whether one waits."""
@@ -100,6 +116,13 @@ class StreamMonitor:
         Called with (payload, cycle) of each transfer.
     stall
         Cycles in which the sink is not ready.
+
+    Attributes
+    ----------
+    valid, ready : int
+        Bits of the observed and of the driven vector.
+    payload
+        Bits of the observed vector.
     """
 
     def __init__(self, ports: Ports, name: str, receive: Callable[[int, int], None],
@@ -107,32 +130,43 @@ class StreamMonitor:
         inputs, outputs = ports
         self.name = name
         self.count = 0
-        self._ready = 1 << inputs[f"{name}__ready"].offset
-        self._valid = 1 << outputs[f"{name}__valid"].offset
-        self._payload = outputs[f"{name}__payload"]
-        self._mask = self._payload.mask
-        self._receive = receive
-        self._stall = stall
+        self.valid, self.ready = outputs[f"{name}__valid"].offset, inputs[f"{name}__ready"].offset
+        self.payload = outputs[f"{name}__payload"]
+        self.receive = receive
+        self.stall = stall
+        self._ready, self._valid, self._mask = 1 << self.ready, 1 << self.valid, self.payload.mask
         self._driven = 0
         self._waiting: int | None = None
 
     def step(self, observed: int, cycle: int) -> int:
         """Take the payload on offer and decide whether to listen next."""
         if observed & self._valid:
-            payload = observed >> self._payload.offset & self._mask
+            payload = observed >> self.payload.offset & self._mask
             if self._waiting is not None and payload != self._waiting:
-                raise TestbenchFailure(f"{self.name}: the payload changed from {self._waiting:#x} to {payload:#x} "
-                                       f"while it waited for ready (cycle {cycle})")
+                raise self.payload_changed(payload, cycle)
             if self._driven:
                 self.count += 1
                 self._waiting = None
-                self._receive(payload, cycle)
+                self.receive(payload, cycle)
             else:
                 self._waiting = payload
         elif self._waiting is not None:
-            raise TestbenchFailure(f"{self.name}: valid fell before the payload was taken (cycle {cycle})")
-        self._driven = 0 if self._stall is not None and self._stall() else self._ready
+            raise self.valid_fell(cycle)
+        self._driven = 0 if self.stall is not None and self.stall() else self._ready
         return self._driven
+
+    def payload_changed(self, payload: int, cycle: int) -> TestbenchFailure:
+        """Return the failure of an offer that another one took the place of."""
+        return TestbenchFailure(f"{self.name}: the payload changed from {self._waiting:#x} to {payload:#x} while it "
+                                f"waited for ready (cycle {cycle})")
+
+    def valid_fell(self, cycle: int) -> TestbenchFailure:
+        """Return the failure of an offer that was withdrawn."""
+        return TestbenchFailure(f"{self.name}: valid fell before the payload was taken (cycle {cycle})")
+
+    def follow(self, count: int, waiting: int | None) -> None:
+        """Be where another clock loop's monitor is."""
+        self.count, self._waiting = count, waiting
 
     def describe(self) -> str:
         """Return how many payloads were received and whether one is on offer."""
@@ -157,16 +191,16 @@ class Tap:
     def __init__(self, name: str, value: PortBits, valid: int, receive: Callable[[int, int], None]) -> None:
         self.name = name
         self.count = 0
-        self._shift = value.offset
-        self._mask = value.mask
-        self._valid = 1 << valid
-        self._receive = receive
+        self.value = value
+        self.valid = valid
+        self.receive = receive
+        self._shift, self._mask, self._valid = value.offset, value.mask, 1 << valid
 
     def step(self, observed: int, cycle: int) -> int:
         """Pass the value on if it is valid."""
         if observed & self._valid:
             self.count += 1
-            self._receive(observed >> self._shift & self._mask, cycle)
+            self.receive(observed >> self._shift & self._mask, cycle)
         return 0
 
     def describe(self) -> str:

@@ -327,8 +327,7 @@ async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, l
     counts = {port: expect["count"] for port, expect in plan["outputs"].items()}
     await testbench.run(agents, lambda: all(driver.finished for driver in drivers)
                     and all(len(received[port]) >= count for port, count in counts.items()))
-    end = testbench.cycle + _QUIET_CYCLES
-    await testbench.run(agents, lambda: testbench.cycle >= end)
+    await testbench.run(agents, lambda: False, testbench.cycle + _QUIET_CYCLES)
 
 
 def _driver(ports: Ports, port: str, offer: dict[str, Any], stall: Stall | None) -> StreamDriver | PushDriver:

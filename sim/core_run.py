@@ -88,12 +88,16 @@ class CoreReport:
 
 def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: bool = False,
                build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
-    """Compile the core of `config`, or return the model that was compiled of the same sources before."""
+    """Compile the core of `config`, or return the model that was compiled of the same sources before.
+
+    Verilator's has its clock loop, unless it records `waves`.
+    """
     from latte.rtl.engines import create_core
 
     source = repr((config, digest_of_sources(), metadata.version("amaranth")))
     return build_model(functools.partial(create_core, config), f"core-{config.name}", simulator=simulator, waves=waves,
-                       build_folder=build_folder, source=source)
+                       build_folder=build_folder, source=source,
+                       clock_loop=simulator == "verilator" and not waves)
 
 
 @functools.cache

@@ -1,6 +1,6 @@
-"""cocotb testbench that runs the programs of ``$LATTE_RUN/run0``, ``run1`` ... on one core, one after the other.
+"""Testbench that runs the programs of ``$LATTE_RUN/run0``, ``run1`` ... on one core, one after the other.
 
-Runs inside the simulator's process; `latte.sim.core_run.run_cores` prepares the folders and reads the reports.
+`latte.sim.core_run.run_cores` prepares the folders and reads the reports.
 """
 
 import os
@@ -10,15 +10,19 @@ from typing import Any
 import cocotb
 
 from latte.sim.core_testbench import run_in_folder
-from latte.sim.testbench import Testbench
+from latte.sim.testbench import ClockLoop, Testbench
 
-__all__ = ["run_programs"]
+__all__ = ["main", "run_programs"]
 
 
 @cocotb.test()
 async def run_programs(dut: Any) -> None:
+    """Run `main` in the simulator's process."""
+    await main(Testbench(dut))
+
+
+async def main(testbench: ClockLoop) -> None:
     """Run each program behind a reset; what one leaves in the core's memories the next one finds there."""
-    testbench = Testbench(dut)
     folders = list(pathlib.Path(os.environ["LATTE_RUN"]).glob("run*"))
     for index in range(len(folders)):
         await run_in_folder(testbench, folders[0].parent / f"run{index}")

@@ -1,6 +1,6 @@
-"""cocotb testbench of a core that serves one program after the other, as long as its client wants.
+"""Testbench of a core that serves one program after the other, as long as its client wants.
 
-Runs inside the simulator's process; `latte.sim.simulated_core` is the client. Nothing is compared but what every
+`latte.sim.simulated_core` is the client. Nothing is compared but what every
 program must obey: the status bits, and that each job ends where it should. The outputs are the client's to judge.
 """
 
@@ -18,17 +18,22 @@ from latte.sim.packing import PayloadReader
 from latte.sim.program import Program
 from latte.sim.scoreboard import Segment
 from latte.sim.simulator_process import connect_to_client, receive_exactly, simulator_settings
-from latte.sim.testbench import Testbench
+from latte.sim.testbench import ClockLoop, Testbench
 
-__all__ = ["serve_programs"]
+__all__ = ["main", "serve_programs"]
 
 
 @cocotb.test()
 async def serve_programs(dut: Any) -> None:
+    """Run `main` in the simulator's process."""
+    await main(Testbench(dut))
+
+
+async def main(testbench: ClockLoop) -> None:
     """Run the program in the folder each time a byte comes, answer with a byte, and end with the connection."""
     settings = simulator_settings()
     folder = pathlib.Path(settings["folder"])
-    testbench = Testbench(dut, settings["patience"])
+    testbench.patience = settings["patience"]
     await testbench.reset()
     with connect_to_client() as connection:
         while True:

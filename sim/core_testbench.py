@@ -1,6 +1,6 @@
-"""cocotb testbench of the whole core: runs the program of ``$LATTE_RUN`` and writes what the core produced beside it.
+"""Testbench of the whole core: runs the program of ``$LATTE_RUN`` and writes what the core produced beside it.
 
-Runs inside the simulator's process; `latte.sim.core_run` prepares the folder and reads the report.
+`latte.sim.core_run` prepares the folder and reads the report.
 """
 
 import itertools
@@ -26,21 +26,26 @@ from latte.sim.packing import PayloadReader, locate, pack_rows, pack_struct
 from latte.sim.program import Program
 from latte.sim.scoreboard import JobRecord, RowSplitter, compare_job
 from latte.sim.stalls import Stall, stall_pair
-from latte.sim.testbench import Testbench
+from latte.sim.testbench import ClockLoop, Testbench
 
-__all__ = ["CoreTestbench", "run_in_folder", "run_program"]
+__all__ = ["CoreTestbench", "main", "run_in_folder", "run_program"]
 
 _QUIET_CYCLES = 200
 """After the last job, in which nothing more may come."""
 
 
+async def main(testbench: ClockLoop) -> None:
+    """Run the program once, or twice with a reset in the middle of the first time."""
+    await run_in_folder(testbench, pathlib.Path(os.environ["LATTE_RUN"]))
+
+
 @cocotb.test()
 async def run_program(dut: Any) -> None:
-    """Run the program once, or twice with a reset in the middle of the first time."""
-    await run_in_folder(Testbench(dut), pathlib.Path(os.environ["LATTE_RUN"]))
+    """Run `main` in the simulator's process."""
+    await main(Testbench(dut))
 
 
-async def run_in_folder(testbench: Testbench, folder: pathlib.Path) -> None:
+async def run_in_folder(testbench: ClockLoop, folder: pathlib.Path) -> None:
     """Reset the core, run the program in `folder` with the settings beside it, and write the report there."""
     settings = json.loads((folder / "settings.json").read_text())
     report: dict[str, Any] = {"jobs": [], "failure": None}
@@ -81,7 +86,7 @@ class CoreTestbench:
         Payload layouts of the taps and of ``output``.
     """
 
-    def __init__(self, testbench: Testbench, program: Program, settings: dict[str, Any], folder: pathlib.Path,
+    def __init__(self, testbench: ClockLoop, program: Program, settings: dict[str, Any], folder: pathlib.Path,
                  report: dict[str, Any]) -> None:
         self.testbench = testbench
         self.program = program
@@ -105,8 +110,7 @@ class CoreTestbench:
         await self.write_parameters()
         agents, drivers = self._agents(splitters)
         if until is not None:
-            stop = testbench.cycle + until
-            await testbench.run(agents, lambda: testbench.cycle >= stop)
+            await testbench.run(agents, lambda: False, testbench.cycle + until)
             return
         outputs = splitters["output"].segments
         self._previous_end = started = testbench.cycle
@@ -191,8 +195,7 @@ class CoreTestbench:
 
     async def finish(self, agents: list[Agent], splitters: dict[str, RowSplitter]) -> None:
         """Wait, read counters and status, and check that nothing came after the last job."""
-        quiet = self.testbench.cycle + _QUIET_CYCLES
-        await self.testbench.run(agents, lambda: self.testbench.cycle >= quiet)
+        await self.testbench.run(agents, lambda: False, self.testbench.cycle + _QUIET_CYCLES)
         counters = PayloadReader(self._counters, [self.testbench.output("counters")])
         status = PayloadReader(self._status, [self.testbench.output("status")])
         raised = {name for name, _ in self._status if status.ints(name)[0]}

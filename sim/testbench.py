@@ -3,17 +3,83 @@
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from latte.sim.agents import Agent, TestbenchFailure
+from latte.sim.agents import Agent, Ports, TestbenchFailure
 from latte.sim.runner import load_ports
 
-__all__ = ["Testbench", "known_bits"]
+__all__ = ["WATCH_PERIOD", "ClockLoop", "Testbench", "Watchdog", "known_bits"]
 
-_WATCH_PERIOD = 256
+WATCH_PERIOD = 256
+"""Cycles after which a watchdog looks again."""
+
+
+class ClockLoop(Protocol):
+    """What a testbench is written for: `Testbench`, or `latte.sim.compiled_testbench.CompiledTestbench`.
+
+    Attributes
+    ----------
+    ports
+        (inputs, outputs) of the model.
+    patience
+        Cycles without any transfer after which the design counts as hung.
+    cycle
+        Clock edges since the start.
+    """
+
+    ports: Ports
+    patience: int
+    cycle: int
+
+    async def reset(self, cycles: int = 2) -> None:
+        """Hold reset for some cycles, with all inputs low."""
+
+    def output(self, name: str) -> int:
+        """Return the value of output port `name` before the last edge."""
+
+    async def pulse(self, name: str) -> None:
+        """Set the input `name` to all ones for one cycle, while no agent runs."""
+
+    async def run(self, agents: Sequence[Agent], done: Callable[[], bool], until: int | None = None) -> None:
+        """Step the agents each cycle until `done`, or up to cycle `until`.
+
+        A compiled loop may ask whether it is done some cycles late, unless it is the sources that are.
+
+        Raises
+        ------
+        TestbenchFailure
+            An agent found a broken rule, or nothing moved for `patience` cycles.
+        """
+
+
+class Watchdog:
+    """Ends a run in which nothing moves.
+
+    Parameters
+    ----------
+    agents
+    patience
+        Cycles without any transfer that count as a hang.
+    cycle
+        The present one.
+    """
+
+    def __init__(self, agents: Sequence[Agent], patience: int, cycle: int) -> None:
+        self._agents = agents
+        self._patience = patience
+        self._moved, self._moved_at = -1, cycle
+
+    def look(self, cycle: int) -> None:
+        """Raise `TestbenchFailure` if there was no transfer for so long."""
+        moved = sum(agent.count for agent in self._agents)
+        if moved != self._moved:
+            self._moved, self._moved_at = moved, cycle
+        elif cycle - self._moved_at >= self._patience:
+            state = "; ".join(agent.describe() for agent in self._agents)
+            raise TestbenchFailure(f"nothing moved for {cycle - self._moved_at} cycles ({state})")
 
 
 class Testbench:
@@ -71,8 +137,8 @@ class Testbench:
         await self._edge
         self.cycle += 2
 
-    async def run(self, agents: Sequence[Agent], done: Callable[[], bool]) -> None:
-        """Step the agents each cycle until `done`.
+    async def run(self, agents: Sequence[Agent], done: Callable[[], bool], until: int | None = None) -> None:
+        """Step the agents each cycle until `done`, or up to cycle `until`.
 
         Raises
         ------
@@ -81,8 +147,8 @@ class Testbench:
         """
         edge, observe, drive = self._edge, self._dut.observe, self._dut.drive
         steps = [agent.step for agent in agents]
-        watch_at, moved_at, moved = self.cycle + _WATCH_PERIOD, self.cycle, -1
-        while not done():
+        watchdog, watch_at = Watchdog(agents, self.patience, self.cycle), self.cycle + WATCH_PERIOD
+        while self.cycle != until and not done():
             await edge
             self.cycle += 1
             self.observed = observed = known_bits(observe.value)
@@ -92,13 +158,8 @@ class Testbench:
             if driven != self._driven:
                 drive.value = self._driven = driven
             if self.cycle >= watch_at:
-                watch_at = self.cycle + _WATCH_PERIOD
-                count = sum(agent.count for agent in agents)
-                if count != moved:
-                    moved, moved_at = count, self.cycle
-                elif self.cycle - moved_at >= self.patience:
-                    state = "; ".join(agent.describe() for agent in agents)
-                    raise TestbenchFailure(f"nothing moved for {self.cycle - moved_at} cycles ({state})")
+                watch_at = self.cycle + WATCH_PERIOD
+                watchdog.look(self.cycle)
 
 
 def known_bits(value: Any) -> int:

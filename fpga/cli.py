@@ -31,6 +31,8 @@ COMMANDS = {
     "report": ("latte.fpga.report.commands", "report_command", "Gather all results into one HTML page."),
     "documents": ("latte.fpga.documents", "documents_command", "Write the documents' tables of code and baselines."),
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),
+    "memory": ("latte.golden.memory.commands", "memory_command",
+               "Count what a decoded token moves with keys and values in memory."),
     "calibrate": ("latte.golden.train.calibrate_command", "calibrate",
                   "Choose scales and thresholds from calibration data."),
     "train": ("latte.golden.train.train_command", "train", "Train thresholds per head by distillation."),

@@ -12,6 +12,7 @@ from latte.fpga.link.protocol import layouts_table, messages_table
 from latte.fpga.placement.board_results import TABLES as BOARD_TABLES
 from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
+from latte.golden.memory import tables as memory_tables
 from latte.golden.train import tables
 from latte.rtl import block_table
 from latte.rtl.axi.tables import TABLES as AXI_TABLES
@@ -23,7 +24,8 @@ __all__ = ["documents_command", "documents", "sections"]
 def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     """Return what makes the text of each section of every document."""
     of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **_measured("interface", INTERFACE_TABLES)}
-    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(), block_table.DOCUMENT: of_rtl,
+    return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
+            memory_tables.DOCUMENT: memory_tables.sections(), block_table.DOCUMENT: of_rtl,
             catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}}
 
 

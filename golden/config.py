@@ -42,7 +42,8 @@ class AttentionConfig:
     head_dim
         Elements of a query, key or value vector, ``d``.
     max_seq_len
-        Keys (and values) a scratchpad bank holds.
+        Keys (and values) a scratchpad bank holds, at most 4096 in hardware (`latte.rtl.engines`); or, of keys in
+        memory, a sequence.
     heads
         Entries of the head-wise register file (``tau`` and softmax scale per block and head).
     split
@@ -121,7 +122,7 @@ class AttentionConfig:
 
     def __post_init__(self) -> None:
         ranges = {
-            "head_dim": (4, 256), "max_seq_len": (1, 4096), "heads": (1, 4096), "estimate_bits": (2, 4),
+            "head_dim": (4, 256), "max_seq_len": (1, 65536), "heads": (1, 4096), "estimate_bits": (2, 4),
             "weight_bits": (4, 16),
             "exp_frac_bits": (4, 12), "reciprocal_bits": (4, 10), "fraction_bits": (0, 9), "query_lanes": (1, 64),
             "key_lanes": (1, 64), "dim_lanes": (1, 256), "cross_lanes": (1, 256), "value_lanes": (1, 256),
@@ -138,6 +139,9 @@ class AttentionConfig:
             if getattr(self, field) not in allowed:
                 raise LatteError(f"{field} must be one of {', '.join(allowed)}, not {getattr(self, field)!r}")
         self._check_kinds_and_groups()
+        if self.sum_bits > 31:
+            raise LatteError(f"max_seq_len = {self.max_seq_len} with weight_bits = {self.weight_bits}: a row's sum of "
+                             "weights must fit 31 bits, so that it can be rescaled in 64; choose less of one")
         if self.split == "slice" and self.estimate_bits != 4:
             raise LatteError(f"estimate_bits = {self.estimate_bits} needs split = 'balanced': the sliced split cuts an "
                              "element in halves")

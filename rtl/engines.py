@@ -20,7 +20,7 @@ from latte.rtl.wide.cycle_model import WideCycleModel
 from latte.rtl.wide.score_estimator import ScoreEstimator
 from latte.rtl.wide.wide_core import WideCore
 
-__all__ = ["ENGINES", "Engine", "create_core", "engine_of"]
+__all__ = ["ENGINES", "MOST_KEYS", "Engine", "create_core", "engine_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +65,8 @@ ENGINES = {engine.name: engine for engine in (
     Engine("dense", DenseCore, ScoreArray, "score_array", products=4, filters=False, sweep_lanes="query_lanes"),
 )}
 """By name."""
+MOST_KEYS = 4096
+"""Keys of a sequence that an engine is made for; the arithmetic goes on to more."""
 
 
 def engine_of(config: AttentionConfig) -> Engine:
@@ -73,8 +75,11 @@ def engine_of(config: AttentionConfig) -> Engine:
     Raises
     ------
     LatteError
-        No such engine is registered.
+        No such engine is registered, or it would hold more keys than `MOST_KEYS` on chip.
     """
+    if config.max_seq_len > MOST_KEYS:
+        raise LatteError(f"max_seq_len = {config.max_seq_len}: cores hold their keys on chip, at most {MOST_KEYS}; "
+                         "longer sequences are for keys in memory (latte memory), which has no hardware yet")
     if config.engine not in ENGINES:
         raise LatteError(f"engine = {config.engine!r} has no hardware; choose one of {', '.join(ENGINES)}")
     return ENGINES[config.engine]

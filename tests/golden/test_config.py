@@ -41,7 +41,8 @@ def test_presets_are_valid_and_frozen(name):
 
 @pytest.mark.parametrize(("changes", "words"), [
     ({"head_dim": 0}, "head_dim"), ({"head_dim": 63}, "head_dim"), ({"head_dim": 2.0}, "head_dim"),
-    ({"heads": True}, "heads"), ({"max_seq_len": 5000}, "max_seq_len"), ({"weight_bits": 3}, "weight_bits"),
+    ({"heads": True}, "heads"), ({"max_seq_len": 65537}, "max_seq_len"), ({"weight_bits": 3}, "weight_bits"),
+    ({"max_seq_len": 65536, "weight_bits": 16}, "max_seq_len = 65536 with weight_bits = 16"),
     ({"split": "middle"}, "split"), ({"engine": "sparse"}, "engine"), ({"pe_structure": "magic"}, "pe_structure"),
     ({"dim_lanes": 24}, "dim_lanes"), ({"dim_lanes": 8}, "pe_structure"), ({"cross_lanes": 66}, "cross_lanes"),
     ({"bus_bytes": 3}, "bus_bytes"), ({"value_lanes": 23}, "value_lanes"),

@@ -9,11 +9,12 @@ from amaranth.sim import Simulator
 from latte.golden import quantizer
 from latte.golden.attention import HeadParameters, attend
 from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
+from latte.golden.errors import LatteError
 from latte.golden.key_groups import ONE_GROUP, KeyGroups
 from latte.golden.pruned_mass import GAIN_MAX, NO_COMPENSATION, Gains
 from latte.golden.thresholds import ThresholdKind
 from latte.rtl.common.entry_words import pack_entry
-from latte.rtl.engines import create_core
+from latte.rtl.engines import ENGINES, MOST_KEYS, create_core, engine_of
 
 SMALL = preset("small", head_dim=16, dim_lanes=16, max_seq_len=32, heads=8, cross_lanes=6, value_lanes=6,
                bus_bytes=2)
@@ -179,3 +180,11 @@ def test_core_equals_golden(name):
         assert weights == [weight for job in jobs for weight in job.trace.weight[job.trace.keep].tolist()]
     assert outputs == [code for job in jobs for code in job.trace.output.ravel().tolist()]
     assert mass == sum(job.trace.mass.sum() for job in jobs) and (mass > 0) == (config.key_groups > 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_keys_on_chip_end_where_the_arithmetic_goes_on(engine):
+    config = {"latte": preset("small"), "serial": preset("tiny"), "dense": preset("small").dense()}[engine]
+    assert engine_of(config.replace(max_seq_len=MOST_KEYS)).name == engine
+    with pytest.raises(LatteError, match="max_seq_len = 4097: cores hold their keys on chip, at most 4096"):
+        create_core(config.replace(max_seq_len=MOST_KEYS + 1))

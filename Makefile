@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help models sim fuzz formal bench sweep area timing bitstream figures report test slow wheel lint types clean
+.PHONY: help models sim fuzz coverage formal bench sweep area timing bitstream figures report test slow wheel lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -27,6 +27,9 @@ sim: $(VENV)/ready  ## Simulate all embedded heads in RTL and compare every bit 
 
 fuzz: $(VENV)/ready  ## Run random programs on random builds for ten minutes (ARGS='--minutes 60', ARGS=--pairwise)
 	$(LATTE) fuzz $(ARGS)
+
+coverage: $(VENV)/ready  ## Measure branches, toggles and points of the plan that programs reach (ARGS=--full)
+	$(LATTE) coverage $(ARGS)
 
 formal: $(VENV)/ready  ## Prove properties of hardware blocks (ARGS='--block StreamQueue')
 	$(LATTE) formal $(ARGS)

@@ -14,6 +14,8 @@ COMMANDS = {
     "sim": ("latte.sim.commands", "simulate_command", "Simulate heads in RTL and compare every bit with the model."),
     "fuzz": ("latte.sim.fuzz.commands", "fuzz_command",
              "Run random programs on random builds against the golden model."),
+    "coverage": ("latte.sim.coverage.commands", "coverage_command",
+                 "Measure branches, toggles and points of a plan that programs reach."),
     "formal": ("latte.sim.formal.commands", "formal_command", "Prove properties of hardware blocks for all inputs."),
     "emit": ("latte.fpga.package.commands", "emit_command", "Write a core as SystemVerilog, RTLIL or a package."),
     "area": ("latte.fpga.synthesis.commands", "area_command", "Count the cells of each hardware block."),

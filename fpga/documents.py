@@ -16,6 +16,8 @@ from latte.golden.memory import tables as memory_tables
 from latte.golden.train import tables
 from latte.rtl import block_table
 from latte.rtl.axi.tables import TABLES as AXI_TABLES
+from latte.sim.coverage import baseline as coverage
+from latte.sim.coverage import testplan
 from latte.sim.formal import catalogue
 
 __all__ = ["documents_command", "documents", "sections"]
@@ -26,7 +28,9 @@ def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **_measured("interface", INTERFACE_TABLES)}
     return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
             memory_tables.DOCUMENT: memory_tables.sections(), block_table.DOCUMENT: of_rtl,
-            catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}}
+            catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}, coverage.DOCUMENT: coverage.TABLES,
+            # Tests are no part of a package.
+            **({testplan.DOCUMENT: testplan.TABLES} if testplan.DOCUMENT.exists() else {})}
 
 
 def sections() -> dict[str, Callable[[], str]]:

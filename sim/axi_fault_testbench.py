@@ -221,7 +221,7 @@ class FaultTestbench(AxiTestbench):
         """Enable a ring at an address that it cannot have; nothing is fetched."""
         write, bursts = self.registers.write, self.memory.bursts
         await write("CONTROL", enable=0)
-        await write("RING_BASE_LOW", address=self.plan.ring + DESCRIPTOR_BYTES // 2)
+        await write("RING_BASE_LOW", address=(self.plan.ring & 0xFFFFFFFF) + DESCRIPTOR_BYTES // 2)
         await write("CONTROL", enable=1)
         await write("RING_HEAD", number=(len(self.plan.jobs) + 1) % (1 << COUNT_BITS))
         for _ in range(50):
@@ -230,7 +230,7 @@ class FaultTestbench(AxiTestbench):
         await self._compare_errors({"ring_unaligned"})
         if self.memory.bursts != bursts:
             raise TestbenchFailure("something was fetched from a ring that is not aligned")
-        await write("RING_BASE_LOW", address=self.plan.ring)
+        await write("RING_BASE_LOW", address=self.plan.ring & 0xFFFFFFFF)
 
     async def write_in_reset(self) -> None:
         """Reset while a read is under way: it ends when the read does, and what is written meanwhile is refused."""

@@ -14,6 +14,9 @@ from latte.sim.packing import locate, pack_struct
 
 __all__ = ["MemoryPlan", "PlacedJob", "expected_status", "place_jobs", "read_rows", "status_names"]
 
+_PLACE_BITS = 49
+"""Of the number of the 4 KB that a scattered program begins in: there are as many addresses again behind them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PlacedJob:
@@ -78,10 +81,11 @@ def place_jobs(jobs: list[Job], config: AttentionConfig, master: MasterParameter
     config, master
     ring_log2
     seed
-        None: rows lie one behind the other, operands too. Else strides and gaps are random, and rows cross 4 KB.
+        None: rows lie one behind the other, operands too. Else strides and gaps are random, rows cross 4 KB, and all of
+        it is anywhere in memory.
     """
     rng, beat = random.Random(seed), master.data_bytes
-    ring = BOUNDARY
+    ring = BOUNDARY * (1 if seed is None else 1 + rng.getrandbits(_PLACE_BITS))
     at = ring + (DESCRIPTOR_BYTES << ring_log2)
     placed = []
     sizes = {"q": config.head_dim, "k": config.head_dim, "v": config.head_dim,

@@ -11,7 +11,7 @@ from latte.golden.errors import LatteError
 from latte.rtl.axi.bus import DataParameters, MasterParameters, StreamParameters
 from latte.sim.core_run import CoreReport, digest_of_sources, run_core
 from latte.sim.program import Program
-from latte.sim.runner import BUILD_FOLDER, Model, build_model
+from latte.sim.runner import BUILD_FOLDER, Instrument, Model, build_model
 
 __all__ = ["READ_LATENCY", "build_axi_core", "run_axi_core", "run_axi_stream_core"]
 
@@ -21,7 +21,8 @@ _RING_LOG2 = 10
 
 
 def build_axi_core(config: AttentionConfig, parameters: DataParameters, *, register_port: str = "axi-lite",
-                   waves: bool = False, build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
+                   waves: bool = False, build_folder: pathlib.Path = BUILD_FOLDER,
+                   instrument: Instrument | None = None) -> Model:
     """Compile `AxiCore` or `AxiStreamCore` for Verilator, or return the model that was compiled of the same sources.
 
     Raises
@@ -37,7 +38,7 @@ def build_axi_core(config: AttentionConfig, parameters: DataParameters, *, regis
     core = create_bus_core(config, parameters, register_port=register_port, probe=True)
     source = repr((config, parameters, register_port, digest_of_sources(), metadata.version("amaranth")))
     return build_model(core, f"{parameters.interface}-{config.name}-{parameters.data_bits}", waves=waves,
-                       build_folder=build_folder, harnessed=False, source=source)
+                       build_folder=build_folder, harnessed=False, source=source, instrument=instrument)
 
 
 def run_axi_core(model: Model, program: Program, folder: pathlib.Path, *, master: MasterParameters,

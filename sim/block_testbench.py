@@ -24,7 +24,7 @@ from latte.golden.results import write_text
 from latte.sim.agents import Agent, Ports, StreamDriver, StreamMonitor, TestbenchFailure
 from latte.sim.harness import PortBits
 from latte.sim.packing import locate
-from latte.sim.runner import BUILD_FOLDER, build_model
+from latte.sim.runner import BUILD_FOLDER, Instrument, build_model
 from latte.sim.stalls import Stall, stall_pair
 from latte.sim.testbench import Testbench
 
@@ -76,8 +76,8 @@ class Expect:
 
 def run_block(component: wiring.Component, name: str, folder: pathlib.Path, inputs: Mapping[str, Offer],
               outputs: Mapping[str, Expect], *, quiet: Sequence[str] = (), stall: str = "none", seed: int = 1,
-              patience: int = 2000, simulator: str = "verilator", build_folder: pathlib.Path = BUILD_FOLDER
-              ) -> list[str]:
+              patience: int = 2000, simulator: str = "verilator", build_folder: pathlib.Path = BUILD_FOLDER,
+              instrument: Instrument | None = None) -> list[str]:
     """Run a block once and return one line per thing that is wrong, each with the seed.
 
     Parameters
@@ -96,9 +96,11 @@ def run_block(component: wiring.Component, name: str, folder: pathlib.Path, inpu
         Entry of the stall matrix.
     patience
         Cycles without any transfer that count as a hang.
+    instrument
+        Count what is reached.
     """
     layouts = {port: _layout(component, port) for port in (*inputs, *outputs)}
-    model = build_model(component, name, simulator=simulator, build_folder=build_folder)
+    model = build_model(component, name, simulator=simulator, build_folder=build_folder, instrument=instrument)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     plan = {

@@ -169,12 +169,14 @@ class BusTestbench(CoreTestbench, abc.ABC):
                 raise TestbenchFailure("busy after the last job")
 
     async def write_parameters(self) -> None:
-        """Write the program's register entries."""
+        """Write what the register file refuses, whole entries, then the program's."""
+        words = list(self.program.faulty_writes)
         for head, entry in self.program.parameters.items():
-            for word in pack_entry(head, entry, self.program.config):
-                if word["word"] == 0:
-                    await self.registers.write("PARAMETER_SELECT", head=head)
-                await self.registers.write("PARAMETER_DATA", data=word["data"])
+            words += [(head, word["word"], word["data"]) for word in pack_entry(head, entry, self.program.config)]
+        for head, index, data in words:
+            if index == 0:
+                await self.registers.write("PARAMETER_SELECT", head=head)
+            await self.registers.write("PARAMETER_DATA", data=data)
 
     @abc.abstractmethod
     async def submit(self) -> None:

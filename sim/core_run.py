@@ -17,7 +17,7 @@ import latte.rtl
 import latte.sim
 from latte.golden.config import AttentionConfig
 from latte.sim.program import Program
-from latte.sim.runner import BUILD_FOLDER, Model, build_model
+from latte.sim.runner import BUILD_FOLDER, Instrument, Model, build_model
 
 __all__ = ["CoreReport", "Run", "build_core", "digest_of_sources", "run_core", "run_cores"]
 
@@ -87,24 +87,24 @@ class CoreReport:
 
 
 def build_core(config: AttentionConfig, simulator: str = "verilator", *, waves: bool = False,
-               build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
+               build_folder: pathlib.Path = BUILD_FOLDER, instrument: Instrument | None = None) -> Model:
     """Compile the core of `config`, or return the model that was compiled of the same sources before.
 
-    Verilator's has its clock loop, unless it records `waves`.
+    Verilator's has its clock loop, unless it records `waves` or an `instrument` counts.
     """
     from latte.rtl.engines import create_core
 
     source = repr((config, digest_of_sources(), metadata.version("amaranth")))
     return build_model(functools.partial(create_core, config), f"core-{config.name}", simulator=simulator, waves=waves,
-                       build_folder=build_folder, source=source,
-                       clock_loop=simulator == "verilator" and not waves)
+                       build_folder=build_folder, source=source, instrument=instrument,
+                       clock_loop=simulator == "verilator" and not waves and instrument is None)
 
 
 @functools.cache
-def digest_of_sources() -> str:
-    """Return a digest of the modules that a core is made by."""
-    modules = [path for package in (latte.golden, latte.rtl, latte.sim) for folder in package.__path__
-               for path in pathlib.Path(folder).rglob("*.py")]
+def digest_of_sources(left_out: frozenset[pathlib.Path] = frozenset()) -> str:
+    """Return a digest of the modules that a core is made and run by, but for some."""
+    modules = {path for package in (latte.golden, latte.rtl, latte.sim) for folder in package.__path__
+               for path in pathlib.Path(folder).rglob("*.py")} - left_out
     digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in modules)
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 

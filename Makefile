@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 BOARD ?= ulx3s_25f
 
-.PHONY: help models sim fuzz coverage formal bench sweep area timing bitstream figures report test slow wheel lint types clean
+.PHONY: help models sim fuzz coverage formal mutation bench sweep area timing bitstream figures report test slow wheel lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -33,6 +33,10 @@ coverage: $(VENV)/ready  ## Measure branches, toggles and points of the plan tha
 
 formal: $(VENV)/ready  ## Prove properties of hardware blocks (ARGS='--block StreamQueue')
 	$(LATTE) formal $(ARGS)
+
+mutation: $(VENV)/ready  ## Put faults into blocks and see whether their tests find them (ARGS='--block softmax')
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sweep]'
+	$(LATTE) mutation $(ARGS)
 
 area: $(VENV)/ready  ## Count the cells of each hardware block (ARGS='--target ice40 --sweep')
 	$(LATTE) area $(ARGS)

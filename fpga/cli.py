@@ -17,6 +17,8 @@ COMMANDS = {
     "coverage": ("latte.sim.coverage.commands", "coverage_command",
                  "Measure branches, toggles and points of a plan that programs reach."),
     "formal": ("latte.sim.formal.commands", "formal_command", "Prove properties of hardware blocks for all inputs."),
+    "mutation": ("latte.sim.mutation.commands", "mutation_command",
+                 "Put faults into blocks and see whether their tests find them."),
     "emit": ("latte.fpga.package.commands", "emit_command", "Write a core as SystemVerilog, RTLIL or a package."),
     "area": ("latte.fpga.synthesis.commands", "area_command", "Count the cells of each hardware block."),
     "timing": ("latte.fpga.placement.commands", "timing_command", "Place and route: Fmax and the critical path."),

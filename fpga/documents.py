@@ -19,6 +19,8 @@ from latte.rtl.axi.tables import TABLES as AXI_TABLES
 from latte.sim.coverage import baseline as coverage
 from latte.sim.coverage import testplan
 from latte.sim.formal import catalogue
+from latte.sim.mutation import report as mutation_report
+from latte.sim.mutation.catalogue import DOCUMENT as MUTATION_DOCUMENT
 
 __all__ = ["documents_command", "documents", "sections"]
 
@@ -29,6 +31,7 @@ def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
             memory_tables.DOCUMENT: memory_tables.sections(), block_table.DOCUMENT: of_rtl,
             catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}, coverage.DOCUMENT: coverage.TABLES,
+            MUTATION_DOCUMENT: dict(mutation_report.TABLES),
             # Tests are no part of a package.
             **({testplan.DOCUMENT: testplan.TABLES} if testplan.DOCUMENT.exists() else {})}
 

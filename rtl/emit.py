@@ -24,12 +24,13 @@ _ZERO_WORDS = re.compile(r"(?P<indent> +)(?P<name>\S+ ?)\[0\] = (?P<zero>\d+'h0+
                          r"(?:(?P=indent)(?P=name)\[\d+\] = (?P=zero);\n){7,}")
 
 
-def emit_rtlil(component: wiring.Component, name: str = "top") -> str:
-    """Return the RTLIL of `component`, the same text for the same component: without source locations.
+def emit_rtlil(component: wiring.Component, name: str = "top", *, places: bool = False) -> str:
+    """Return the RTLIL of `component`, the same text for the same component.
 
-    Synthesis reads this form; it keeps what the SystemVerilog has to spell out (memories, signedness).
+    Synthesis reads this form; it keeps what the SystemVerilog has to spell out (memories, signedness). With `places`,
+    each cell has its file and line as Python knows them; else moving a line would make another text.
     """
-    return rtlil.convert(component, name=name, emit_src=False)
+    return rtlil.convert(component, name=name, emit_src=places)
 
 
 def run_yosys(script: str, folder: pathlib.Path) -> str:

@@ -28,14 +28,20 @@ from latte.sim.runner import BUILD_FOLDER, Instrument, build_model
 from latte.sim.stalls import Stall, stall_pair
 from latte.sim.testbench import Testbench
 
-__all__ = ["Expect", "Item", "Offer", "check_items", "decode", "encode", "run_block"]
+__all__ = ["QUIET_CYCLES", "Expect", "Item", "Offer", "Recorder", "check_items", "compared_bits", "create_agents",
+           "decode", "encode", "run_block"]
 
 Item = int | Sequence[Any] | Mapping[str, Any]
 
-_QUIET_CYCLES = 100
+QUIET_CYCLES = 100
 """After the last expected item, in which nothing more may come."""
 _SHOWN = 5
 """Mismatches listed per port."""
+
+Recorder = Callable[[wiring.Component, str, dict[str, Any], dict[str, list[tuple[int, int]]]], None]
+"""Takes the component, its name, the plan, and of each output the (bits, bits that are compared) of its items."""
+recorder: Recorder | None = None
+"""If set, `run_block` hands what it is asked for to it, simulates nothing, and finds nothing wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,15 +106,19 @@ def run_block(component: wiring.Component, name: str, folder: pathlib.Path, inpu
         Count what is reached.
     """
     layouts = {port: _layout(component, port) for port in (*inputs, *outputs)}
-    model = build_model(component, name, simulator=simulator, build_folder=build_folder, instrument=instrument)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     plan = {
         "inputs": {port: {"payloads": [f"{encode(layouts[port], item):x}" for item in offer.items],
                           "room": offer.room, "lag": offer.lag} for port, offer in inputs.items()},
         "outputs": {port: {"count": len(expect.items), "room": expect.room, "margin": expect.margin}
                     for port, expect in outputs.items()},
         "quiet": list(quiet), "stall": stall, "seed": seed, "patience": patience}
+    if recorder is not None:
+        recorder(component, name, plan, {port: [compared_bits(layouts[port], item) for item in expect.items]
+                                         for port, expect in outputs.items()})
+        return []
+    model = build_model(component, name, simulator=simulator, build_folder=build_folder, instrument=instrument)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     (folder / "plan.json").write_text(json.dumps(plan))
     model.run("latte.sim.block_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
     path = folder / "report.json"
@@ -129,6 +139,21 @@ def encode(shape: ShapeLike, item: Item) -> int:
         return shape.const(item).as_bits()
     assert not isinstance(item, Sequence | Mapping), f"{item} for a port of plain bits"
     return int(item) & ((1 << Shape.cast(shape).width) - 1)
+
+
+def compared_bits(shape: ShapeLike, item: Item | None) -> tuple[int, int]:
+    """Return (bits of an expected item, ones in place of those that are compared)."""
+    width = Shape.cast(shape).width
+    if item is None:
+        return 0, 0
+    if not isinstance(item, Sequence | Mapping):
+        return encode(shape, item), (1 << width) - 1
+    bits = mask = 0
+    for key, value in item.items() if isinstance(item, Mapping) else enumerate(item):
+        offset, inner = locate(shape, key)
+        field_bits, field_mask = compared_bits(inner, value)
+        bits, mask = bits | field_bits << offset, mask | field_mask << offset
+    return bits, mask
 
 
 def decode(shape: ShapeLike, payload: int) -> Item:
@@ -224,22 +249,22 @@ class PushMonitor:
         (inputs, outputs) of the model.
     name
         The push.
-    received
-        Payloads are appended to it.
+    receive
+        Called with (payload, cycle) of each.
     room, margin
         As in `Expect`.
     stall
         Cycles without room.
     """
 
-    def __init__(self, ports: Ports, name: str, received: list[int], room: str | None, margin: int,
+    def __init__(self, ports: Ports, name: str, receive: Callable[[int, int], None], room: str | None, margin: int,
                  stall: Stall | None) -> None:
         inputs, outputs = ports
         self.name = name
         self.count = 0
         self._value: PortBits = outputs[name]
         self._valid = 1 << outputs[f"{name}_valid"].offset
-        self._received = received
+        self._receive = receive
         self._room = 1 << inputs[room].offset if room else 0
         self._margin = margin
         self._stall = stall
@@ -252,7 +277,7 @@ class PushMonitor:
             self._late = 0
         if observed & self._valid:
             self.count += 1
-            self._received.append(observed >> self._value.offset & self._value.mask)
+            self._receive(observed >> self._value.offset & self._value.mask, cycle)
             self._late += not self._driven
             if self._room and self._late > self._margin:
                 raise TestbenchFailure(f"{self.name}: {self._late} items without room, {self._margin} allowed "
@@ -315,21 +340,29 @@ def _collector(payloads: list[int]) -> Callable[[int, int], None]:
     return lambda payload, cycle: payloads.append(payload)
 
 
-async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:
+def create_agents(ports: Ports, plan: dict[str, Any], receive: Mapping[str, Callable[[int, int], None]]
+                  ) -> tuple[list[Agent], list[StreamDriver | PushDriver]]:
+    """Return (all agents of a plan, those of them that are sources); `receive`, by output, gets (payload, cycle)."""
     source, sink = stall_pair(plan["stall"], plan["seed"])
-    drivers = [_driver(testbench.ports, port, offer, source.fork(port) if source else None)
+    drivers = [_driver(ports, port, offer, source.fork(port) if source else None)
                for port, offer in plan["inputs"].items()]
-    agents: list[Agent] = [*drivers, *(Never(testbench.ports, port) for port in plan["quiet"])]
+    agents: list[Agent] = [*drivers, *(Never(ports, port) for port in plan["quiet"])]
     for port, expect in plan["outputs"].items():
-        stall, payloads = sink.fork(port) if sink else None, received[port]
-        if f"{port}__valid" in testbench.ports[1]:
-            agents.append(StreamMonitor(testbench.ports, port, _collector(payloads), stall))
+        stall = sink.fork(port) if sink else None
+        if f"{port}__valid" in ports[1]:
+            agents.append(StreamMonitor(ports, port, receive[port], stall))
         else:
-            agents.append(PushMonitor(testbench.ports, port, payloads, expect["room"], expect["margin"], stall))
+            agents.append(PushMonitor(ports, port, receive[port], expect["room"], expect["margin"], stall))
+    return agents, drivers
+
+
+async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:
+    agents, drivers = create_agents(testbench.ports, plan,
+                                    {port: _collector(payloads) for port, payloads in received.items()})
     counts = {port: expect["count"] for port, expect in plan["outputs"].items()}
     await testbench.run(agents, lambda: all(driver.finished for driver in drivers)
                     and all(len(received[port]) >= count for port, count in counts.items()))
-    await testbench.run(agents, lambda: False, testbench.cycle + _QUIET_CYCLES)
+    await testbench.run(agents, lambda: False, testbench.cycle + QUIET_CYCLES)
 
 
 def _driver(ports: Ports, port: str, offer: dict[str, Any], stall: Stall | None) -> StreamDriver | PushDriver:

@@ -13,9 +13,9 @@ from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.golden.vectors import VectorSet
+from latte.sim.compilation import SIMULATORS, check_simulator
 from latte.sim.head_table import head_result, print_heads, print_problems
 from latte.sim.options import INTERFACES, build_option, config_options, data_bits_option, refuse_without_bus
-from latte.sim.runner import SIMULATORS, check_simulator
 from latte.sim.simulate import simulate, write_dump
 from latte.sim.stalls import STALLS
 from latte.sim.vector_sets import gather_vectors, open_registers, registers_note, vector_options

@@ -15,8 +15,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from latte.sim.agents import Agent, StreamDriver, StreamMonitor, Tap, TestbenchFailure
+from latte.sim.compilation import PRODUCTS
 from latte.sim.harness import PortBits
-from latte.sim.runner import PRODUCTS, load_ports
+from latte.sim.runner import load_ports
 from latte.sim.stalls import Stall
 from latte.sim.testbench import WATCH_PERIOD, Watchdog
 

@@ -9,7 +9,7 @@ import pytest
 
 from latte.golden.errors import LatteError
 from latte.golden.vectors import embedded_vectors, save_vectors
-from latte.sim.runner import check_simulator
+from latte.sim.compilation import check_simulator
 
 BUILD = pathlib.Path(__file__).parent.parent / "build"
 

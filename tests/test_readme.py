@@ -17,7 +17,7 @@ from latte.golden.config import PRESETS
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("[a-z]*/README.md")), ROOT / "golden/train/README.md",
-             ROOT / "golden/memory/README.md", ROOT / "sim/formal/README.md"]
+             ROOT / "golden/memory/README.md", ROOT / "sim/formal/README.md", ROOT / "sim/mutation/README.md"]
 CODE_FOLDERS = "golden|rtl|sim|fpga|tests"
 
 

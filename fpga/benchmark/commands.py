@@ -30,8 +30,8 @@ from latte.golden.console import create_console, create_progress, create_table, 
 from latte.golden.errors import LatteError
 from latte.golden.results import read_results, write_results
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
+from latte.sim.compilation import check_simulator
 from latte.sim.options import build_option
-from latte.sim.runner import check_simulator
 from latte.sim.vector_sets import as_learned
 
 __all__ = ["bench_command"]

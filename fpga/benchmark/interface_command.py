@@ -27,8 +27,8 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.rtl.axi.bus import MasterParameters
 from latte.sim.axi_run import READ_LATENCY
+from latte.sim.compilation import check_simulator
 from latte.sim.options import build_option, config_options
-from latte.sim.runner import check_simulator
 from latte.sim.vector_sets import gather_vectors
 
 __all__ = ["interface_command"]

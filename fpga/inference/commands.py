@@ -17,8 +17,8 @@ from latte.golden.console import create_console, create_progress, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.golden.train.options import PATH, thresholds_option
+from latte.sim.compilation import SIMULATORS, check_simulator
 from latte.sim.options import board_config_options, build_option
-from latte.sim.runner import SIMULATORS, check_simulator
 
 if TYPE_CHECKING:
     from latte.golden.register_image import RegisterImage

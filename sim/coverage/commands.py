@@ -13,8 +13,8 @@ from latte.golden.config import preset
 from latte.golden.console import create_console, create_progress, create_table
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
+from latte.sim.compilation import check_simulator
 from latte.sim.options import build_option
-from latte.sim.runner import check_simulator
 
 if TYPE_CHECKING:
     from latte.sim.coverage.instrument import Counts

@@ -6,12 +6,13 @@ import pathlib
 import re
 from typing import Any
 
-from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from latte.sim.compilation import COVERAGE_FILE
+from latte.rtl.emit import emit_rtlil
 from latte.sim.coverage.branches import Branch, Probed
 from latte.sim.coverage.netlist import Net, find_nets, mark_nets, marked_lines, without_locations
-from latte.sim.runner import COVERAGE_FILE, Model, load_notes
+from latte.sim.runner import Model, load_notes
 
 __all__ = ["Counts", "Instrument", "Reader", "Toggles"]
 
@@ -21,8 +22,6 @@ _PROBE = re.compile(r"branches_\d+")
 
 class Instrument:
     """What `latte.sim.runner.build_model` asks how to count; one for each model."""
-
-    name = "coverage"
 
     def __init__(self) -> None:
         self._probed: Probed | None = None
@@ -36,7 +35,7 @@ class Instrument:
 
     def emit(self, top: wiring.Component, name: str) -> str:
         """Return the RTLIL, and see what is in it."""
-        text = rtlil.convert(top, name=name, emit_src=True)
+        text = emit_rtlil(top, name, places=True)
         self._nets = find_nets(text)
         module = ""
         for line in text.splitlines():

@@ -11,10 +11,10 @@ from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.vectors import ARCHIVE_ERRORS
 from latte.golden.whole_file import whole_file
+from latte.sim.compilation import SIMULATORS
 from latte.sim.core_run import Run
 from latte.sim.fuzz.programs import random_program
 from latte.sim.program import Program
-from latte.sim.runner import SIMULATORS
 from latte.sim.stalls import STALLS
 
 __all__ = ["Case", "load_case", "random_case", "save_case"]

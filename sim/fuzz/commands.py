@@ -18,8 +18,8 @@ from latte.golden.config import AttentionConfig, preset
 from latte.golden.console import create_console, create_progress, create_table, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
+from latte.sim.compilation import SIMULATORS, check_simulator
 from latte.sim.options import build_option, config_options
-from latte.sim.runner import SIMULATORS, check_simulator
 
 if TYPE_CHECKING:
     from latte.sim.fuzz.builds import PairwiseBuilds

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from latte.golden.config import AttentionConfig
+from latte.golden.quantizer import SCALE_SHIFT_MAX
 
 WIDE = AttentionConfig(
     name="wide", head_dim=16, max_seq_len=32, heads=5, query_lanes=2, key_lanes=2, dim_lanes=16, cross_lanes=6,
@@ -41,6 +42,17 @@ def of_signed(rng: random.Random, bits: int) -> int:
 def row_lengths(config: AttentionConfig, rng: random.Random, count: int) -> list[int]:
     """Return lengths of rows: many of one key, some of the most, the others random."""
     return [1, 1, config.max_seq_len, 1, *(rng.randint(1, config.max_seq_len) for _ in range(count)), 1]
+
+
+def spread_scale(rng: random.Random, spread: int, config: AttentionConfig) -> tuple[int, int]:
+    """Return a softmax scale (mantissa, shift) under which scores that far apart have weights of all sizes.
+
+    Of a random scale, nearly all weights are the largest one or 0, and neither mantissa nor shift is looked at.
+    """
+    mantissa = rng.getrandbits(16)
+    octaves = rng.randint(0, config.weight_bits.bit_length() + 1)
+    shift = (spread * mantissa).bit_length() - config.exp_frac_bits - octaves
+    return mantissa, min(max(shift, 0), SCALE_SHIFT_MAX)
 
 
 def bits(flags: np.ndarray) -> int:

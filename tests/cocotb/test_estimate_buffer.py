@@ -79,7 +79,7 @@ def test_estimate_buffer_and_scanner(config, check):
     tiles, beats, rows, groups = [], [], [], []
     slots = range(code_slots(config))
     codes = {(slot, octave): rng.getrandbits(14) for slot in slots for octave in config.code_octaves}
-    for last_keys in row_lengths(config, rng, 20):
+    for last_keys in row_lengths(config, rng, 50):
         count = rng.randint(1, min(config.query_lanes, last_keys))
         causal, bank, job_last = (rng.getrandbits(1) for _ in range(3))
         first_keys, slot = last_keys - (count - 1) * causal, rng.randrange(config.query_rows)
@@ -99,7 +99,10 @@ def test_estimate_buffer_and_scanner(config, check):
         tiles.append({**extra, "entry": entry | gains, "rows": count, "first_keys": first_keys, "last_keys": last_keys,
                       "causal": causal, "bank": bank, "slot": slot, "job_last": job_last})
         padded = -(-last_keys // pairs) * pairs
-        estimates = np.array([[of_signed(rng, config.est_bits) for _ in range(padded)]
+        middle, spread = of_signed(rng, config.est_bits), rng.choice([1, 3, 40, -2 * low])
+        # Far apart, and so near that each bit of a comparison decides.
+        estimates = np.array([[of_signed(rng, config.est_bits) if spread > -low else
+                               min(max(middle + rng.randint(-spread, spread), low), -low - 1) for _ in range(padded)]
                               for _ in range(config.query_lanes)])
         if rng.getrandbits(1):
             estimates[:, :first_keys] = low  # the row's maximum is then the least estimate there is

@@ -48,13 +48,14 @@ def test_key_membership(name, check):
     config = CONFIGS[name]
     rng = np.random.default_rng(SEED)
     items, expected = [], []
-    for used in [*range(config.group_bits + 1)] * 4:
+    for used in [*range(config.group_bits + 1)] * 12:
         elements, cuts = rng.permutation(config.head_dim)[:used], rng.integers(-60, 60, used)
         if used and rng.random() < 0.3:
             cuts[0] = rng.choice([-128, 127, QK_MAX])
         groups = KeyGroups(tuple(elements.tolist()), tuple(cuts.tolist()))
         keys = np.minimum(extreme_rows(rng, 9, config, QK_MAX), QK_MAX)
         keys[2:4, elements] = cuts  # not above
+        keys[4:6, elements] = np.minimum(cuts + 1, QK_MAX)  # just above
         spare = config.group_bits - used
         # What is not used counts for nothing, whatever it says.
         layout = {"group_bits": used, "elements": [*groups.elements, *[1] * spare],

@@ -18,7 +18,7 @@ from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.softmax import Softmax, rescale_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, limits, row_lengths, wide_config
+from tests.cocotb.blocks import SEED, limits, row_lengths, spread_scale, wide_config
 from tests.cocotb.weighed import PRUNING, rescaling
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
@@ -91,13 +91,14 @@ def test_softmax_for_masses(config, check):
     low, high = limits(config.est_bits)
     scores, rows, weights, rescales, asks, answers = [], [], [], [], [], []
     for length in [*row_lengths(config, rng, 20), *[1] * 50]:
-        code = rng.choice([1 << 15, (1 << 16) - 1, rng.getrandbits(16)]), rng.choice([0, SCALE_SHIFT_MAX,
-                                                                                    rng.randint(8, 26)])
         row_max = rng.choice([low, high, rng.randint(-300, 300)])
         # The largest score may lie on either side of what the largest estimate says, near or far.
         spread = rng.choice([0, 40, 3000, 1 << (config.score_bits - 2)])
         row = [max(-1 << (config.score_bits - 1), min((1 << (config.score_bits - 1)) - 1, (
             row_max << config.estimate_shift) + rng.randint(-spread, spread))) for _ in range(length)]
+        code = rng.choice([spread_scale(rng, max(row) - min(row), config), (
+            rng.choice([1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
+            rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))])
         expected = softmax_weights(np.array([row]), np.ones((1, length), bool), code, config)[0]
         rows.append({"scale_mantissa": code[0], "scale_shift": code[1], "bank": rng.getrandbits(1), "row_max": row_max,
                      "job_last": rng.getrandbits(1), "keys": rng.randint(1, config.max_seq_len), "restart": 0,
@@ -125,8 +126,9 @@ def test_softmax(config, check):
     for length in [*row_lengths(config, rng, 20), *[1] * 200]:
         spread = rng.choice([0, 40, 3000, high])
         row = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) for _ in range(length)]
-        code = (rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
-                rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))
+        code = rng.choice([spread_scale(rng, max(row) - min(row), config), (
+            rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
+            rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))])
         expected = softmax_weights(np.array([row]), np.ones((1, length), bool), code, config)[0]
         rows.append({"scale_mantissa": code[0], "scale_shift": code[1], "bank": rng.getrandbits(1),
                      "job_last": rng.getrandbits(1)})

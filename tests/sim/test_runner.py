@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.errors import LatteError
 from latte.sim import runner
 from latte.sim.block_testbench import Expect, Offer, run_block
+from latte.sim.compilation import Compilation, Verilator, take_library
 from latte.sim.runner import build_model, load_ports
 
 
@@ -59,11 +60,11 @@ def compilations(monkeypatch, original):
     """Count compilations, which are replaced by copies of the original's product."""
     made = []
 
-    def copy(rtlil, folder, *settings):
+    def copy(compilation, verilog, folder, *settings):
         made.append(folder.name)
         shutil.copy2(the_model(original) / "harness", folder / "harness")
 
-    monkeypatch.setattr(runner, "_compile", copy)
+    monkeypatch.setattr(Compilation, "compile", copy)
     return made
 
 
@@ -164,14 +165,14 @@ LIBRARY_DAMAGE = {
 def test_a_damaged_runtime_library_is_not_linked(kind, original, tmp_path):
     library = shutil.copytree(the_library(original), tmp_path / "library")
     (tmp_path / "scratch").mkdir()
-    assert "verilated.o" in runner._take_library(library, tmp_path / "scratch")
+    assert "verilated.o" in take_library(library, tmp_path / "scratch")
     LIBRARY_DAMAGE[kind](library)
-    assert runner._take_library(library, tmp_path / "scratch") == []
+    assert take_library(library, tmp_path / "scratch") == []
 
 
 @pytest.mark.parametrize("odd", [" ", "#", ";"])
 def test_an_environment_that_make_cannot_use_is_named(odd, monkeypatch, tmp_path):
-    monkeypatch.setattr(runner._Verilator, "root", pathlib.Path(f"/home/me/my{odd}work/.venv/verilator"))
+    monkeypatch.setattr(Verilator, "root", pathlib.Path(f"/home/me/my{odd}work/.venv/verilator"))
     with pytest.raises(LatteError, match=f"the path has a '{odd}' in it.*VENV"):
         build(tmp_path)
     assert not list(tmp_path.iterdir())

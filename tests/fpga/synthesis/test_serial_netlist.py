@@ -15,6 +15,7 @@ from latte.rtl.emit import emit_rtlil
 from latte.rtl.engines import create_core
 from latte.rtl.serial.serial_memories import SinglePortRam
 from latte.sim import core_programs
+from latte.sim.compilation import Compilation
 from latte.sim.core_run import run_core
 from latte.sim.harness import Harness
 from latte.sim.runner import Model
@@ -49,7 +50,7 @@ def test_netlist_gives_the_same_bits(simulator, tmp_path):
     ports = {side: {port: dataclasses.asdict(bits) for port, bits in getattr(harness, side).items()}
              for side in ("inputs", "outputs")}
     (folder / "ports.json").write_text(json.dumps(ports))
-    report = run_core(Model(folder, simulator, False), core_programs.random_heads(CONFIG, 3, [3, 6]), tmp_path / "run",
-                      stall="both")
+    report = run_core(Model(folder, Compilation(simulator)), core_programs.random_heads(CONFIG, 3, [3, 6]),
+                      tmp_path / "run", stall="both")
     assert report.problems == []
     assert len(report.jobs) == 2

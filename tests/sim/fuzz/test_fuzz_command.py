@@ -7,11 +7,11 @@ from click.testing import CliRunner
 
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.sim.compilation import check_simulator
 from latte.sim.fuzz import campaign
 from latte.sim.fuzz.campaign import Outcome
 from latte.sim.fuzz.case import load_case, random_case, save_case
 from latte.sim.fuzz.commands import fuzz_command
-from latte.sim.runner import check_simulator
 
 
 @pytest.fixture

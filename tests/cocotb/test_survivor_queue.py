@@ -1,23 +1,15 @@
-"""Queues under the stall matrix: every item once, in order, and none lost."""
+"""Survivor queue under the stall matrix: every survivor once, in order, and none lost."""
 
 import random
 
 import pytest
 
-from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, both_configs, of_signed
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
-
-
-@pytest.mark.parametrize("depth", [5])
-def test_stream_queue(depth, check):
-    rng = random.Random(SEED)
-    items = [rng.getrandbits(9) for _ in range(200)]
-    check(StreamQueue(9, depth), f"queue{depth}", {"i": Offer(items)}, {"o": Expect(items)})
 
 
 @both_configs

@@ -1,0 +1,104 @@
+"""Which block is judged by which tests, or by which whole cores."""
+
+import dataclasses
+import pathlib
+
+from latte.golden.errors import LatteError
+
+__all__ = ["BLOCKS", "DOCUMENT", "NOT_JUDGED", "Block", "choose_blocks"]
+
+DOCUMENT = pathlib.Path(__file__).parent / "README.md"
+_COCOTB = "tests/cocotb/test_{}.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """What one file of ``rtl`` describes.
+
+    Parameters
+    ----------
+    source
+        The file.
+    tests
+        Files of tests that call `run_block`: what they ask judges the block's mutants.
+    cores
+        Of `latte.sim.mutation.cores`, where no test runs it alone.
+    """
+
+    source: str
+    tests: tuple[str, ...] = ()
+    cores: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's name, in the field's words."""
+        return pathlib.PurePath(self.source).stem
+
+    @property
+    def bench(self) -> str:
+        """What judges it, for people."""
+        return ", ".join([*(pathlib.PurePath(test).stem for test in self.tests),
+                          *(f"{core} core" for core in self.cores)])
+
+
+_TESTED = {
+    "stream_queue": ("common/stream_queue",),
+    "survivor_queue": ("wide/survivor_queue",),
+    "word_packer": ("common/word_packer",),
+    "key_membership": ("common/key_membership",),
+    "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
+                           "common/adder_tree"),
+    "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum"),
+    "gap_table": ("wide/gap_table",),
+    "mass_compensation": ("wide/mass_compensation", "wide/key_counts", "wide/scaled_product"),
+    "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
+    "row_limiter": ("wide/row_limiter", "wide/row_limits", "wide/mass_scan", "wide/group_sums"),
+    "softmax": ("wide/softmax", "wide/score_queue", "wide/weight_pipeline"),
+    "survivor_mass": ("wide/survivor_mass",),
+    "threshold_filter": ("wide/threshold_filter",),
+    "value_accumulator": ("wide/value_accumulator", "wide/virtual_survivors"),
+    "serial_blocks": ("serial/serial_estimator", "serial/serial_query_ring", "serial/serial_scorer",
+                      "serial/serial_finisher", "serial/serial_memories", "common/bit_plane_dot"),
+}
+"""By the name of a test of `tests/cocotb`: files of ``rtl``."""
+_IN_CORES = {
+    ("serial",): ("serial/serial_row_limiter", "serial/serial_pruned_mass", "serial/serial_gap_table",
+                  "serial/serial_group_sums", "serial/serial_scratchpad"),
+    ("serial", "wide"): ("common/core", "common/head_registers", "common/job_sequencer", "common/key_value_loader",
+                         "common/operand_split"),
+    ("dense",): ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator", "wide/query_memory"),
+    ("wide",): ("wide/tile_sequencer", "wide/query_buffer", "wide/query_tables", "wide/score_estimator",
+                "wide/key_value_scratchpad", "wide/operand_plane", "common/ram"),
+}
+"""By the cores that judge them."""
+BLOCKS: tuple[Block, ...] = (
+    *(Block(f"rtl/{file}.py", tests=(_COCOTB.format(test),)) for test, files in _TESTED.items() for file in files),
+    *(Block(f"rtl/{file}.py", cores=cores) for cores, files in _IN_CORES.items() for file in files))
+_COMPOSED = "connects blocks; what it adds to them, common/core.py makes, which is judged"
+_PROVED = "tests in Amaranth's own simulator, which runs no netlist; its proofs are seen to fail (tests/sim/formal)"
+_PRODUCTS = "tests in Amaranth's own simulator, which runs no netlist; all of its products are compared there"
+NOT_JUDGED = {
+    **dict.fromkeys(("wide/wide_core", "serial/serial_core", "dense/dense_core"), _COMPOSED),
+    **{f"axi/{file}": _PROVED for file in (
+        "axi_core", "axi_lite_slave", "axi_stream_core", "descriptor_fetcher", "descriptor_ring", "descriptor_runner",
+        "job_completer", "job_dispatcher", "output_packer", "packet_receiver", "packet_sender", "packet_transmitter",
+        "read_engine", "register_bank", "row_bursts", "row_fetcher", "row_gearbox", "stream_runner", "wishbone_slave",
+        "write_engine")},
+    "wide/packed_dsp_dot": _PRODUCTS,
+}
+"""Files that describe hardware and have no mutants, and why."""
+
+
+def choose_blocks(names: tuple[str, ...]) -> list[Block]:
+    """Return some blocks, all if none is named.
+
+    Raises
+    ------
+    LatteError
+        There is no such block.
+    """
+    known = {block.name: block for block in BLOCKS}
+    for name in names:
+        if name not in known:
+            raise LatteError(f"there are no mutants of a block {name!r}; choose one of {', '.join(known)}")
+    return [block for block in BLOCKS if not names or block.name in names]

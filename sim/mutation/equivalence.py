@@ -1,0 +1,305 @@
+"""Which surviving mutants no test could kill: proofs that block and mutant never differ where somebody looks.
+
+Both run side by side on the same inputs. Claimed are equal registers, and, of those that differ, registers that are
+equal while some bit is set, or while it is not; what a counterexample refutes is claimed no longer. What is left holds
+behind reset and from each cycle to the next, for all inputs, and must make the outputs equal: the payload of a stream
+and the value of a push while they are valid, all others always.
+"""
+
+import dataclasses
+import math
+import pathlib
+import re
+import resource
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from latte.rtl.emit import run_yosys
+from latte.sim.formal.prove import check_solver
+from latte.sim.harness import PortBits
+from latte.sim.mutation.cases import TOP, Netlist
+from latte.sim.mutation.mutants import NUMBER_BITS, PORT, Mutant, mutate_script
+
+__all__ = ["COMBINATIONAL", "INDUCTIVE", "RECIPE", "find_equivalent"]
+
+COMBINATIONAL, INDUCTIVE = "combinational", "induction"
+"""How a mutant was proved: with all registers equal in every cycle, or with weaker claims."""
+_SCRIPT = ("read_rtlil base.il; script mutate.ys; memory_nordff; memory_map; dffunmap; opt_clean; "
+           "write_smt2 design.smt2")
+_MOST_MEMORY_BITS = 20_000
+"""Memories become registers; those of larger netlists are not looked at."""
+_ROUNDS = 40
+"""Counterexamples after which a proof is given up."""
+_NARROW = 4
+"""Bits of a register that may say when another is looked at."""
+_SECONDS = 6
+"""Of the processor's time, for each mutant: what is decided does not depend on what else a machine does."""
+RECIPE = (_SCRIPT, _MOST_MEMORY_BITS, _ROUNDS, _NARROW, _SECONDS)
+_DECLARED = re.compile(r"^\(declare-fun \|(?P<name>[^|]+)\| \(\|harness_s\|\) (?P<type>.+)\) ;")
+_DEFINED = re.compile(r"^\(define-fun \|(?P<name>[^|]+)\| \(\(state \|harness_s\|\)\) (?P<type>Bool|\(_ BitVec \d+\)) "
+                      r"(?P<body>.+)\) ?(?:;.*)?$")
+_STEP = re.compile(r"^  \(= (?P<next>\(.+) \((?P<register>\|[^|]+\|) next_state\)\) ;")
+_USE = re.compile(r"\(\|([^|]+)\| state\)")
+_VALUE = re.compile(r"\((d\d+) (true|false)\)")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Circuit:
+    """A netlist with mutants as definitions of SMT-LIB, each a function of registers, inputs and others before it.
+
+    Parameters
+    ----------
+    free
+        (name, type) of registers and inputs.
+    defined
+        (name, type, body).
+    steps
+        Next value of each register, as an expression.
+    """
+
+    free: dict[str, str]
+    defined: list[tuple[str, str, str]]
+    steps: dict[str, str]
+
+    @classmethod
+    def read(cls, text: str) -> "_Circuit":
+        """Read what Yosys' ``write_smt2`` wrote."""
+        free, defined, steps = {}, [], {}
+        for line in text.splitlines():
+            if found := _DECLARED.match(line):
+                free[found["name"]] = found["type"]
+            elif found := _DEFINED.match(line):
+                defined.append((found["name"], found["type"], found["body"]))
+            elif found := _STEP.match(line):
+                steps[found["register"].strip("|")] = found["next"]
+        return cls(free, defined, steps)
+
+    def copy(self, tag: str, values: dict[str, str]) -> list[str]:
+        """Return definitions of a copy whose registers and inputs have `values`; equal terms are one to the solver."""
+        def name_of(found: re.Match[str]) -> str:
+            return values.get(found[1]) or f"|{found[1]}@{tag}|"
+
+        return [f"(define-fun |{name}@{tag}| () {kind} {_USE.sub(name_of, body)})" for name, kind, body in self.defined]
+
+    def next_of(self, register: str, tag: str, values: dict[str, str]) -> str:
+        """Return the next value of a register in a copy."""
+        return _USE.sub(lambda found: values.get(found[1]) or f"|{found[1]}@{tag}|", self.steps[register])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Claim:
+    """A register that is equal in both copies.
+
+    Parameters
+    ----------
+    register
+    guard
+        (register, its bit, that bit's value) for which it is; None: always.
+    """
+
+    register: str
+    guard: tuple[str, int, bool] | None = None
+
+
+def find_equivalent(netlist: Netlist, flat: str, mutants: Sequence[Mutant]) -> list[str | None]:
+    """Return how each mutant was proved equivalent to the block without a fault; None: it was not.
+
+    Parameters
+    ----------
+    netlist
+    flat
+        Of `latte.sim.mutation.mutants.list_mutants`.
+    mutants
+        Of it.
+    """
+    if not mutants or _memory_bits(flat) > _MOST_MEMORY_BITS:
+        return [None] * len(mutants)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "base.il").write_text(flat)
+        (folder / "mutate.ys").write_text(mutate_script(mutants))
+        run_yosys(_SCRIPT, folder)
+        circuit = _Circuit.read((folder / "design.smt2").read_text())
+        proof = _Proof(circuit, netlist, folder)
+        return [proof.prove(number) for number in range(1, len(mutants) + 1)]
+
+
+def _memory_bits(flat: str) -> int:
+    """Return the bits of all memories that can be written."""
+    bits = 0
+    for cell in re.findall(r"^  cell \$mem_v2 .*?^  end$", flat, re.MULTILINE | re.DOTALL):
+        size, width, writes = (int(re.search(rf"parameter (?:signed )?\\{name} (\d+)", cell)[1])  # type: ignore[index]
+                               for name in ("SIZE", "WIDTH", "WR_PORTS"))
+        bits += size * width * bool(writes)
+    return bits
+
+
+class _Proof:
+    """Questions about the mutants of one netlist.
+
+    Parameters
+    ----------
+    circuit
+    netlist
+        Says which outputs are looked at, and when.
+    folder
+        For files.
+    """
+
+    def __init__(self, circuit: _Circuit, netlist: Netlist, folder: pathlib.Path) -> None:
+        self.circuit = circuit
+        self.netlist = netlist
+        self.folder = folder
+        self.registers = list(circuit.steps)
+        named = {name: body for name, _, body in circuit.defined}
+        self.inputs = {name: _USE.search(named[f"{TOP}_n {name}"])[1]  # type: ignore[index]
+                       for name in ("rst", PORT) if f"{TOP}_n {name}" in named}
+        self.path = check_solver()
+        self.until, self.left = 0.0, 0
+
+    def prove(self, number: int) -> str | None:
+        """Return how mutant `number` was proved equivalent, None if it was not."""
+        claims = {_Claim(register) for register in self.registers}
+        self.until = _seconds_of_children() + _SECONDS
+        first = True
+        dropped: set[str] = set()
+        for _ in range(_ROUNDS):
+            refuted = self._ask(number, claims)
+            if refuted is None:
+                return None
+            if not refuted:
+                break
+            first = False
+            claims -= refuted
+            lost = {claim.register for claim in refuted if claim.guard is None}
+            # A guard must be the same bit in both.
+            claims = {claim for claim in claims if claim.guard is None or claim.guard[0] not in lost}
+            dropped |= lost
+            claims |= {_Claim(register, (guard, bit, value)) for register in lost
+                       for guard, bit in self._guards(claims) for value in (False, True) if guard not in dropped}
+        else:
+            return None
+        if not self._holds_behind_reset(number, claims):
+            return None
+        return COMBINATIONAL if first else INDUCTIVE
+
+    def _guards(self, claims: set[_Claim]) -> Iterator[tuple[str, int]]:
+        """Yield bits of narrow registers that are equal in both copies: valid bits, states, places."""
+        for claim in claims:
+            width = int(self.circuit.free[claim.register].split()[-1].rstrip(")"))
+            if claim.guard is None and width <= _NARROW:
+                yield from ((claim.register, bit) for bit in range(width))
+
+    def _ask(self, number: int, claims: set[_Claim]) -> set[_Claim] | None:
+        """Return the claims that need not hold in the next cycle if all hold in one; None: the outputs may differ."""
+        equal = {claim.register for claim in claims if claim.guard is None}
+        lines, block, mutant = self._copies(number, equal)
+        for claim in claims:
+            if claim.guard is not None:
+                term = self._guarded(claim, block[claim.guard[0]], block[claim.register], mutant[claim.register])
+                lines.append(f"(assert {term})")
+        differs = self._differences("b", "m")
+        if differs and self._check([*lines, f"(assert (or {' '.join(differs)} false))"]) != {}:
+            return None
+        ordered = sorted(claims, key=repr)
+        refutes = []
+        for claim in ordered:
+            left, right = self._next(claim.register, "b", block), self._next(claim.register, "m", mutant)
+            guard = self._next(claim.guard[0], "b", block) if claim.guard else ""
+            refutes.append(f"(not {self._guarded(claim, guard, left, right)})")
+        found = self._check([*lines, *(f"(define-fun d{index} () Bool {term})" for index, term in enumerate(refutes)),
+                             f"(assert (or {' '.join(f'd{index}' for index in range(len(refutes)))} false))"],
+                            len(refutes))
+        return None if found is None else {claim for index, claim in enumerate(ordered) if found.get(f"d{index}")}
+
+    def _holds_behind_reset(self, number: int, claims: set[_Claim]) -> bool:
+        """Return whether the claims hold in the cycle after one with reset, which both begin in the same state."""
+        lines, block, mutant = self._copies(number, set(self.registers))
+        if "rst" not in self.inputs:
+            return False
+        reset = self.inputs["rst"]
+        lines.append(f"(assert (= {block[reset]} {'true' if self.circuit.free[reset] == 'Bool' else '#b1'}))")
+        broken = []
+        for claim in claims:
+            left, right = self._next(claim.register, "b", block), self._next(claim.register, "m", mutant)
+            guard = self._next(claim.guard[0], "b", block) if claim.guard else ""
+            broken.append(f"(not {self._guarded(claim, guard, left, right)})")
+        return self._check([*lines, f"(assert (or {' '.join(broken)} false))"]) == {}
+
+    def _limit_time(self) -> None:
+        """Let the solver, whose process this is called in, end with the time that is left for the mutant."""
+        resource.setrlimit(resource.RLIMIT_CPU, (self.left, self.left))
+
+    def _next(self, register: str, tag: str, values: dict[str, str]) -> str:
+        return self.circuit.next_of(register, tag, values)
+
+    @staticmethod
+    def _guarded(claim: _Claim, guard: str, left: str, right: str) -> str:
+        if claim.guard is None:
+            return f"(= {left} {right})"
+        _, bit, value = claim.guard
+        return f"(or (= ((_ extract {bit} {bit}) {guard}) #b{int(not value)}) (= {left} {right}))"
+
+    def _copies(self, number: int, equal: set[str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+        """Return (lines that define block and mutant, values of the block's registers and inputs, the mutant's).
+
+        What is equal is one variable: the solver looks at nothing but what lies behind the fault.
+        """
+        lines = ["(set-option :produce-models true)", "(set-logic QF_BV)"]
+        block, mutant = {}, {}
+        for name, kind in self.circuit.free.items():
+            block[name] = mutant[name] = f"|{name}|"
+            lines.append(f"(declare-fun |{name}| () {kind})")
+            if name in self.circuit.steps and name not in equal:
+                mutant[name] = f"|{name}'|"
+                lines.append(f"(declare-fun |{name}'| () {kind})")
+        chosen = self.inputs[PORT]
+        block[chosen], mutant[chosen] = (f"#b{value:0{NUMBER_BITS}b}" for value in (0, number))
+        return lines + self.circuit.copy("b", block) + self.circuit.copy("m", mutant), block, mutant
+
+    def _differences(self, block: str, mutant: str) -> list[str]:
+        """Return the terms that say that an output differs where somebody looks."""
+        width = sum(bits.width for bits in self.netlist.outputs.values())
+        kinds = {name: kind for name, kind, _ in self.circuit.defined}
+
+        def of(bits: PortBits, tag: str) -> str:
+            whole = f"|{TOP}_n observe@{tag}|"
+            if kinds[f"{TOP}_n observe"] == "Bool":
+                return f"(ite {whole} #b1 #b0)"
+            return f"((_ extract {bits.offset + bits.width - 1} {bits.offset}) {whole})"
+
+        assert width, "a block without outputs"
+        terms = []
+        for name, bits in self.netlist.outputs.items():
+            if not bits.width:
+                continue
+            term = f"(distinct {of(bits, block)} {of(bits, mutant)})"
+            valid = self.netlist.outputs.get(name.removesuffix("__payload") + "__valid" if name.endswith("__payload")
+                                             else f"{name}_valid")
+            if valid is not None:
+                term = f"(and (= {of(valid, block)} #b1) {term})"
+            terms.append(term)
+        return terms
+
+    def _check(self, lines: Sequence[str], values: int = 0) -> dict[str, bool] | None:
+        """Return the values of d0, d1 ... in a model; {} if there is none, None if the solver does not say."""
+        asked = [f"(get-value ({' '.join(f'd{index}' for index in range(values))}))"] if values else []
+        path = self.folder / "question.smt2"
+        path.write_text("\n".join([*lines, "(check-sat)", *asked]))
+        self.left = math.ceil(self.until - _seconds_of_children())
+        if self.left <= 0:
+            return None
+        done = subprocess.run(["yices-smt2", str(path)], env={"PATH": self.path}, text=True, capture_output=True,
+                              check=False, preexec_fn=self._limit_time)
+        answer = done.stdout.partition("\n")[0]
+        if answer == "unsat":
+            return {}
+        if answer != "sat":
+            return None
+        return {name: word == "true" for name, word in _VALUE.findall(done.stdout)} | {"": True}
+
+
+def _seconds_of_children() -> float:
+    """Return the processor's time that ended processes of this one have taken."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime

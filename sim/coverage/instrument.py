@@ -8,8 +8,8 @@ from typing import Any
 
 from amaranth.lib import wiring
 
-from latte.sim.compilation import COVERAGE_FILE
 from latte.rtl.emit import emit_rtlil
+from latte.sim.compilation import COVERAGE_FILE
 from latte.sim.coverage.branches import Branch, Probed
 from latte.sim.coverage.netlist import Net, find_nets, mark_nets, marked_lines, without_locations
 from latte.sim.runner import Model, load_notes

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import tempfile
 
 import pytest
 from amaranth import Module
@@ -180,7 +181,7 @@ def test_an_environment_that_make_cannot_use_is_named(odd, monkeypatch, tmp_path
 
 def test_no_folder_that_make_can_use(monkeypatch, tmp_path):
     (tmp_path / "t m p").mkdir()
-    monkeypatch.setattr(runner.tempfile, "tempdir", str(tmp_path / "t m p"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t m p"))
     with pytest.raises(LatteError, match="set TMPDIR"):
         build(tmp_path / "a b")
     assert not list((tmp_path / "t m p").iterdir())

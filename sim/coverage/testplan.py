@@ -76,7 +76,7 @@ TESTPOINTS: tuple[Testpoint, ...] = (
                "rtl/test_head_registers.py::test_words_out_of_turn_leave_the_head_unknown"), ("status",),
               ("HeadRegisters",)),
     Testpoint("stalls", "idle sources and slow sinks change no bit, and nothing is lost or doubled",
-              (_CORE + "test_corners", "cocotb/test_queues.py::test_stream_queue"), ("kinds", "interfaces"),
+              (_CORE + "test_corners", "cocotb/test_stream_queue.py::test_stream_queue"), ("kinds", "interfaces"),
               ("StreamQueue",)),
     Testpoint("resets", "a reset in mid-job leaves nothing behind, a soft reset behind a bus as well",
               (_CORE + "test_reset_in_mid_row", _AXI + "test_soft_reset_in_the_middle",

@@ -10,7 +10,7 @@ from latte.sim.formal.catalogue import PROOFS
 
 __all__ = ["DOCUMENT", "TABLES", "TESTPOINTS", "Testpoint", "is_done", "write_testplan"]
 
-DOCUMENT = pathlib.Path(__file__).parent.parent.parent / "tests" / "TESTPLAN.md"
+DOCUMENT = pathlib.Path(__file__).resolve().parent.parent.parent / "tests" / "TESTPLAN.md"
 
 
 @dataclasses.dataclass(frozen=True)

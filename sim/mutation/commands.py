@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["mutation_command"]
 
 _SAMPLE = 25
-"""Mutants of each block by default: ten minutes on two cores, the compilation of their models included."""
+"""Mutants of each block by default."""
 
 
 @click.command("mutation")
@@ -34,7 +34,8 @@ _SAMPLE = 25
 @click.option("--processes", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
               help="Models compiled and simulated at a time; more than one needs Dask.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786. Default: this machine.")
-@click.option("--rebase", is_flag=True, help="Make this run the baseline, and write the tables of the document.")
+@click.option("--rebase", is_flag=True,
+              help="Put these blocks into the baseline, and write the tables of the document.")
 @build_option
 def mutation_command(names: tuple[str, ...], count: int | None, all_of_them: bool, seed: int, processes: int,
                      scheduler: str | None, rebase: bool, build_folder: pathlib.Path) -> None:
@@ -47,8 +48,6 @@ def mutation_command(names: tuple[str, ...], count: int | None, all_of_them: boo
     """
     if count is not None and all_of_them:
         raise LatteError("--mutants and --all both say how many mutants to judge; give one of them")
-    if rebase and names:
-        raise LatteError("a baseline is kept of all blocks; leave out --block")
 
     from latte.sim.compilation import check_simulator
     from latte.sim.formal.prove import check_solver

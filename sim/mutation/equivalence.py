@@ -7,6 +7,7 @@ and the value of a push while they are valid, all others always.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import re
@@ -33,9 +34,10 @@ _ROUNDS = 40
 """Counterexamples after which a proof is given up."""
 _NARROW = 4
 """Bits of a register that may say when another is looked at."""
-_SECONDS = 6
+_SECONDS = 1
 """Of the processor's time, for each mutant: what is decided does not depend on what else a machine does."""
-RECIPE = (_SCRIPT, _MOST_MEMORY_BITS, _ROUNDS, _NARROW, _SECONDS)
+RECIPE = pathlib.Path(__file__).read_text()
+"""What decides which mutants are proved: where this changed, survivors are tried again."""
 _DECLARED = re.compile(r"^\(declare-fun \|(?P<name>[^|]+)\| \(\|harness_s\|\) (?P<type>.+)\) ;")
 _DEFINED = re.compile(r"^\(define-fun \|(?P<name>[^|]+)\| \(\(state \|harness_s\|\)\) (?P<type>Bool|\(_ BitVec \d+\)) "
                       r"(?P<body>.+)\) ?(?:;.*)?$")
@@ -89,17 +91,28 @@ class _Circuit:
 
 @dataclasses.dataclass(frozen=True)
 class _Claim:
-    """A register that is equal in both copies.
+    """A register, or a bit of it, that is equal in both copies.
 
     Parameters
     ----------
     register
+    bit
+        None: all of them.
     guard
         (register, its bit, that bit's value) for which it is; None: always.
     """
 
     register: str
+    bit: int | None = None
     guard: tuple[str, int, bool] | None = None
+
+    def holds(self, guard: str, left: str, right: str) -> str:
+        """Return that it holds of the values of the guard's register, and of its own in block and mutant."""
+        equal = f"(= {_bit(left, self.bit)} {_bit(right, self.bit)})"
+        if self.guard is None:
+            return equal
+        _, bit, value = self.guard
+        return f"(or (= {_bit(guard, bit)} #b{int(not value)}) {equal})"
 
 
 def find_equivalent(netlist: Netlist, flat: str, mutants: Sequence[Mutant]) -> list[str | None]:
@@ -163,7 +176,6 @@ class _Proof:
         claims = {_Claim(register) for register in self.registers}
         self.until = _seconds_of_children() + _SECONDS
         first = True
-        dropped: set[str] = set()
         for _ in range(_ROUNDS):
             refuted = self._ask(number, claims)
             if refuted is None:
@@ -172,88 +184,90 @@ class _Proof:
                 break
             first = False
             claims -= refuted
-            lost = {claim.register for claim in refuted if claim.guard is None}
+            lost = set()
+            for claim in refuted:
+                if claim.guard is None and claim.bit is None and self._width(claim.register) > 1:
+                    claims |= {_Claim(claim.register, bit) for bit in range(self._width(claim.register))}
+                elif claim.guard is None:
+                    lost.add((claim.register, claim.bit or 0))
             # A guard must be the same bit in both.
-            claims = {claim for claim in claims if claim.guard is None or claim.guard[0] not in lost}
-            dropped |= lost
-            claims |= {_Claim(register, (guard, bit, value)) for register in lost
-                       for guard, bit in self._guards(claims) for value in (False, True) if guard not in dropped}
+            claims = {claim for claim in claims if claim.guard is None or claim.guard[:2] not in lost}
+            guards = list(self._guards(claims))
+            claims |= {_Claim(register, bit, (*guard, value)) for register, bit in lost for guard in guards
+                       for value in (False, True)}
         else:
             return None
         if not self._holds_behind_reset(number, claims):
             return None
         return COMBINATIONAL if first else INDUCTIVE
 
+    def _width(self, register: str) -> int:
+        return int(self.circuit.free[register].split()[-1].rstrip(")"))
+
     def _guards(self, claims: set[_Claim]) -> Iterator[tuple[str, int]]:
         """Yield bits of narrow registers that are equal in both copies: valid bits, states, places."""
         for claim in claims:
-            width = int(self.circuit.free[claim.register].split()[-1].rstrip(")"))
+            width = self._width(claim.register)
             if claim.guard is None and width <= _NARROW:
-                yield from ((claim.register, bit) for bit in range(width))
+                yield from ((claim.register, bit) for bit in (range(width) if claim.bit is None else (claim.bit,)))
 
     def _ask(self, number: int, claims: set[_Claim]) -> set[_Claim] | None:
         """Return the claims that need not hold in the next cycle if all hold in one; None: the outputs may differ."""
-        equal = {claim.register for claim in claims if claim.guard is None}
-        lines, block, mutant = self._copies(number, equal)
+        lines, block, mutant = self._copies(number, claims)
         for claim in claims:
             if claim.guard is not None:
-                term = self._guarded(claim, block[claim.guard[0]], block[claim.register], mutant[claim.register])
+                term = claim.holds(block[claim.guard[0]], block[claim.register], mutant[claim.register])
                 lines.append(f"(assert {term})")
         differs = self._differences("b", "m")
-        if differs and self._check([*lines, f"(assert (or {' '.join(differs)} false))"]) != {}:
+        if self._check([*lines, f"(assert (or {' '.join(differs)} false))"]) != {}:
             return None
         ordered = sorted(claims, key=repr)
-        refutes = []
-        for claim in ordered:
-            left, right = self._next(claim.register, "b", block), self._next(claim.register, "m", mutant)
-            guard = self._next(claim.guard[0], "b", block) if claim.guard else ""
-            refutes.append(f"(not {self._guarded(claim, guard, left, right)})")
-        found = self._check([*lines, *(f"(define-fun d{index} () Bool {term})" for index, term in enumerate(refutes)),
-                             f"(assert (or {' '.join(f'd{index}' for index in range(len(refutes)))} false))"],
-                            len(refutes))
+        terms = [f"(define-fun d{index} () Bool (not {self._holds_next(claim, block, mutant)}))"
+                 for index, claim in enumerate(ordered)]
+        found = self._check([*lines, *terms, f"(assert (or {' '.join(f'd{index}' for index in range(len(terms)))} "
+                             "false))"], len(terms))
         return None if found is None else {claim for index, claim in enumerate(ordered) if found.get(f"d{index}")}
+
+    def _holds_next(self, claim: _Claim, block: dict[str, str], mutant: dict[str, str]) -> str:
+        """Return that a claim holds in the next cycle."""
+        guard = self.circuit.next_of(claim.guard[0], "b", block) if claim.guard else ""
+        return claim.holds(guard, self.circuit.next_of(claim.register, "b", block),
+                           self.circuit.next_of(claim.register, "m", mutant))
 
     def _holds_behind_reset(self, number: int, claims: set[_Claim]) -> bool:
         """Return whether the claims hold in the cycle after one with reset, which both begin in the same state."""
-        lines, block, mutant = self._copies(number, set(self.registers))
+        lines, block, mutant = self._copies(number, {_Claim(register) for register in self.registers})
         if "rst" not in self.inputs:
             return False
         reset = self.inputs["rst"]
         lines.append(f"(assert (= {block[reset]} {'true' if self.circuit.free[reset] == 'Bool' else '#b1'}))")
-        broken = []
-        for claim in claims:
-            left, right = self._next(claim.register, "b", block), self._next(claim.register, "m", mutant)
-            guard = self._next(claim.guard[0], "b", block) if claim.guard else ""
-            broken.append(f"(not {self._guarded(claim, guard, left, right)})")
+        broken = [f"(not {self._holds_next(claim, block, mutant)})" for claim in claims]
         return self._check([*lines, f"(assert (or {' '.join(broken)} false))"]) == {}
 
     def _limit_time(self) -> None:
         """Let the solver, whose process this is called in, end with the time that is left for the mutant."""
         resource.setrlimit(resource.RLIMIT_CPU, (self.left, self.left))
 
-    def _next(self, register: str, tag: str, values: dict[str, str]) -> str:
-        return self.circuit.next_of(register, tag, values)
-
-    @staticmethod
-    def _guarded(claim: _Claim, guard: str, left: str, right: str) -> str:
-        if claim.guard is None:
-            return f"(= {left} {right})"
-        _, bit, value = claim.guard
-        return f"(or (= ((_ extract {bit} {bit}) {guard}) #b{int(not value)}) (= {left} {right}))"
-
-    def _copies(self, number: int, equal: set[str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    def _copies(self, number: int, claims: set[_Claim]) -> tuple[list[str], dict[str, str], dict[str, str]]:
         """Return (lines that define block and mutant, values of the block's registers and inputs, the mutant's).
 
         What is equal is one variable: the solver looks at nothing but what lies behind the fault.
         """
+        equal: dict[str, set[int | None]] = {}
+        for claim in claims:
+            if claim.guard is None:
+                equal.setdefault(claim.register, set()).add(claim.bit)
         lines = ["(set-option :produce-models true)", "(set-logic QF_BV)"]
         block, mutant = {}, {}
         for name, kind in self.circuit.free.items():
             block[name] = mutant[name] = f"|{name}|"
             lines.append(f"(declare-fun |{name}| () {kind})")
-            if name in self.circuit.steps and name not in equal:
-                mutant[name] = f"|{name}'|"
+            bits = equal.get(name, set())
+            if name in self.circuit.steps and None not in bits:
                 lines.append(f"(declare-fun |{name}'| () {kind})")
+                parts = [_bit(f"|{name}|" if bit in bits else f"|{name}'|", bit)
+                         for bit in reversed(range(self._width(name)))]
+                mutant[name] = functools.reduce(lambda high, low: f"(concat {high} {low})", parts)
         chosen = self.inputs[PORT]
         block[chosen], mutant[chosen] = (f"#b{value:0{NUMBER_BITS}b}" for value in (0, number))
         return lines + self.circuit.copy("b", block) + self.circuit.copy("m", mutant), block, mutant
@@ -298,6 +312,11 @@ class _Proof:
         if answer != "sat":
             return None
         return {name: word == "true" for name, word in _VALUE.findall(done.stdout)} | {"": True}
+
+
+def _bit(value: str, bit: int | None) -> str:
+    """Return a bit of a value, all of it for None."""
+    return value if bit is None else f"((_ extract {bit} {bit}) {value})"
 
 
 def _seconds_of_children() -> float:

@@ -14,12 +14,14 @@ from latte.rtl.emit import run_yosys
 from latte.rtl.operand_widths import OPERAND_WIDTHS
 from latte.sim.mutation.cases import TOP, Netlist
 
-__all__ = ["NUMBER_BITS", "PORT", "RECIPE", "Mutant", "component_sizes", "components", "list_mutants",
+__all__ = ["FRESH", "NUMBER_BITS", "PORT", "RECIPE", "Mutant", "component_sizes", "components", "list_mutants",
            "mutate_script", "mutated_verilog"]
 
 PORT = "mutant"
 """Input that chooses a mutant; with 0 there is no fault."""
 NUMBER_BITS = 12
+FRESH = 1 << (NUMBER_BITS - 1)
+"""Bit of the port whose rise puts its initial contents into every memory: no mutant finds what another left there."""
 _FLATTEN = ("read_rtlil design.il; proc -norom; pmuxtree; memory_collect; script components.ys; flatten; opt_expr; "
             "opt_merge; opt_clean; opt_dff -nodffe -nosdff; wreduce; opt_expr; opt_merge; opt_clean; "
             "write_rtlil base.il; write_json base.json")
@@ -30,7 +32,9 @@ _LIST = f"mutate -list {{count}} -seed {{seed}} -o {{file}} a:{_COMPONENT}={{sou
 _READ_LIST = "read_rtlil base.il; script list.ys"
 _BATCH = ("read_rtlil base.il; script mutate.ys; techmap -map widths.v; opt_clean; "
           "write_verilog -sv -norename -noattr design.sv")
-RECIPE = f"{_FLATTEN}\n{_LIST}\n{_BATCH}\n{OPERAND_WIDTHS}"
+_INITIAL = re.compile(r"^  initial begin\n(?P<words>(?:    (?:\S+ ?)\[\d+\] = [^\n]*;\n)+)  end\n", re.MULTILINE)
+_AGAIN = "  always @(posedge {port}[{bit}]) begin\n{words}  end\n"
+RECIPE = f"{_FLATTEN}\n{_LIST}\n{_BATCH}\n{OPERAND_WIDTHS}\n{_INITIAL.pattern}\n{_AGAIN}"
 """What makes the mutants of a netlist: where this changed, they are others."""
 _SPARE = 1.3
 """How many more are listed than are asked for: those of clocks are left out."""
@@ -171,14 +175,23 @@ def _parse(line: str, source: str) -> Mutant:
 
 def mutated_verilog(flat: str, mutants: Sequence[Mutant]) -> str:
     """Return SystemVerilog with all of some mutants of a flat netlist: number n, from 1, is the n-th of them."""
-    assert len(mutants) < 1 << NUMBER_BITS
+    assert len(mutants) < FRESH
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "base.il").write_text(flat)
         (folder / "widths.v").write_text(OPERAND_WIDTHS)
         (folder / "mutate.ys").write_text(mutate_script(mutants))
         run_yosys(_BATCH, folder)
-        return (folder / "design.sv").read_text()
+        verilog = (folder / "design.sv").read_text()
+
+    def also_later(found: re.Match[str]) -> str:
+        name = found["words"].strip().partition("[")[0]
+        if not re.search(rf"{re.escape(name)}\[[^\n]*<=", verilog):
+            return found[0]
+        words = found["words"].replace("] = ", "] <= ")
+        return found[0] + _AGAIN.format(port=PORT, bit=NUMBER_BITS - 1, words=words)
+
+    return _INITIAL.sub(also_later, verilog)
 
 
 def mutate_script(mutants: Sequence[Mutant]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from latte.golden.documents import markdown_table, replace_section
 from latte.golden.results import write_text
 from latte.sim.mutation.campaign import Outcome
-from latte.sim.mutation.catalogue import DOCUMENT, Block
+from latte.sim.mutation.catalogue import BLOCKS, DOCUMENT, Block
 from latte.sim.mutation.explanations import explain, load_explanations, source_line
 
 __all__ = ["BAR", "BASELINE", "TABLES", "Score", "count_scores", "rebase", "survivor_rows"]
@@ -65,7 +65,7 @@ def survivor_rows(outcomes: Sequence[Outcome]) -> list[dict[str, str]]:
 
 
 def rebase(scores: Sequence[Score], survivors: Sequence[dict[str, str]], **run: Any) -> None:
-    """Make a run the baseline, and write the document's tables.
+    """Put the blocks of a run into the baseline, in place of what it had of them, and write the document's tables.
 
     Parameters
     ----------
@@ -73,35 +73,42 @@ def rebase(scores: Sequence[Score], survivors: Sequence[dict[str, str]], **run: 
     **run
         What it was: date, commit, seed, mutants per block.
     """
-    record = {"run": run, "scores": [dataclasses.asdict(score) for score in scores], "survivors": list(survivors)}
-    write_text(BASELINE, json.dumps(record, indent=0) + "\n")
+    blocks = _baseline()
+    for score in scores:
+        blocks[score.block] = {"score": dataclasses.asdict(score), "run": run,
+                               "survivors": [one for one in survivors if one["block"] == score.block]}
+    known = [block.name for block in BLOCKS]
+    ordered = {name: blocks[name] for name in known if name in blocks}
+    write_text(BASELINE, json.dumps(ordered, indent=0) + "\n")
     for section, table in TABLES.items():
         replace_section(DOCUMENT, section, table())
 
 
 def _baseline() -> dict[str, Any]:
-    return json.loads(BASELINE.read_text())
+    """Return score, run and survivors by block."""
+    return json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
 
 
 def _score_table() -> str:
-    """Return the baseline's scores as a Markdown table, and what run they are of."""
-    record = _baseline()
-    scores = [Score(**score) for score in record["scores"]]
+    """Return the baseline's scores as a Markdown table, and what runs they are of."""
+    record = _baseline().values()
+    scores = [Score(**of_block["score"]) for of_block in record]
     rows = [(f"`{one.block}`", one.bench, one.mutants, one.equivalent, one.killed, one.survived,
              f"{100 * one.score:.1f} %") for one in scores]
     total = Score("", "", *(sum(getattr(one, name) for one in scores)
                             for name in ("mutants", "equivalent", "killed", "survived")))
     rows.append(("all", "", total.mutants, total.equivalent, total.killed, total.survived,
                  f"{100 * total.score:.1f} %"))
-    run = record["run"]
-    return (f"{run['date']}, commit `{run['commit']}`, seed {run['seed']}, {run['count']} of each block:\n\n"
+    runs = dict.fromkeys(f"{run['date']}, commit `{run['commit']}`, seed {run['seed']}, {run['count']} of each block"
+                         for run in (of_block["run"] for of_block in record))
+    return ("; ".join(runs) + ":\n\n"
             + markdown_table(("block", "judged by", "mutants", "equivalent", "killed", "survived", "score"), rows))
 
 
 def _survivor_table() -> str:
     """Return the baseline's survivors as a Markdown table: how many of a line there are, and why."""
     found: dict[tuple[str, str, str], int] = {}
-    for one in _baseline()["survivors"]:
+    for one in (one for of_block in _baseline().values() for one in of_block["survivors"]):
         line = one["line"] or one["place"].rpartition("/")[2]
         key = one["block"], line.replace("|", "\\|"), one["why"]
         found[key] = found.get(key, 0) + 1

@@ -20,7 +20,7 @@ from latte.golden.config import AttentionConfig
 from latte.sim.agents import Agent, StreamDriver, TestbenchFailure
 from latte.sim.block_testbench import QUIET_CYCLES, create_agents
 from latte.sim.core_testbench import CoreTestbench
-from latte.sim.mutation.mutants import PORT
+from latte.sim.mutation.mutants import FRESH, PORT
 from latte.sim.program import Program
 from latte.sim.scoreboard import JobRecord, RowSplitter, compare_job
 from latte.sim.testbench import Testbench
@@ -161,11 +161,15 @@ class _CoreCase:
         await core.run()
 
 
-async def _fails(testbench: Testbench, case: _BlockCase | _CoreCase, limit: int | None) -> tuple[str | None, int]:
-    """Return (what is wrong, None if nothing is, cycles) of a case behind a reset."""
+async def _fails(testbench: Testbench, chosen: Any, number: int, case: _BlockCase | _CoreCase, limit: int | None
+                 ) -> tuple[str | None, int]:
+    """Return (what is wrong, None if nothing is, cycles) of a case on a mutant, with fresh memories behind a reset."""
     start = testbench.cycle
     testbench.patience = case.patience
     try:
+        chosen.value = FRESH
+        await testbench.reset()
+        chosen.value = number
         await testbench.reset()
         await case.run(testbench, _Deadline(None if limit is None else start + limit))
     except TestbenchFailure as failure:
@@ -189,25 +193,23 @@ async def judge_mutants(dut: Any) -> None:
 
         cycles: dict[int, int] = {}
         for index, case in enumerate(cases):
-            failure, cycles[index] = await _fails(testbench, case, None)
+            failure, cycles[index] = await _fails(testbench, chosen, 0, case, None)
             if failure:
                 tell(number=0, case=index, failure=failure)
                 return
         order = sorted(cycles, key=cycles.__getitem__)
         tell(number=0, case=None, failure=None)
         for number in batch["numbers"]:
-            chosen.value = number
             tell(begun=number)
             failure = found = None
             for index in order:
-                failure, _ = await _fails(testbench, cases[index], _SLOWER * cycles[index])
+                failure, _ = await _fails(testbench, chosen, number, cases[index], _SLOWER * cycles[index])
                 if failure:
                     found = index
                     break
             tell(number=number, case=found, failure=failure)
-        chosen.value = 0
         for index in order:
-            failure, _ = await _fails(testbench, cases[index], None)
+            failure, _ = await _fails(testbench, chosen, 0, cases[index], None)
             if failure:
                 break
         tell(end=failure)

@@ -59,7 +59,7 @@ def test_normalizer(config, check):
     least = (1 << config.weight_bits) - 1
     corners = [least, least + 1, least + 2, 2 * least, 2 * least + 1, 4 * least + 3, 4 * least + 4,
                least * config.max_seq_len]
-    sums = np.array([*corners, *generator.integers(least, least * config.max_seq_len + 1, 30)])
+    sums = np.array([*corners, *generator.integers(least, least * config.max_seq_len + 1, 60)])
     low, high = -128 * sums[:, None], 127 * sums[:, None]
     accumulated = generator.integers(low, high + 1, (len(sums), config.head_dim))
     accumulated[:, :5] = np.concatenate([low, high, 0 * low, 0 * low - 1, low + 1], axis=1)

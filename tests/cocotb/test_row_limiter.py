@@ -79,7 +79,7 @@ def test_row_limiter(config, check):
     pairs, (low, high) = config.pairs_per_cycle, limits(config.est_bits)
     scales = [held_scale(rng, config), held_scale(rng, config)]
     scanned, limited, masses = [], [], []
-    for length in [1, 1, config.max_seq_len, 1, *(rng.randint(1, config.max_seq_len) for _ in range(60)), *[1] * 30]:
+    for length in [1, 1, config.max_seq_len, 1, *(rng.randint(1, config.max_seq_len) for _ in range(150)), *[1] * 30]:
         padded = -(-length // pairs) * pairs
         spread, centre = rng.choice([0, 3, 60, 300, 3 * high]), rng.choice([low, 0, high])
         estimates = np.array([[min(high, max(low, centre + rng.randint(-spread, spread))) for _ in range(padded)]])
@@ -87,6 +87,8 @@ def test_row_limiter(config, check):
         estimates[0, length:] = [rng.randint(low, high) for _ in range(padded - length)]
         visible = np.arange(padded)[None] < length
         table, kind = rng.getrandbits(1), ThresholdKind(rng.choice(config.threshold_kinds))
+        if "mass" in config.threshold_kinds and rng.getrandbits(1):
+            kind = ThresholdKind.MASS  # of all kinds it has most to compute
         code = random_code(rng, kind, row_max, config)
         limit = int(row_limits(Threshold(kind, (code,) * LENGTH_OCTAVES), np.where(visible, estimates, low), visible,
                                np.array([row_max]), scales[table], config)[0])

@@ -129,7 +129,7 @@ def test_bits_as_text():
 
 @pytest.mark.slow
 def test_a_share_for_real(tmp_path, output):
-    """The dense engine alone: all agrees, every bar is met, and every branch of its files is taken."""
+    """The dense engine alone: all agrees, and every branch of its files is taken."""
     result = CliRunner().invoke(coverage_command, ["--engine", "dense", "--processes", "1", "--build", str(output)])
     assert result.exit_code == 0, result.output
     record = json.loads((output / "coverage.json").read_text())

@@ -1,4 +1,4 @@
-"""The clock loop compiled with the model, ten times as fast as a testbench's that crosses into Python each cycle.
+"""The clock loop compiled with the model: much faster than one that crosses into Python each cycle.
 
 ``python -m latte.sim.compiled_testbench MODULE`` runs ``MODULE.main(testbench)`` on the model of ``$LATTE_MODEL``, as
 the cocotb test of that module does in the simulator's process. Cycles and transfers are the same in both; Python gets

@@ -19,7 +19,7 @@ _SMALL_25F = preset("small", max_seq_len=256, heads=64, query_lanes=1, query_row
 
 BUILDS: dict[str, AttentionConfig] = {
     "ulx3s_25f": _SMALL_25F,
-    "ulx3s_85f": preset("small").lean(),
+    "ulx3s_85f": preset("small"),
     "orangecrab_25f": _SMALL_25F,
     # With everything, 1600 cells, 6 block RAMs and a multiplier more than an UP5K has.
     "icebreaker": preset("tiny").lean(),

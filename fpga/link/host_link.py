@@ -154,8 +154,9 @@ class HostLink(wiring.Component):
         gathered, wait = Signal(range(self._item_bytes())), Signal(range(RAM_LATENCY + 1))
         # What an answer of few bytes says: items accepted, why it failed, the trailer.
         reply, waited = Signal(16), Signal(range(self.patience))
-        # Of a write: all its items were handed over.
-        job_last, whole = Signal(), Signal()
+        # Of a write: all its items were handed over. Of an item: it ends the answer.
+        job_last, whole, last = Signal(), Signal(), Signal()
+        choice = Signal.like(item)
         failed, reads, tells = (Signal(name=name) for name in ("failed", "reads", "tells"))
         word, identity_words = self._word(m, discarded, word_index)
         handing = Signal()
@@ -176,7 +177,7 @@ class HostLink(wiring.Component):
         ]
         m.d.sync += [self.reset.eq(0), self.clear.eq(0), self.o.ready.eq(0)]
 
-        # What an item is loaded with is chosen by the state alone: few signals reach its many bits in time.
+        # What an item is loaded with is chosen a cycle before: then it is shifted or loaded, and no more.
         def fail(reason):
             m.d.sync += reply.eq(reason)
             m.next = "FAIL"
@@ -198,7 +199,7 @@ class HostLink(wiring.Component):
                 m.d.sync += [
                     answer.eq(request.type | RESPONSE), stored.eq(0), fetched.eq(0),
                     gathered.eq(0), reply.eq(0), waited.eq(0), job_last.eq(0), word_index.eq(0),
-                    last_word.eq(identity_words - 1), fits.eq(1), failed.eq(0),
+                    last_word.eq(identity_words - 1), fits.eq(1), failed.eq(0), last.eq(0),
                 ]
                 with m.If((request.type != Request.HELLO) & ~self.session):
                     fail(Failure.NO_SESSION)
@@ -253,51 +254,52 @@ class HostLink(wiring.Component):
                     m.d.sync += whole.eq(0)
                     m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.sync += [item.eq(reply), to_store.eq(2)]
-                m.next = "STORE"
+                m.d.sync += [choice.eq(reply), to_store.eq(2)]
+                m.next = "LOAD"
             with m.State("FAIL"):
-                m.d.sync += [answer.eq(ERROR), failed.eq(1), item.eq(reply), to_store.eq(1)]
-                m.next = "STORE"
+                m.d.sync += [answer.eq(ERROR), failed.eq(1), choice.eq(reply), to_store.eq(1)]
+                m.next = "LOAD"
 
             # Reads: load an item, store its bytes.
             with m.State("SELECT WORD"):
                 m.next = "PASS WORD"
             with m.State("PASS WORD"):
-                m.next = "LOAD WORD"
-            with m.State("LOAD WORD"):
-                m.d.sync += [item.eq(word), to_store.eq(_WORD_BYTES), word_index.eq(word_index + 1)]
-                m.next = "STORE"
+                m.next = "TAKE WORD"
+            with m.State("TAKE WORD"):
+                m.d.sync += [choice.eq(word), to_store.eq(_WORD_BYTES), word_index.eq(word_index + 1)]
+                m.next = "LOAD"
             with m.State("TAKE OUTPUT"):
-                # What is on offer is loaded in any case: whether it counts is known late. It stays on offer until it is
+                # What is on offer is chosen in any case: whether it counts is known late. It stays on offer until it is
                 # accepted, a cycle later.
-                m.d.sync += [waited.eq(waited + 1), item.eq(self.o.payload.data)]
+                m.d.sync += [waited.eq(waited + 1), choice.eq(self.o.payload.data)]
                 with m.If(~fits | job_last):
                     m.next = "CONCLUDE"
                 with m.Elif(self.o.valid):
                     m.d.sync += [self.o.ready.eq(1), job_last.eq(self.o.payload.job_last), waited.eq(0),
                                  to_store.eq(beat_bytes)]
-                    m.next = "STORE"
+                    m.next = "LOAD"
                 with m.Elif(expired):
                     m.next = "CONCLUDE"
             with m.State("CONCLUDE"):
                 m.d.sync += reply.eq(trailer)
-                m.next = "LOAD TRAILER"
-            with m.State("LOAD TRAILER"):
-                m.d.sync += [item.eq(reply), to_store.eq(byte_size(trailer_layout()))]
-                m.next = "STORE LAST"
-            for state in ("STORE", "STORE LAST"):
-                # What arrives is stored first.
-                with m.State(state), m.If(~lands):
-                    m.d.comb += store.eq(1)
-                    m.d.sync += [item.eq(item[8:]), stored.eq(stored + 1), to_store.eq(to_store - 1),
-                                 fits.eq(stored < self.payload_bytes - beat_bytes - byte_size(trailer_layout()))]
-                    with m.If(to_store == 1):
-                        m.next = "KEEP"
-                        if state == "STORE":
-                            with m.If(~failed & reads):
-                                m.next = "TAKE OUTPUT"
-                            with m.Elif(~failed & tells & more_words):
-                                m.next = "SELECT WORD"
+                m.next = "TAKE TRAILER"
+            with m.State("TAKE TRAILER"):
+                m.d.sync += [choice.eq(reply), to_store.eq(byte_size(trailer_layout())), last.eq(1)]
+                m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.sync += item.eq(choice)
+                m.next = "STORE"
+            # What arrives is stored first.
+            with m.State("STORE"), m.If(~lands):
+                m.d.comb += store.eq(1)
+                m.d.sync += [item.eq(item[8:]), stored.eq(stored + 1), to_store.eq(to_store - 1),
+                             fits.eq(stored < self.payload_bytes - beat_bytes - byte_size(trailer_layout()))]
+                with m.If(to_store == 1):
+                    m.next = "KEEP"
+                    with m.If(~failed & ~last & reads):
+                        m.next = "TAKE OUTPUT"
+                    with m.Elif(~failed & tells & more_words):
+                        m.next = "SELECT WORD"
             with m.State("KEEP"):
                 m.d.comb += queue.done.eq(1)
                 m.next = "OPEN"

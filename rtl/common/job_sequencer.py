@@ -72,7 +72,7 @@ class JobSequencer(wiring.Component):
         rows at all; more of them than the build or the sequence holds; groups that the sequence's keys do not have.
     """
 
-    look_up_latency = 2
+    look_up_latency = 3
     """Cycles after which a word is there; `HeadRegisters` answer in as many."""
     command_cycles = 2
     """From there to the command to the key loader, and from its answer to the dispatch."""
@@ -104,9 +104,10 @@ class JobSequencer(wiring.Component):
     def check_cycles_of(config: AttentionConfig) -> int:
         """Return the cycles from a job's acceptance to its command to the query loader.
 
-        The look-up, a word a cycle; comparison, check, judgement. A job that begins a sequence takes one more.
+        The look-up, a word a cycle, and the last word's way; comparison, check, judgement. A job that begins a sequence
+        takes one more.
         """
-        return len(entry_words(config)) + 4
+        return len(entry_words(config)) + 5
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -162,7 +163,10 @@ class JobSequencer(wiring.Component):
                 m.d.sync += [total.eq(Mux(job.fresh, 0, keys) + job.load_rows),
                              self.index.eq(next_modulo(self.index, len(self.words)))]
                 with m.If(self.index == last_word):
-                    m.next = "COMPARE"
+                    m.next = "AWAIT"
+            with m.State("AWAIT"):
+                # The words of groups are compared by the judgement, which a short entry would come before.
+                m.next = "COMPARE"
             with m.State("COMPARE"):
                 m.d.sync += [
                     none.eq(total == 0),

@@ -39,23 +39,24 @@ def outcome(config: AttentionConfig, writes: list[dict[str, int]], head: int = 3
     found = {"head_invalid": 0, "entry_invalid": 0, "words": []}
 
     async def bench(ctx):
-        for write in writes:
-            ctx.set(dut.parameter.payload, write)
-            ctx.set(dut.parameter.valid, 1)
+        # What is wrong with a word is said a cycle after it was taken.
+        for write in [*writes, None]:
+            ctx.set(dut.parameter.valid, write is not None)
+            if write:
+                ctx.set(dut.parameter.payload, write)
+            await ctx.tick()
             for event in ("head_invalid", "entry_invalid"):
                 found[event] += ctx.get(getattr(dut, event))
-            await ctx.tick()
-        ctx.set(dut.parameter.valid, 0)
         await ctx.tick().repeat(3)
         ctx.set(restart, reset)
         await ctx.tick()
         ctx.set(restart, 0)
         ctx.set(dut.head, head)
         ctx.set(dut.look_up, 1)
-        for index in range(len(dut.words) + 2):
+        for index in range(len(dut.words) + dut.latency):
             ctx.set(dut.index, min(index, len(dut.words) - 1))
             await ctx.tick()
-            if index >= 1:
+            if index >= dut.latency - 1:
                 found["words"].append(ctx.get(dut.word))
         found["known"] = ctx.get(dut.known)
 

@@ -72,6 +72,11 @@ class Checkpoint:
         return self.model.config.max_position_embeddings
 
     @property
+    def rotary(self) -> bool:
+        """A window may stand anywhere in a context: positions turn Q and K, so that scores see distances alone."""
+        return self.model.config.model_type == "llama"
+
+    @property
     def image_tokens(self) -> int:
         """Length of the sequence an image becomes: its patches, the class token, DeiT's distillation token."""
         embeddings = self.model.base_model.embeddings

@@ -35,10 +35,22 @@ class Activations:
     causal: bool
 
 
-def model_inputs(checkpoint: Checkpoint, batch: np.ndarray) -> dict[str, torch.Tensor]:
-    """Return the keyword arguments of a forward pass over token windows or pixels."""
-    tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(checkpoint.model.device)
-    return {"input_ids": tensor, "use_cache": False} if checkpoint.causal else {"pixel_values": tensor}
+def model_inputs(checkpoint: Checkpoint, batch: np.ndarray, positions: np.ndarray | None = None
+                 ) -> dict[str, torch.Tensor]:
+    """Return the keyword arguments of a forward pass over token windows or pixels.
+
+    Parameters
+    ----------
+    batch : int64 [batch, tokens] or float32 [batch, 3, size, size]
+    positions : int64 [batch, tokens], optional
+        Of the tokens in their contexts; every window is at its own beginning if none are given.
+    """
+    device = checkpoint.model.device
+    tensor = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
+    if not checkpoint.causal:
+        return {"pixel_values": tensor}
+    places = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(device)}
+    return {"input_ids": tensor, "use_cache": False, **places}
 
 
 def capture(checkpoint: Checkpoint, batch: np.ndarray, on_block: Callable[[], None] = lambda: None) -> Activations:

@@ -36,6 +36,9 @@ __all__ = ["calibrate"]
 @threshold_option
 @estimate_option
 @length_option
+@click.option("--context", type=click.IntRange(2), metavar="N",
+              help="Windows stand one behind the other in a context of N tokens, not each at the beginning of its own: "
+              "what is found holds up to there, for the price of short windows. Rotary models only.")
 @click.option("--gain", default="1,1", show_default=True, help="Gains of the pruned mass: denominator,mean or 'none'.")
 @groups_option
 @click.option("--deviations", default=0.0, show_default=True, help="Top-Theta: thresholds at mean + this x std.")
@@ -49,9 +52,9 @@ __all__ = ["calibrate"]
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
               split: str, target: float, mode: str, threshold: str, estimate_bits: str, by_length: bool,
-              gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool, smooth: bool,
-              scales: str, quantile: float, workers: int | None, scheduler: str | None, cache: pathlib.Path,
-              output: pathlib.Path) -> None:
+              context: int | None, gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool,
+              smooth: bool, scales: str, quantile: float, workers: int | None, scheduler: str | None,
+              cache: pathlib.Path, output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     check_share("--target", target)
     check_output(output, ".npz")
@@ -74,7 +77,7 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
     from latte.golden.train.workers import Workers
 
     with Workers(workers, scheduler) as pool, progress("calibrating") as update:
-        source = Source(model, data, part, tokens or 1024, None, skip_unreadable)
+        source = Source(model, data, part, tokens or 1024, None, skip_unreadable, context)
         checkpoint = source.checkpoint()
         given = None
         if thresholds:

@@ -20,9 +20,13 @@ class Windows:
     Parameters
     ----------
     tokens : int64 [items, tokens]
+    context
+        The windows stand one behind the other in a context of so many tokens, and from its beginning again; ``None``:
+        each at the beginning of its own.
     """
 
     tokens: np.ndarray
+    context: int | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -31,9 +35,16 @@ class Windows:
         """Return (inputs, labels) of some items, which are both the windows."""
         return self.tokens[indices], self.tokens[indices]
 
+    def positions(self, indices: np.ndarray) -> np.ndarray | None:
+        """Return the positions of some items' tokens, int64 [items, tokens]; ``None`` if each has its own context."""
+        if self.context is None:
+            return None
+        length = self.tokens.shape[1]
+        return indices[:, None] % (self.context // length) * length + np.arange(length)
+
     def first(self, items: int | None) -> "Windows":
         """Return the first items."""
-        return Windows(self.tokens[:items])
+        return dataclasses.replace(self, tokens=self.tokens[:items])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +68,9 @@ class Images:
         """Return (inputs, labels) of some items."""
         return load_images([self.files.paths[i] for i in indices], self.preprocess), self.files.labels[indices]
 
+    def positions(self, indices: np.ndarray) -> None:
+        """Images have none."""
+
     def first(self, items: int | None) -> "Images":
         """Return the first items."""
         return dataclasses.replace(self, files=self.files.select(slice(items)))
@@ -67,7 +81,7 @@ Dataset = Windows | Images
 
 
 def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str = "all", tokens: int = 1024,
-                 skip_unreadable: bool = False) -> Dataset:
+                 context: int | None = None, skip_unreadable: bool = False) -> Dataset:
     """Open the images of a folder or the windows of a text.
 
     Parameters
@@ -76,6 +90,8 @@ def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str 
         ``all``, or every second item in file order: ``even`` (0, 2, ...) or ``odd``.
     tokens
         Of one window.
+    context
+        As for `Windows`.
     skip_unreadable
         Leave out image files that cannot be decoded, instead of refusing.
 
@@ -92,7 +108,15 @@ def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str 
             raise LatteError(f"{data}: {checkpoint.name} is a language model and needs a text file, not a folder")
         if not 2 <= tokens <= checkpoint.max_tokens:
             raise LatteError(f"--tokens {tokens} must be from 2 to the model's {checkpoint.max_tokens}")
-        return Windows(text_windows(data, checkpoint.tokenizer, tokens)[chosen])
+        if context is not None and not tokens <= context <= checkpoint.max_tokens:
+            raise LatteError(f"--context {context} must be from the {tokens} tokens of a window to the model's "
+                             f"{checkpoint.max_tokens}")
+        if context is not None and not checkpoint.rotary:
+            raise LatteError(f"--context: {checkpoint.name} has learned positions, so a window is another input "
+                             "elsewhere; give longer windows with --tokens")
+        return Windows(text_windows(data, checkpoint.tokenizer, tokens)[chosen], context)
+    if context is not None:
+        raise LatteError(f"--context: {checkpoint.name} classifies images, whose tokens have their places")
     images = find_images(data)
     if skip_unreadable:
         readable = [i for i, path in enumerate(images.paths) if _readable(path, checkpoint.preprocess)]

@@ -51,16 +51,18 @@ class Passes(Protocol):
         """Return passes over the first items only."""
 
 
-def forward(checkpoint: Checkpoint, handler: Handler, inputs: np.ndarray) -> torch.Tensor:
-    """Return the logits of a forward pass with every attention run by `handler`."""
+def forward(checkpoint: Checkpoint, handler: Handler, inputs: np.ndarray, positions: np.ndarray | None = None
+            ) -> torch.Tensor:
+    """Return the logits of a forward pass with every attention run by `handler`; inputs as `model_inputs` has them."""
     with replaced_attention(checkpoint.model, handler):
-        return checkpoint.model(**model_inputs(checkpoint, inputs)).logits
+        return checkpoint.model(**model_inputs(checkpoint, inputs, positions)).logits
 
 
 def _collect(checkpoint: Checkpoint, data: Dataset, collector: Collector, start: int, stop: int) -> Arrays:
     handler, result = collector.begin(checkpoint)
     with torch.inference_mode():
-        forward(checkpoint, handler, data.batch(np.arange(start, stop))[0])
+        items = np.arange(start, stop)
+        forward(checkpoint, handler, data.batch(items)[0], data.positions(items))
     return result()
 
 

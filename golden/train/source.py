@@ -18,7 +18,7 @@ class Source:
 
     Parameters
     ----------
-    model, data, part, tokens, skip_unreadable
+    model, data, part, tokens, skip_unreadable, context
     items
         Only the first ones; ``None`` for all.
     """
@@ -29,6 +29,7 @@ class Source:
     tokens: int = 1024
     items: int | None = None
     skip_unreadable: bool = False
+    context: int | None = None
 
     def checkpoint(self) -> Checkpoint:
         """Return the model, loaded once per process."""
@@ -58,7 +59,7 @@ def _checkpoint(model: str) -> Checkpoint:
 @functools.lru_cache(maxsize=2)
 def _dataset(source: Source) -> Dataset:
     return load_dataset(source.checkpoint(), source.data, part=source.part, tokens=source.tokens,
-                        skip_unreadable=source.skip_unreadable)
+                        context=source.context, skip_unreadable=source.skip_unreadable)
 
 
 def digest(*parts: str | bytes) -> str:

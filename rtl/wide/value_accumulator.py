@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.pruned_mass import UNIT_FRAC_BITS
 from latte.rtl.common.payloads import key_shape
-from latte.rtl.common.primitives import delay, next_modulo
+from latte.rtl.common.primitives import delay, next_modulo, register
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 from latte.rtl.wide.payloads import (
     denominator_bits,
@@ -85,8 +85,11 @@ class ValueAccumulator(wiring.Component):
 
     @staticmethod
     def latency_of(config: AttentionConfig) -> int:
-        """Return the latency of a build: address, memory, value, product in two, word; and a step of the ring."""
-        return 1 + RAM_LATENCY + 3 + 1 + (1 < config.value_slices <= _MAX_RING)
+        """Return the latency of a build: address, memory, value, product in two, word; and a step of the ring.
+
+        And the group sums' adder, in a build that compensates.
+        """
+        return 1 + RAM_LATENCY + bool(config.key_groups) + 3 + 1 + (1 < config.value_slices <= _MAX_RING)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -116,7 +119,7 @@ class ValueAccumulator(wiring.Component):
         self._sum_weights(m, step & (part == 0))
 
         # One more register before the multiplier, and two behind it, where hard multipliers have theirs.
-        latency = 2 + RAM_LATENCY
+        latency = 2 + RAM_LATENCY + bool(config.key_groups)
         weight = delay(m, item.weight, latency, name="weight", reset_less=True)
         valid_next = delay(m, step, latency + 1, name="valid_next")
         valid = delay(m, valid_next, 1, name="valid")
@@ -144,7 +147,7 @@ class ValueAccumulator(wiring.Component):
         return m
 
     def _group_sums(self, m: Module, step: Signal, part: Signal) -> data.View:
-        """Keep the groups' sums of values; return the values, or the sums that take their place."""
+        """Keep the groups' sums of values; return the values, or the sums that take their place, a cycle later."""
         config = self.config
         latency = 1 + RAM_LATENCY  # from a step to its values
         shape = data.ArrayLayout(signed(value_sum_bits(config)), config.value_lanes)
@@ -162,7 +165,8 @@ class ValueAccumulator(wiring.Component):
         # One adder for all: a sum with another value, its first value, a sum by itself, or a survivor's value.
         m.d.comb += [values[n].eq(Mux(takes_sum, read.data[n], 0) + Mux(takes_value, self.values[n], 0))
                      for n in range(config.value_lanes)]
-        return values
+        # Multipliers are far from these adders, and their first registers lie within them.
+        return register(m, values, "chosen")
 
     def _registers(self, m: Module, valid_next: Signal, valid: Signal, emit_next: Signal,
                    emit: Signal) -> tuple[data.View, data.View, data.View, Signal]:

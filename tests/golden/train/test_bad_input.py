@@ -90,6 +90,16 @@ def test_texts_that_cannot_be_used(command, refused, folder, causal_folder, imag
     refused("from 2 to the model's 64", *of(command, causal_folder, "short.txt"), "--tokens", 65)
 
 
+def test_contexts_that_a_model_does_not_have(refused, folder, causal_folder, shared_keys_folder, vit_folder,
+                                            image_folder):
+    (folder / "text.txt").write_text("a few words to be cut in windows " * 20)
+    for model, tokens, words in ((causal_folder, 32, "learned positions"), (shared_keys_folder, 32, "model's 64"),
+                                 (shared_keys_folder, 33, "the 33 tokens of a window")):
+        context = {"learned positions": 64, "model's 64": 65}.get(words, 32)
+        refused(words, *of("calibrate", model, "text.txt"), "--tokens", tokens, "--context", context)
+    refused("classifies images", *of("calibrate", vit_folder, image_folder), "--context", 64)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_images_that_cannot_be_used(command, refused, folder, vit_folder, image_folder):
     (folder / "none").mkdir()

@@ -290,6 +290,32 @@ def test_query_heads_that_share_keys_share_their_smoothing():
         assert (found["channel_scale"][block][0] == found["channel_scale"][block][1]).all()
 
 
+def test_windows_of_a_context_turn_keys_and_change_no_output(shared_keys_folder):
+    """A rotary model sees distances alone, so windows at other places have its logits, but other elements of K."""
+    checkpoint = load_checkpoint(str(shared_keys_folder))
+    tokens = np.arange(80).reshape(5, 16) % 8
+    keys, logits = {}, {}
+    for context in (None, 55):
+        data = Windows(tokens, context)
+        places = data.positions(np.arange(5))
+        assert places is None if context is None else places[:, 0].tolist() == [0, 16, 32, 0, 16]
+        keys[context] = []
+
+        def record(block, q, k, v, causal, seen=keys[context]):
+            seen.append(k)
+            return float_attention(q, k, v, causal)
+
+        with torch.inference_mode():
+            logits[context] = forward(checkpoint, record, tokens, places)
+        found = keep_all(LocalPasses(checkpoint, data, 1), CONFIG)
+        ranges = torch.stack(keys[context]).amax((1, 3)), torch.stack(keys[context]).amin((1, 3))
+        offset = (ranges[0] + ranges[1]).double().numpy() / 2
+        np.testing.assert_allclose(found.key_offset, offset, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(*logits.values(), atol=1e-4, rtol=1e-4)
+    moved = (keys[None][0] - keys[55][0]).abs().amax((1, 2, 3)) > 0.1
+    assert moved.tolist() == [False, True, True, False, True]
+
+
 @pytest.mark.parametrize("kind", list(ThresholdKind))
 @pytest.mark.parametrize("mode", ["global", "head"])
 def test_fit_meets_the_target(setup, mode, kind):

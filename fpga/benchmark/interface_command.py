@@ -26,6 +26,7 @@ from latte.golden.console import create_console, create_table, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.engines import engine_of
 from latte.sim.axi_run import READ_LATENCY
 from latte.sim.compilation import check_simulator
 from latte.sim.options import build_option, config_options
@@ -52,6 +53,7 @@ def interface_command(config: AttentionConfig, data_bits: int, target_name: str,
     Exits with 0 only if every bit agrees with the golden model, and if all heads together take at most 3 % more cycles.
     """
     console = create_console()
+    engine_of(config)  # refuses what no engine holds, before minutes of synthesis
     master, target = MasterParameters(data_bits=data_bits), find_target(target_name)
     if rebase and (sample is not None or not is_preset(config)):
         raise LatteError("a baseline is kept of the presets as they stand and of all heads; leave out --sample and the "

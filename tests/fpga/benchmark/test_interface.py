@@ -70,6 +70,13 @@ def test_a_baseline_is_of_all_heads_and_a_preset(command, options):
     assert isinstance(result.exception, LatteError) and "leave out --sample" in str(result.exception)
 
 
+def test_what_no_engine_holds_is_refused_before_anything_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(interface_command, "interface_blocks", lambda *arguments: pytest.fail("synthesised"))
+    options = ["--build", str(tmp_path), "--max-seq-len", "5000"]
+    result = CliRunner().invoke(interface_command.interface_command, options)
+    assert isinstance(result.exception, LatteError) and "keys on chip" in str(result.exception)
+
+
 def test_tables():
     from latte.fpga.synthesis.targets import find_target
 

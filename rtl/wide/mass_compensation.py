@@ -115,10 +115,12 @@ class MassCompensation(wiring.Component):
         m.submodules.counts = counts = KeyCounts(config)
         m.submodules.rescales = rescales = StreamQueue(rescale_layout(config), _RESCALES)
         # A row begins while the virtual survivors of the last two are on their way.
+        # P·V takes as many cycles for an item as it has slices.
+        every_other = config.value_slices > 1
         m.submodules.queue = queue = StreamQueue(compensation_layout(config), self.items, producer_latency=0,
-                                                 reserve=3 * config.key_groups)
+                                                 reserve=3 * config.key_groups, every_other=every_other)
         m.submodules.added_queue = added = StreamQueue(added_key_layout(config), self.items,
-                                                       producer_latency=RAM_LATENCY)
+                                                       producer_latency=RAM_LATENCY, every_other=every_other)
         m.submodules.denominators = denominators = StreamQueue(denominator_bits(config), _DENOMINATORS)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         wiring.connect(m, wiring.flipped(self.added), added.o)

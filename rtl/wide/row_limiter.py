@@ -1,11 +1,12 @@
 """Holds each row's estimates until its limit is known, which depends on the mass of all its keys."""
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_div, ceil_log2
 from latte.rtl.common.payloads import key_shape
+from latte.rtl.common.primitives import delay, register
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.gap_table import table_write_layout
 from latte.rtl.wide.mass_scan import MassScan
@@ -102,7 +103,7 @@ class RowLimiter(wiring.Component):
         sums_latency = RowScanner.latency + MassScan.latency_of(config) + max(1, config.key_groups)
         m.submodules.waiting = held = StreamQueue(_held_layout(config), self.depth_of(config),
                                                producer_latency=RowScanner.latency)
-        m.submodules.rows = rows = StreamQueue(threshold_row_layout(config), producer_latency=RowScanner.latency)
+        m.submodules.rows = rows = StreamQueue(threshold_row_layout(config), producer_latency=RowScanner.latency + 1)
         m.submodules.totals = totals = StreamQueue(mass_bits(config), producer_latency=sums_latency)
         wiring.connect(m, rows.o, threshold.row)
         wiring.connect(m, totals.o, threshold.mass)
@@ -113,11 +114,13 @@ class RowLimiter(wiring.Component):
             scan.i_valid.eq(self.i_valid), scan.i.eq(self.i), scan.fill.eq(self.fill), search.fill.eq(self.fill),
             held.i.valid.eq(self.i_valid), held.i.payload.estimate.eq(self.i.estimate),
             held.i.payload.row_last.eq(self.i.row_last),
-            rows.i.valid.eq(self.i_valid & self.i.row_last),
+            rows.i.valid.eq(delay(m, self.i_valid & self.i.row_last, 1, name="row_ends")),
         ]
         if config.group_bits:
             m.d.comb += held.i.payload.groups.eq(self.i.groups)
-        m.d.comb += [rows.i.payload[name].eq(self.i[name]) for name in rows.i.payload.shape().members]
+        # A row's code leaves its block RAM late, and has time: the row's mass comes cycles later.
+        m.d.comb += [rows.i.payload[name].eq(register(m, Value.cast(self.i[name]), f"row_{name}"))
+                     for name in rows.i.payload.shape().members]
         for n in range(1, config.pairs_per_cycle):
             with m.If(self.i.visible[n]):
                 m.d.comb += held.i.payload.rest.eq(n)

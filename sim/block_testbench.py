@@ -28,13 +28,15 @@ from latte.sim.runner import BUILD_FOLDER, Instrument, build_model
 from latte.sim.stalls import Stall, stall_pair
 from latte.sim.testbench import Testbench
 
-__all__ = ["QUIET_CYCLES", "Expect", "Item", "Offer", "Recorder", "check_items", "compared_bits", "create_agents",
-           "decode", "encode", "run_block"]
+__all__ = ["QUIET_CYCLES", "Expect", "Item", "Offer", "Recorder", "break_off", "check_items", "compared_bits",
+           "create_agents", "decode", "encode", "run_block"]
 
 Item = int | Sequence[Any] | Mapping[str, Any]
 
 QUIET_CYCLES = 100
 """After the last expected item, in which nothing more may come."""
+_BEGUN = 9
+"""Items of an output behind which a run is broken off, in the midst of work, before the one that is judged."""
 _SHOWN = 5
 """Mismatches listed per port."""
 
@@ -85,6 +87,8 @@ def run_block(component: wiring.Component, name: str, folder: pathlib.Path, inpu
               patience: int = 2000, simulator: str = "verilator", build_folder: pathlib.Path = BUILD_FOLDER,
               instrument: Instrument | None = None) -> list[str]:
     """Run a block once and return one line per thing that is wrong, each with the seed.
+
+    A reset breaks off a first attempt: what the block was in the midst of must be gone.
 
     Parameters
     ----------
@@ -328,6 +332,7 @@ async def offer_and_collect(dut: Any) -> None:
     failure = None
     try:
         await testbench.reset()
+        await break_off(testbench, plan)
         await _run(testbench, plan, received)
     except TestbenchFailure as error:
         failure = str(error)
@@ -354,6 +359,16 @@ def create_agents(ports: Ports, plan: dict[str, Any], receive: Mapping[str, Call
         else:
             agents.append(PushMonitor(ports, port, receive[port], expect["room"], expect["margin"], stall))
     return agents, drivers
+
+
+async def break_off(testbench: Testbench, plan: dict[str, Any]) -> None:
+    """Carry out the first part of a plan, whatever comes out, and reset."""
+    received: dict[str, list[int]] = {port: [] for port in plan["outputs"]}
+    agents, drivers = create_agents(testbench.ports, plan,
+                                    {port: _collector(payloads) for port, payloads in received.items()})
+    await testbench.run(agents, lambda: any(len(payloads) >= _BEGUN for payloads in received.values())
+                        or all(driver.finished for driver in drivers))
+    await testbench.reset()
 
 
 async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, list[int]]) -> None:

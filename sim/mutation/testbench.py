@@ -18,7 +18,7 @@ import numpy as np
 from latte.golden.attention import HeadTrace
 from latte.golden.config import AttentionConfig
 from latte.sim.agents import Agent, StreamDriver, TestbenchFailure
-from latte.sim.block_testbench import QUIET_CYCLES, create_agents
+from latte.sim.block_testbench import QUIET_CYCLES, break_off, create_agents
 from latte.sim.core_testbench import CoreTestbench
 from latte.sim.mutation.mutants import FRESH, PORT
 from latte.sim.program import Program
@@ -96,6 +96,7 @@ class _BlockCase:
 
     async def run(self, testbench: Testbench, deadline: _Deadline) -> None:
         """Run it as `run_block` does, but end with the first difference."""
+        await break_off(testbench, self.plan)
         outputs = {port: _Expected(port, items) for port, items in self.plan["expected"].items()}
         agents, drivers = create_agents(testbench.ports, self.plan,
                                         {port: output.receive for port, output in outputs.items()})

@@ -4,12 +4,14 @@ import random
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal
+from amaranth import Cat, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.pruned_mass import GAP_TABLE_SIZE, gap_weights
+from latte.golden.pruned_mass import GAP_TABLE_SIZE, gap_weights, table_holds
+from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 from latte.rtl.common.primitives import delay
+from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.gap_table import GapTable, scale_layout
 from latte.rtl.wide.payloads import gap_weight_bits
 from latte.sim.block_testbench import Expect, Offer
@@ -18,6 +20,10 @@ from tests.cocotb.blocks import SEED, with_builds
 from tests.cocotb.weighed import PRUNING, SINGLE_PRUNING, fill_tables, held_scale
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
+
+
+_AHEAD = 12
+"""Jobs that have their table before the first of them looks anything up."""
 
 
 class LookUps(wiring.Component):
@@ -31,50 +37,69 @@ class LookUps(wiring.Component):
     def __init__(self, config):
         self.config = config
         look_up = data.StructLayout({"gap": config.est_bits + 1, "valid": 1, "last": 1})
+        found = data.StructLayout({"weight": gap_weight_bits(config), "table": 1})
         super().__init__({"job": In(stream.Signature(scale_layout())), "look_up": In(stream.Signature(look_up)),
-                          "weight_valid": Out(1), "weight": Out(gap_weight_bits(config))})
+                          "found_valid": Out(1), "found": Out(found)})
 
     def elaborate(self, platform):
         """Connect."""
         m = Module()
         tables = fill_tables(m, self.config, wiring.flipped(self.job))
         m.submodules.table = table = GapTable(self.config)
-        active, present = Signal(), Signal()
-        item, taken = self.look_up.payload, self.look_up.valid & self.look_up.ready
-        with m.If(tables.table.valid & tables.table.ready):
-            m.d.sync += [active.eq(1), present.eq(tables.table.payload)]
-        with m.Elif(taken & item.last):
-            m.d.sync += active.eq(0)
+        m.submodules.ahead = ahead = StreamQueue(1, _AHEAD)
+        wiring.connect(m, tables.table, ahead.i)
+        item, taken, present = self.look_up.payload, self.look_up.valid & self.look_up.ready, ahead.o.payload
+        released = delay(m, Cat(taken & item.last, present), table.latency, name="released")
         m.d.comb += [
-            tables.table.ready.eq(~active), self.look_up.ready.eq(active),
-            tables.release.eq(delay(m, taken & item.last, table.latency, name="release")),
-            tables.release_table.eq(delay(m, present, table.latency, name="release_table")),
+            self.look_up.ready.eq(ahead.o.valid), ahead.o.ready.eq(taken & item.last),
+            Cat(tables.release, tables.release_table).eq(released),
             table.fill.eq(tables.fill), table.gap.eq(item.gap), table.valid.eq(item.valid), table.table.eq(present),
-            self.weight_valid.eq(delay(m, taken, table.latency, name="taken")), self.weight.eq(table.weight),
+            self.found_valid.eq(delay(m, taken, table.latency, name="taken")), self.found.weight.eq(table.weight),
+            self.found.table.eq(delay(m, present, table.latency, name="present")),
         ]
         return m
+
+
+def scales_of_jobs(rng, config):
+    """Yield scales: each differs from the last in one bit that can, then long runs of the same one, then others."""
+    scale = min((held_scale(rng, config) for _ in range(20)), key=lambda one: one[0] * 0.5**one[1])
+    for bit in range(SCALE_MANTISSA_BITS - 1 + SCALE_SHIFT_BITS):
+        yield scale
+        near = scale[0] ^ 1 << bit, scale[1]
+        if bit >= SCALE_MANTISSA_BITS - 1:
+            near = scale[0], scale[1] ^ 1 << (bit - SCALE_MANTISSA_BITS + 1)
+        scale = near if table_holds(near, config) else scale
+    for _ in range(5):
+        scale = held_scale(rng, config)
+        yield from [scale] * rng.choice([1, 2, _AHEAD + 4])
 
 
 @with_builds(PRUNING, slow=[SINGLE_PRUNING])
 def test_gap_tables(config, check):
     rng = random.Random(SEED)
-    jobs, look_ups, weights = [], [], []
-    scale = held_scale(rng, config)
-    for _ in range(12):
-        scale = rng.choice([scale, held_scale(rng, config), held_scale(rng, config)])
+    jobs, look_ups, found = [], [], []
+    all_gaps = np.arange(1 << (config.est_bits + 1))
+    filled, table, before = None, 0, 0 * all_gaps
+    for scale in scales_of_jobs(rng, config):
         used = rng.random() < 0.8 or not jobs
         jobs.append({"mantissa": scale[0], "shift": scale[1], "used": used})
         if not used:  # it may take any table, so nothing is known of what it would find
             look_ups.append({"gap": 0, "valid": 0, "last": 1})
-            weights.append(0)
+            found.append({"weight": 0})
             continue
-        expected = gap_weights(np.arange(1 << (config.est_bits + 1)), scale, config)
+        expected = gap_weights(all_gaps, scale, config)
         end = np.count_nonzero(expected)
         gaps = [0, 1, end - 1, end, end + 1, GAP_TABLE_SIZE - 1, GAP_TABLE_SIZE, GAP_TABLE_SIZE + 1,
-                (1 << config.est_bits) - 1, *(rng.randrange(end) for _ in range(rng.choice([0, 40, 400])))]
+                (1 << config.est_bits) - 1, *(rng.randrange(end) for _ in range(rng.choice([0, 40])))]
+        if scale == filled:
+            gaps = gaps[:rng.randint(1, len(gaps))]
+        else:
+            filled, table = scale, 1 - table
+            gaps += np.flatnonzero(expected != before)[:20].tolist()
+        before = expected
         for n, gap in enumerate(gaps):
             valid = rng.random() < 0.9
             look_ups.append({"gap": int(gap), "valid": valid, "last": n == len(gaps) - 1})
-            weights.append(int(expected[gap]) if valid else 0)
+            found.append({"weight": int(expected[gap]) if valid else 0, "table": table})
     check(LookUps(config), f"gap-table-{config.name}", {"job": Offer(jobs), "look_up": Offer(look_ups)},
-          {"weight": Expect(weights)})
+          {"found": Expect(found)})

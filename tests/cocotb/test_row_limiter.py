@@ -8,9 +8,9 @@ from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.pruned_mass import gap_weights
-from latte.golden.quantizer import MASS_KEEP_ALL
-from latte.golden.row_limit import row_limits
+from latte.golden.pruned_mass import GAP_TABLE_SIZE, gap_weights
+from latte.golden.quantizer import MASS_KEEP_ALL, THETA_FRAC_BITS
+from latte.golden.row_limit import mass_threshold, row_limits
 from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
 from latte.rtl.common.primitives import delay
 from latte.rtl.wide.gap_table import scale_layout
@@ -19,13 +19,24 @@ from latte.rtl.wide.row_scanner import RowScanner, scanned_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, bits, limits, with_builds
-from tests.cocotb.weighed import BY_MASS, ONE_GROUP, PRUNING, SINGLE_PRUNING, await_tables, fill_tables, held_scale
+from tests.cocotb.weighed import (
+    BY_MASS,
+    ONE_GROUP,
+    PRUNING,
+    SINGLE_PRUNING,
+    await_tables,
+    fill_tables,
+    held_scale,
+    paused,
+)
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
 
 class LimitedRows(wiring.Component):
     """Row limiter with two filled tables, behind a scanner's latency; rows end as far apart as a scanner's.
+
+    Its consumer has no room now and then for as long as it takes to fill the queues of rows.
 
     Parameters
     ----------
@@ -54,7 +65,7 @@ class LimitedRows(wiring.Component):
                 m.d.sync += waits.eq(waits - 1)
         m.d.comb += [
             self.i.ready.eq(limiter.room & filled & ~(self.i.payload.row_last & (waits != 0))),
-            limiter.fill.eq(tables.fill), limiter.o_room.eq(self.o_room),
+            limiter.fill.eq(tables.fill), limiter.o_room.eq(self.o_room & ~paused(m, 150)),
             limiter.i_valid.eq(delay(m, taken, RowScanner.latency, name="taken")),
             limiter.i.eq(delay(m, self.i.payload, RowScanner.latency, name="scanned")),
             self.o_valid.eq(limiter.o_valid), self.o.eq(limiter.o), self.overflow.eq(limiter.overflow),
@@ -64,39 +75,70 @@ class LimitedRows(wiring.Component):
         return m
 
 
-def random_code(rng: random.Random, kind: ThresholdKind, row_max: int, config) -> int:
-    """Return a code, often one at a limit."""
+def random_code(rng: random.Random, kind: ThresholdKind, row_max: int, weight: np.ndarray, table: np.ndarray,
+                config) -> int:
+    """Return a code, often one at a limit; by mass often one under which a weight of the table just survives or not.
+
+    Parameters
+    ----------
+    rng, kind, row_max
+    weight
+        Of the row's keys.
+    table
+        Of all gaps.
+    config
+    """
     low, high = limits(config.est_bits)
-    return {"relative": rng.choice([1, 2, config.tau_keep_all, rng.randint(1, 400)]),
-            "absolute": rng.choice([low, high, row_max, row_max - 1, rng.randint(low, high)]),
-            "mass": rng.choice([0, 255, MASS_KEEP_ALL, MASS_KEEP_ALL - 1, *(rng.randint(0, most) for most in (
-                40 << 8, 8 << 8))])}[kind]
+    if kind is not ThresholdKind.MASS:
+        return {"relative": rng.choice([0, 1, 2, config.tau_keep_all, rng.randint(1, 400)]),
+                "absolute": rng.choice([low, high, row_max, row_max - 1, rng.randint(low, high)])}[kind]
+    if rng.random() < 0.3:
+        return rng.choice([0, 255, MASS_KEEP_ALL, MASS_KEEP_ALL - 1, *(rng.randint(0, most) for most in (
+            40 << 8, 8 << 8))])
+    # Where the least weight that survives is all but one of the table's, each bit of the mass and the code counts.
+    octave = rng.choice([0, rng.randrange(4), rng.randrange(12)]) << THETA_FRAC_BITS
+    codes = octave + np.arange(1 << THETA_FRAC_BITS)
+    least = mass_threshold(np.full(len(codes), weight.sum()), codes)
+    off = np.abs(least[:, None] - table[:GAP_TABLE_SIZE]).min(axis=1)
+    return int(rng.choice(codes[np.argsort(off, kind="stable")[:3]]))
+
+
+def random_estimates(rng: random.Random, length: int, config) -> np.ndarray:
+    """Return estimates whose distances to the largest are of all sizes, and beyond what a table has, or all extreme."""
+    low, high = limits(config.est_bits)
+    centre, spread = rng.choice([low, 0, high]), rng.choice([0, 3, 60, 300, 3 * high])
+    if rng.getrandbits(1):
+        return np.array([max(low, high - rng.getrandbits(rng.randint(0, config.est_bits))) for _ in range(length)])
+    return np.clip([centre + rng.randint(-spread, spread) for _ in range(length)], low, high)
 
 
 @with_builds(PRUNING, BY_MASS, ONE_GROUP, slow=[SINGLE_PRUNING])
 def test_row_limiter(config, check):
     rng = random.Random(SEED)
     pairs, (low, high) = config.pairs_per_cycle, limits(config.est_bits)
-    scales = [held_scale(rng, config), held_scale(rng, config)]
+    # One of them is as flat as can be: its weights are nearer to each other than the codes are.
+    scales = [min((held_scale(rng, config) for _ in range(20)), key=lambda scale: scale[0] * 0.5**scale[1]),
+              held_scale(rng, config)]
+    tables = [gap_weights(np.arange(config.tau_keep_all + 1), scale, config) for scale in scales]
     scanned, limited, masses = [], [], []
-    for length in [1, 1, config.max_seq_len, 1, *(rng.randint(1, config.max_seq_len) for _ in range(150)), *[1] * 30]:
+    for length in [1, 1, config.max_seq_len, 1, *(rng.randint(1, config.max_seq_len) for _ in range(200)), *[1] * 50,
+                   *(rng.randint(1, 3) for _ in range(100))]:
         padded = -(-length // pairs) * pairs
-        spread, centre = rng.choice([0, 3, 60, 300, 3 * high]), rng.choice([low, 0, high])
-        estimates = np.array([[min(high, max(low, centre + rng.randint(-spread, spread))) for _ in range(padded)]])
+        estimates = random_estimates(rng, padded, config)[None]
         row_max = int(estimates[0, :length].max())
         estimates[0, length:] = [rng.randint(low, high) for _ in range(padded - length)]
         visible = np.arange(padded)[None] < length
         table, kind = rng.getrandbits(1), ThresholdKind(rng.choice(config.threshold_kinds))
         if "mass" in config.threshold_kinds and rng.getrandbits(1):
             kind = ThresholdKind.MASS  # of all kinds it has most to compute
-        code = random_code(rng, kind, row_max, config)
+        weight = np.where(visible, tables[table][np.where(visible, row_max - estimates, 0)], 0)
+        code = random_code(rng, kind, row_max, weight[0, :length], tables[table], config)
         limit = int(row_limits(Threshold(kind, (code,) * LENGTH_OCTAVES), np.where(visible, estimates, low), visible,
                                np.array([row_max]), scales[table], config)[0])
         group_bits = rng.randint(0, config.group_bits)
         group = np.array([rng.randrange(1 << group_bits) for _ in range(padded)])
         compensated = config.key_groups and rng.random() < 0.7
         if compensated:
-            weight = np.where(visible, gap_weights(np.where(visible, row_max - estimates, 0), scales[table], config), 0)
             masses += [{"mass": int(weight[0, group == g].sum()), "last": g == (1 << group_bits) - 1}
                        for g in range(1 << group_bits)]
         mark = {"table": table, "job_last": rng.getrandbits(1), "slot": rng.randrange(config.query_rows),

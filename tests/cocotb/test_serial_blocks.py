@@ -19,6 +19,7 @@ from latte.golden.threshold_filter import threshold_filter
 from latte.golden.value_accumulator import accumulate_values
 from latte.rtl.common.operand_split import element_layout
 from latte.rtl.common.payloads import compute_layout, key_shape, output_layout, query_load_layout
+from latte.rtl.common.probes import filter_probe_layout
 from latte.rtl.serial.serial_estimator import SerialEstimator, estimated_row_layout
 from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.rtl.serial.serial_memories import DualPortRam
@@ -72,6 +73,8 @@ def plane(m, name, port, element, lanes, words, config):
 class ReadBack(wiring.Component):
     """Takes a row, then reads its `count` entries one by one; each comes out with the row.
 
+    The last comes first: what a stage writes too early into the place of an entry is read there.
+
     Parameters
     ----------
     row, entry
@@ -95,7 +98,7 @@ class ReadBack(wiring.Component):
         with m.FSM():
             with m.State("ROW"):
                 m.d.comb += self.row.ready.eq(1)
-                m.d.sync += [row.eq(self.row.payload), self.index.eq(0)]
+                m.d.sync += [row.eq(self.row.payload), self.index.eq(self.row.payload[self.count] - 1)]
                 with m.If(self.row.valid):
                     m.next = "READ"
             with m.State("READ"):
@@ -106,15 +109,17 @@ class ReadBack(wiring.Component):
             with m.State("GIVE"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += self.index.eq(self.index + 1)
+                    m.d.sync += self.index.eq(self.index - 1)
                     m.next = "READ"
-                    with m.If(self.index == row[self.count] - 1):
+                    with m.If(self.index == 0):
                         m.next = "ROW"
         return m
 
 
 class EstimatedRows(wiring.Component):
     """Query ring and estimator beside a key plane with given contents.
+
+    Both halves of a row come out when the estimator is done with it. `limited`: 1 for each beat that was.
 
     Parameters
     ----------
@@ -125,8 +130,10 @@ class EstimatedRows(wiring.Component):
     def __init__(self, config, k):
         self.config, self.k = config, k
         self.back = ReadBack(estimated_row_layout(config), "keys", signed(config.est_bits), key_shape(config))
+        self.ring = SerialQueryRing(config)
         beat = data.ArrayLayout(signed(8), config.bus_bytes)
         super().__init__({
+            "halves": Out(stream.Signature(self.ring.halves.shape())), "limited_valid": Out(1), "limited": Out(1),
             "load": In(stream.Signature(query_load_layout())), "q": In(stream.Signature(beat)),
             "compute": In(stream.Signature(compute_layout(config))),
             "o": Out(stream.Signature(self.back.o.payload.shape()))})
@@ -135,7 +142,7 @@ class EstimatedRows(wiring.Component):
         """Connect."""
         m = Module()
         config = self.config
-        m.submodules.ring = ring = SerialQueryRing(config)
+        m.submodules.ring = ring = self.ring
         m.submodules.estimator = estimator = SerialEstimator(config)
         m.submodules.back = back = self.back
         high = split_halves(self.k.reshape(-1, config.dim_lanes), config.split)[0]
@@ -161,35 +168,58 @@ class EstimatedRows(wiring.Component):
             estimator.query.eq(ring.high), ring.estimated.eq(taken),
             estimator.index.eq(back.index), back.entry.eq(estimator.estimate),
         ]
-        m.d.sync += ring.scored.eq(taken)
+        # The rows that the estimator has left.
+        rows = Signal(range(config.query_rows + 1))
+        m.d.sync += rows.eq(rows + taken - ring.scored)
+        m.d.comb += [self.halves.payload.eq(ring.halves), self.limited_valid.eq(ring.saturated), self.limited.eq(1)]
+        with m.FSM():
+            with m.State("ROW"), m.If(rows != 0):
+                m.next = "GIVE"
+            with m.State("READ"):
+                m.next = "GIVE"
+            with m.State("GIVE"):
+                m.d.comb += self.halves.valid.eq(1)
+                with m.If(self.halves.ready):
+                    m.d.sync += ring.halves_slice.eq(ring.halves_slice + 1)
+                    m.next = "READ"
+                    with m.If(ring.halves_slice == config.cross_slices - 1):
+                        m.d.sync += ring.halves_slice.eq(0)
+                        m.d.comb += ring.scored.eq(1)
+                        m.next = "LEAVE"
+            with m.State("LEAVE"):
+                m.next = "ROW"
         return m
 
 
 def test_query_ring_and_estimator(config, check):
     rng = random.Random(SEED)
     k = extreme_rows(config.max_seq_len, config, QK_MAX, SEED)
-    loads, beats, jobs, items = [], [], [], []
-    for index in range(10):
-        keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
+    loads, beats, jobs, items, words, limited = [], [], [], [], [], 0
+    # Behind the long jobs such as are done before the next row is there.
+    for index in range(30):
+        keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)] if index < 10 else [1, 2])
         rows, causal, drop = rng.randint(1, keys), rng.getrandbits(1), index == 4
-        q = extreme_rows(max(2, rows), config, QK_MAX, SEED + index)[:rows]
+        q = extreme_rows(max(2, rows), config, 127, SEED + index)[:rows]
         loads.append({"rows": rows, "drop": drop})
         beats += q.reshape(-1, config.bus_bytes).tolist()
+        limited += int((q.reshape(-1, config.bus_bytes) > QK_MAX).any(axis=1).sum())
         if drop:
             continue
+        q = np.minimum(q, QK_MAX).astype(np.int8)
+        words += of_split(q, config)
         jobs.append({"entry": {"tau": 1, "scale_mantissa": 1, "scale_shift": 1}, "rows": rows, "keys": keys,
                      "causal": causal, "bank": 0})
         estimates = estimate_scores(split_halves(q, config.split)[0], split_halves(k, config.split)[0])
         for r, row in enumerate(estimates):
             seen = row[:keys - rows + 1 + r if causal else keys].tolist()
             fields = {"keys": len(seen), "maximum": max(seen), "job_last": r == rows - 1}
-            items += [{"row": fields, "entry": estimate} for estimate in seen]
+            items += [{"row": fields, "entry": estimate} for estimate in reversed(seen)]
     check(EstimatedRows(config, k), "estimator", {"load": Offer(loads), "q": Offer(beats), "compute": Offer(jobs)},
-          {"o": Expect(items)})
+          {"o": Expect(items), "halves": Expect(words), "limited": Expect([1] * limited)})
 
 
 class HeldRow(wiring.Component):
-    """Keeps a row that comes with all its entries, so that a stage can read them.
+    """Offers rows that come with all their entries, and keeps those of the last one that was taken.
 
     Parameters
     ----------
@@ -198,26 +228,22 @@ class HeldRow(wiring.Component):
     index
         Shape of an entry's index.
     others : dict
-        Further fields that stand while the row is in work.
+        Further fields: `held` while the row is in work.
     """
 
     def __init__(self, row, entry, index, others):
         item = data.StructLayout({"row": row, "entries": data.ArrayLayout(entry, 1 << len(Signal(index))), **others})
-        super().__init__({"i": In(stream.Signature(item)), "done": In(1), "row": Out(stream.Signature(row)),
+        super().__init__({"i": In(stream.Signature(item)), "row": Out(stream.Signature(row)),
                           "index": In(index), "entry": Out(entry), "held": Out(item)})
 
     def elaborate(self, platform):
         """Keep."""
         m = Module()
-        busy = Signal()
-        m.d.comb += [self.i.ready.eq(~busy), self.row.payload.eq(self.held.row)]
+        m.d.comb += [self.row.valid.eq(self.i.valid), self.i.ready.eq(self.row.ready),
+                     self.row.payload.eq(self.i.payload.row)]
         m.d.sync += self.entry.eq(Array(self.held.entries)[self.index])
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [self.held.eq(self.i.payload), busy.eq(1), self.row.valid.eq(1)]
-        with m.If(self.row.valid & self.row.ready):
-            m.d.sync += self.row.valid.eq(0)
-        with m.If(self.done):
-            m.d.sync += busy.eq(0)
+            m.d.sync += self.held.eq(self.i.payload)
         return m
 
 
@@ -237,7 +263,10 @@ class ScoredRows(wiring.Component):
         self.source = HeldRow(estimated_row_layout(config), signed(config.est_bits), key_shape(config),
                               {"tau": config.est_bits})
         self.back = ReadBack(scored_row_layout(config), "survivors", self.scorer.stored, key_shape(config))
+        read = data.StructLayout({name: getattr(self.scorer.keys, name).shape() for name in ("key", "slice")})
         super().__init__({"i": In(stream.Signature(self.source.i.payload.shape())),
+                          "compared_valid": Out(1), "compared": Out(filter_probe_layout(config)),
+                          "read_valid": Out(1), "read": Out(read),
                           "o": Out(stream.Signature(self.back.o.payload.shape()))})
 
     def elaborate(self, platform):
@@ -258,23 +287,30 @@ class ScoredRows(wiring.Component):
         wiring.connect(m, scorer.o, back.row)
         wiring.connect(m, back.o, wiring.flipped(self.o))
         m.d.comb += [
-            source.done.eq(scorer.scored), source.index.eq(scorer.index), scorer.estimate.eq(source.entry),
-            scorer.tau.eq(source.held.tau), queries.read_addr.eq(row * config.cross_slices + scorer.query_slice),
+            source.index.eq(scorer.index), scorer.estimate.eq(source.entry),
+            scorer.tau.eq(self.i.payload.tau), queries.read_addr.eq(row * config.cross_slices + scorer.query_slice),
             scorer.query.eq(queries.read_data), scorer.score_index.eq(back.index), back.entry.eq(scorer.score),
+            self.compared_valid.eq(scorer.probe.valid), self.compared.eq(scorer.probe),
+            self.read_valid.eq(scorer.step), self.read.key.eq(scorer.keys.key), self.read.slice.eq(scorer.keys.slice),
         ]
         return m
 
 
 def test_scorer(config, check):
     rng = random.Random(SEED)
-    q, k = extreme_rows(24, config, QK_MAX, SEED), extreme_rows(config.max_seq_len, config, QK_MAX, SEED + 1)
+    q, k = extreme_rows(60, config, QK_MAX, SEED), extreme_rows(config.max_seq_len, config, QK_MAX, SEED + 1)
+    # Scores of all sizes, so that each bit decides which is the largest.
+    q[2:] >>= np.random.default_rng(SEED).integers(0, 7, (len(q) - 2, 1)).astype(np.int8)
     halves = split_halves(q, config.split), split_halves(k, config.split)
     estimates = estimate_scores(halves[0][0], halves[1][0])
     scores = refine_scores(estimates, *halves)
-    rows, items = [], []
+    rows, items, compared, read = [], [], [], []
     for r, row in enumerate(estimates):
         keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
-        tau, job_last = rng.choice([1, config.tau_keep_all, rng.randint(1, 300)]), rng.getrandbits(1)
+        # Often such that a key just survives, or does not.
+        gap = int(row[:keys].max() - row[rng.randrange(keys)])
+        tau = rng.choice([1, config.tau_keep_all, rng.randint(1, 300), max(1, gap), gap + 1])
+        job_last = rng.getrandbits(1)
         keep = threshold_filter(row[None, :keys], np.ones((1, keys), bool), tau)[0]
         entries = [*row.tolist(), *[0] * ((1 << (config.max_seq_len - 1).bit_length()) - len(row))]
         rows.append({"row": {"keys": keys, "maximum": int(row[:keys].max()), "job_last": job_last}, "tau": tau,
@@ -283,8 +319,12 @@ def test_scorer(config, check):
         fields = {"survivors": len(survivors), "maximum": int(scores[r, survivors].max()) >> config.low_bits,
                   "job_last": job_last}
         items += [{"row": fields, "entry": {"score": int(scores[r, key]) >> config.low_bits, "key": key}}
-                  for key in survivors]
-    check(ScoredRows(config, q, k), "scorer", {"i": Offer(rows)}, {"o": Expect(items)})
+                  for key in reversed(survivors)]
+        compared += [{"valid": 1, "row_last": key == keys - 1, "visible": 1, "keep": int(keep[key]),
+                      "estimate": [int(row[key])]} for key in range(keys)]
+        read += [{"key": key, "slice": part} for key in survivors for part in range(config.cross_slices)]
+    check(ScoredRows(config, q, k), "scorer", {"i": Offer(rows)},
+          {"o": Expect(items), "compared": Expect(compared), "read": Expect(read)})
 
 
 class FinishedRows(wiring.Component):
@@ -314,7 +354,6 @@ class FinishedRows(wiring.Component):
         wiring.connect(m, source.row, finisher.row)
         wiring.connect(m, finisher.o, wiring.flipped(self.o))
         m.d.comb += [
-            source.done.eq(finisher.o.valid & finisher.o.ready & finisher.o.payload.row_last),
             source.index.eq(finisher.index), finisher.score.eq(source.entry),
             finisher.scale_mantissa.eq(source.held.scale_mantissa), finisher.scale_shift.eq(source.held.scale_shift),
         ]
@@ -326,7 +365,7 @@ def test_finisher(config, check):
     v = extreme_rows(config.max_seq_len, config, 127, SEED)
     low, high = -(1 << (config.score_bits - 1)), (1 << (config.score_bits - 1)) - (1 << config.low_bits)
     rows, beats = [], []
-    for index in range(40):
+    for index in range(120):
         count = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
         # Of equal values -128 at first: the only case that reaches the limit of the output.
         keys = [index] if index < 2 else sorted(rng.sample(range(config.max_seq_len), count))
@@ -335,6 +374,10 @@ def test_finisher(config, check):
                   for _ in keys]
         code = (rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
                 rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))
+        if index % 3 == 2:
+            # Each distance times the scale is a single bit, wherever it may be.
+            scores = [0, *(-1 << rng.randint(config.low_bits, config.score_bits - 1) for _ in keys[1:])]
+            code = 1 << 15, rng.choice([0, rng.randint(0, 26)])
         row, keep = np.zeros((1, config.max_seq_len), np.int64), np.zeros((1, config.max_seq_len), bool)
         row[0, keys], keep[0, keys] = scores, True
         codes = normalize(*accumulate_values(softmax_weights(row, keep, code, config), v), config)[0].tolist()

@@ -55,6 +55,8 @@ class ScoresToWeights(wiring.Component):
 class WeightsForMasses(wiring.Component):
     """Score queue and softmax of a build that compensates: gaps are weighed and masses rescaled beside the scores.
 
+    `lost`: 1 for each cycle of `overflow`.
+
     Parameters
     ----------
     config
@@ -64,6 +66,7 @@ class WeightsForMasses(wiring.Component):
         self.config = config
         super().__init__({
             "i_valid": In(1), "i": In(score_layout(config)), "room": Out(1), "overflow": Out(1),
+            "lost_valid": Out(1), "lost": Out(1),
             "row": In(stream.Signature(row_layout(config))), "o": Out(stream.Signature(weight_layout(config))),
             "ask": In(stream.Signature(ask_layout())), "answer_valid": Out(1), "answer": Out(gap_weight_bits(config)),
             "begun": Out(stream.Signature(row_layout(config))), "rescale_valid": Out(1),
@@ -79,10 +82,20 @@ class WeightsForMasses(wiring.Component):
         for name in ("row", "o", "ask", "begun"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(softmax, name))
         m.d.comb += [scores.i_valid.eq(self.i_valid), scores.i.eq(self.i), self.room.eq(scores.room),
-                     self.overflow.eq(scores.overflow)]
+                     self.overflow.eq(scores.overflow), self.lost_valid.eq(scores.overflow), self.lost.eq(1)]
         m.d.comb += [getattr(self, name).eq(getattr(softmax, name))
                      for name in ("answer_valid", "answer", "rescale_valid", "rescale")]
         return m
+
+
+def single_bits(rng, length, config):
+    """Return (a row of scores, a scale): each distance from 0, times the scale, is a single bit, wherever it may be."""
+    top = config.score_bits - 1
+    row = [0, *(-1 << rng.randint(0, top) for _ in range(length - 1))]
+    if length == 1:
+        row = [rng.choice([-1, 1]) << rng.randrange(top)]
+    rng.shuffle(row)
+    return row, (1 << 15, rng.choice([0, rng.randint(0, 26)]))
 
 
 @pytest.mark.parametrize("config", [PRUNING], ids=["pruning"])
@@ -90,15 +103,18 @@ def test_softmax_for_masses(config, check):
     rng = random.Random(SEED)
     low, high = limits(config.est_bits)
     scores, rows, weights, rescales, asks, answers = [], [], [], [], [], []
-    for length in [*row_lengths(config, rng, 20), *[1] * 50]:
+    for length in [*row_lengths(config, rng, 40), *[1] * 150]:
         row_max = rng.choice([low, high, rng.randint(-300, 300)])
         # The largest score may lie on either side of what the largest estimate says, near or far.
         spread = rng.choice([0, 40, 3000, 1 << (config.score_bits - 2)])
         row = [max(-1 << (config.score_bits - 1), min((1 << (config.score_bits - 1)) - 1, (
             row_max << config.estimate_shift) + rng.randint(-spread, spread))) for _ in range(length)]
-        code = rng.choice([spread_scale(rng, max(row) - min(row), config), (
+        distance = max(1, abs(max(row) - (row_max << config.estimate_shift)))
+        code = rng.choice([spread_scale(rng, max(row) - min(row), config), spread_scale(rng, distance, config), (
             rng.choice([1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
             rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))])
+        if rng.random() < 0.3:
+            row_max, row, code = 0, *single_bits(rng, length, config)
         expected = softmax_weights(np.array([row]), np.ones((1, length), bool), code, config)[0]
         rows.append({"scale_mantissa": code[0], "scale_shift": code[1], "bank": rng.getrandbits(1), "row_max": row_max,
                      "job_last": rng.getrandbits(1), "keys": rng.randint(1, config.max_seq_len), "restart": 0,
@@ -118,17 +134,26 @@ def test_softmax_for_masses(config, check):
           quiet=["overflow"])
 
 
+@pytest.mark.parametrize("config", [PRUNING], ids=["pruning"])
+def test_scores_without_room_are_lost(config, check):
+    # None of an endless row leaves; a queue holds one more at its output.
+    scores = [{"score": 0, "key": 0, "row_last": 0}] * (ScoreQueue.depth_of(config) + 1 + 5)
+    check(WeightsForMasses(config), f"softmax-{config.name}", {"i": Offer(scores)}, {"lost": Expect([1] * 5)})
+
+
 @wide_config
 def test_softmax(config, check):
     rng = random.Random(SEED)
     low, high = limits(config.score_bits)
     scores, rows, weights = [], [], []
-    for length in [*row_lengths(config, rng, 20), *[1] * 200]:
+    for length in [*row_lengths(config, rng, 40), *[1] * 200]:
         spread = rng.choice([0, 40, 3000, high])
         row = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) for _ in range(length)]
         code = rng.choice([spread_scale(rng, max(row) - min(row), config), (
             rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
             rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))])
+        if rng.random() < 0.3:
+            row, code = single_bits(rng, length, config)
         expected = softmax_weights(np.array([row]), np.ones((1, length), bool), code, config)[0]
         rows.append({"scale_mantissa": code[0], "scale_shift": code[1], "bank": rng.getrandbits(1),
                      "job_last": rng.getrandbits(1)})

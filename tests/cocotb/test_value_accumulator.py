@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal, signed
+from amaranth import Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,8 +31,20 @@ MANY_SLICES = PRUNING.replace(name="many-slices", value_lanes=1, normalizer_lane
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
 
+def connect_late(m: Module, source: stream.Interface, sink: stream.Interface, begins: Value) -> None:
+    """Connect streams behind the time when it `begins`; half of the time an item waits for one of every 16 cycles."""
+    time, offered = Signal(10), Signal()
+    m.d.sync += [time.eq(time + 1), offered.eq((offered & ~(source.valid & source.ready)) | (time[:4] == 0) | time[-1])]
+    passes = offered & begins
+    m.d.comb += [sink.payload.eq(source.payload), sink.valid.eq(source.valid & passes),
+                 source.ready.eq(sink.ready & passes)]
+
+
 class OutputFromMemory(wiring.Component):
     """Value accumulator in front of a value plane with given contents, and normaliser.
+
+    A row's sums are outputs, too: of their low bits the quotients show nothing. `unlike`: an item ends its job, but no
+    row.
 
     Parameters
     ----------
@@ -49,14 +61,18 @@ class OutputFromMemory(wiring.Component):
         layouts = {"added": added_key_layout, "compensation": compensation_layout, "denominator": denominator_bits}
         compensation = {name: In(stream.Signature(layout(config))) for name, layout in layouts.items()
                         if config.key_groups}
+        self.accumulator = ValueAccumulator(config)
+        sums = data.StructLayout({"weight_sum": self.accumulator.weight_sum.shape(), "job_last": 1})
         super().__init__({"i": In(stream.Signature(weight_layout(config))), **compensation,
+                          "sum_valid": Out(1), "sum": Out(sums),
+                          "word_valid": Out(1), "word": Out(self.accumulator.word.shape()), "unlike": Out(1),
                           "o": Out(stream.Signature(output_layout(config)))})
 
     def elaborate(self, platform):
         """Connect."""
         m = Module()
         config = self.config
-        m.submodules.accumulator = accumulator = ValueAccumulator(config)
+        m.submodules.accumulator = accumulator = self.accumulator
         m.submodules.normalizer = normalizer = Normalizer(config)
         if config.key_groups:
             m.submodules.virtual = virtual = VirtualSurvivors(config)
@@ -65,23 +81,24 @@ class OutputFromMemory(wiring.Component):
             wiring.connect(m, wiring.flipped(self.i), virtual.i)
             wiring.connect(m, wiring.flipped(self.added), added.i)
             wiring.connect(m, added.o, virtual.added)
-            wiring.connect(m, wiring.flipped(self.denominator), virtual.denominator)
+            connect_late(m, wiring.flipped(self.denominator), virtual.denominator, Const(1))
             wiring.connect(m, wiring.flipped(self.compensation), given.i)
             come = Signal(range(self.additions + 1))
             m.d.sync += come.eq(come + (self.added.valid & self.added.ready))
             complete = delay(m, come == self.additions, StreamQueue.latency, name="complete")
-            m.d.comb += [
-                virtual.compensation.payload.eq(given.o.payload),
-                virtual.compensation.valid.eq(given.o.valid & complete),
-                given.o.ready.eq(virtual.compensation.ready & complete),
-            ]
+            connect_late(m, given.o, virtual.compensation, complete)
             wiring.connect(m, virtual.o, accumulator.i)
-            m.d.comb += accumulator.denominator.eq(virtual.sum_end)
+            item = virtual.o.payload
+            m.d.comb += [accumulator.denominator.eq(virtual.sum_end),
+                         self.unlike.eq(virtual.o.valid & item.job_last & ~item.row_last)]
         else:
             wiring.connect(m, wiring.flipped(self.i), accumulator.i)
         wiring.connect(m, wiring.flipped(self.o), normalizer.o)
         m.d.comb += [getattr(normalizer, name).eq(getattr(accumulator, name)) for name in (
             "row_reserve", "sum_valid", "weight_sum", "job_last", "word_valid", "word")]
+        m.d.comb += [self.sum_valid.eq(accumulator.sum_valid), self.sum.weight_sum.eq(accumulator.weight_sum),
+                     self.sum.job_last.eq(accumulator.job_last), self.word_valid.eq(accumulator.word_valid),
+                     self.word.eq(accumulator.word)]
         words = padded_words(self.v, config.value_lanes).tolist()
         m.submodules.plane = plane = Ram(data.ArrayLayout(signed(8), config.value_lanes), len(words), words)
         m.d.comb += [
@@ -96,7 +113,7 @@ def test_values_to_output(config, check):
     rng, generator = random.Random(SEED), np.random.default_rng(SEED)
     v = extreme_rows(generator, config.max_seq_len, config, 127)
     most = (1 << config.weight_bits) - 1
-    items, outputs = [], []
+    items, sums, words, outputs = [], [], [], []
     for index, length in enumerate(row_lengths(config, rng, 20)):
         # Of equal values -128 at first: the only case that reaches the limit of the output.
         keys = [index] if index < 2 else sorted(rng.sample(range(config.max_seq_len), length))
@@ -106,8 +123,12 @@ def test_values_to_output(config, check):
         job_last = rng.getrandbits(1)
         items += [{"weight": int(row[0, key]), "key": key, "row_last": key == keys[-1],
                    "job_last": job_last and key == keys[-1]} for key in keys]
-        outputs += output_beats(normalize(*accumulate_values(row, v), config)[0], job_last, config)
-    check(OutputFromMemory(config, v), f"values-{config.name}", {"i": Offer(items)}, {"o": Expect(outputs)})
+        accumulated, weight_sum = accumulate_values(row, v)
+        sums.append({"weight_sum": int(weight_sum[0]), "job_last": job_last})
+        words += padded_words(accumulated, config.value_lanes).tolist()
+        outputs += output_beats(normalize(accumulated, weight_sum, config)[0], job_last, config)
+    check(OutputFromMemory(config, v), f"values-{config.name}", {"i": Offer(items)},
+          {"o": Expect(outputs), "sum": Expect(sums), "word": Expect(words)})
 
 
 @with_builds(PRUNING, MANY_SLICES, ONE_GROUP, slow=[SINGLE_PRUNING])
@@ -116,9 +137,9 @@ def test_virtual_survivors(config, check):
     v = extreme_rows(generator, config.max_seq_len, config, 127)
     most = (1 << config.weight_bits) - 1
     group_of_key = generator.integers(0, config.key_groups, config.max_seq_len)
-    items, additions, compensation, denominators, outputs = [], [], [], [], []
+    items, additions, compensation, denominators, sums, words, outputs = [], [], [], [], [], [], []
     added: list[int] = []
-    for index, length in enumerate(row_lengths(config, rng, 25)):
+    for index, length in enumerate([*row_lengths(config, rng, 25), *[1] * 40]):
         keys = [0] if index < 2 else sorted(rng.sample(range(config.max_seq_len), length))
         row = np.zeros((1, config.max_seq_len), np.int64)
         row[0, keys] = [rng.choice([0, most, rng.randint(0, most)]) for _ in keys]
@@ -128,7 +149,7 @@ def test_virtual_survivors(config, check):
                    "job_last": job_last and key == keys[-1]} for key in keys]
         accumulated, weight_sum = accumulate_values(row, v)
         denominators.append(0)
-        if index % 3 == 2:
+        if index % 3 == 2 or (length == 1 and rng.random() < 0.6):
             compensation.append({"virtual": 0, "last": 1})
         else:
             # Sums begin anew with a group's first key, others go on.
@@ -139,17 +160,19 @@ def test_virtual_survivors(config, check):
                 additions.append({"key": key, "group": group, "first": group not in group_of_key[added],
                                   "row": index % (1 << ROW_BITS)})
                 added.append(key)
-            sums = np.array([[v[[key for key in added if group_of_key[key] == g]].sum(axis=0, dtype=np.int64)
-                              for g in range(config.key_groups)]])
+            group_sums = np.array([[v[[key for key in added if group_of_key[key] == g]].sum(axis=0, dtype=np.int64)
+                                    for g in range(config.key_groups)]])
             unit = np.array([[rng.choice([0, (1 << UNIT_BITS) - 1, rng.getrandbits(UNIT_BITS - 4)])
                               if g in group_of_key[added] else 0 for g in range(config.key_groups)]])
             compensation += [{"virtual": 1, "unit": int(unit[0, g]), "group": g,
                               "last": g == config.key_groups - 1} for g in range(config.key_groups)]
-            accumulated = accumulate_virtual_survivors(accumulated, unit, sums)
+            accumulated = accumulate_virtual_survivors(accumulated, unit, group_sums)
             # As much as the virtual survivors weigh at least, or the quotient would leave the range of V.
             keys_of_group = np.array([(group_of_key[added] == g).sum() for g in range(config.key_groups)])
             denominators[-1] = min((1 << denominator_bits(config)) - 1, int((unit[0] * keys_of_group).sum() >> 5)
-                                   + rng.choice([0, 1, rng.getrandbits(12)]))
+                                   + rng.choice([0, 1, rng.getrandbits(12), 1 << denominator_bits(config)]))
+        sums.append({"weight_sum": int(weight_sum[0]) + denominators[-1], "job_last": job_last})
+        words += padded_words(accumulated, config.value_lanes).tolist()
         outputs += output_beats(normalize(accumulated, weight_sum + denominators[-1], config)[0], job_last, config)
     if not config.group_bits:
         for item in additions + compensation:
@@ -157,4 +180,4 @@ def test_virtual_survivors(config, check):
     check(OutputFromMemory(config, v, len(additions)), f"virtual-{config.name}",
           {"i": Offer(items), "added": Offer(additions), "compensation": Offer(compensation),
            "denominator": Offer(denominators)},
-          {"o": Expect(outputs)})
+          {"o": Expect(outputs), "sum": Expect(sums), "word": Expect(words)}, quiet=["unlike"])

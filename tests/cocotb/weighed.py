@@ -2,7 +2,7 @@
 
 import random
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream
 
 from latte.golden.config import AttentionConfig
@@ -21,10 +21,10 @@ BY_MASS = WIDE.replace(name="by-mass", threshold_kinds=("mass",))
 
 def held_scale(rng: random.Random, config: AttentionConfig) -> tuple[int, int]:
     """Return a softmax scale that a table of gap weights holds, often one of few weights or of as many as there are."""
-    while True:
-        scale = rng.choice([1 << 15, (1 << 16) - 1, rng.randrange(1 << 15, 1 << 16)]), rng.randrange(8, 24)
-        if table_holds(scale, config):
-            return scale
+    mantissa = rng.choice([1 << 15, (1 << 16) - 1, rng.randrange(1 << 15, 1 << 16)])
+    held = [shift for shift in range(8, 24) if table_holds((mantissa, shift), config)]
+    # The last ones have a hundred weights and more.
+    return mantissa, rng.choice([rng.choice(held), rng.choice(held[-3:])])
 
 
 def rescaling(row_max: int, score_max: int, scale: tuple[int, int], config: AttentionConfig
@@ -37,6 +37,16 @@ def rescaling(row_max: int, score_max: int, scale: tuple[int, int], config: Atte
     octaves = min(max(exponent >> config.exp_frac_bits, -config.sum_bits), config.sum_bits)
     return {"power": int(table[exponent & ((1 << config.exp_frac_bits) - 1)]),
             "shift": MASS_FRAC_BITS + config.weight_bits + octaves}
+
+
+def paused(m: Module, cycles: int) -> Signal:
+    """Return whether a consumer takes nothing: for so long, and then for seven times as long not.
+
+    What the stall matrix holds up is shorter than what queues hold.
+    """
+    time = Signal(range(8 * cycles))
+    m.d.sync += time.eq(Mux(time == 8 * cycles - 1, 0, time + 1))
+    return time < cycles
 
 
 def fill_tables(m: Module, config: AttentionConfig, jobs: stream.Interface) -> FillTables:

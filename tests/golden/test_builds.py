@@ -17,7 +17,7 @@ def test_every_board_has_a_build_and_no_build_is_without_a_board():
 def test_a_name_is_a_preset_or_a_board():
     assert choose_config(None, None) == preset("small")
     assert choose_config("tiny", None, heads=4) == preset("tiny", heads=4)
-    assert choose_config(None, "ulx3s_85f", max_seq_len=256) == preset("small", max_seq_len=256).lean()
+    assert choose_config(None, "ulx3s_85f", max_seq_len=256) == preset("small", max_seq_len=256)
     assert choose_config(None, "tang_nano_9k", split="slice") == preset("tiny", max_seq_len=197, split="slice").lean()
 
 

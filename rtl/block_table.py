@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 import latte.rtl
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.documents import markdown_table
+from latte.golden.memory.build import MemoryBuild
 from latte.rtl.axi.bus import MasterParameters, StreamParameters
 
 __all__ = ["DOCUMENT", "SECTION", "block_table", "config_blocks"]
@@ -19,18 +20,19 @@ __all__ = ["DOCUMENT", "SECTION", "block_table", "config_blocks"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "blocks"
 BUILDS = {"common": preset("small"), "wide": preset("small"), "serial": preset("tiny"),
-          "dense": preset("small").dense(), "axi": preset("small")}
+          "dense": preset("small").dense(), "memory": MemoryBuild(), "axi": preset("small")}
 """By package, the build whose latencies the table shows."""
 
 
 def config_blocks() -> Iterator[tuple[str, str, type[wiring.Component]]]:
-    """Yield (package, module, class) of every block that is made from a configuration and its ports' parameters."""
+    """Yield (package, module, class) of every block that is made from a configuration or a build, and its ports'."""
     for package in BUILDS:
         for module in pkgutil.iter_modules([str(pathlib.Path(latte.rtl.__path__[0]) / package)]):
             name = f"latte.rtl.{package}.{module.name}"
             for block in vars(importlib.import_module(name)).values():
                 if (inspect.isclass(block) and issubclass(block, wiring.Component) and block.__module__ == name
-                        and not block.__name__.startswith("_") and set(_needs(block)) <= {"config", "parameters"}):
+                        and not block.__name__.startswith("_")
+                        and set(_needs(block)) <= {"build", "config", "parameters"}):
                     yield package, module.name, block
 
 
@@ -52,7 +54,7 @@ def block_table() -> str:
     return markdown_table(("block", "file", "latency", "throughput"), rows)
 
 
-def _create(block: type[wiring.Component], config: AttentionConfig) -> wiring.Component:
+def _create(block: type[wiring.Component], build: AttentionConfig | MemoryBuild) -> wiring.Component:
     class Silent(block):
         """Never elaborated, which Amaranth need not warn of."""
 
@@ -60,7 +62,7 @@ def _create(block: type[wiring.Component], config: AttentionConfig) -> wiring.Co
 
     parameters = inspect.signature(block).parameters.get("parameters")
     streams = parameters is not None and parameters.annotation is StreamParameters
-    made_of = {"config": config, "parameters": StreamParameters() if streams else MasterParameters()}
+    made_of = {"build": build, "config": build, "parameters": StreamParameters() if streams else MasterParameters()}
     return Silent(*(made_of[name] for name in _needs(block)))
 
 

@@ -10,7 +10,7 @@ estimate's high bits, its tag, and a count::
 A tag that differs is always that of a smaller estimate, since an estimate of the same address and a larger tag would
 have moved the window past ``e``. So the word that is lost belongs to a gap of `window` or more for good, and when the
 stream has ended the words inside the window are exact, whatever the order of keys and however often the maximum rose.
-Words are cleared before a row, while the survivors of the row before it are fetched.
+Words are cleared before a row; in hardware a word has its row's number beside the tag, so that none need be.
 """
 
 import numpy as np

@@ -14,13 +14,13 @@ mass        the running maximum less the first gap that weighs at most ``theta W
 
 When a candidate finds the list full, the bound is raised, and the candidates below it leave. By mass it is raised to
 what the keys seen so far say: a key ``x`` can go if, with ``H(x)`` the mass of all keys whose estimates reach at least
-its own, ``W(x) <= 7/8 theta H(x)``. Its share of the mass can only fall, but for the rounding of weights when the
-maximum rises; the eighth is more than that (`_rounding_is_small`). If this frees less than a quarter of the places,
-the list is *spilled*: written to memory behind what was spilled before, `SPILLED_BYTES` each, and read back when the
-row has ended. So an answer is never wrong, and what it costs is counted; a second pass over the high planes would cost
-more, since a key has more bytes of high parts than an entry that is written and read. Each key that stays holds more
-than about 7/8 theta of the mass, so fewer than ``1.2 exp(tau)`` do: by mass, a list of ``1.6 exp(tau)`` places spills
-only for rows with more keys than that at their very maximum.
+its own, ``W(x) <= theta (7/8 H(x))``: the limit's own rule, of less mass. Its share can only fall, but for the rounding
+of weights when the maximum rises; the eighth is more than that (`_rounding_is_small`). If this frees less than a
+quarter of the places, the list is *spilled*: written to memory behind what was spilled before, `SPILLED_BYTES` each,
+and read back when the row has ended. So an answer is never wrong, and what it costs is counted; a second pass over the
+high planes would cost more, since a key has more bytes of high parts than an entry that is written and read. Each key
+that stays holds more than about 7/8 theta of the mass, so fewer than ``1.2 exp(tau)`` do: by mass, a list of
+``1.6 exp(tau)`` places spills only for rows with more keys than that at their very maximum.
 """
 
 import dataclasses
@@ -28,19 +28,25 @@ import dataclasses
 import numpy as np
 
 from latte.golden.attention import HeadParameters
+from latte.golden.config import AttentionConfig
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.histogram import WindowedHistogram, window_weights
 from latte.golden.pruned_mass import NO_COMPENSATION
 from latte.golden.row_limit import mass_threshold
 from latte.golden.thresholds import ThresholdKind
 
-__all__ = ["SPILLED_BYTES", "RowSelector", "Selection"]
+__all__ = ["LEAST_WEIGHT", "SPILLED_BYTES", "RowSelector", "Selection", "rounds_finely"]
 
 SPILLED_BYTES = 4
 """An entry of the list: the key's place in the sequence in the low half, its estimate in the high half."""
 
-_LEAST_WEIGHT = 32
+LEAST_WEIGHT = 32
 """Weights below it may be wrong by more than the bound's margin; no survivor's is, or the bound is not raised."""
+
+
+def rounds_finely(core: AttentionConfig) -> bool:
+    """Return whether a build's weights from `LEAST_WEIGHT` on are within 2.6 % of the exact ones."""
+    return core.weight_bits >= 8 and core.exp_frac_bits >= 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,20 +192,18 @@ class RowSelector:
     def _rounding_is_small(self) -> bool:
         """Return whether an eighth is more than rounding can change in the comparison of two keys' weights.
 
-        A weight of at least `_LEAST_WEIGHT` steps differs from the exact one by a half step, by the table's rounding
+        A weight of at least `LEAST_WEIGHT` steps differs from the exact one by a half step, by the table's rounding
         and by half a step of the exponent: below 2.6 % in all, of which four enter the comparison. Weights below that
         belong to no survivor if theta of the largest weight alone is above them.
         """
-        core = self._build.core
-        return (core.weight_bits >= 8 and core.exp_frac_bits >= 6
-                and int(self._least_weight(self._weights[:1])[0]) >= _LEAST_WEIGHT)
+        return (rounds_finely(self._build.core)
+                and int(self._least_weight(self._weights[:1])[0]) >= LEAST_WEIGHT)
 
     def _raised_reach(self) -> int:
         """Return the first gap, at least 1, whose key is below 7/8 of theta of the mass that reaches its estimate."""
         assert self._histogram is not None
         mass = np.cumsum(self._histogram.by_gap(self._max).sum(axis=0) * self._weights)
-        least = self._least_weight(mass)
-        gone = np.flatnonzero((self._weights <= least - (least >> 3) - 1)[1:])
+        gone = np.flatnonzero((self._weights <= self._least_weight(mass - (mass >> 3) - 1))[1:])
         return int(gone[0]) + 1 if len(gone) else self._build.core.tau_keep_all + 1
 
     def finish(self) -> Selection:

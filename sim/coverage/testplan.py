@@ -89,6 +89,7 @@ TESTPOINTS: tuple[Testpoint, ...] = (
                "cocotb/test_cross_product_unit.py::test_cross_product_unit",
                "cocotb/test_estimate_buffer.py::test_estimate_buffer_and_scanner",
                "cocotb/test_threshold_filter.py::test_threshold_filter",
+               "cocotb/test_row_selector.py::test_rows_of_all_shapes",
                "cocotb/test_serial_blocks.py::test_scorer", "cocotb/test_serial_blocks.py::test_finisher")),
     Testpoint("estimator", "the estimate of every structure, at its corners",
               ("rtl/test_score_estimator.py::test_structures_agree", "rtl/test_score_estimator.py::test_corners",

@@ -53,6 +53,8 @@ _TESTED = {
     "mass_compensation": ("wide/mass_compensation", "wide/key_counts", "wide/scaled_product"),
     "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
     "row_limiter": ("wide/row_limiter", "wide/row_limits", "wide/mass_scan", "wide/group_sums"),
+    "row_selector": ("memory/row_selector", "memory/candidate_filter", "memory/candidate_list",
+                     "memory/estimate_histogram", "memory/gap_mass", "memory/limit_finder", "memory/survivor_merge"),
     "softmax": ("wide/softmax", "wide/score_queue", "wide/weight_pipeline"),
     "survivor_mass": ("wide/survivor_mass",),
     "threshold_filter": ("wide/threshold_filter",),

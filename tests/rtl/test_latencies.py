@@ -11,11 +11,11 @@ from amaranth.lib import wiring
 import latte.rtl
 from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.rtl.serial.serial_scorer import SerialScorer
-from tests.rtl.latency import common_blocks, other_blocks, wide_blocks
+from tests.rtl.latency import common_blocks, memory_blocks, other_blocks, wide_blocks
 from tests.rtl.latency.measure import SERIAL, SERIAL_WHOLE, measure
 from tests.rtl.latency.other_blocks import serial_outputs, serial_scores
 
-CASES = common_blocks.CASES | wide_blocks.CASES | other_blocks.CASES
+CASES = common_blocks.CASES | wide_blocks.CASES | memory_blocks.CASES | other_blocks.CASES
 
 
 @pytest.mark.parametrize("case", CASES)

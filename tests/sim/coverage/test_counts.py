@@ -50,17 +50,18 @@ def test_branches_and_toggles_of_a_run(toy, tmp_path, build_folder):
     valid, state, never = line("with m.If(self.a_valid)"), line("with m.State"), line("with m.If(self.a == 3)")
     taken = {(branch.line, branch.way): count for branch, count in counts.branches.items()}
     assert all(branch.file == FILE for branch in counts.branches)
+    # Twice: a run of a block is broken off by a reset, and begun anew.
     assert taken == {
-        (valid, "arm"): 1, (valid, "otherwise"): 2,  # one run of pushes, between two times without
-        (line("with m.Case(0)"), "arm"): 2, (line("with m.Case(1, 2)"), "arm"): 1, (line("with m.Case(3)"), "arm"): 0,
-        (state, "state"): 1, (line("with m.If(self.a_valid)", 1), "arm"): 1,
-        (line("with m.If(self.a_valid)", 1), "otherwise"): 1,
-        (line("with m.State", 1), "state"): 1, (line("with m.State", 2), "state"): 0,
+        (valid, "arm"): 2, (valid, "otherwise"): 3,  # runs of pushes, between times without
+        (line("with m.Case(0)"), "arm"): 4, (line("with m.Case(1, 2)"), "arm"): 2, (line("with m.Case(3)"), "arm"): 0,
+        (state, "state"): 2, (line("with m.If(self.a_valid)", 1), "arm"): 2,
+        (line("with m.If(self.a_valid)", 1), "otherwise"): 2,
+        (line("with m.State", 1), "state"): 2, (line("with m.State", 2), "state"): 0,
         (never, "arm"): 0, (line("with m.Else"), "arm"): 1,
-        (line("with m.If(self.step)"), "arm"): 1, (line("with m.If(self.step)"), "otherwise"): 2}
+        (line("with m.If(self.step)"), "arm"): 2, (line("with m.If(self.step)"), "otherwise"): 3}
     toggles = {net.name: seen for net, seen in counts.toggles.items()}
-    assert toggles["count"] == Toggles(3, 0b111, 0b011)  # to 4, and no further
-    assert toggles["a"].missing == (0, 0) and toggles["stuck"] == Toggles(2, 0b01, 0)
+    assert toggles["count"] == Toggles(3, 0b111, 0b111)  # to 4, and back by the reset
+    assert toggles["a"].missing == (0, 0) and toggles["stuck"] == Toggles(2, 0b01, 0b01)
     assert {"a", "a_valid", "o", "o_valid", "above", "stuck", "fsm_state", "count", "step"} == set(toggles)
 
 

@@ -83,7 +83,11 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
         if thresholds:
             given = load_thresholds(thresholds, *checkpoint.shape)
         config = model_config(checkpoint, split, estimate_bits=given.estimate_bits if given else int(estimate_bits))
-        source = dataclasses.replace(source, items=items or (4 if checkpoint.causal else 32))
+        places = (context or source.tokens) // source.tokens
+        source = dataclasses.replace(source, items=items or (max(4, places) if checkpoint.causal else 32))
+        if len(source.dataset()) < places:
+            raise LatteError(f"--context {context} takes {places} windows of {source.tokens} tokens to fill, not "
+                             f"{len(source.dataset())}; give more --items or text, or longer windows with --tokens")
         passes = SourcePasses(source, 1 if checkpoint.causal else 8, pool, cache,
                               lambda done, total: update(completed=done, total=total))
         if mode == "top-theta":

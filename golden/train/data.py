@@ -111,6 +111,8 @@ def load_dataset(checkpoint: Checkpoint, data: str | pathlib.Path, *, part: str 
         if context is not None and not tokens <= context <= checkpoint.max_tokens:
             raise LatteError(f"--context {context} must be from the {tokens} tokens of a window to the model's "
                              f"{checkpoint.max_tokens}")
+        if context is not None and context % tokens:
+            raise LatteError(f"--context {context} must be a multiple of the {tokens} tokens of a window")
         if context is not None and not checkpoint.rotary:
             raise LatteError(f"--context: {checkpoint.name} has learned positions, so a window is another input "
                              "elsewhere; give longer windows with --tokens")

@@ -97,6 +97,9 @@ def test_contexts_that_a_model_does_not_have(refused, folder, causal_folder, sha
                                  (shared_keys_folder, 33, "the 33 tokens of a window")):
         context = {"learned positions": 64, "model's 64": 65}.get(words, 32)
         refused(words, *of("calibrate", model, "text.txt"), "--tokens", tokens, "--context", context)
+    inputs = of("calibrate", shared_keys_folder, "text.txt")
+    refused("a multiple of the 32", *inputs, "--tokens", 32, "--context", 48)
+    refused("takes 4 windows of 16 tokens to fill, not 3", *inputs, "--tokens", 16, "--context", 64, "--items", 3)
     refused("classifies images", *of("calibrate", vit_folder, image_folder), "--context", 64)
 
 

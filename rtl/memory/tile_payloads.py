@@ -4,7 +4,7 @@ from amaranth import Shape, signed
 from amaranth.hdl import ShapeLike
 from amaranth.lib import data
 
-from latte.golden.config import AttentionConfig
+from latte.golden.config import AttentionConfig, ceil_div
 from latte.golden.errors import LatteError
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.pruned_mass import UNIT_BITS
@@ -15,8 +15,9 @@ from latte.rtl.memory.payloads import selected_row_layout
 from latte.rtl.wide.payloads import denominator_bits
 from latte.rtl.wide.softmax import rescale_layout
 
-__all__ = ["group_shape", "merged_layout", "row_denominator_layout", "row_rescale_layout", "row_shape", "score_shape",
-           "tile_config", "tile_row_layout", "unit_layout", "weighed_layout"]
+__all__ = ["chunk_lanes", "chunk_layout", "group_shape", "merged_layout", "part_shape", "row_denominator_layout",
+           "row_rescale_layout", "row_shape", "score_shape", "tile_config", "tile_row_layout", "unit_layout",
+           "weighed_layout"]
 
 
 def tile_config(build: MemoryBuild) -> AttentionConfig:
@@ -27,10 +28,37 @@ def tile_config(build: MemoryBuild) -> AttentionConfig:
     LatteError
         Rows of V are not whole beats.
     """
-    if build.core.head_dim % build.bus_bytes:
-        raise LatteError(f"head_dim = {build.core.head_dim} must be a multiple of the {build.bus_bytes} bytes of a "
-                         "beat, which hold a slice of a value")
-    return build.core.replace(value_lanes=build.bus_bytes)
+    core = build.core
+    if core.head_dim % build.bus_bytes:
+        raise LatteError(f"head_dim = {core.head_dim} must be a multiple of the {build.bus_bytes} bytes of a beat, "
+                         "which hold a slice of a value")
+    return core.replace(bus_bytes=build.bus_bytes, value_lanes=build.bus_bytes, dim_lanes=core.head_dim,
+                        cross_lanes=core.head_dim)
+
+
+def chunk_lanes(build: MemoryBuild) -> int:
+    """Return the elements of K that are multiplied in a cycle: no more than come in a beat, if they have 4 bits."""
+    d = build.core.head_dim
+    return next(d // chunks for chunks in range(ceil_div(d, 2 * build.bus_bytes), d + 1)
+                if d % chunks == 0 and d // chunks % 8 == 0)
+
+
+def part_shape(build: MemoryBuild) -> Shape:
+    """Shape that holds an element's high part as well as its low one."""
+    core = build.core
+    return signed(max(core.estimate_bits, core.low_bits + (core.split == "slice")))
+
+
+def chunk_layout(build: MemoryBuild) -> data.StructLayout:
+    """So many elements of a plane of K.
+
+    ``low``: they are low parts. ``number`` of the chunk in its row, of which it may be the `last`. ``group``: of the
+    key, with the last chunk of a high row that is streamed.
+    """
+    lanes = chunk_lanes(build)
+    group = {"group": build.core.group_bits} if build.core.group_bits else {}
+    return data.StructLayout({"elements": data.ArrayLayout(part_shape(build), lanes), "low": 1,
+                              "number": range(max(2, build.core.head_dim // lanes)), "last": 1, **group})
 
 
 def row_shape(build: MemoryBuild) -> range:

@@ -13,8 +13,8 @@ __all__ = ["PlaceMerge", "placed_layout"]
 
 
 def placed_layout(build: MemoryBuild, shape: ShapeLike) -> data.StructLayout:
-    """A key of a row's list and what the row says of it; ``last`` of the list."""
-    return data.StructLayout({"place": key_shape(build.core), "value": shape, "last": 1})
+    """A key of a row's list and what the row says of it; ``spilled``: it was in memory. ``last`` of the list."""
+    return data.StructLayout({"place": key_shape(build.core), "value": shape, "spilled": 1, "last": 1})
 
 
 class PlaceMerge(wiring.Component):
@@ -77,6 +77,7 @@ class PlaceMerge(wiring.Component):
         with m.If(takes):
             m.d.sync += [
                 self.o.valid.eq(1), item.place.eq(first[:len(item.place)]), item.rows.eq(ours),
+                item.spilled.eq(ours & Cat(row.payload.spilled for row in rows)),
                 item.last.eq((left & ~ends) == 0), ended.eq(ended | ends),
                 *(item.values[n].eq(row.payload.value) for n, row in enumerate(rows)),
             ]

@@ -1,6 +1,6 @@
 """Scores of a tile's survivors, row by row, until the largest of each row is known."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,10 +31,12 @@ class ScoreStore(wiring.Component):
     restart : In(1)
         Lists are empty; none is being read.
     valid, item : In(merged_layout of scores)
-        No more keys of a row than `candidates`.
+        Those that were not spilled are kept: no more of a row than `candidates`.
     read : In(1)
         All scores are there: they are offered, in order.
     row_max : Out(ArrayLayout(signed(score_bits), tile_rows))
+    empty : Out(tile_rows)
+        Rows that have nothing to offer.
     o_<r> : Out(stream of placed_layout of scores)
     """
 
@@ -43,13 +45,14 @@ class ScoreStore(wiring.Component):
         placed = stream.Signature(placed_layout(build, score_shape(build)))
         super().__init__({
             "restart": In(1), "valid": In(1), "item": In(merged_layout(build, score_shape(build))), "read": In(1),
-            "row_max": Out(data.ArrayLayout(score_shape(build), build.tile_rows)),
+            "empty": Out(build.tile_rows), "row_max": Out(data.ArrayLayout(score_shape(build), build.tile_rows)),
             **{f"o_{row}": Out(placed) for row in range(build.tile_rows)}})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = placed_layout(self.build, score_shape(self.build))
-        entry = data.StructLayout({name: field.shape for name, field in layout if name != "last"})
+        entry = data.StructLayout({name: field.shape for name, field in layout
+                                   if name not in ("spilled", "last")})
         reads = Signal()
         with m.If(self.read | self.restart):
             m.d.sync += reads.eq(self.read & ~self.restart)
@@ -59,20 +62,24 @@ class ScoreStore(wiring.Component):
             wiring.connect(m, wiring.flipped(getattr(self, f"o_{row}")), queue.o)
             used, taken = (Signal(range(self.build.candidates + 1), name=f"{name}_{row}") for name in ("used", "taken"))
             ours, step, score = self.valid & self.item.rows[row], Signal(name=f"step_{row}"), self.item.values[row]
+            some, keeps = Signal(name=f"some_{row}"), ours & ~self.item.spilled[row]
             m.d.comb += [
-                entries.write_en.eq(ours), entries.write_addr.eq(used), entries.write_data.place.eq(self.item.place),
+                self.empty[row].eq(used == 0), entries.write_en.eq(keeps), entries.write_addr.eq(used),
+                entries.write_data.place.eq(self.item.place),
                 entries.write_data.value.eq(score), entries.read_addr.eq(taken),
                 step.eq(reads & queue.room & (taken != used)),
                 queue.i.valid.eq(delay(m, step, RAM_LATENCY, name=f"valid_{row}")),
                 queue.i.payload.place.eq(entries.read_data.place), queue.i.payload.value.eq(entries.read_data.value),
                 queue.i.payload.last.eq(delay(m, taken + 1 == used, RAM_LATENCY, name=f"last_{row}", reset_less=True)),
             ]
+            with m.If(keeps):
+                m.d.sync += used.eq(used + 1)
             with m.If(ours):
-                m.d.sync += [used.eq(used + 1),
-                             self.row_max[row].eq(Mux((used == 0) | (score > self.row_max[row]), score,
-                                                      self.row_max[row]))]
+                m.d.sync += some.eq(1)
+                with m.If(~some | (score > self.row_max[row])):
+                    m.d.sync += self.row_max[row].eq(score)
             with m.If(step):
                 m.d.sync += taken.eq(taken + 1)
             with m.If(self.restart):
-                m.d.sync += [used.eq(0), taken.eq(0)]
+                m.d.sync += [used.eq(0), taken.eq(0), some.eq(0)]
         return m

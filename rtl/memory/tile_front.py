@@ -1,17 +1,19 @@
 """First half of a tile: the stream of high planes, the survivors of each row, their scores."""
 
-from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.thresholds import ThresholdKind
 from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
+from latte.rtl.axi.write_engine import beat_layout
 from latte.rtl.common.payloads import key_shape, length_shape
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.place_merge import PlaceMerge
 from latte.rtl.memory.row_selector import RowSelector
 from latte.rtl.memory.score_store import ScoreStore
+from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.tile_array import TileArray
 from latte.rtl.memory.tile_payloads import merged_layout, score_shape, tile_config, tile_row_layout
 from latte.rtl.memory.tile_reader import ReadCommand, TileReader
@@ -29,8 +31,8 @@ def tile_layout(build: MemoryBuild) -> data.StructLayout:
 
 
 def failure_layout() -> data.StructLayout:
-    """Why a tile's outputs mean nothing: a page has no entry, a read had an error, a list of candidates was full."""
-    return data.StructLayout({"page_unmapped": 1, "memory_error": 1, "list_full": 1})
+    """Why a tile's outputs mean nothing: a page has no entry, a read or a write had an error."""
+    return data.StructLayout({"page_unmapped": 1, "memory_error": 1})
 
 
 class _Phase:
@@ -43,8 +45,8 @@ class _Phase:
         it has ended.
     asked
         The stream was asked for.
-    fetches
-        A survivor is asked for.
+    fetches, recalls
+        A survivor, a piece of what was spilled is asked for.
     known, filled, given, limited
         Rows whose entry is here, whose table is filled, that have begun, whose limit is known.
     table_of
@@ -52,9 +54,9 @@ class _Phase:
     """
 
     def __init__(self, build: MemoryBuild) -> None:
-        self.begins, self.table, self.streams, self.selects, self.scores, self.ends, self.asked, self.fetches = (
-            Signal(name=name) for name in ("begins", "table", "streams", "selects", "scores", "ends", "asked",
-                                           "fetches"))
+        self.begins, self.table, self.streams, self.selects, self.scores, self.ends = (
+            Signal(name=name) for name in ("begins", "table", "streams", "selects", "scores", "ends"))
+        self.asked, self.fetches, self.recalls = (Signal(name=name) for name in ("asked", "fetches", "recalls"))
         self.known, self.filled, self.given, self.limited, self.table_of = (
             Signal(build.tile_rows, name=name) for name in ("known", "filled", "given", "limited", "table_of"))
 
@@ -67,6 +69,7 @@ class TileFront(wiring.Component):
         TileReader -> chunk -> TileArray -> estimates -> RowSelectors -> PlaceMerge -+-> TileReader -> TileArray
                                                             \-> masses               +-> estimates --------> + -> score
         score -> ScoreStore -> PlaceMerge -> scores
+        candidates beyond a selector's list, and their scores -> SpillStore -> the same merges
 
     The merge serves both passes: of the selectors' survivors, then of the stored scores.
 
@@ -80,7 +83,8 @@ class TileFront(wiring.Component):
 
     Members
     -------
-    first_page : In(ADDRESS_BITS)
+    first_page, spill_address : In(ADDRESS_BITS)
+        As of `TileReader` and `SpillStore`.
     tile : In(stream of tile_layout)
         Taken when the last one has `ended`.
     row : In(stream of tile_row_layout), q : In(stream of ArrayLayout(signed(8), bus_bytes))
@@ -110,6 +114,8 @@ class TileFront(wiring.Component):
         A query element was limited.
     request, taken, data, fault
         As of `TileReader`.
+    burst, beat, idle, answered, write_fault
+        As of `WriteEngine`.
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters) -> None:
@@ -120,7 +126,8 @@ class TileFront(wiring.Component):
                   for row in rows if core.key_groups}
         beat = data.ArrayLayout(signed(8), build.bus_bytes)
         super().__init__({
-            "first_page": In(ADDRESS_BITS), "tile": In(stream.Signature(tile_layout(build))),
+            "first_page": In(ADDRESS_BITS), "spill_address": In(ADDRESS_BITS),
+            "tile": In(stream.Signature(tile_layout(build))),
             "row": In(stream.Signature(tile_row_layout(build))), "q": In(stream.Signature(beat)),
             **{f"ask_{row}": Out(stream.Signature(ask_layout())) for row in rows},
             "answer_valid": In(build.tile_rows), "answer": In(gap_weight_bits(core)),
@@ -132,7 +139,10 @@ class TileFront(wiring.Component):
             "fetch": In(stream.Signature(key_shape(core))), "value": Out(stream.Signature(beat)),
             "end": In(1), "ended": Out(1), "failed": Out(1), "failure": Out(failure_layout()), "saturated": Out(1),
             "request": Out(stream.Signature(burst_layout(parameters))),
-            "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout())})
+            "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
+            "burst": Out(stream.Signature(burst_layout(parameters))),
+            "beat": Out(stream.Signature(beat_layout(parameters))), "idle": In(1), "answered": In(1),
+            "write_fault": In(fault_layout())})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -141,12 +151,19 @@ class TileFront(wiring.Component):
         m.submodules.array = array = TileArray(build)
         m.submodules.merge = merge = PlaceMerge(build, score_shape(build))
         m.submodules.store = store = ScoreStore(build)
+        m.submodules.spill = spill = SpillStore(build, self.parameters)
         tile, last_key = Signal(tile_layout(build), reset_less=True), Signal(key_shape(build.core))
         at = _Phase(build)
         wiring.connect(m, wiring.flipped(self.q), array.q)
         wiring.connect(m, wiring.flipped(self.value), reader.value)
+        for name in ("burst", "beat"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(spill, name))
         wiring.connect(m, wiring.flipped(self.request), reader.request)
         m.d.comb += [
+            spill.address.eq(self.spill_address), spill.restart.eq(at.begins), spill.idle.eq(self.idle),
+            spill.answered.eq(self.answered), spill.fault.eq(self.write_fault), spill.recall_scores.eq(self.scored),
+            spill.recalled_valid.eq(reader.recalled_valid), spill.recalled_row.eq(reader.recalled_row),
+            spill.recalled_beat.eq(reader.recalled_beat), reader.spill_address.eq(self.spill_address),
             reader.first_page.eq(self.first_page), reader.restart.eq(at.begins), reader.taken.eq(self.taken),
             reader.data.eq(self.data), reader.fault.eq(self.fault), array.restart.eq(at.begins),
             array.rows.eq(Mux(self.ended, 0, tile.rows)),
@@ -155,11 +172,11 @@ class TileFront(wiring.Component):
             self.rows.eq(tile.rows), self.present.eq(Cat(tile.rows > n for n in range(build.tile_rows))),
             self.saturated.eq(array.saturated), self.score_max.eq(store.row_max), store.read.eq(self.scored),
         ]
-        selectors = self._select(m, at, tile)
+        selectors = self._select(m, at, tile, spill)
         self._tables(m, at, tile, selectors)
         self._estimate(m, at, reader, array, selectors)
-        self._score(m, at, reader, array, merge, store, selectors)
-        self._read(m, at, tile, reader, merge)
+        self._score(m, at, reader, array, merge, store, spill, selectors)
+        self._read(m, at, tile, reader, merge, spill)
 
         with m.If(at.begins):
             m.d.sync += [tile.eq(self.tile.payload), self.failure.eq(0)]
@@ -184,9 +201,8 @@ class TileFront(wiring.Component):
                 with m.If(reader.command.ready):
                     m.d.sync += at.asked.eq(1)
                 with m.If(at.limited == self.present):
+                    m.d.comb += spill.recall_candidates.eq(1)
                     m.next = "SURVIVORS"
-                    with m.If(self.failure.list_full):
-                        m.next = "FAILED"
             with m.State("SURVIVORS"):
                 m.d.comb += at.selects.eq(1)
                 with m.If(store.valid & store.item.last):
@@ -203,13 +219,13 @@ class TileFront(wiring.Component):
                 m.next = "END"
             with m.State("END"):
                 m.d.comb += at.ends.eq(1)
-                m.d.sync += [self.failure.memory_error.eq(reader.memory_error),
+                m.d.sync += [self.failure.memory_error.eq(reader.memory_error | spill.faulty),
                              self.failure.page_unmapped.eq(reader.unmapped & ~reader.memory_error)]
                 m.next = "TILE"
         return m
 
-    def _select(self, m: Module, at: "_Phase", tile: data.View) -> list[RowSelector]:
-        """Take the rows, and hand them to their selectors; what a selector cannot list fails the tile."""
+    def _select(self, m: Module, at: "_Phase", tile: data.View, spill: SpillStore) -> list[RowSelector]:
+        """Take the rows, and hand them to their selectors."""
         build, row = self.build, self.row.payload
         taken = Signal(range(build.tile_rows + 1))
         m.d.comb += self.row.ready.eq(~self.ended & (taken != tile.rows))
@@ -220,8 +236,9 @@ class TileFront(wiring.Component):
             m.d.sync += [taken.eq(0), at.given.eq(0), at.limited.eq(0)]
         selectors = [RowSelector(build) for _ in range(build.tile_rows)]
         for n, selector in enumerate(selectors):
-            # A selector whose list was spilled waits for what nobody has kept.
-            m.submodules[f"selector_{n}"] = ResetInserter(self.failed)(selector)
+            m.submodules[f"selector_{n}"] = selector
+            wiring.connect(m, selector.spilled, getattr(spill, f"spilled_{n}"))
+            wiring.connect(m, getattr(spill, f"candidate_{n}"), selector.recalled)
             entry, offered, summary = self.entries[n], selector.row.payload, selector.summary.payload
             fields = {name: entry[name] for name in offered.shape().members if name in entry.shape().members}
             fields |= {"streamed": tile.keys, "table": at.table_of[n]}
@@ -232,7 +249,7 @@ class TileFront(wiring.Component):
             m.d.comb += [
                 *(offered[name].eq(value) for name, value in fields.items()),
                 selector.row.valid.eq(at.streams & self.present[n] & ~at.given[n]),
-                selector.spilled.ready.eq(1), selector.summary.ready.eq(1),
+                selector.summary.ready.eq(1),
             ]
             with m.If(takes & (taken == n)):
                 m.d.sync += [entry.eq(row), at.known[n].eq(1)]
@@ -240,8 +257,6 @@ class TileFront(wiring.Component):
                 m.d.sync += at.given[n].eq(1)
             with m.If(selector.summary.valid):
                 m.d.sync += [self.estimate_max[n].eq(summary.row_max), at.limited[n].eq(1)]
-            with m.If(selector.spilled.valid):
-                m.d.sync += self.failure.list_full.eq(1)
         return selectors
 
     def _tables(self, m: Module, at: "_Phase", tile: data.View, selectors: list[RowSelector]) -> None:
@@ -294,41 +309,68 @@ class TileFront(wiring.Component):
                 m.d.comb += key.group.eq(queue.o.payload.group)
 
     def _score(self, m: Module, at: "_Phase", reader: TileReader, array: TileArray, merge: PlaceMerge,
-               store: ScoreStore, selectors: list[RowSelector]) -> None:
+               store: ScoreStore, spill: SpillStore, selectors: list[RowSelector]) -> None:
         """Merge the rows' survivors, and add the cross products of each to its estimates; then merge the scores."""
-        core, layout = self.build.core, merged_layout(self.build, score_shape(self.build))
+        core, layout, merged = self.build.core, merged_layout(self.build, score_shape(self.build)), merge.o.payload
         m.submodules.pending = pending = StreamQueue(layout, 2 * self.parameters.reads_in_flight)
         for n, selector in enumerate(selectors):
-            merged, scored, survivor = getattr(merge, f"i_{n}"), getattr(store, f"o_{n}"), selector.survivors
-            m.d.comb += [
-                merged.valid.eq(Mux(at.selects, survivor.valid, scored.valid)),
-                survivor.ready.eq(at.selects & merged.ready), scored.ready.eq(~at.selects & merged.ready),
-                merged.payload.eq(scored.payload),
-            ]
+            lists, stored, spilled = getattr(merge, f"i_{n}"), getattr(store, f"o_{n}"), getattr(spill, f"score_{n}")
+            survivor, recalls = selector.survivors, Signal(name=f"recalls_{n}")
+            with m.If(self.scored):
+                m.d.sync += recalls.eq(spill.scores[n] != 0)
+            with m.Elif(spilled.valid & spilled.ready & spilled.payload.last):
+                m.d.sync += recalls.eq(0)
             with m.If(at.selects):
-                m.d.comb += [merged.payload[name].eq(survivor.payload[field]) for name, field in (
-                    ("place", "place"), ("value", "estimate"), ("last", "last"))]
+                m.d.comb += [lists.valid.eq(survivor.valid), survivor.ready.eq(lists.ready)]
+                m.d.comb += [lists.payload[name].eq(survivor.payload[field]) for name, field in (
+                    ("place", "place"), ("value", "estimate"), ("spilled", "spilled"), ("last", "last"))]
+            # What was spilled came first in the stream.
+            with m.Elif(recalls):
+                m.d.comb += [lists.valid.eq(spilled.valid), spilled.ready.eq(lists.ready),
+                             lists.payload.eq(spilled.payload),
+                             lists.payload.last.eq(spilled.payload.last & store.empty[n])]
+            with m.Else():
+                m.d.comb += [lists.valid.eq(stored.valid), stored.ready.eq(lists.ready),
+                             lists.payload.eq(stored.payload)]
+        # Keys on their way of which a score will be spilled.
+        under_way = Signal(range(spill.items + 1))
+        room = pending.i.ready & (~merged.spilled.any() | (under_way != spill.items))
+        fetched = at.fetches & reader.command.ready & ~at.recalls
+        m.d.sync += under_way.eq(under_way + (fetched & merged.spilled.any()) - spill.scored_leaves)
         m.d.comb += [
-            self.scores.valid.eq(at.scores & merge.o.valid), self.scores.payload.eq(merge.o.payload),
-            pending.i.valid.eq(at.selects & merge.o.valid & reader.command.ready),
-            pending.i.payload.eq(merge.o.payload), pending.o.ready.eq(array.dot_valid & at.selects),
-            merge.o.ready.eq(Mux(at.selects, pending.i.ready & reader.command.ready, at.scores & self.scores.ready)),
-            at.fetches.eq(at.selects & merge.o.valid & pending.i.ready),
+            self.scores.valid.eq(at.scores & merge.o.valid), self.scores.payload.eq(merged),
+            at.fetches.eq(at.selects & merge.o.valid & room), pending.i.valid.eq(fetched),
+            pending.i.payload.eq(merged), pending.o.ready.eq(array.dot_valid & at.selects),
+            merge.o.ready.eq(Mux(at.selects, fetched, at.scores & self.scores.ready)),
         ]
-        item = Signal(layout, reset_less=True)
-        m.d.sync += [store.valid.eq(array.dot_valid & at.selects), item.eq(pending.o.payload)]
-        m.d.sync += [item.values[n].eq((pending.o.payload.values[n] << core.estimate_shift)
-                                       + (array.dot[n] << core.low_bits)) for n in range(self.build.tile_rows)]
-        m.d.comb += store.item.eq(item)
+        m.d.sync += store.valid.eq(array.dot_valid & at.selects)
+        score = Signal(layout, reset_less=True)
+        m.d.sync += score.eq(pending.o.payload)
+        m.d.sync += [score.values[n].eq((pending.o.payload.values[n] << core.estimate_shift)
+                                        + (array.dot[n] << core.low_bits)) for n in range(self.build.tile_rows)]
+        m.d.comb += [store.item.eq(score), spill.scored_valid.eq(store.valid), spill.scored.eq(score)]
 
-    def _read(self, m: Module, at: "_Phase", tile: data.View, reader: TileReader, merge: PlaceMerge) -> None:
-        """Ask for what the phase reads."""
-        command = reader.command.payload
+    def _read(self, m: Module, at: "_Phase", tile: data.View, reader: TileReader, merge: PlaceMerge,
+              spill: SpillStore) -> None:
+        """Ask for what the phase reads; what was spilled goes before."""
+        command, recall = reader.command.payload, spill.recall.payload
         m.d.comb += [
-            reader.command.valid.eq(at.table | (at.streams & ~at.asked) | at.fetches | (at.scores & self.fetch.valid)),
-            self.fetch.ready.eq(at.scores & reader.command.ready),
+            reader.command.valid.eq(at.table | (at.streams & ~at.asked) | at.recalls | at.fetches
+                                    | (at.scores & self.fetch.valid)),
+            self.fetch.ready.eq(at.scores & reader.command.ready & ~at.recalls),
+            spill.recall.ready.eq(at.recalls & reader.command.ready),
+            at.recalls.eq((at.selects | at.scores) & spill.recall.valid),
             command.address.eq(tile.table_address), command.keys.eq(tile.keys),
             command.place.eq(Mux(at.selects, merge.o.payload.place, self.fetch.payload)),
-            command.command.eq(Mux(at.table, ReadCommand.TABLE, Mux(at.streams, ReadCommand.STREAM, Mux(
-                at.selects, ReadCommand.KEY, ReadCommand.VALUE)))),
+            *(command[name].eq(recall[name]) for name in recall.shape().members),
         ]
+        with m.If(at.table):
+            m.d.comb += command.command.eq(ReadCommand.TABLE)
+        with m.Elif(at.streams):
+            m.d.comb += command.command.eq(ReadCommand.STREAM)
+        with m.Elif(at.recalls):
+            m.d.comb += command.command.eq(ReadCommand.RECALL)
+        with m.Elif(at.selects):
+            m.d.comb += command.command.eq(ReadCommand.KEY)
+        with m.Else():
+            m.d.comb += command.command.eq(ReadCommand.VALUE)

@@ -84,9 +84,10 @@ def tile_row_layout(build: MemoryBuild) -> data.StructLayout:
 def merged_layout(build: MemoryBuild, shape: ShapeLike) -> data.StructLayout:
     """A key that some of a tile's rows keep: ``rows``, a bit for each, and what each of them says of it.
 
-    ``values``: of rows that do not keep it, anything. ``last`` of the tile.
+    ``values``: of rows that do not keep it, anything. ``spilled``: rows whose candidate it was in memory. ``last`` of
+    the tile.
     """
-    return data.StructLayout({"place": key_shape(build.core), "rows": build.tile_rows,
+    return data.StructLayout({"place": key_shape(build.core), "rows": build.tile_rows, "spilled": build.tile_rows,
                               "values": data.ArrayLayout(Shape.cast(shape), build.tile_rows), "last": 1})
 
 

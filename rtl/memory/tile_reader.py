@@ -19,7 +19,8 @@ from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.page_table import PagePart, PageTable
 from latte.rtl.memory.piece_reader import PIECE_BITS, PieceReader, piece_layout
 from latte.rtl.memory.plane_unpacker import PlaneUnpacker, plane_lane
-from latte.rtl.memory.tile_payloads import chunk_layout
+from latte.rtl.memory.spill_store import recall_layout
+from latte.rtl.memory.tile_payloads import chunk_layout, row_shape
 
 __all__ = ["ReadCommand", "TileReader", "read_command_layout"]
 
@@ -35,17 +36,20 @@ class ReadCommand(enum.IntEnum):
     """High and low row of the key at `place`."""
     VALUE = 3
     """Value of the key at `place`."""
+    RECALL = 4
+    """Some `beats` of what a `row` has spilled, `offset` bytes behind the address of that."""
 
 
 def read_command_layout(build: MemoryBuild) -> data.StructLayout:
     """A `ReadCommand` and what it is of."""
-    return data.StructLayout({"command": 2, "address": ADDRESS_BITS, "keys": length_shape(build.core),
-                              "place": key_shape(build.core)})
+    return data.StructLayout({"command": 3, "address": ADDRESS_BITS, "keys": length_shape(build.core),
+                              "place": key_shape(build.core), **recall_layout(build).members})
 
 
 def _piece_mark(build: MemoryBuild) -> data.StructLayout:
     """What is known of a piece when its beats come; `rows` of a stream, which begins with the page's groups."""
-    return data.StructLayout({"table": 1, "part": 2, "beats": PIECE_BITS, "rows": range(build.page_rows + 1),
+    return data.StructLayout({"table": 1, "recall": 1, "row": row_shape(build), "part": 2, "beats": PIECE_BITS,
+                              "rows": range(build.page_rows + 1),
                               "skip": range(build.bus_bytes // plane_lane(build) + 1)})
 
 
@@ -55,6 +59,7 @@ class TileReader(wiring.Component):
         command -> pages -> [PageTable] -> PieceReader -+-> table
                                  \-> marks -------------+-> groups, PlaneUnpacker -> chunk
                                                         +-> value
+                                                        +-> what was spilled
 
     Commands are carried out one behind the other, without a gap between rows of survivors.
 
@@ -68,8 +73,8 @@ class TileReader(wiring.Component):
 
     Members
     -------
-    first_page : In(ADDRESS_BITS)
-        Address of page 0; stands.
+    first_page, spill_address : In(ADDRESS_BITS)
+        Address of page 0, and of what is spilled; they stand.
     restart : In(1)
         Forget faults; nothing is under way.
     command : In(stream of read_command_layout)
@@ -81,6 +86,8 @@ class TileReader(wiring.Component):
         Since `restart`: a page without entry, a beat with an error.
     chunk : Out(stream of chunk_layout)
     value : Out(stream of ArrayLayout(signed(8), bus_bytes))
+    recalled_valid, recalled_row, recalled_beat : Out
+        Never refused: there is room for what was asked for.
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters) -> None:
@@ -90,13 +97,15 @@ class TileReader(wiring.Component):
         self.build = build
         self.parameters = parameters
         super().__init__({
-            "first_page": In(ADDRESS_BITS), "restart": In(1),
+            "first_page": In(ADDRESS_BITS), "spill_address": In(ADDRESS_BITS), "restart": In(1),
             "command": In(stream.Signature(read_command_layout(build))),
             "request": Out(stream.Signature(burst_layout(parameters))),
             "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
             "table_read": Out(1), "unmapped": Out(1), "memory_error": Out(1),
             "chunk": Out(stream.Signature(chunk_layout(build))),
-            "value": Out(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes)))})
+            "value": Out(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes))),
+            "recalled_valid": Out(1), "recalled_row": Out(row_shape(build)),
+            "recalled_beat": Out(8 * build.bus_bytes)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -164,14 +173,19 @@ class TileReader(wiring.Component):
         with m.If(looks & is_table):
             m.d.sync += [held_pages.eq(pages), address.eq(command.address)]
 
-        beside = data.StructLayout({"table": 1, "part": 2, "rows": range(build.page_rows + 1), "bytes": PIECE_BITS,
-                                    "offset": bus_bits})
+        is_recall = command.command == ReadCommand.RECALL
+        beside = data.StructLayout({"table": 1, "recall": 1, "row": row_shape(build), "part": 2,
+                                    "recalled": command.offset.shape(), "rows": range(build.page_rows + 1),
+                                    "bytes": PIECE_BITS, "offset": bus_bits})
         look = Signal(beside)
         groups = build.padded(form.groups_bytes)
         sizes = {PagePart.HIGH: form.high_bytes, PagePart.LOW: form.low_bytes, PagePart.VALUE: form.value_bytes}
-        m.d.comb += [look.table.eq(is_table), look.part.eq(part), look.rows.eq(rows)]
+        m.d.comb += [look.table.eq(is_table), look.recall.eq(is_recall), look.row.eq(command.row),
+                     look.recalled.eq(command.offset), look.part.eq(part), look.rows.eq(rows)]
         with m.If(is_table):
             m.d.comb += look.bytes.eq(pages * ENTRY_BYTES)
+        with m.Elif(is_recall):
+            m.d.comb += look.bytes.eq(command.beats << bus_bits)
         with m.Elif(is_stream):
             m.d.comb += look.bytes.eq(times(rows, form.high_bytes) + groups)
         with m.Else(), m.Switch(part):
@@ -181,10 +195,11 @@ class TileReader(wiring.Component):
         look = delay(m, look, table.latency, name="look", reset_less=True)
         looked = delay(m, looks, table.latency, name="looked")
         o = Signal.like(found.i.payload, reset_less=True)
+        begin = Mux(look.table, address, Mux(look.recall, self.spill_address + look.recalled, table.address))
         beats = (look.bytes + look.offset + (build.bus_bytes - 1)) >> bus_bits
         m.d.sync += [
-            o.piece.address.eq(Cat(Const(0, bus_bits), Mux(look.table, address, table.address)[bus_bits:])),
-            o.piece.beats.eq(beats), o.mark.table.eq(look.table), o.mark.part.eq(look.part), o.mark.beats.eq(beats),
+            o.piece.address.eq(Cat(Const(0, bus_bits), begin[bus_bits:ADDRESS_BITS])), o.piece.beats.eq(beats),
+            *(o.mark[name].eq(look[name]) for name in ("table", "recall", "row", "part")), o.mark.beats.eq(beats),
             o.mark.rows.eq(look.rows), o.mark.skip.eq(look.offset >> ceil_log2(plane_lane(build))),
         ]
         m.d.comb += [found.i.valid.eq(delay(m, looked, 1, name="found")), found.i.payload.eq(o)]
@@ -196,10 +211,10 @@ class TileReader(wiring.Component):
         group_beats = ceil_div(PageFormat(build).groups_bytes, build.bus_bytes)
         mark, beat, number = marks.o.payload, pieces.o.payload, Signal(PIECE_BITS)
         there = pieces.o.valid & marks.o.valid
-        is_stream = ~mark.table & (mark.part == PagePart.STREAM)
-        is_value = ~mark.table & (mark.part == PagePart.VALUE)
+        of_page = ~mark.table & ~mark.recall
+        is_stream, is_value = of_page & (mark.part == PagePart.STREAM), of_page & (mark.part == PagePart.VALUE)
         is_group = is_stream & (number < group_beats)
-        is_plane = ~mark.table & ~is_value & ~is_group
+        is_plane = of_page & ~is_value & ~is_group
         last, takes = number == mark.beats - 1, Signal()
         room = Mux(is_plane, unpacker.i.ready, Mux(is_value, self.value.ready, ~is_group | unpacker.idle))
         plane = unpacker.i.payload
@@ -212,7 +227,8 @@ class TileReader(wiring.Component):
             plane.rows.eq(mark.rows), plane.first.eq(number == Mux(is_stream, group_beats, 0)),
             plane.skip.eq(mark.skip),
             self.chunk.valid.eq(unpacker.o.valid), unpacker.o.ready.eq(self.chunk.ready),
-            self.chunk.payload.eq(unpacker.o.payload),
+            self.chunk.payload.eq(unpacker.o.payload), self.recalled_valid.eq(takes & mark.recall),
+            self.recalled_row.eq(mark.row), self.recalled_beat.eq(beat.data),
         ]
         with m.If(takes):
             m.d.sync += number.eq(Mux(last, 0, number + 1))

@@ -1,11 +1,12 @@
-"""A memory for the benches of blocks that read one: filled word by word, then it answers bursts, late and with gaps."""
+"""A memory for the benches of blocks that have one: filled word by word, then it answers bursts, late and with gaps."""
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, Response, read_members
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, Response, read_members, write_members
 from latte.rtl.axi.read_engine import ReadEngine
+from latte.rtl.axi.write_engine import WriteEngine
 from latte.rtl.common.stream_queue import StreamQueue
 
 __all__ = ["SlowMemory", "connect_memory", "word_layout"]
@@ -20,13 +21,15 @@ def word_layout(parameters: MasterParameters) -> data.StructLayout:
 
 
 class SlowMemory(wiring.Component):
-    """The slave of a `ReadEngine`'s channels.
+    """The slave of a `ReadEngine` and a `WriteEngine`; a read sees what was answered before it was asked for.
 
     Parameters
     ----------
     parameters
     words
-        Of a beat each; further addresses are answered with an error.
+        Of a beat each.
+    scratch
+        Words behind them that are not filled; further addresses are answered with an error.
 
     Members
     -------
@@ -35,21 +38,24 @@ class SlowMemory(wiring.Component):
     filled : Out(1)
     beats : Out(32)
         Given so far.
-    araddr ... rready
-        As `read_members`, from the slave's side.
+    araddr ... bready
+        As `read_members` and `write_members`, from the slave's side.
     """
 
-    def __init__(self, parameters: MasterParameters, words: int) -> None:
+    def __init__(self, parameters: MasterParameters, words: int, scratch: int = 0) -> None:
         self.parameters = parameters
         self.words = words
-        channels = {name: member.flip() for name, member in read_members(parameters).items()}
+        self.scratch = scratch
+        members = read_members(parameters) | write_members(parameters)
+        channels = {name: member.flip() for name, member in members.items()}
         super().__init__({"fill": In(stream.Signature(word_layout(parameters))), "filled": Out(1), "beats": Out(32),
                           **channels})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = word_layout(self.parameters)
-        m.submodules.words = words = memory.Memory(shape=layout, depth=self.words, init=[])
+        size, bits = self.words + self.scratch, self.parameters.data_bytes.bit_length() - 1
+        m.submodules.words = words = memory.Memory(shape=layout, depth=size, init=[])
         write, read = words.write_port(), words.read_port(domain="comb")
         burst = data.StructLayout({"word": ADDRESS_BITS, "beats": 9, "due": 16})
         m.submodules.bursts = bursts = StreamQueue(burst, 256)
@@ -57,17 +63,17 @@ class SlowMemory(wiring.Component):
         noise = Signal(16, init=1)
         m.d.sync += [time.eq(time + 1), noise.eq((noise << 1) | (noise[15] ^ noise[13] ^ noise[12] ^ noise[10]))]
         m.d.comb += [
-            self.filled.eq(count == self.words), self.fill.ready.eq(~self.filled), write.addr.eq(count),
-            write.data.eq(self.fill.payload), write.en.eq(self.fill.valid & self.fill.ready),
+            self.filled.eq(count == self.words), self.fill.ready.eq(~self.filled),
             self.arready.eq(bursts.i.ready & noise[3]), bursts.i.valid.eq(self.arvalid & noise[3]),
-            bursts.i.payload.word.eq(self.araddr >> (self.parameters.data_bytes.bit_length() - 1)),
+            bursts.i.payload.word.eq(self.araddr >> bits),
             bursts.i.payload.beats.eq(self.arlen + 1),
             bursts.i.payload.due.eq(time + Mux(time[7], *_LATENCIES[::-1])),
         ]
-        with m.If(write.en):
-            m.d.sync += count.eq(count + 1)
+        with m.If(~self.filled):
+            m.d.comb += [write.addr.eq(count), write.data.eq(self.fill.payload), write.en.eq(self.fill.valid)]
+            m.d.sync += count.eq(count + self.fill.valid)
         answers = (left != 0) & (noise[:2] != 0)
-        outside = word >= self.words
+        outside = word >= size
         m.d.comb += [
             read.addr.eq(word), self.rvalid.eq(answers), self.rdata.eq(read.data.data), self.rlast.eq(left == 1),
             self.rresp.eq(Mux(outside, Response.DECERR, Mux(read.data.broken, Response.SLVERR, Response.OKAY))),
@@ -77,14 +83,30 @@ class SlowMemory(wiring.Component):
             m.d.sync += [left.eq(bursts.o.payload.beats), word.eq(bursts.o.payload.word)]
         with m.Elif(answers & self.rready):
             m.d.sync += [left.eq(left - 1), word.eq(word + 1), self.beats.eq(self.beats + 1)]
+        self._write(m, write, bits, size)
         return m
 
+    def _write(self, m: Module, write: memory.WritePort, bits: int, size: int) -> None:
+        """Take whole beats, a burst after the other."""
+        begun, ends, word, outside = Signal(), Signal(), Signal(ADDRESS_BITS), Signal()
+        m.d.comb += [self.awready.eq(~begun), self.wready.eq(begun & ~ends), self.bvalid.eq(ends),
+                     self.bresp.eq(Mux(outside, Response.DECERR, Response.OKAY))]
+        with m.If(self.awvalid & self.awready):
+            m.d.sync += [begun.eq(1), word.eq(self.awaddr >> bits), outside.eq(0)]
+        with m.If(self.wvalid & self.wready):
+            m.d.comb += [write.addr.eq(word), write.data.data.eq(self.wdata), write.en.eq(word < size)]
+            m.d.sync += [word.eq(word + 1), ends.eq(self.wlast), outside.eq(outside | (word >= size))]
+        with m.If(self.bvalid & self.bready):
+            m.d.sync += [ends.eq(0), begun.eq(0)]
 
-def connect_memory(m: Module, parameters: MasterParameters, words: int, readers: int) -> tuple[ReadEngine, SlowMemory]:
-    """Put a memory behind a read engine of some readers."""
-    m.submodules.engine = engine = ReadEngine(parameters, readers)
-    m.submodules.memory = slow = SlowMemory(parameters, words)
-    for name, member in read_members(parameters).items():
-        ours, theirs = getattr(engine, name), getattr(slow, name)
-        m.d.comb += theirs.eq(ours) if member.flow == Out else ours.eq(theirs)
-    return engine, slow
+
+def connect_memory(m: Module, slow: SlowMemory, readers: int) -> tuple[ReadEngine, WriteEngine]:
+    """Put a memory behind a read engine of some readers and a write engine."""
+    m.submodules.memory = slow
+    m.submodules.reads = reads = ReadEngine(slow.parameters, readers)
+    m.submodules.writes = writes = WriteEngine(slow.parameters)
+    for engine, members in ((reads, read_members(slow.parameters)), (writes, write_members(slow.parameters))):
+        for name, member in members.items():
+            ours, theirs = getattr(engine, name), getattr(slow, name)
+            m.d.comb += theirs.eq(ours) if member.flow == Out else ours.eq(theirs)
+    return reads, writes

@@ -1,0 +1,131 @@
+"""What the benches of blocks that read a sequence from memory share: sequences, queries, what they come to."""
+
+import numpy as np
+
+from latte.golden.attention import HeadParameters
+from latte.golden.config import AttentionConfig
+from latte.golden.key_groups import KeyGroups
+from latte.golden.memory.build import MemoryBuild
+from latte.golden.memory.cache import CacheMemory
+from latte.golden.memory.jobs import CacheJob, JobKind, Tile, carry_out
+from latte.golden.pruned_mass import NO_COMPENSATION, Gains
+from latte.golden.quantizer import mass_code
+from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
+from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.memory.tile_payloads import tile_row_layout
+from tests.cocotb.blocks import WIDE
+
+KINDS = ("relative", "mass", "absolute")
+
+
+def _build(core: AttentionConfig, name: str, **sizes: int) -> MemoryBuild:
+    """Return a build whose lists and pages small sequences fill."""
+    d = sizes.pop("head_dim", 32)
+    core = core.replace(name=name, max_seq_len=512, heads=16, head_dim=d, dim_lanes=d)
+    return MemoryBuild(core=core, **{"slots": 2, "page_rows": 16, "bus_bytes": 8} | sizes)
+
+
+EVERY_KIND = _build(WIDE.replace(threshold_kinds=KINDS, key_groups=4), "every-kind", candidates=32, tile_rows=3)
+SLICED = _build(WIDE.replace(threshold_kinds=KINDS[:2], key_groups=8, split="slice", weight_bits=8, exp_frac_bits=6),
+                "sliced", candidates=24, tile_rows=2, bus_bytes=16, page_rows=32)
+THREE_BITS = _build(WIDE.replace(threshold_kinds=KINDS, key_groups=2, estimate_bits=3), "three-bits", candidates=64,
+                    tile_rows=4, bus_bytes=16, page_rows=64, head_dim=64)
+TWO_BITS = _build(WIDE.replace(threshold_kinds=("mass",), key_groups=1, estimate_bits=2), "two-bits", candidates=20,
+                  tile_rows=1, head_dim=16, bus_bytes=16)
+LEAN = _build(WIDE.replace(threshold_kinds=("relative", "mass")), "lean", candidates=48, tile_rows=2)
+BUILDS = (EVERY_KIND, SLICED, THREE_BITS, TWO_BITS, LEAN)
+
+
+def master(build: MemoryBuild, **parameters: int) -> MasterParameters:
+    """Return a master as wide as the build's bus."""
+    return MasterParameters(data_bits=8 * build.bus_bytes, **{"burst_beats": 16, "reads_in_flight": 8} | parameters)
+
+
+def group_of(build: MemoryBuild, k: np.ndarray) -> KeyGroups:
+    """Return groups of about as many keys each, by as many comparisons as the build has."""
+    elements = tuple(range(1, 1 + 2 * build.core.group_bits, 2))
+    return KeyGroups(elements, tuple(int(np.median(k[:, element])) for element in elements))
+
+
+def random_entries(rng: np.random.Generator, build: MemoryBuild, groups: KeyGroups, count: int) -> list[HeadParameters]:
+    """Return entries of all kinds in turn, every other one compensated, of two scales."""
+    span, entries = 1 << (build.core.est_bits - 4), []
+    for n in range(count):
+        kind = ThresholdKind(build.core.threshold_kinds[n % len(build.core.threshold_kinds)])
+        code = {"relative": int(rng.integers(1, 2 * span)), "absolute": int(rng.integers(-span, span)),
+                "mass": mass_code(float(rng.uniform(1.5, 4)))}[kind]
+        gains = Gains(70, 60) if n % 2 == 0 and build.core.key_groups else NO_COMPENSATION
+        shift = 19 - build.core.estimate_bits + n // 2 % 2
+        entries.append(HeadParameters(Threshold(kind, (code,) * LENGTH_OCTAVES), 40000, shift, gains, groups))
+    return entries
+
+
+class Cache:
+    """A memory in which a sequence lies, on pages that are not one behind the other.
+
+    Parameters
+    ----------
+    build
+    k, v : int8 [n, d]
+    entry
+        Under which the keys are appended.
+    """
+
+    def __init__(self, build: MemoryBuild, k: np.ndarray, v: np.ndarray, entry: HeadParameters) -> None:
+        self.build = build
+        self.keys = len(k)
+        self.memory = CacheMemory(build, 2 * len(k) // build.page_rows + 4)
+        other, self.handle = self.memory.open(), self.memory.open()
+        for page in range(-(-len(k) // build.page_rows)):
+            if page % 3 == 1:
+                self.memory.reserve(other, (page // 3 + 1) * build.page_rows)
+            self.memory.reserve(self.handle, min((page + 1) * build.page_rows, len(k)))
+        outcome = carry_out(CacheJob(JobKind.APPEND, self.handle, 0, np.zeros((0, 0, k.shape[1]), np.int8), k, v),
+                            self.memory, {0: entry})
+        assert outcome.status is None
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, build: MemoryBuild, keys: int, heads: int
+               ) -> tuple["Cache", np.ndarray, list[HeadParameters]]:
+        """Return a random sequence, queries int8 [heads, d], and their entries."""
+        d = build.core.head_dim
+        k, v = (np.clip(rng.normal(0, 50, (keys, d)).round(), -128, 127).astype(np.int8) for _ in range(2))
+        entries = random_entries(rng, build, group_of(build, k), heads)
+        return cls(build, k, v, entries[0]), rng.integers(-100, 128, (heads, d)).astype(np.int8), entries
+
+    def ask(self, q: np.ndarray, entries: list[HeadParameters]) -> list[Tile]:
+        """Return what the golden model makes of a query of each head, int8 [heads, d]."""
+        none = np.zeros((0, q.shape[-1]), np.int8)
+        outcome = carry_out(CacheJob(JobKind.DECODE, self.handle, 0, q[:, None], none, none), self.memory,
+                            dict(enumerate(entries)))
+        assert outcome.status is None
+        return outcome.tiles
+
+    def offers(self, q: np.ndarray, entries: list[HeadParameters]) -> dict[str, list]:
+        """Return what a tile engine is offered for the same."""
+        build, table = self.build, self.memory.state(self.handle).table_address
+        known = tile_row_layout(build).members
+        return {"tile": [{"rows": len(q[first:first + build.tile_rows]), "keys": self.keys, "table_address": table}
+                         for first in range(0, len(q), build.tile_rows)],
+                "row": [{name: value for name, value in self._row(entry).items() if name in known}
+                        for entry in entries],
+                "q": q.reshape(-1, build.bus_bytes).tolist()}
+
+    def _row(self, entry: HeadParameters) -> dict[str, int]:
+        return {"keys": self.keys, "code": entry.threshold.codes[self.keys.bit_length() - 1],
+                "kind": list(ThresholdKind).index(entry.threshold.kind), "group_bits": len(entry.groups.elements),
+                "scale_mantissa": entry.scale_code[0], "scale_shift": entry.scale_code[1],
+                "denominator_gain": entry.gains.denominator, "mean_gain": entry.gains.mean}
+
+    def words(self, broken: tuple[int, ...] = ()) -> list[dict[str, int]]:
+        """Return the memory's words; reads of some of them are answered with an error."""
+        beat, image = self.build.bus_bytes, self.memory.image.data
+        whole = np.pad(image, (0, -len(image) % beat)).reshape(-1, beat)
+        return [{"data": int.from_bytes(word.tobytes(), "little"), "broken": n in broken}
+                for n, word in enumerate(whole)]
+
+
+def read_beats(tile: Tile, build: MemoryBuild, *kinds: str) -> int:
+    """Return the beats that a tile reads, of some kinds of its traffic; half of what is spilled is written."""
+    moved = tile.traffic.moved
+    return sum(moved[kind] // (2 if kind == "spilled" else 1) for kind in kinds) // build.bus_bytes

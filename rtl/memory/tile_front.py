@@ -110,8 +110,8 @@ class TileFront(wiring.Component):
     failed : Out(1), failure : Out(failure_layout)
         For one cycle: the tile has no page to read, nothing follows, and it has ended. In any case why the last tile
         failed, until the next.
-    saturated : Out(1)
-        A query element was limited.
+    saturated, key_fetched : Out(1)
+        A query element was limited; the rows of a survivor are read.
     request, taken, data, fault
         As of `TileReader`.
     burst, beat, idle, answered, write_fault
@@ -138,6 +138,7 @@ class TileFront(wiring.Component):
             "scores": Out(stream.Signature(merged_layout(build, score_shape(build)))), **masses,
             "fetch": In(stream.Signature(key_shape(core))), "value": Out(stream.Signature(beat)),
             "end": In(1), "ended": Out(1), "failed": Out(1), "failure": Out(failure_layout()), "saturated": Out(1),
+            "key_fetched": Out(1),
             "request": Out(stream.Signature(burst_layout(parameters))),
             "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
             "burst": Out(stream.Signature(burst_layout(parameters))),
@@ -339,7 +340,7 @@ class TileFront(wiring.Component):
         m.d.sync += under_way.eq(under_way + (fetched & merged.spilled.any()) - spill.scored_leaves)
         m.d.comb += [
             self.scores.valid.eq(at.scores & merge.o.valid), self.scores.payload.eq(merged),
-            at.fetches.eq(at.selects & merge.o.valid & room), pending.i.valid.eq(fetched),
+            at.fetches.eq(at.selects & merge.o.valid & room), pending.i.valid.eq(fetched), self.key_fetched.eq(fetched),
             pending.i.payload.eq(merged), pending.o.ready.eq(array.dot_valid & at.selects),
             merge.o.ready.eq(Mux(at.selects, fetched, at.scores & self.scores.ready)),
         ]

@@ -111,6 +111,14 @@ class Cache:
                         for entry in entries],
                 "q": q.reshape(-1, build.bus_bytes).tolist()}
 
+    def sums(self) -> list[dict]:
+        """Return the sums of groups that a tile comes with: all of one position."""
+        build, state = self.build, self.memory.state(self.handle)
+        words = state.group_sums.reshape(len(state.group_sums), -1, build.bus_bytes)
+        return [{"position": 0, "group": group, "slice": part, "keys": int(state.group_keys[group]),
+                 "sums": words[group, part].tolist()}
+                for group in range(words.shape[0]) for part in range(words.shape[1])]
+
     def _row(self, entry: HeadParameters) -> dict[str, int]:
         return {"keys": self.keys, "code": entry.threshold.codes[self.keys.bit_length() - 1],
                 "kind": list(ThresholdKind).index(entry.threshold.kind), "group_bits": len(entry.groups.elements),

@@ -7,9 +7,10 @@ from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.row_selector import RowSelector
+from latte.rtl.memory.tile_softmax import TileSoftmax
 from tests.rtl.latency.measure import PRUNING
 
-BUILD = MemoryBuild(core=PRUNING, window=32, candidates=24)
+BUILD = MemoryBuild(core=PRUNING, window=32, candidates=24, bus_bytes=8, tile_rows=3)
 
 
 async def counted_estimate(clock, dut):
@@ -56,11 +57,27 @@ async def begun_row(clock, dut):
     return await clock.pulse(lambda: clock.get(dut.key.ready), row__valid=1)
 
 
+async def weighed_key(clock, dut):
+    """Weigh a key that two rows keep; count from the cycle of the second."""
+    await clock.tick(5)
+    clock.set(i__payload={"rows": 3, "last": 1}, i__valid=1)
+    await clock.tick()
+    assert clock.get(dut.i.ready)
+    return await clock.pulse(lambda: clock.get(dut.o.valid), i__valid=1)
+
+
+async def weighed_gap(clock, dut):
+    clock.set(ask_1__payload={"gap": 1})
+    return await clock.pulse(lambda: clock.get(dut.answer_valid) == 2, ask_1__valid=1)
+
+
 CASES = {
     "limit-finder": (lambda: LimitFinder(BUILD), "latency", found_threshold),
     "row-selector": (lambda: RowSelector(BUILD), "latency", begun_row),
     "histogram": (lambda: EstimateHistogram(BUILD), "latency", counted_estimate),
     "candidate-filter": (lambda: CandidateFilter(BUILD), "latency", filtered_key),
     "gap-mass": (lambda: GapMass(BUILD), "latency", added_gap),
+    "tile-softmax": (lambda: TileSoftmax(BUILD), "latency", weighed_key),
+    "tile-softmax-gap": (lambda: TileSoftmax(BUILD), "weight_latency", weighed_gap),
     "list-pass": (lambda: CandidateList(BUILD), "pass_latency", thinned_list),
 }

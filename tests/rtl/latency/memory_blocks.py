@@ -6,6 +6,7 @@ from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
+from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.memory.row_selector import RowSelector
 from latte.rtl.memory.tile_softmax import TileSoftmax
 from tests.rtl.latency.measure import PRUNING
@@ -71,6 +72,20 @@ async def weighed_gap(clock, dut):
     return await clock.pulse(lambda: clock.get(dut.answer_valid) == 2, ask_1__valid=1)
 
 
+async def returned_mass(clock, dut):
+    """Return the mass of a row with one group; count without the three cycles of this one."""
+    clock.set(pruned_1__payload={"mass": 1, "last": 1}, pruned_1__valid=1)
+    await clock.tick()
+    clock.set(pruned_1__valid=0)
+    await clock.tick(5)
+    clock.set(rescale__payload={"row": 1}, rescale__valid=1)
+    await clock.tick()
+    clock.set(counted=1)
+    await clock.tick(dut.build.core.key_groups)
+    clock.set(counted=0)
+    return 1 + dut.build.core.key_groups + await clock.until(lambda: clock.get(dut.denominator.valid)) - 3
+
+
 CASES = {
     "limit-finder": (lambda: LimitFinder(BUILD), "latency", found_threshold),
     "row-selector": (lambda: RowSelector(BUILD), "latency", begun_row),
@@ -79,5 +94,6 @@ CASES = {
     "gap-mass": (lambda: GapMass(BUILD), "latency", added_gap),
     "tile-softmax": (lambda: TileSoftmax(BUILD), "latency", weighed_key),
     "tile-softmax-gap": (lambda: TileSoftmax(BUILD), "weight_latency", weighed_gap),
+    "mass-return": (lambda: MassReturn(BUILD), "latency", returned_mass),
     "list-pass": (lambda: CandidateList(BUILD), "pass_latency", thinned_list),
 }

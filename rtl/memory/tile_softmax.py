@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.errors import LatteError
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
-from latte.rtl.common.primitives import choose, delay, lowest, register
+from latte.rtl.common.primitives import bit_number, choose, delay, lowest, register
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.tile_payloads import merged_layout, row_rescale_layout, row_shape, score_shape, weighed_layout
 from latte.rtl.wide.gap_table import ask_layout
@@ -141,7 +141,7 @@ class TileSoftmax(wiring.Component):
         wiring.connect(m, wiring.flipped(self.rescale), queue.o)
         left, rescales, row = Signal(self.build.tile_rows), Signal(), Signal(row_shape(self.build))
         m.d.comb += [waits.eq(self.begin | left.any()), rescales.eq(left.any() & queue.room),
-                     row.eq(choose([Const(n, row.shape()) for n in range(len(left))], lowest(left)))]
+                     row.eq(bit_number(lowest(left)))]
         with m.If(self.begin):
             m.d.sync += left.eq(self.compensated)
         with m.Elif(rescales):

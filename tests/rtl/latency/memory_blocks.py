@@ -9,6 +9,7 @@ from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.memory.row_selector import RowSelector
 from latte.rtl.memory.tile_softmax import TileSoftmax
+from latte.rtl.memory.tile_values import TileValues
 from tests.rtl.latency.measure import PRUNING
 
 BUILD = MemoryBuild(core=PRUNING, window=32, candidates=24, bus_bytes=8, tile_rows=3)
@@ -86,6 +87,18 @@ async def returned_mass(clock, dut):
     return 1 + dut.build.core.key_groups + await clock.until(lambda: clock.get(dut.denominator.valid)) - 3
 
 
+def left_row(output):
+    """Return a stimulus that counts from a tile's last item, which weighs nothing, to an output."""
+    async def stimulus(clock, dut):
+        clock.set(rows=1, row_room=1, begin=1)
+        await clock.tick()
+        clock.set(begin=0)
+        await clock.until(lambda: clock.get(dut.i.ready))
+        clock.set(i__payload={"last": 1})
+        return await clock.pulse(lambda: clock.get(getattr(dut, output)), i__valid=1)
+    return stimulus
+
+
 CASES = {
     "limit-finder": (lambda: LimitFinder(BUILD), "latency", found_threshold),
     "row-selector": (lambda: RowSelector(BUILD), "latency", begun_row),
@@ -95,5 +108,7 @@ CASES = {
     "tile-softmax": (lambda: TileSoftmax(BUILD), "latency", weighed_key),
     "tile-softmax-gap": (lambda: TileSoftmax(BUILD), "weight_latency", weighed_gap),
     "mass-return": (lambda: MassReturn(BUILD), "latency", returned_mass),
+    "tile-values": (lambda: TileValues(BUILD), "latency", left_row("word_valid")),
+    "tile-values-sum": (lambda: TileValues(BUILD), "sum_latency", left_row("sum_valid")),
     "list-pass": (lambda: CandidateList(BUILD), "pass_latency", thinned_list),
 }

@@ -1,9 +1,13 @@
-"""What every block uses: registers, arithmetic modulo a constant, addresses."""
+"""What every block uses: registers, choices, arithmetic modulo a constant, addresses."""
+
+import functools
+import operator
+from collections.abc import Sequence
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import ShapeLike
 
-__all__ = ["add_modulo", "delay", "next_modulo", "register", "slice_address", "times"]
+__all__ = ["add_modulo", "bit_number", "choose", "delay", "lowest", "next_modulo", "register", "slice_address", "times"]
 
 
 def delay(m: Module, value: Value, cycles: int, *, name: str, reset_less: bool = False) -> Value:
@@ -23,6 +27,22 @@ def register(m: Module, value: Value, name: str, shape: ShapeLike | None = None)
     stage = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
     m.d.sync += stage.eq(value)
     return stage
+
+
+def lowest(bits: Value) -> Value:
+    """Return the lowest bit that is set, alone; 0 if none is."""
+    return (bits & -bits)[:len(bits)]
+
+
+def choose(values: Sequence[Value], chosen: Value) -> Value:
+    """Return the one of some values of one shape whose bit is set, as bits; 0 if none is."""
+    return functools.reduce(operator.or_, (Value.cast(value).as_unsigned() & chosen[n].replicate(len(Value.cast(value)))
+                                           for n, value in enumerate(values)))
+
+
+def bit_number(bit: Value) -> Value:
+    """Return the number of the one bit that is set; 0 if none is."""
+    return choose([Const(n, range(max(2, len(bit)))) for n in range(len(bit))], bit)
 
 
 def times(value: Value, factor: int) -> Value:

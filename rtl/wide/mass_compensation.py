@@ -2,32 +2,29 @@
 
 import dataclasses
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.golden.normalizer import RECIPROCAL_FRAC_BITS
-from latte.golden.pruned_mass import GAIN_FRAC_BITS, UNIT_BITS, UNIT_FRAC_BITS
+from latte.golden.pruned_mass import UNIT_BITS
 from latte.rtl.common.payloads import key_shape, length_shape
 from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.key_counts import ROW_BITS, KeyCounts, added_key_layout
+from latte.rtl.wide.mass_product import GAIN, MASS, SUM, UNIT, create_mass_product, mass_factors
 from latte.rtl.wide.normalizer import count_layout
-from latte.rtl.wide.payloads import denominator_bits, mass_bits, row_layout
+from latte.rtl.wide.payloads import denominator_bits, row_layout
 from latte.rtl.wide.row_limiter import group_mass_layout
 from latte.rtl.wide.scaled_product import ScaledProduct
 from latte.rtl.wide.softmax import rescale_layout
-from latte.rtl.wide.weight_pipeline import mass_shift_range
 
 __all__ = ["MassCompensation", "compensation_layout"]
 
 _RESCALES = 4
 """Rows that may have begun in the softmax, and what is on the way."""
 _DENOMINATORS = 8
-_MASS, _GAIN, _UNIT, _SUM = range(4)
-"""Times round the loop: of a group's mass, and of their sum."""
 
 
 def compensation_layout(config: AttentionConfig) -> data.StructLayout:
@@ -187,11 +184,11 @@ class MassCompensation(wiring.Component):
 
         # A cycle later: what lets a row pass is as much logic as what it adds to the queues.
         passed = delay(m, passes, 1, name="passed")
-        item, virtual = queue.i.payload, loop.done & (loop.stage == _UNIT)
+        item, virtual = queue.i.payload, loop.done & (loop.stage == UNIT)
         m.d.comb += [
             queue.i.valid.eq(virtual | passed), item.virtual.eq(virtual),
             item.last.eq(passed | loop.last), item.unit.eq(loop.value),
-            denominators.i.valid.eq(passed | (loop.done & (loop.stage == _SUM))),
+            denominators.i.valid.eq(passed | (loop.done & (loop.stage == SUM))),
             denominators.i.payload.eq(Mux(passed, 0, loop.value)),
             self.overflow.eq(queue.overflow | added.overflow | (denominators.i.valid & ~denominators.i.ready)
                              | (self.rescale_valid & ~rescales.i.ready)),
@@ -205,11 +202,7 @@ class MassCompensation(wiring.Component):
         """Send a mass round the loop when it `enters`, and the sum of the rescaled ones when it does."""
         config = self.config
         group_shape = range(max(2, config.key_groups))
-        places = mass_shift_range(config)
-        left = max(0, -places.start)
-        m.submodules.scaled = product = ScaledProduct(
-            mass_bits(config), max(RECIPROCAL_FRAC_BITS, config.weight_bits), left, places[-1] + left,
-            [config.sum_bits, UNIT_BITS, denominator_bits(config)])
+        m.submodules.scaled = product = create_mass_product(config)
         flags = Signal(data.StructLayout({"valid": 1, "stage": 2, "group": group_shape, "side": 1, "last": 1}))
         now, returns, back = flags, Signal.like(flags), Signal.like(flags)
         m.d.comb += [returns.eq(delay(m, now, self.loop_latency - 2, name="round")),
@@ -217,21 +210,16 @@ class MassCompensation(wiring.Component):
         reciprocal = Signal.like(counts.reciprocal, reset_less=True)
         m.d.sync += [back.eq(returns), reciprocal.eq(counts.reciprocal)]
         value = delay(m, product.o, 2, name="value", reset_less=True)
-        goes_on = back.valid & ((back.stage == _MASS) | (back.stage == _GAIN))
+        goes_on = back.valid & ((back.stage == MASS) | (back.stage == GAIN))
         entered, total, pending = (Signal(shape, name=name) for shape, name in (
             (group_shape, "entered"), (self.mass.shape(), "total"), (range(config.key_groups + 1), "pending")))
         # Masses that still need a reciprocal, by its side: two rows may share one.
         inside = [Signal(range(2 * config.key_groups + 1), name=f"inside_{n}") for n in range(2)]
 
-        stage = Mux(goes_on, back.stage + 1, Mux(enters, _MASS, _SUM))
+        stage = Mux(goes_on, back.stage + 1, Mux(enters, MASS, SUM))
         group = Mux(goes_on, back.group, entered)
         a = Mux(goes_on, value, Mux(enters, self.pruned.payload.mass, total))
-        gain_shift = GAIN_FRAC_BITS + left
-        unit_shift = RECIPROCAL_FRAC_BITS - UNIT_FRAC_BITS + left
-        b, shift, limit = (Array(values)[stage] for values in (
-            (rescale.power, row.mean_gain, reciprocal.mantissa, row.denominator_gain),
-            (rescale.shift + left, Const(gain_shift), reciprocal.exponent + unit_shift, Const(gain_shift)),
-            (Const(0, 2), Const(2, 2), Const(1, 2), Const(2, 2))))
+        b, shift, limit = mass_factors(product, stage, rescale, reciprocal, row)
         m.d.sync += [
             product.a.eq(a), product.b.eq(b), product.shift.eq(shift), product.limit.eq(limit),
             now.valid.eq(goes_on | enters | sums), now.stage.eq(stage), now.group.eq(group),
@@ -239,8 +227,8 @@ class MassCompensation(wiring.Component):
             now.last.eq(Mux(goes_on, back.last, self.pruned.payload.last)),
         ]
         # What goes round for the last time needs nothing of its row.
-        rescaled, done = back.valid & (back.stage == _MASS), back.valid & ~goes_on
-        last_round = back.valid & (back.stage == _GAIN)
+        rescaled, done = back.valid & (back.stage == MASS), back.valid & ~goes_on
+        last_round = back.valid & (back.stage == GAIN)
         recent = Signal(self.loop_latency)
         m.d.sync += [count.eq(count + (enters & (side == n)) - (last_round & (back.side == n)))
                      for n, count in enumerate(inside)]

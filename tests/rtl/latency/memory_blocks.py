@@ -6,10 +6,13 @@ from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
+from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.memory.row_selector import RowSelector
+from latte.rtl.memory.tile_softmax import TileSoftmax
+from latte.rtl.memory.tile_values import TileValues
 from tests.rtl.latency.measure import PRUNING
 
-BUILD = MemoryBuild(core=PRUNING, window=32, candidates=24)
+BUILD = MemoryBuild(core=PRUNING, window=32, candidates=24, bus_bytes=8, tile_rows=3)
 
 
 async def counted_estimate(clock, dut):
@@ -56,11 +59,56 @@ async def begun_row(clock, dut):
     return await clock.pulse(lambda: clock.get(dut.key.ready), row__valid=1)
 
 
+async def weighed_key(clock, dut):
+    """Weigh a key that two rows keep; count from the cycle of the second."""
+    await clock.tick(5)
+    clock.set(i__payload={"rows": 3, "last": 1}, i__valid=1)
+    await clock.tick()
+    assert clock.get(dut.i.ready)
+    return await clock.pulse(lambda: clock.get(dut.o.valid), i__valid=1)
+
+
+async def weighed_gap(clock, dut):
+    clock.set(ask_1__payload={"gap": 1})
+    return await clock.pulse(lambda: clock.get(dut.answer_valid) == 2, ask_1__valid=1)
+
+
+async def returned_mass(clock, dut):
+    """Return the mass of a row with one group; count without the three cycles of this one."""
+    clock.set(pruned_1__payload={"mass": 1, "last": 1}, pruned_1__valid=1)
+    await clock.tick()
+    clock.set(pruned_1__valid=0)
+    await clock.tick(5)
+    clock.set(rescale__payload={"row": 1}, rescale__valid=1)
+    await clock.tick()
+    clock.set(counted=1)
+    await clock.tick(dut.build.core.key_groups)
+    clock.set(counted=0)
+    return 1 + dut.build.core.key_groups + await clock.until(lambda: clock.get(dut.denominator.valid)) - 3
+
+
+def left_row(output):
+    """Return a stimulus that counts from a tile's last item, which weighs nothing, to an output."""
+    async def stimulus(clock, dut):
+        clock.set(rows=1, row_room=1, begin=1)
+        await clock.tick()
+        clock.set(begin=0)
+        await clock.until(lambda: clock.get(dut.i.ready))
+        clock.set(i__payload={"last": 1})
+        return await clock.pulse(lambda: clock.get(getattr(dut, output)), i__valid=1)
+    return stimulus
+
+
 CASES = {
     "limit-finder": (lambda: LimitFinder(BUILD), "latency", found_threshold),
     "row-selector": (lambda: RowSelector(BUILD), "latency", begun_row),
     "histogram": (lambda: EstimateHistogram(BUILD), "latency", counted_estimate),
     "candidate-filter": (lambda: CandidateFilter(BUILD), "latency", filtered_key),
     "gap-mass": (lambda: GapMass(BUILD), "latency", added_gap),
+    "tile-softmax": (lambda: TileSoftmax(BUILD), "latency", weighed_key),
+    "tile-softmax-gap": (lambda: TileSoftmax(BUILD), "weight_latency", weighed_gap),
+    "mass-return": (lambda: MassReturn(BUILD), "latency", returned_mass),
+    "tile-values": (lambda: TileValues(BUILD), "latency", left_row("word_valid")),
+    "tile-values-sum": (lambda: TileValues(BUILD), "sum_latency", left_row("sum_valid")),
     "list-pass": (lambda: CandidateList(BUILD), "pass_latency", thinned_list),
 }

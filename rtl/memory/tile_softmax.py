@@ -1,0 +1,169 @@
+"""Softmax of a tile: weights of the survivors of all its rows, one key after the other."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.golden.errors import LatteError
+from latte.golden.memory.build import MemoryBuild
+from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
+from latte.rtl.common.primitives import bit_number, choose, delay, lowest, register
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.memory.tile_payloads import merged_layout, row_rescale_layout, row_shape, score_shape, weighed_layout
+from latte.rtl.wide.gap_table import ask_layout
+from latte.rtl.wide.payloads import gap_weight_bits, weighs_gaps
+from latte.rtl.wide.weight_pipeline import FineWeightPipeline
+
+__all__ = ["TileSoftmax"]
+
+
+class TileSoftmax(wiring.Component):
+    r"""Softmax weights of a tile's rows, and of the gaps of their tables, by one pipeline::
+
+        i -> one row of the key after the other -> row_max - score -+-> [FineWeightPipeline] -+-> weights of a key -> o
+        begin -> row after row -----> row_max - largest estimate ---+                         +-> rescale
+        ask_0, ask_1 ... -> one after the other -> gap -------------+                         +-> answer
+
+    A gap takes the place of a weight that does not come. Keys that weigh nothing in any row are left out: their values
+    are not fetched.
+
+    Latency: `latency` cycles from a key that one row keeps to its weights, `weight_latency` from an ask to its answer
+    and, with three more of a queue, from `begin` to the first rescaling. Throughput: one weight or gap per cycle; a key
+    takes as many cycles as rows keep it.
+
+    Parameters
+    ----------
+    build
+        That weighs gaps.
+
+    Members
+    -------
+    scales : In(array of scale_mantissa, scale_shift), row_max : In(array of signed(score_bits))
+        Of each row, with its largest surviving score; stand while keys of the tile come.
+    i : In(stream of merged_layout of score_shape)
+    o : Out(stream of weighed_layout)
+        The tile's last key in any case, `fetch` 0 if it weighs nothing.
+    ask_<r> : In(stream of ask_layout)
+        Of each row's `FillTables`, in turn; taken in a cycle that nothing else wants.
+    answer_valid : Out(tile_rows), answer : Out(gap_weight_bits)
+        The weight of a row's gap, `weight_latency` cycles later.
+    begin : In(1)
+        `row_max` stands: from now on, the tile's rows are rescaled. None of its keys is taken before. Present in a
+        build that compensates, as are the following.
+    compensated : In(tile_rows)
+        Rows whose heads have gains; with `begin`.
+    estimate_max : In(array of signed(est_bits))
+        Of each row the largest estimate; stands until its rescaling is there.
+    rescale : Out(stream of row_rescale_layout)
+        Of these rows, ascending.
+    """
+
+    weight_latency = 2 + FineWeightPipeline.latency
+    """Cycles from what is chosen to its weight: operands, their difference."""
+    latency = weight_latency + 1 + StreamQueue.latency
+    """Weights of a key are gathered."""
+
+    def __init__(self, build: MemoryBuild) -> None:
+        config, rows = build.core, build.tile_rows
+        if not weighs_gaps(config):
+            raise LatteError(f"configuration {config.name!r} weighs no gaps, which a tile's softmax does; add mass to "
+                             "threshold_kinds, or key_groups")
+        self.build = build
+        scale = data.StructLayout({"scale_mantissa": SCALE_MANTISSA_BITS, "scale_shift": SCALE_SHIFT_BITS})
+        compensation = {"begin": In(1), "compensated": In(rows),
+                        "estimate_max": In(data.ArrayLayout(signed(config.est_bits), rows)),
+                        "rescale": Out(stream.Signature(row_rescale_layout(build)))} if config.key_groups else {}
+        super().__init__({
+            "scales": In(data.ArrayLayout(scale, rows)), "row_max": In(data.ArrayLayout(score_shape(build), rows)),
+            "i": In(stream.Signature(merged_layout(build, score_shape(build)))),
+            "o": Out(stream.Signature(weighed_layout(build))),
+            **{f"ask_{n}": In(stream.Signature(ask_layout())) for n in range(rows)},
+            "answer_valid": Out(rows), "answer": Out(gap_weight_bits(config)), **compensation})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        build, config, rows = self.build, self.build.core, self.build.tile_rows
+        m.submodules.pipeline = pipeline = FineWeightPipeline(config)
+        m.submodules.queue = queue = StreamQueue(weighed_layout(build), producer_latency=self.weight_latency + 1)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+
+        # A key goes on until its last row, once it was begun.
+        key, given, left = self.i.payload, Signal(rows), Signal(rows)
+        step, ends, first, waits = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            left.eq(key.rows & ~given), ends.eq((left & (left - 1)) == 0), first.eq(given == 0),
+            step.eq(self.i.valid & ~waits & (queue.room | ~first)), self.i.ready.eq(step & ends),
+        ]
+        with m.If(step):
+            m.d.sync += given.eq(Mux(ends, 0, given | lowest(left)))
+        rescales, rescaled = Const(0), Const(0, rows)
+        if config.key_groups:
+            rescales, rescaled = self._rescale(m, waits, pipeline)
+
+        asks, asking, free = [getattr(self, f"ask_{n}") for n in range(rows)], Signal(rows), Signal()
+        waiting, latest = Cat(ask.valid for ask in asks), Signal(rows, init=1)
+        behind = waiting & ~(latest | (latest - 1)[:rows])
+        m.d.comb += [free.eq(~step & ~rescales), asking.eq(lowest(Mux(behind.any(), behind, waiting))),
+                     *(ask.ready.eq(free & asking[n]) for n, ask in enumerate(asks))]
+        with m.If(free & waiting.any()):
+            m.d.sync += latest.eq(asking)
+
+        chosen = Mux(free, asking, Mux(step, lowest(left), rescaled))
+        asked = ask_layout()(choose([ask.payload.as_value() for ask in asks], asking))
+        scale = self.scales.shape().elem_shape(choose([scale.as_value() for scale in self.scales], chosen))
+        above = Mux(free, asked.gap << config.estimate_shift, choose(list(self.row_max), chosen).as_signed())
+        below = choose(list(key.values), chosen).as_signed()
+        if config.key_groups:
+            estimate = choose(list(self.estimate_max), chosen).as_signed()
+            below = Mux(rescales, estimate << config.estimate_shift, below)
+        above = register(m, above, "above", pipeline.delta.shape())
+        below = register(m, Mux(free, 0, below), "below", score_shape(build))
+        m.d.sync += pipeline.delta.eq(above - below)
+        for operand, own, of_gap in (
+                (pipeline.scale_mantissa, scale.scale_mantissa, asked.mantissa),
+                (pipeline.scale_shift, scale.scale_shift, asked.shift)):
+            m.d.sync += operand.eq(register(m, Mux(free, of_gap, own), operand.name))
+
+        answers = delay(m, asking & (free & waiting.any()).replicate(rows), self.weight_latency, name="answers")
+        m.d.comb += [self.answer_valid.eq(answers), self.answer.eq(pipeline.fine_weight)]
+        beside = Signal(data.StructLayout({"place": key.place.shape(), "row": rows, "first": 1, "last": 1}))
+        m.d.comb += [beside.place.eq(key.place), beside.row.eq(lowest(left)), beside.first.eq(first),
+                     beside.last.eq(key.last)]
+        self._gather(m, step, ends, beside, pipeline.weight, queue)
+        return m
+
+    def _rescale(self, m: Module, waits: Signal, pipeline: FineWeightPipeline) -> tuple[Value, Value]:
+        """Take the tile's rows in turn; return whether one is rescaled now, and which."""
+        layout = row_rescale_layout(self.build)
+        queue = StreamQueue(layout, StreamQueue.count_under_way(self.weight_latency) + 1,
+                            producer_latency=self.weight_latency)
+        m.submodules.rescales = queue
+        wiring.connect(m, wiring.flipped(self.rescale), queue.o)
+        left, rescales, row = Signal(self.build.tile_rows), Signal(), Signal(row_shape(self.build))
+        m.d.comb += [waits.eq(self.begin | left.any()), rescales.eq(left.any() & queue.room),
+                     row.eq(bit_number(lowest(left)))]
+        with m.If(self.begin):
+            m.d.sync += left.eq(self.compensated)
+        with m.Elif(rescales):
+            m.d.sync += left.eq(left & (left - 1))
+        m.d.comb += [
+            queue.i.valid.eq(delay(m, rescales, self.weight_latency, name="rescaled")),
+            queue.i.payload.row.eq(delay(m, row, self.weight_latency, name="rescaled_row", reset_less=True)),
+            queue.i.payload.power.eq(pipeline.power), queue.i.payload.shift.eq(pipeline.mass_shift),
+        ]
+        return rescales, lowest(left)
+
+    def _gather(self, m: Module, step: Signal, ends: Signal, beside: data.View, weight: Signal, queue: StreamQueue
+                ) -> None:
+        """Put the weights of a key together, and offer it if it weighs something."""
+        valid, complete = delay(m, Cat(step, step & ends), self.weight_latency, name="valid")
+        at = delay(m, beside, self.weight_latency, name="beside", reset_less=True)
+        item = Signal(queue.i.payload.shape(), reset_less=True)
+        with m.If(valid):
+            m.d.sync += [item.place.eq(at.place), item.last.eq(at.last),
+                         item.fetch.eq((item.fetch & ~at.first) | weight.any())]
+            for n, held in enumerate(item.weights):
+                with m.If(at.row[n] | at.first):
+                    m.d.sync += held.eq(Mux(at.row[n], weight, 0))
+        m.d.comb += [queue.i.valid.eq(delay(m, complete, 1, name="complete") & (item.fetch | item.last)),
+                     queue.i.payload.eq(item)]

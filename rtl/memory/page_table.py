@@ -50,10 +50,10 @@ class PageTable(wiring.Component):
     Members
     -------
     first_page : In(ADDRESS_BITS)
-    restart, pages : In
-        A table of so many pages comes.
+    restart, first, pages : In
+        The entries of a table from page `first` on, before `pages`, come; the last two stand.
     beat_valid, beat : In(8 * bus_bytes)
-        Of the table, in order.
+        All beats that hold some of them, in order.
     unmapped : Out(1)
         Since `restart`: a page has no entry.
     look_up : In(look_up_layout)
@@ -66,7 +66,8 @@ class PageTable(wiring.Component):
     def __init__(self, build: MemoryBuild) -> None:
         self.build = build
         super().__init__({
-            "first_page": In(ADDRESS_BITS), "restart": In(1), "pages": In(range(build.page_limit + 1)),
+            "first_page": In(ADDRESS_BITS), "restart": In(1), "first": In(range(build.page_limit)),
+            "pages": In(range(build.page_limit + 1)),
             "beat_valid": In(1), "beat": In(8 * build.bus_bytes), "unmapped": Out(1),
             "look_up": In(look_up_layout(build)), "address": Out(ADDRESS_BITS)})
 
@@ -83,11 +84,12 @@ class PageTable(wiring.Component):
             beat.as_value().eq(self.beat), table.write_en.eq(self.beat_valid), table.write_addr.eq(number),
             table.write_data.eq(beat), table.read_addr.eq(self.look_up.page >> bits),
         ]
-        missing = Cat((beat[n] == 0) & ((number << bits) + n < self.pages) for n in range(entries)).any()
+        index = [(number << bits) + n for n in range(entries)]
+        missing = Cat((beat[n] == 0) & (index[n] >= self.first) & (index[n] < self.pages) for n in range(entries)).any()
         with m.If(self.beat_valid):
             m.d.sync += [number.eq(number + 1), self.unmapped.eq(self.unmapped | missing)]
         with m.If(self.restart):
-            m.d.sync += [number.eq(0), self.unmapped.eq(0)]
+            m.d.sync += [number.eq(self.first >> bits), self.unmapped.eq(0)]
 
         look_up = delay(m, self.look_up, RAM_LATENCY, name="look_up", reset_less=True)
         entry = register(m, Array(table.read_data[n] for n in range(entries))[look_up.page[:bits]], "entry")

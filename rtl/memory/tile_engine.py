@@ -212,6 +212,6 @@ class TileEngine(wiring.Component):
             m.d.sync += [left.eq(left - 1), known.eq(left == 1)]
         with m.Elif(self.tile.valid & front.ended & (left == 0) & ~known):
             m.d.sync += left.eq(self.tile.payload.sums)
-        with m.If(front.tile.valid & front.tile.ready):
+        with m.If(~self.tile.valid | (front.tile.valid & front.tile.ready)):
             m.d.sync += known.eq(0)
         return loads

@@ -127,10 +127,14 @@ class Cache:
 
     def words(self, broken: tuple[int, ...] = ()) -> list[dict[str, int]]:
         """Return the memory's words; reads of some of them are answered with an error."""
-        beat, image = self.build.bus_bytes, self.memory.image.data
-        whole = np.pad(image, (0, -len(image) % beat)).reshape(-1, beat)
-        return [{"data": int.from_bytes(word.tobytes(), "little"), "broken": n in broken}
-                for n, word in enumerate(whole)]
+        return memory_words(self.memory, broken)
+
+
+def memory_words(memory: CacheMemory, broken: tuple[int, ...] = ()) -> list[dict[str, int]]:
+    """Return a memory's words as they are filled in; reads of some of them are answered with an error."""
+    beat, image = memory.build.bus_bytes, memory.image.data
+    whole = np.pad(image, (0, -len(image) % beat)).reshape(-1, beat)
+    return [{"data": int.from_bytes(word.tobytes(), "little"), "broken": n in broken} for n, word in enumerate(whole)]
 
 
 def read_beats(tile: Tile, build: MemoryBuild, *kinds: str) -> int:

@@ -38,6 +38,8 @@ class SlowMemory(wiring.Component):
     filled : Out(1)
     beats : Out(32)
         Given so far.
+    show : In(1), shown : Out(stream of a word)
+        All words that were filled, in order; nothing else is read then.
     araddr ... bready
         As `read_members` and `write_members`, from the slave's side.
     """
@@ -49,14 +51,16 @@ class SlowMemory(wiring.Component):
         members = read_members(parameters) | write_members(parameters)
         channels = {name: member.flip() for name, member in members.items()}
         super().__init__({"fill": In(stream.Signature(word_layout(parameters))), "filled": Out(1), "beats": Out(32),
-                          **channels})
+                          "show": In(1), "shown": Out(stream.Signature(parameters.data_bits)), **channels})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = word_layout(self.parameters)
         size, bits = self.words + self.scratch, self.parameters.data_bytes.bit_length() - 1
-        m.submodules.words = words = memory.Memory(shape=layout, depth=size, init=[])
-        write, read = words.write_port(), words.read_port(domain="comb")
+        # What is broken stays so; bytes are written apart.
+        m.submodules.words = words = memory.Memory(shape=self.parameters.data_bits, depth=size, init=[])
+        m.submodules.flaws = flaws = memory.Memory(shape=1, depth=size, init=[])
+        write, read = words.write_port(granularity=8), words.read_port(domain="comb")
+        broken, flaw = flaws.write_port(), flaws.read_port(domain="comb")
         burst = data.StructLayout({"word": ADDRESS_BITS, "beats": 9, "due": 16})
         m.submodules.bursts = bursts = StreamQueue(burst, 256)
         time, count, left, word = Signal(16), Signal(range(self.words + 1)), Signal(9), Signal(ADDRESS_BITS)
@@ -70,13 +74,18 @@ class SlowMemory(wiring.Component):
             bursts.i.payload.due.eq(time + Mux(time[7], *_LATENCIES[::-1])),
         ]
         with m.If(~self.filled):
-            m.d.comb += [write.addr.eq(count), write.data.eq(self.fill.payload), write.en.eq(self.fill.valid)]
+            m.d.comb += [write.addr.eq(count), write.data.eq(self.fill.payload.data),
+                         write.en.eq(self.fill.valid.replicate(len(write.en))), broken.addr.eq(count),
+                         broken.data.eq(self.fill.payload.broken), broken.en.eq(self.fill.valid)]
             m.d.sync += count.eq(count + self.fill.valid)
         answers = (left != 0) & (noise[:2] != 0)
-        outside = word >= size
+        outside, number = word >= size, Signal(range(self.words + 1))
+        m.d.sync += number.eq(number + (self.shown.valid & self.shown.ready))
         m.d.comb += [
-            read.addr.eq(word), self.rvalid.eq(answers), self.rdata.eq(read.data.data), self.rlast.eq(left == 1),
-            self.rresp.eq(Mux(outside, Response.DECERR, Mux(read.data.broken, Response.SLVERR, Response.OKAY))),
+            read.addr.eq(Mux(self.show, number, word)), self.shown.payload.eq(read.data), flaw.addr.eq(word),
+            self.shown.valid.eq(self.show & (number != self.words)),
+            self.rvalid.eq(answers), self.rdata.eq(read.data), self.rlast.eq(left == 1),
+            self.rresp.eq(Mux(outside, Response.DECERR, Mux(flaw.data, Response.SLVERR, Response.OKAY))),
             bursts.o.ready.eq((left == 0) & ((time - bursts.o.payload.due)[:16] < 1 << 15)),
         ]
         with m.If(bursts.o.valid & bursts.o.ready):
@@ -87,14 +96,15 @@ class SlowMemory(wiring.Component):
         return m
 
     def _write(self, m: Module, write: memory.WritePort, bits: int, size: int) -> None:
-        """Take whole beats, a burst after the other."""
+        """Take a burst after the other."""
         begun, ends, word, outside = Signal(), Signal(), Signal(ADDRESS_BITS), Signal()
         m.d.comb += [self.awready.eq(~begun), self.wready.eq(begun & ~ends), self.bvalid.eq(ends),
                      self.bresp.eq(Mux(outside, Response.DECERR, Response.OKAY))]
         with m.If(self.awvalid & self.awready):
             m.d.sync += [begun.eq(1), word.eq(self.awaddr >> bits), outside.eq(0)]
         with m.If(self.wvalid & self.wready):
-            m.d.comb += [write.addr.eq(word), write.data.data.eq(self.wdata), write.en.eq(word < size)]
+            m.d.comb += [write.addr.eq(word), write.data.eq(self.wdata),
+                         write.en.eq(Mux(word < size, self.wstrb, 0))]
             m.d.sync += [word.eq(word + 1), ends.eq(self.wlast), outside.eq(outside | (word >= size))]
         with m.If(self.bvalid & self.bready):
             m.d.sync += [ends.eq(0), begun.eq(0)]

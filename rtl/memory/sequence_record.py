@@ -142,7 +142,7 @@ class SequenceRecord(wiring.Component):
 
     def _fields(self, counts: data.View, *, written: bool = False) -> Iterator[tuple[int, Value]]:
         """Yield (offset in bits, value) of what stands in front of the sums; as it is read, or as it is `written`."""
-        build, core, form = self.build, self.build.core, StateFormat(self.build)
+        core, form = self.build.core, StateFormat(self.build)
         fields: dict[int, Value] = {0: self.live, 2: self.generation, 4: self.length, 8: self.table_address}
         if core.group_bits:
             fields[16] = self.groups.group_bits

@@ -7,9 +7,11 @@ from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.row_selector import RowSelector
+from latte.rtl.memory.sequence_record import SequenceRecord
 from tests.rtl.latency.measure import PRUNING
 
 BUILD = MemoryBuild(core=PRUNING, window=32, candidates=24)
+RECORD = MemoryBuild(core=PRUNING, bus_bytes=8)
 
 
 async def counted_estimate(clock, dut):
@@ -56,7 +58,16 @@ async def begun_row(clock, dut):
     return await clock.pulse(lambda: clock.get(dut.key.ready), row__valid=1)
 
 
+async def read_keys(clock, dut):
+    """Count a key of another group than the one that is looked at, then look at that."""
+    clock.set(add_valid=1, add={"group": 1, "last": 1})
+    await clock.tick()
+    clock.set(add_valid=0)
+    return await clock.change(dut.keys, 1, read_group=1)
+
+
 CASES = {
+    "sequence-record": (lambda: SequenceRecord(RECORD), "latency", read_keys),
     "limit-finder": (lambda: LimitFinder(BUILD), "latency", found_threshold),
     "row-selector": (lambda: RowSelector(BUILD), "latency", begun_row),
     "histogram": (lambda: EstimateHistogram(BUILD), "latency", counted_estimate),

@@ -299,9 +299,9 @@ def _write_rows(k: np.ndarray, job: CacheJob, state: SequenceState, groups: KeyG
         for address, index in zip(pages, indices, strict=True):
             inside = page == index
             last[row[inside]] = numbers[inside]
-            # Whole beats: those that hold the number of a new key.
-            beat = build.bus_bytes * 8 // build.core.group_bits
-            first, stop = int(row[inside][0]) // beat, int(row[inside][-1]) // beat + 1
+            # Whole beats: those that hold a bit of a new key's number, which may lie across two.
+            bits, beat = build.core.group_bits, 8 * build.bus_bytes
+            first, stop = int(row[inside][0]) * bits // beat, ceil_div(int(row[inside][-1] + 1) * bits, beat)
             packed = form.pack_groups(last)[first * build.bus_bytes:stop * build.bus_bytes]
             at = np.array([address + form.groups_offset + first * build.bus_bytes])
             image.write_rows("written", at, packed[None])

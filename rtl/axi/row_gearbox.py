@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth import Module, Mux, Signal, Value
+from amaranth import Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,6 +23,13 @@ class RowGearbox(wiring.Component):
     Parameters
     ----------
     in_bytes, out_bytes, row_bytes
+    skips
+        A row may begin inside the first beat that goes out.
+
+    Attributes
+    ----------
+    lane
+        Bytes: all beats of a row begin and end at multiples of it.
 
     Members
     -------
@@ -30,18 +37,23 @@ class RowGearbox(wiring.Component):
     o : Out(stream of out_bytes bytes)
     strobe : Out(out_bytes)
         Beside the payload of `o`: the bytes that are of a row.
+    skip : In(range(out_bytes / lane))
+        With a row's first beat: the lanes in front of the row. Present with `skips`.
     """
 
-    def __init__(self, in_bytes: int, out_bytes: int, row_bytes: int) -> None:
+    def __init__(self, in_bytes: int, out_bytes: int, row_bytes: int, *, skips: bool = False) -> None:
         self.in_bytes = in_bytes
         self.out_bytes = out_bytes
         self.row_bytes = row_bytes
+        self.skips = skips
+        self.lane = gcd(in_bytes, out_bytes, row_bytes)
+        skip = {"skip": In(range(out_bytes // self.lane))} if skips else {}
         super().__init__({"i": In(stream.Signature(8 * in_bytes)), "o": Out(stream.Signature(8 * out_bytes)),
-                          "strobe": Out(out_bytes)})
+                          "strobe": Out(out_bytes), **skip})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lane = gcd(self.in_bytes, self.out_bytes, self.row_bytes)
+        lane = self.lane
         coming, going, row = self.in_bytes // lane, self.out_bytes // lane, self.row_bytes // lane
         capacity = coming + going
         buffer = Signal(8 * lane * capacity)
@@ -49,13 +61,23 @@ class RowGearbox(wiring.Component):
         taken, given = Signal(), Signal()
         m.d.comb += [taken.eq(self.i.valid & self.i.ready), given.eq(self.o.valid & self.o.ready),
                      self.o.payload.eq(buffer[:8 * self.out_bytes])]
-        added, ends = self._rows(m, coming, going, row, taken, level)
+        added, ends, first = self._rows(m, coming, going, row, taken, level)
         m.d.comb += [
             self.o.valid.eq((level >= going) | (ends & (level != 0))),
             self.i.ready.eq((level <= capacity - coming) & ~ends),
             after.eq(Mux(given, Mux(level < going, 0, level - going), level)),
         ]
         m.d.comb += [self.strobe[byte].eq(level > byte // lane) for byte in range(self.out_bytes)]
+        if self.skips:
+            # As if so many lanes had come, which then have no strobe.
+            skipped = Signal.like(self.skip)
+            with m.If(first):
+                m.d.comb += after.eq(self.skip)
+                m.d.sync += skipped.eq(self.skip)
+            with m.Elif(given):
+                m.d.sync += skipped.eq(0)
+            m.d.comb += [self.strobe[byte].eq((level > byte // lane) & (skipped <= byte // lane))
+                         for byte in range(self.out_bytes)]
         m.d.sync += level.eq(after + Mux(taken, added, 0))
         kept = Mux(given, buffer >> (8 * self.out_bytes), buffer)
         m.d.sync += buffer.eq(kept)
@@ -67,16 +89,21 @@ class RowGearbox(wiring.Component):
         return m
 
     def _rows(self, m: Module, coming: int, going: int, row: int, taken: Signal, level: Signal
-              ) -> tuple[Value | int, Signal]:
-        """Count a row's beats where some are not full; return (lanes of this beat, a row's end is in the buffer)."""
+              ) -> tuple[Value | int, Signal, Value]:
+        """Count a row's beats where some are not full.
+
+        Returns
+        -------
+        Lanes of this beat; whether a row's end is in the buffer; whether it is empty and a row's first beat comes next.
+        """
         beats = ceil_div(row, coming)
         ends = Signal()
-        if row % coming == 0 and row % going == 0:
-            return coming, ends
+        if row % coming == 0 and row % going == 0 and not self.skips:
+            return coming, ends, Const(0)
         beat = Signal(range(max(2, beats)))
         last = beat == beats - 1
         with m.If(taken):
             m.d.sync += [beat.eq(Mux(last, 0, beat + 1)), ends.eq(last)]
         with m.Elif(self.o.valid & self.o.ready & (level <= going)):
             m.d.sync += ends.eq(0)
-        return Mux(last, row - (beats - 1) * coming, coming), ends
+        return Mux(last, row - (beats - 1) * coming, coming), ends, (beat == 0) & ~ends

@@ -123,14 +123,14 @@ class CacheCore(wiring.Component):
             self.busy.eq(sequencer.busy), engine.first_page.eq(self.first_page), engine.spill_address.eq(self.spill),
             engine.taken.eq(reads.taken_0), engine.data.eq(reads.data), engine.fault.eq(reads.fault),
         ]
-        self._keep_record(m, sequencer, record, appender, reads)
+        self._keep_record(m, sequencer, record, appender, engine, reads)
         self._write(m, sequencer, record, appender, engine, writes)
         self._take_rows(m, sequencer, appender, engine)
         self._count(m, sequencer, registers, appender, engine, reads, writes)
         return m
 
     def _keep_record(self, m: Module, sequencer: CacheSequencer, record: SequenceRecord, appender: RowAppender,
-                     reads: ReadEngine) -> None:
+                     engine: TileEngine, reads: ReadEngine) -> None:
         """Read the record, and the entries of pages that get rows."""
         core = self.build.core
         m.submodules.pieces = pieces = PieceReader(self.parameters)
@@ -159,6 +159,7 @@ class CacheCore(wiring.Component):
                 appender.numbers.eq(record.numbers),
             ]
         if core.key_groups:
+            wiring.connect(m, sequencer.sums, engine.sums)
             m.d.comb += [
                 record.read_group.eq(sequencer.read_group), record.read_slice.eq(sequencer.read_slice),
                 sequencer.keys.eq(record.keys), sequencer.record_sums.eq(record.sums),

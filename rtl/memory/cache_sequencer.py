@@ -11,7 +11,7 @@ from latte.golden.memory.cache import ENTRY_BYTES
 from latte.golden.memory.jobs import FAILURES, REFUSALS
 from latte.golden.memory.sequence_state import StateFormat
 from latte.rtl.axi.bus import ADDRESS_BITS
-from latte.rtl.common.payloads import groups_layout
+from latte.rtl.common.payloads import groups_layout, length_shape
 from latte.rtl.common.primitives import delay, times
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.entry_reader import entry_ask_layout, entry_layout
@@ -124,6 +124,9 @@ class CacheSequencer(wiring.Component):
             self.verdict.eq(at.status), self.record_piece.payload.beats.eq(record_beats),
             self.record_piece.payload.address.eq(record_at),
         ]
+        with m.If(self.read_beat & self.read_fault):
+            m.d.sync += at.faulty.eq(1)
+        self._describe(m, at)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("JOB"))
             self._check(m, at, record_at, record_beats)
@@ -213,8 +216,6 @@ class CacheSequencer(wiring.Component):
                     m.next = "TABLE"
                     if grouped:
                         m.d.comb += self.groups_set.eq(length == 0)
-        with m.If(self.read_beat & self.read_fault):
-            m.d.sync += at.faulty.eq(1)
 
     def _prepare(self, m: Module, at: "_Job") -> None:
         """Read the entries of the pages that get rows: states of the machine."""
@@ -251,44 +252,49 @@ class CacheSequencer(wiring.Component):
                     m.d.sync += at.status.page_unmapped.eq(1)
                     m.next = "DROP"
 
-    def _compute(self, m: Module, at: "_Job") -> None:
-        """Append up to the positions of a tile, and hand the tile over: states of the machine."""
-        job, tile, row = at.job, self.tile.payload, self.row.payload
-        # Positions of this tile, the one of them that is at hand, the keys that it and the last one see.
-        count, number = Signal(at.positions.shape()), Signal(row_shape(self.build))
-        first_of = at.head == 0
-        seen, seen_last = (Signal(tile.keys.shape(), name=name) for name in ("seen", "seen_last"))
-        behind = Signal(COUNT_BITS)
-        offers = Signal()
-        m.d.comb += [
-            behind.eq(job.queries - at.query), seen.eq(at.total - behind + 1 + number),
-            seen_last.eq(at.total - behind + count), tile.keys.eq(seen_last), tile.table_address.eq(self.record_table),
-            self.tile.valid.eq(offers), self.append.payload.place.eq(self.record_length),
-        ]
-        # Heads of the tile's positions, or as many as there is room for.
+    def _describe(self, m: Module, at: "_Job") -> None:
+        """Say what the tile at hand, and its row, are."""
+        job, tile, row, entry = at.job, self.tile.payload, self.row.payload, self.entry.payload
         rest = job.heads - at.head
+        m.d.comb += [
+            at.behind.eq(job.queries - at.query), at.seen.eq(at.total - at.behind + 1 + at.number),
+            tile.keys.eq(at.total - at.behind + at.count), tile.table_address.eq(self.record_table),
+            self.tile.valid.eq(at.offers), self.append.payload.place.eq(self.record_length),
+            *(row[name].eq(entry.row[name]) for name in entry.row.shape().members), row.keys.eq(at.seen),
+        ]
+        # All heads of some positions, or as many of one's as there is room for.
         with m.If(at.positions > 1):
-            m.d.comb += tile.rows.eq(count * job.heads[:len(tile.rows)])
+            m.d.comb += tile.rows.eq(at.count * job.heads[:len(tile.rows)])
         with m.Else():
             m.d.comb += tile.rows.eq(Mux(rest > self.build.tile_rows, self.build.tile_rows, rest))
-        summing = self._sum(m, at, number, count, first_of) if self.build.core.key_groups else None
+        # Octave of the row's length: the place of its leading one.
+        for bit in range(len(at.seen)):
+            with m.If(at.seen[bit]):
+                m.d.comb += at.octave.eq(bit)
         with m.If(self.tile.valid & self.tile.ready):
-            m.d.sync += offers.eq(0)
+            m.d.sync += at.offers.eq(0)
+        if self.build.core.key_groups:
+            m.d.comb += row.position.eq(at.number)
+            self._sum(m, at)
+
+    def _compute(self, m: Module, at: "_Job") -> None:
+        """Append up to the positions of a tile, and hand the tile over: states of the machine."""
+        job, compensates, first_of = at.job, bool(self.build.core.key_groups), at.head == 0
         with m.State("TILE"):
-            m.d.sync += [number.eq(0), count.eq(Mux(behind < at.positions, behind, at.positions))]
+            m.d.sync += [at.number.eq(0), at.count.eq(Mux(at.behind < at.positions, at.behind, at.positions))]
             with m.If(self.ended):
                 m.next = "APPEND LAST"
                 with m.If(at.asks & (at.query != job.queries)):
                     m.next = "POSITION"
                     # Sums are taken while the tile is on offer, and the tile behind the last of them.
-                    m.d.sync += offers.eq(summing is not None)
+                    m.d.sync += at.offers.eq(compensates)
         with m.State("POSITION"):
             m.next = "APPEND"
             with m.If(~first_of):
-                m.d.sync += offers.eq(1)
+                m.d.sync += at.offers.eq(1)
                 m.next = "HAND OVER"
         with m.State("APPEND"):
-            rows = (seen - self.record_length)[:COUNT_BITS]
+            rows = (at.seen - self.record_length)[:COUNT_BITS]
             m.d.comb += [self.append.payload.rows.eq(rows), self.append.valid.eq(rows != 0)]
             with m.If(rows == 0):
                 m.next = "SUMS"
@@ -300,31 +306,20 @@ class CacheSequencer(wiring.Component):
             m.d.sync += at.status.memory_error.eq(at.status.memory_error | self.append_fault)
             m.next = "SUMS"
         with m.State("SUMS"):
-            if summing is not None:
-                m.d.comb += summing.begin.eq(1)
+            m.d.comb += at.sums_begin.eq(1)
             m.next = "AWAIT SUMS"
-        with m.State("AWAIT SUMS"), m.If(~summing.busy if summing is not None else Const(1)):
-            m.d.sync += number.eq(number + 1)
+        with m.State("AWAIT SUMS"), m.If(~at.summing):
+            m.d.sync += at.number.eq(at.number + 1)
             m.next = "APPEND"
-            with m.If(number + 1 == count):
-                m.d.sync += [number.eq(0), *([] if summing is not None else [offers.eq(1)])]
+            with m.If(at.number + 1 == at.count):
+                m.d.sync += [at.number.eq(0), *([] if compensates else [at.offers.eq(1)])]
                 m.next = "HAND OVER"
-        with m.State("HAND OVER"), m.If(~offers):
-            m.d.sync += at.rows.eq(tile.rows)
+        with m.State("HAND OVER"), m.If(~at.offers):
+            m.d.sync += at.rows.eq(self.tile.payload.rows)
             m.next = "ASK ROW"
-        # Octave of the row's length: the place of its leading one.
-        octave = Signal(self.ask.payload.octave.shape())
-        for bit in range(len(seen)):
-            with m.If(seen[bit]):
-                m.d.comb += octave.eq(bit)
-        entry = self.entry.payload
-        m.d.comb += [row[name].eq(entry.row[name]) for name in entry.row.shape().members]
-        m.d.comb += row.keys.eq(seen)
-        if self.build.core.key_groups:
-            m.d.comb += row.position.eq(number)
         with m.State("ASK ROW"):
             m.d.comb += [self.ask.valid.eq(1), self.ask.payload.head.eq(job.head + at.head),
-                         self.ask.payload.octave.eq(octave)]
+                         self.ask.payload.octave.eq(at.octave)]
             with m.If(self.ask.ready):
                 m.next = "ROW"
         with m.State("ROW"):
@@ -332,7 +327,7 @@ class CacheSequencer(wiring.Component):
             with m.If(self.entry.valid & self.row.ready):
                 m.d.sync += [at.rows.eq(at.rows - 1), at.head.eq(at.head + 1)]
                 with m.If(at.head + 1 == job.heads):
-                    m.d.sync += [at.head.eq(0), number.eq(number + 1), at.done.eq(number + 1)]
+                    m.d.sync += [at.head.eq(0), at.number.eq(at.number + 1), at.done.eq(at.number + 1)]
                 with m.Else():
                     m.d.sync += at.done.eq(0)
                 m.next = "ASK ROW"
@@ -348,30 +343,28 @@ class CacheSequencer(wiring.Component):
                 m.d.sync += at.status.page_unmapped.eq(1)
                 m.next = "DROP"
 
-    def _sum(self, m: Module, at: "_Job", number: Signal, count: Signal, first_of: Value) -> "_Summing":
+    def _sum(self, m: Module, at: "_Job") -> None:
         """Send the record's sums of all groups to the engine."""
         groups, slices = self.build.core.key_groups, self.build.core.head_dim // self.build.bus_bytes
         m.submodules.sums = queue = StreamQueue(group_sum_layout(self.build), producer_latency=SequenceRecord.latency)
         wiring.connect(m, queue.o, wiring.flipped(self.sums))
-        summing = _Summing()
-        place, step = Signal(range(max(2, groups * slices))), Signal()
-        last = place == groups * slices - 1
-        group, part = Signal(group_shape(self.build)), Signal(slice_shape(self.build))
-        m.d.comb += [step.eq(summing.busy & queue.room), self.read_group.eq(group), self.read_slice.eq(part)]
-        with m.If(summing.begin):
-            m.d.sync += [summing.busy.eq(1), place.eq(0), group.eq(0), part.eq(0)]
+        group, part, step = Signal(group_shape(self.build)), Signal(slice_shape(self.build)), Signal()
+        last = part == slices - 1
+        m.d.comb += [step.eq(at.summing & queue.room), self.read_group.eq(group), self.read_slice.eq(part)]
+        with m.If(at.sums_begin):
+            m.d.sync += [at.summing.eq(1), group.eq(0), part.eq(0)]
         with m.Elif(step):
-            m.d.sync += [place.eq(place + 1), part.eq(Mux(part == slices - 1, 0, part + 1)), summing.busy.eq(~last)]
-            with m.If(part == slices - 1):
+            m.d.sync += [part.eq(Mux(last, 0, part + 1)), at.summing.eq(~last | (group != groups - 1))]
+            with m.If(last):
                 m.d.sync += group.eq(group + 1)
-        item, shown = queue.i.payload, delay(m, Cat(group, part), SequenceRecord.latency, name="shown", reset_less=True)
+        item = queue.i.payload
+        beside = delay(m, Cat(at.number, group, part), SequenceRecord.latency, name="beside", reset_less=True)
         m.d.comb += [
-            queue.i.valid.eq(delay(m, step, SequenceRecord.latency, name="summed")), item.position.eq(number),
-            item.group.eq(shown[:len(group)]), item.slice.eq(shown[len(group):]), item.keys.eq(self.keys),
+            queue.i.valid.eq(delay(m, step, SequenceRecord.latency, name="summed")),
+            Cat(item.position, item.group, item.slice).eq(beside), item.keys.eq(self.keys),
             item.sums.eq(self.record_sums),
-            self.tile.payload.sums.eq(Mux(first_of, times(count, groups * slices), 0)),
+            self.tile.payload.sums.eq(Mux(at.head == 0, times(at.count, groups * slices), 0)),
         ]
-        return summing
 
     def _end(self, m: Module, at: "_Job") -> None:
         """Append what no query waits for, write the record, drop what is left of a job that failed: states."""
@@ -432,6 +425,14 @@ class _Job:
         Positions that are through; rows that are not appended.
     positions, fitting
         That fit in a tile, and their rows, while that is found out.
+    count, number, behind
+        Positions of the tile, and the one of them that is at hand; positions of the job from the tile's first on.
+    seen, octave
+        Keys that this position sees; the octave of their number.
+    offers
+        The tile is on offer.
+    sums_begin, summing
+        Sums of groups are sent, from the first on; are being sent.
     rows, done
         Of a tile: rows that are not handed over; positions that it ends.
     first_page, last_page
@@ -449,13 +450,11 @@ class _Job:
         self.unknown, self.differs, self.faulty = (Signal(name=name) for name in ("unknown", "differs", "faulty"))
         self.positions = Signal(range(build.tile_rows + 1))
         self.fitting = Signal(COUNT_BITS + 1)
-        self.rows, self.done = Signal(range(build.tile_rows + 1)), Signal(range(build.tile_rows + 1))
+        self.count, self.rows, self.done = (Signal(range(build.tile_rows + 1), name=name)
+                                            for name in ("count", "rows", "done"))
+        self.number, self.behind = Signal(row_shape(build)), Signal(COUNT_BITS)
+        self.seen = Signal(length_shape(build.core))
+        self.octave = Signal(range(build.core.max_seq_len.bit_length()))
+        self.offers, self.sums_begin, self.summing = (Signal(name=name) for name in ("offers", "sums_begin", "summing"))
         self.first_page, self.last_page = (Signal(range(build.page_limit), name=name)
                                            for name in ("first_page", "last_page"))
-
-
-class _Summing:
-    """Sums on their way to the engine: `begin` for one cycle, `busy` from then on."""
-
-    def __init__(self) -> None:
-        self.begin, self.busy = Signal(name="summing_begins"), Signal(name="summing")

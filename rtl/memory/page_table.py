@@ -2,7 +2,7 @@
 
 import enum
 
-from amaranth import Array, Cat, Const, Module, Signal, Value
+from amaranth import Array, Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -21,16 +21,17 @@ _ENTRY_BITS = 8 * ENTRY_BYTES
 
 
 class PagePart(enum.IntEnum):
-    """What is read of a page."""
+    """What is read or written of a page."""
 
     STREAM = 0
+    """Groups and high plane; it is beats of the groups that are counted, not rows."""
     HIGH = 1
     LOW = 2
     VALUE = 3
 
 
 def look_up_layout(build: MemoryBuild) -> data.StructLayout:
-    """A row of a page of the sequence, and of which part (`PagePart`); a stream begins with the page's groups."""
+    """A row of a page of the sequence, and of which part (`PagePart`)."""
     return data.StructLayout({"part": 2, "page": range(build.page_limit), "row": range(build.page_rows)})
 
 
@@ -102,7 +103,8 @@ class PageTable(wiring.Component):
     def _offset(look_up: data.View, form: PageFormat) -> Value:
         """Return where in a page a row lies."""
         row = look_up.row
-        places = {PagePart.STREAM: Const(form.groups_offset), PagePart.HIGH: times(row, form.high_bytes) +
-                  form.high_offset, PagePart.LOW: times(row, form.low_bytes) + form.low_offset,
+        places = {PagePart.STREAM: times(row, form.build.bus_bytes) + form.groups_offset,
+                  PagePart.HIGH: times(row, form.high_bytes) + form.high_offset,
+                  PagePart.LOW: times(row, form.low_bytes) + form.low_offset,
                   PagePart.VALUE: times(row, form.value_bytes)}
         return Array(places[part] for part in PagePart)[look_up.part]

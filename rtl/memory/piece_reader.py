@@ -4,19 +4,11 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.config import ceil_log2
-from latte.rtl.axi.bus import ADDRESS_BITS, BOUNDARY, MasterParameters, burst_layout, fault_layout
+from latte.rtl.axi.bus import MasterParameters, burst_layout, fault_layout
 from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.memory.piece_bursts import PieceBursts, piece_layout
 
-__all__ = ["PieceReader", "beat_layout", "piece_layout"]
-
-PIECE_BITS = 16
-"""Of the number of beats of a piece."""
-
-
-def piece_layout() -> data.StructLayout:
-    """`beats` beats from an address on, which is a multiple of a beat."""
-    return data.StructLayout({"address": ADDRESS_BITS, "beats": PIECE_BITS})
+__all__ = ["PieceReader", "beat_layout"]
 
 
 def beat_layout(parameters: MasterParameters) -> data.StructLayout:
@@ -27,10 +19,10 @@ def beat_layout(parameters: MasterParameters) -> data.StructLayout:
 class PieceReader(wiring.Component):
     """Cuts pieces into bursts and asks for them ahead of their consumer, as far as its queue goes::
 
-        piece -> bursts -> room? -> request
+        piece -> PieceBursts -> room? -> request
         data, taken, fault -> StreamQueue -> o
 
-    No burst is longer than the master's, none crosses 4 KB. One is asked for when the queue has room for all of it.
+    A burst is asked for when the queue has room for all of it.
 
     Latency: two cycles from a piece to its first request. Throughput: a burst in two cycles, a beat per cycle.
 
@@ -57,37 +49,21 @@ class PieceReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        parameters, burst = self.parameters, self.request.payload
-        most, depth = parameters.burst_beats, parameters.burst_beats * parameters.reads_in_flight
-        step = ceil_log2(parameters.data_bytes)
+        parameters = self.parameters
+        depth = parameters.burst_beats * parameters.reads_in_flight
+        m.submodules.bursts = bursts = PieceBursts(parameters)
         m.submodules.queue = queue = StreamQueue(beat_layout(parameters), depth)
+        wiring.connect(m, wiring.flipped(self.piece), bursts.piece)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
-        left, cut, fits = Signal(PIECE_BITS), Signal(), Signal()
         # Places that nothing was asked for.
-        room = Signal(range(depth + 1), init=depth)
-        to_boundary = Signal(range(BOUNDARY // parameters.data_bytes + 1))
-        asked = Signal()
+        room, fits = Signal(range(depth + 1), init=depth), Signal()
+        burst = bursts.burst
         m.d.comb += [
-            to_boundary.eq(BOUNDARY // parameters.data_bytes - burst.address[step:ceil_log2(BOUNDARY)]),
-            self.piece.ready.eq(left == 0), fits.eq(room >= burst.beats),
-            self.request.valid.eq(cut & fits), asked.eq(self.request.valid & self.request.ready),
+            fits.eq(room >= burst.payload.beats), self.request.payload.eq(burst.payload),
+            self.request.valid.eq(burst.valid & fits), burst.ready.eq(self.request.ready & fits),
             queue.i.valid.eq(self.taken), queue.i.payload.data.eq(self.data),
             queue.i.payload.fault.eq(self.fault.as_value().any()),
         ]
-        m.d.sync += room.eq(room - Mux(asked, burst.beats, 0) + (queue.o.valid & queue.o.ready))
-        with m.If(asked):
-            m.d.sync += [burst.address.eq(burst.address + (burst.beats << step)), cut.eq(0),
-                         left.eq(left - burst.beats)]
-        with m.Elif((left != 0) & ~cut):
-            m.d.sync += [cut.eq(1), burst.beats.eq(most)]
-            with m.If((to_boundary < most) & (to_boundary < left)):
-                m.d.sync += burst.beats.eq(to_boundary)
-            with m.Elif(left < most):
-                m.d.sync += burst.beats.eq(left)
-        # The next piece takes the place of the last one's last burst.
-        last = asked & (left == burst.beats)
-        with m.If(last):
-            m.d.comb += self.piece.ready.eq(1)
-        with m.If(self.piece.valid & self.piece.ready):
-            m.d.sync += [left.eq(self.piece.payload.beats), burst.address.eq(self.piece.payload.address)]
+        asked = burst.valid & burst.ready
+        m.d.sync += room.eq(room - Mux(asked, burst.payload.beats, 0) + (queue.o.valid & queue.o.ready))
         return m

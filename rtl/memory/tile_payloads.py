@@ -9,15 +9,16 @@ from latte.golden.errors import LatteError
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.pruned_mass import UNIT_BITS
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
+from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.common.entry_words import GAIN_BITS
 from latte.rtl.common.payloads import key_shape
 from latte.rtl.memory.payloads import selected_row_layout
 from latte.rtl.wide.payloads import denominator_bits
 from latte.rtl.wide.softmax import rescale_layout
 
-__all__ = ["chunk_lanes", "chunk_layout", "group_shape", "merged_layout", "part_shape", "row_denominator_layout",
-           "row_rescale_layout", "row_shape", "score_shape", "tile_config", "tile_row_layout", "unit_layout",
-           "weighed_layout"]
+__all__ = ["check_master", "chunk_lanes", "chunk_layout", "group_shape", "merged_layout", "part_shape",
+           "row_denominator_layout", "row_rescale_layout", "row_shape", "score_shape", "tile_config", "tile_row_layout",
+           "unit_layout", "weighed_layout"]
 
 
 def tile_config(build: MemoryBuild) -> AttentionConfig:
@@ -34,6 +35,13 @@ def tile_config(build: MemoryBuild) -> AttentionConfig:
                          "which hold a slice of a value")
     return core.replace(bus_bytes=build.bus_bytes, value_lanes=build.bus_bytes, dim_lanes=core.head_dim,
                         cross_lanes=core.head_dim)
+
+
+def check_master(build: MemoryBuild, parameters: MasterParameters) -> None:
+    """Raise `LatteError` if the master's beats are not those of the build's pages."""
+    if parameters.data_bytes != build.bus_bytes:
+        raise LatteError(f"the master's data width of {parameters.data_bits} bits must be that of the memory's pages, "
+                         f"{8 * build.bus_bytes}")
 
 
 def chunk_lanes(build: MemoryBuild) -> int:

@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from latte.golden.config import ceil_div, ceil_log2
-from latte.golden.errors import LatteError
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import ENTRY_BYTES
 from latte.golden.memory.page_format import PageFormat
@@ -17,10 +16,11 @@ from latte.rtl.common.payloads import key_shape, length_shape
 from latte.rtl.common.primitives import delay, times
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.page_table import PagePart, PageTable
-from latte.rtl.memory.piece_reader import PIECE_BITS, PieceReader, piece_layout
+from latte.rtl.memory.piece_bursts import PIECE_BITS, piece_layout
+from latte.rtl.memory.piece_reader import PieceReader
 from latte.rtl.memory.plane_unpacker import PlaneUnpacker, plane_lane
 from latte.rtl.memory.spill_store import recall_layout
-from latte.rtl.memory.tile_payloads import chunk_layout, row_shape
+from latte.rtl.memory.tile_payloads import check_master, chunk_layout, row_shape
 
 __all__ = ["ReadCommand", "TileReader", "read_command_layout"]
 
@@ -91,9 +91,7 @@ class TileReader(wiring.Component):
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters) -> None:
-        if parameters.data_bytes != build.bus_bytes:
-            raise LatteError(f"the master's data width of {parameters.data_bits} bits must be that of the memory's "
-                             f"pages, {8 * build.bus_bytes}")
+        check_master(build, parameters)
         self.build = build
         self.parameters = parameters
         super().__init__({

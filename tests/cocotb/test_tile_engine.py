@@ -12,10 +12,10 @@ from latte.rtl.memory.spill_store import spill_bytes
 from latte.rtl.memory.tile_engine import TileEngine
 from latte.rtl.memory.tile_front import failure_layout
 from latte.sim.block_testbench import Expect, Offer
+from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
 from tests.cocotb.cached import BUILDS, EVERY_KIND, Cache, master, read_beats
-from tests.cocotb.memory_before import SlowMemory, connect_memory, word_layout
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 builds = pytest.mark.parametrize("build", [pytest.param(build, marks=pytest.mark.slow) if n > 1 else build
@@ -54,7 +54,7 @@ class EngineBench(wiring.Component):
         m = Module()
         build = self.build
         m.submodules.engine = engine = self.engine
-        slow = SlowMemory(self.parameters, self.words, spill_bytes(build) * build.tile_rows // build.bus_bytes)
+        slow = MemoryModel(self.parameters, self.words, spill_bytes(build) * build.tile_rows // build.bus_bytes)
         reads, writes = connect_memory(m, slow, 1)
         for name in self.names:
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(engine, name))
@@ -62,11 +62,11 @@ class EngineBench(wiring.Component):
         wiring.connect(m, engine.burst, writes.burst)
         wiring.connect(m, engine.beat, writes.beat)
         wiring.connect(m, wiring.flipped(self.fill), slow.fill)
-        begins, beats, values = Signal(), Signal.like(slow.beats), Signal(32)
+        begins, beats, values = Signal(), Signal.like(slow.read), Signal(32)
         m.d.comb += begins.eq(self.tile.valid & self.tile.ready)
         m.d.sync += values.eq(values + engine.events.value)
         with m.If(begins):
-            m.d.sync += [beats.eq(slow.beats), values.eq(0)]
+            m.d.sync += [beats.eq(slow.read), values.eq(0)]
         ended = engine.ended & ~delay(m, engine.ended, 1, name="ended")
         # Nothing ends at reset.
         ran = Signal()
@@ -79,7 +79,7 @@ class EngineBench(wiring.Component):
             engine.tile.payload.eq(self.tile.payload), engine.tile.valid.eq(self.tile.valid & slow.filled),
             self.tile.ready.eq(engine.tile.ready & slow.filled),
             self.verdict_valid.eq(ended & ran), self.verdict.eq(engine.failure), self.counts_valid.eq(ended & ran),
-            self.counts.beats.eq(slow.beats - beats), self.counts.values.eq(values),
+            self.counts.beats.eq(slow.read - beats), self.counts.values.eq(values),
         ]
         return m
 

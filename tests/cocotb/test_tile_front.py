@@ -13,10 +13,10 @@ from latte.rtl.memory.spill_store import spill_bytes
 from latte.rtl.memory.tile_front import TileFront, failure_layout
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline
 from latte.sim.block_testbench import Expect, Offer
+from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
 from tests.cocotb.cached import BUILDS, EVERY_KIND, Cache, master, read_beats
-from tests.cocotb.memory_before import SlowMemory, connect_memory, word_layout
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 builds = pytest.mark.parametrize("build", [pytest.param(build, marks=pytest.mark.slow) if n > 1 else build
@@ -56,7 +56,7 @@ class FrontBench(wiring.Component):
         build, rows, memory = self.build, self.build.tile_rows, self.cache.memory
         m.submodules.front = front = self.front
         words = len(memory.image.data) // build.bus_bytes
-        slow = SlowMemory(self.parameters, words, spill_bytes(build) * rows // build.bus_bytes)
+        slow = MemoryModel(self.parameters, words, spill_bytes(build) * rows // build.bus_bytes)
         reads, writes = connect_memory(m, slow, 1)
         m.submodules.pipeline = pipeline = FineWeightPipeline(build.core)
         for name in self.names:
@@ -75,9 +75,9 @@ class FrontBench(wiring.Component):
                              pipeline.scale_mantissa.eq(ask.payload.mantissa),
                              pipeline.scale_shift.eq(ask.payload.shift)]
         last = self.scores.valid & self.scores.ready & self.scores.payload.last
-        ended, before = delay(m, front.end | front.failed, 2, name="ended"), Signal.like(slow.beats)
+        ended, before = delay(m, front.end | front.failed, 2, name="ended"), Signal.like(slow.read)
         with m.If(self.tile.valid & self.tile.ready):
-            m.d.sync += before.eq(slow.beats)
+            m.d.sync += before.eq(slow.read)
         m.d.comb += [
             front.first_page.eq(memory.first_page), front.spill_address.eq(words * build.bus_bytes),
             front.idle.eq(writes.idle), front.answered.eq(writes.answered), front.write_fault.eq(writes.fault),
@@ -87,7 +87,7 @@ class FrontBench(wiring.Component):
             front.tile.payload.eq(self.tile.payload), front.tile.valid.eq(self.tile.valid & slow.filled),
             self.tile.ready.eq(front.tile.ready & slow.filled), front.end.eq(delay(m, last, 3, name="last")),
             self.verdict_valid.eq(ended), self.verdict.eq(front.failure),
-            self.read_valid.eq(ended), self.read.eq(slow.beats - before),
+            self.read_valid.eq(ended), self.read.eq(slow.read - before),
         ]
         return m
 

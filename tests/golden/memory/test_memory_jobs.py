@@ -62,6 +62,26 @@ def test_any_pieces_are_the_whole_head(bits, split, key_groups):
             np.testing.assert_array_equal(found[head], whole.output)
 
 
+@pytest.mark.parametrize("bus_bytes", [8, 16])
+@pytest.mark.parametrize("key_groups", [4, 8])
+def test_keys_appended_one_by_one_leave_the_same_memory(key_groups, bus_bytes):
+    """Numbers of three bits lie across beats."""
+    rng = np.random.default_rng((key_groups, bus_bytes))
+    of = build(key_groups=key_groups, bus_bytes=bus_bytes, page_rows=64)
+    k, v = rows(rng, 100, 64), rows(rng, 100, 64)
+    entries = {0: entry(rng, KINDS[0], of, of.core.group_bits)}
+    images = []
+    for size in (100, 1):
+        memory = CacheMemory(of, 2)
+        sequence = memory.open()
+        memory.reserve(sequence, 100)
+        for at in range(0, 100, size):
+            job = CacheJob(JobKind.APPEND, sequence, 0, NONE, k[at:at + size], v[at:at + size])
+            assert carry_out(job, memory, entries).status is None
+        images.append(memory.image.data)
+    np.testing.assert_array_equal(*images)
+
+
 @pytest.mark.parametrize("name", ["best_90", "relative"])
 def test_real_heads(name):
     """The last rows of embedded heads, every intermediate."""

@@ -8,6 +8,7 @@ from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.memory.row_selector import RowSelector
+from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.tile_softmax import TileSoftmax
 from latte.rtl.memory.tile_values import TileValues
 from tests.rtl.latency.measure import PRUNING
@@ -99,7 +100,16 @@ def left_row(output):
     return stimulus
 
 
+async def read_keys(clock, dut):
+    """Count a key of another group than the one that is looked at, then look at that."""
+    clock.set(add_valid=1, add={"group": 1, "last": 1})
+    await clock.tick()
+    clock.set(add_valid=0)
+    return await clock.change(dut.keys, 1, read_group=1)
+
+
 CASES = {
+    "sequence-record": (lambda: SequenceRecord(BUILD), "latency", read_keys),
     "limit-finder": (lambda: LimitFinder(BUILD), "latency", found_threshold),
     "row-selector": (lambda: RowSelector(BUILD), "latency", begun_row),
     "histogram": (lambda: EstimateHistogram(BUILD), "latency", counted_estimate),

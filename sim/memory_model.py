@@ -15,8 +15,8 @@ _TIME_BITS = 16
 
 
 def word_layout(parameters: MasterParameters) -> data.StructLayout:
-    """A word to fill in; ``broken``: it is read and written with an error."""
-    return data.StructLayout({"data": parameters.data_bits, "broken": 1})
+    """A word to fill in; ``broken``: it is read and written with an error. ``last`` of all."""
+    return data.StructLayout({"data": parameters.data_bits, "broken": 1, "last": 1})
 
 
 class MemoryModel(wiring.Component):
@@ -28,10 +28,8 @@ class MemoryModel(wiring.Component):
     Parameters
     ----------
     parameters
-    words
-        Of a beat each, that are filled.
-    scratch
-        Words behind them that are not; further addresses are answered with an error.
+    size
+        Words of a beat each; further addresses are answered with an error.
     latencies
         Cycles from a burst's address to its first beat or answer: in turn, for 128 cycles each.
     pauses
@@ -40,7 +38,7 @@ class MemoryModel(wiring.Component):
     Members
     -------
     fill : In(stream of word_layout)
-        All words, in order.
+        Words from address 0 on; what lies behind the last of them is undefined.
     filled : Out(1)
     show : In(1), shown : Out(stream of a word), showing : Out(1)
         Begins to give all words that were filled, in order; nothing else is asked meanwhile.
@@ -52,11 +50,10 @@ class MemoryModel(wiring.Component):
         As `read_members` and `write_members`, from the slave's side.
     """
 
-    def __init__(self, parameters: MasterParameters, words: int, scratch: int = 0, *,
-                 latencies: tuple[int, int] = (3, 40), pauses: bool = True) -> None:
+    def __init__(self, parameters: MasterParameters, size: int, *, latencies: tuple[int, int] = (3, 40),
+                 pauses: bool = True) -> None:
         self.parameters = parameters
-        self.words = words
-        self.size = words + scratch
+        self.size = size
         self.latencies = latencies
         self.pauses = pauses
         members = read_members(parameters) | write_members(parameters)
@@ -66,18 +63,20 @@ class MemoryModel(wiring.Component):
             "written": Out(32), "wrong": Out(1), **{name: member.flip() for name, member in members.items()}})
 
     def elaborate(self, platform: object) -> Module:
+        """Keep words, and flags of those that are broken."""
         m = Module()
         m.submodules.words = words = memory.Memory(shape=self.parameters.data_bits, depth=self.size, init=[])
         m.submodules.flaws = flaws = memory.Memory(shape=1, depth=self.size, init=[])
         write, flaw = words.write_port(granularity=8), flaws.write_port()
-        count, time, noise = Signal(range(self.words + 1)), Signal(_TIME_BITS), Signal(16, init=1)
+        # Words that were filled.
+        count, time, noise = Signal(range(self.size + 1)), Signal(_TIME_BITS), Signal(16, init=1)
         m.d.sync += [time.eq(time + 1), noise.eq((noise << 1) | (noise[15] ^ noise[13] ^ noise[12] ^ noise[10]))]
-        m.d.comb += [self.filled.eq(count == self.words), self.fill.ready.eq(~self.filled), flaw.addr.eq(count),
+        m.d.comb += [self.fill.ready.eq(~self.filled), flaw.addr.eq(count),
                      flaw.data.eq(self.fill.payload.broken), flaw.en.eq(self.fill.valid & ~self.filled)]
-        m.d.sync += count.eq(count + flaw.en)
+        m.d.sync += [count.eq(count + flaw.en), self.filled.eq(self.filled | (flaw.en & self.fill.payload.last))]
         listens, speaks = (noise[3], noise[:2] != 0) if self.pauses else (Signal(init=1), Signal(init=1))
         due = time + Mux(time[7], *self.latencies[::-1])
-        self._read(m, words, flaws, listens, speaks, time, due)
+        self._read(m, words, flaws, count, listens, speaks, time, due)
         self._write(m, write, flaws, listens, speaks, time, due)
         with m.If(~self.filled):
             m.d.comb += [write.addr.eq(count), write.data.eq(self.fill.payload.data),
@@ -91,13 +90,13 @@ class MemoryModel(wiring.Component):
     def _word(self, address: Value) -> Value:
         return address >> (self.parameters.data_bytes.bit_length() - 1)
 
-    def _read(self, m: Module, words: memory.Memory, flaws: memory.Memory, listens: Value, speaks: Value, time: Signal,
-              due: Value) -> None:
+    def _read(self, m: Module, words: memory.Memory, flaws: memory.Memory, count: Signal, listens: Value,
+              speaks: Value, time: Signal, due: Value) -> None:
         """Answer reads; show all words."""
         read, flawed = words.read_port(domain="comb"), flaws.read_port(domain="comb")
         burst = data.StructLayout({"word": ADDRESS_BITS, "beats": 9, "due": _TIME_BITS})
         m.submodules.reads = reads = StreamQueue(burst, 256)
-        left, word, next_shown = Signal(9), Signal(ADDRESS_BITS), Signal(range(self.words + 1))
+        left, word, next_shown = Signal(9), Signal(ADDRESS_BITS), Signal.like(count)
         answers, outside = (left != 0) & speaks, word >= self.size
         ended = (left == 0) | (answers & self.rready & (left == 1))
         m.d.comb += [
@@ -117,7 +116,7 @@ class MemoryModel(wiring.Component):
         with m.If(self.show):
             m.d.sync += [self.showing.eq(1), next_shown.eq(0)]
         with m.Elif(self.shown.valid & self.shown.ready):
-            m.d.sync += [next_shown.eq(next_shown + 1), self.showing.eq(next_shown != self.words - 1)]
+            m.d.sync += [next_shown.eq(next_shown + 1), self.showing.eq(next_shown != count - 1)]
 
     def _write(self, m: Module, write: memory.WritePort, flaws: memory.Memory, listens: Value, speaks: Value,
                time: Signal, due: Value) -> None:

@@ -291,7 +291,7 @@ class CacheSequencer(wiring.Component):
         with m.State("POSITION"):
             m.next = "APPEND"
             with m.If(~first_of):
-                m.d.sync += at.offers.eq(1)
+                m.d.sync += [] if compensates else [at.offers.eq(1)]
                 m.next = "HAND OVER"
         with m.State("APPEND"):
             rows = (at.seen - self.record_length)[:COUNT_BITS]

@@ -110,18 +110,24 @@ class TileArray(wiring.Component):
             key_groups=0, bus_bytes=lanes, dim_lanes=core.head_dim, cross_lanes=core.head_dim,
             value_lanes=core.head_dim, normalizer_lanes=1))
         number, row = Signal(range(max(2, chunks))), Signal(row_shape(build))
-        taken = gearbox.o.valid & (self.loaded < self.rows)
+        taken = gearbox.o.valid
+        # No beat is taken beyond the tile's: those of a job that is refused are not for this block.
+        beats = core.head_dim // build.bus_bytes
+        beat, coming = Signal(range(max(2, beats))), Signal.like(self.rows)
+        wanted = coming < self.rows
+        with m.If(self.q.valid & self.q.ready):
+            m.d.sync += [beat.eq(next_modulo(beat, beats)), coming.eq(coming + (beat == beats - 1))]
         m.d.comb += [
-            gearbox.i.valid.eq(self.q.valid), gearbox.i.payload.eq(self.q.payload), self.q.ready.eq(gearbox.i.ready),
-            gearbox.o.ready.eq(taken), split.valid.eq(taken), split.beat.eq(gearbox.o.payload),
-            self.saturated.eq(split.saturated),
+            gearbox.i.valid.eq(self.q.valid & wanted), gearbox.i.payload.eq(self.q.payload),
+            self.q.ready.eq(gearbox.i.ready & wanted), gearbox.o.ready.eq(1), split.valid.eq(taken),
+            split.beat.eq(gearbox.o.payload), self.saturated.eq(split.saturated),
         ]
         with m.If(taken):
             m.d.sync += number.eq(next_modulo(number, chunks))
             with m.If(number == chunks - 1):
                 m.d.sync += [row.eq(row + 1), self.loaded.eq(self.loaded + 1)]
         with m.If(self.restart):
-            m.d.sync += [row.eq(0), self.loaded.eq(0)]
+            m.d.sync += [row.eq(0), self.loaded.eq(0), coming.eq(0)]
         queries = []
         for index in range(build.tile_rows):
             m.submodules[f"query_{index}"] = query = memory.Memory(shape=2 * lanes * part.width, depth=max(2, chunks),

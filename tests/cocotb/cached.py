@@ -134,7 +134,8 @@ def memory_words(memory: CacheMemory, broken: tuple[int, ...] = ()) -> list[dict
     """Return a memory's words as they are filled in; reads of some of them are answered with an error."""
     beat, image = memory.build.bus_bytes, memory.image.data
     whole = np.pad(image, (0, -len(image) % beat)).reshape(-1, beat)
-    return [{"data": int.from_bytes(word.tobytes(), "little"), "broken": n in broken} for n, word in enumerate(whole)]
+    return [{"data": int.from_bytes(word.tobytes(), "little"), "broken": n in broken, "last": n == len(whole) - 1}
+            for n, word in enumerate(whole)]
 
 
 def read_beats(tile: Tile, build: MemoryBuild, *kinds: str) -> int:

@@ -4,18 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
 
 from latte.golden.key_groups import ONE_GROUP
 from latte.golden.memory.cache import CacheMemory, Handle
 from latte.golden.memory.jobs import CacheJob, JobKind, carry_out
 from latte.rtl.common.entry_words import pack_entry
-from latte.rtl.memory.cache_core import CacheCore, cache_status_layout
-from latte.rtl.memory.spill_store import spill_bytes
+from latte.rtl.memory.cache_core import cache_status_layout
+from latte.rtl.memory.cache_sequencer import cache_verdict_layout
 from latte.sim.block_testbench import Expect, Offer
-from latte.sim.memory_model import MemoryModel, connect_master, word_layout
+from latte.sim.cache_system import CacheSystem
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
 from tests.cocotb.cached import BUILDS, group_of, master, memory_words, random_entries
@@ -24,60 +21,6 @@ from tests.cocotb.test_tile_engine import expected_outputs
 stalls = pytest.mark.parametrize("stall", STALLS)
 builds = pytest.mark.parametrize("build", [pytest.param(build, marks=pytest.mark.slow) if n > 0 else build
                                            for n, build in enumerate(BUILDS)], ids=lambda build: build.core.name)
-STREAMS = ("k", "v", "q", "o")
-
-
-class CoreBench(wiring.Component):
-    """A core with a memory, which is shown when all jobs are through.
-
-    Parameters
-    ----------
-    memory
-        Golden memory, for its places.
-    parameters
-    entries, jobs
-        Words of the register file that are written before the first job; jobs.
-    """
-
-    def __init__(self, memory, parameters, entries, jobs):
-        self.memory, self.build, self.parameters = memory, memory.build, parameters
-        self.entries, self.jobs = entries, jobs
-        self.core = CacheCore(self.build, parameters)
-        members = self.core.signature.members
-        super().__init__({"fill": In(stream.Signature(word_layout(parameters))),
-                          "shown": Out(stream.Signature(8 * self.build.bus_bytes)),
-                          "verdict_valid": Out(1), "verdict": Out(members["verdict"].shape),
-                          "status_valid": Out(1), "status": Out(cache_status_layout()), "wrong": Out(1),
-                          **{name: members[name] for name in ("parameter", "job", *STREAMS)}})
-
-    def elaborate(self, platform):
-        """Connect."""
-        m = Module()
-        build, memory = self.build, self.memory
-        m.submodules.core = core = self.core
-        words = len(memory.image.data) // build.bus_bytes
-        scratch = spill_bytes(build) * build.tile_rows // build.bus_bytes
-        m.submodules.memory = slow = MemoryModel(self.parameters, words, scratch)
-        connect_master(m, core, slow, "m_axi_")
-        for name in STREAMS:
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(core, name))
-        wiring.connect(m, wiring.flipped(self.fill), slow.fill)
-        wiring.connect(m, slow.shown, wiring.flipped(self.shown))
-        written, ended, told = Signal(range(self.entries + 1)), Signal(range(self.jobs + 1)), Signal()
-        ready = slow.filled & (written == self.entries)
-        m.d.sync += [written.eq(written + (self.parameter.valid & self.parameter.ready)),
-                     ended.eq(ended + core.verdict.valid), told.eq(ended == self.jobs)]
-        m.d.comb += [
-            core.records.eq(0), core.first_page.eq(memory.first_page), core.spill.eq(words * build.bus_bytes),
-            core.parameter.valid.eq(self.parameter.valid), core.parameter.payload.eq(self.parameter.payload),
-            self.parameter.ready.eq(core.parameter.ready),
-            core.job.valid.eq(self.job.valid & ready), core.job.payload.eq(self.job.payload),
-            self.job.ready.eq(core.job.ready & ready), self.verdict_valid.eq(core.verdict.valid),
-            self.verdict.eq(core.verdict), slow.show.eq(self.status_valid),
-            self.status_valid.eq((ended == self.jobs) & ~told), self.status.eq(core.status), self.wrong.eq(slow.wrong),
-        ]
-        return m
-
 
 @dataclasses.dataclass
 class Program:
@@ -99,7 +42,8 @@ class Program:
         self.statuses: list[str | None] = []
         writes = [word for head, entry in enumerate(self.entries) for word in pack_entry(head, entry, build.core)]
         self.offers: dict[str, list] = {"fill": self.words, "parameter": writes, "job": [], "k": [], "v": [], "q": []}
-        self.wanted: dict[str, list] = {"verdict": [], "o": []}
+        self.outputs: list[dict] = []
+        self.verdicts: list[dict[str, int]] = []
 
     def add(self, job: CacheJob) -> None:
         """Carry a job out."""
@@ -111,20 +55,24 @@ class Program:
                                    "heads": heads, "rows": len(job.k), "queries": queries})
         for name, rows in (("k", job.k), ("v", job.v), ("q", job.q.transpose(1, 0, 2))):
             self.offers[name] += rows.reshape(-1, build.bus_bytes).tolist()
-        self.wanted["verdict"].append({"valid": 1, **({outcome.status: 1} if outcome.status else
-                                                      dict.fromkeys(("memory_error", "page_unmapped"), 0))})
+        self.verdicts.append({name: int(name == outcome.status) for name in cache_verdict_layout().members
+                              if name != "valid"})
         for tile in outcome.tiles:
-            self.wanted["o"] += expected_outputs(tile, build.core.normalizer_lanes)
+            self.outputs += expected_outputs(tile, build.core.normalizer_lanes)
 
     def run(self, check) -> None:
         """Run all jobs on the core, and compare the memory."""
         build, parameters = self.memory.build, master(self.memory.build)
-        component = CoreBench(self.memory, parameters, len(self.offers["parameter"]), len(self.offers["job"]))
+        component = CacheSystem(build, parameters, len(self.words))
+        setup = {"first_page": self.memory.first_page, "writes": len(self.offers["parameter"]),
+                 "jobs": len(self.offers["job"])}
         flags = {name: int(name in self.statuses) for name in cache_status_layout().members
                  if name not in ("qk_saturated", "entry_invalid")}
-        wanted = self.wanted | {"shown": [word["data"] for word in memory_words(self.memory)], "status": [flags]}
-        check(component, f"cache-core-{build.core.name}-{len(self.offers['job'])}",
-              {name: Offer(items) for name, items in self.offers.items()},
+        ends: list[dict] = [{"verdict": verdict} for verdict in self.verdicts]
+        ends[-1]["status"] = flags
+        wanted = {"o": self.outputs, "end": ends, "shown": [word["data"] for word in memory_words(self.memory)]}
+        check(component, f"cache-core-{build.core.name}",
+              {"setup": Offer([setup]), **{name: Offer(items) for name, items in self.offers.items()}},
               {name: Expect(items) for name, items in wanted.items()}, quiet=("wrong",), patience=20_000)
 
 

@@ -173,7 +173,8 @@ class Jobs:
         build, memory, bus = self.build, self.memory, self.build.bus_bytes
         self.offered["job"][-1]["dump"] = 1
         broken = {address // bus for piece in memory.image._broken for address in piece}
-        fill = [{"data": word, "broken": n in broken} for n, word in enumerate(beats_of(self.before, bus))]
+        fill = [{"data": word, "broken": n in broken, "last": 0} for n, word in enumerate(beats_of(self.before, bus))]
+        fill[-1]["last"] = 1
         after = np.concatenate([self.before[:memory.first_page], memory.image.data[memory.first_page:]])
         master = MasterParameters(data_bits=8 * bus, **parameters)
         self.wanted["word"] = [None] * len(fill) if broken else beats_of(after, bus)

@@ -54,7 +54,7 @@ class EngineBench(wiring.Component):
         m = Module()
         build = self.build
         m.submodules.engine = engine = self.engine
-        slow = MemoryModel(self.parameters, self.words, spill_bytes(build) * build.tile_rows // build.bus_bytes)
+        slow = MemoryModel(self.parameters, self.words + spill_bytes(build) * build.tile_rows // build.bus_bytes)
         reads, writes = connect_memory(m, slow, 1)
         for name in self.names:
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(engine, name))

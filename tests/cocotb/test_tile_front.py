@@ -56,7 +56,7 @@ class FrontBench(wiring.Component):
         build, rows, memory = self.build, self.build.tile_rows, self.cache.memory
         m.submodules.front = front = self.front
         words = len(memory.image.data) // build.bus_bytes
-        slow = MemoryModel(self.parameters, words, spill_bytes(build) * rows // build.bus_bytes)
+        slow = MemoryModel(self.parameters, words + spill_bytes(build) * rows // build.bus_bytes)
         reads, writes = connect_memory(m, slow, 1)
         m.submodules.pipeline = pipeline = FineWeightPipeline(build.core)
         for name in self.names:

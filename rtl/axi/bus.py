@@ -75,8 +75,8 @@ class MasterParameters:
             raise LatteError(f"the master's bursts must have {', '.join(map(str, _BURST_BEATS))} beats at most, not "
                              f"{self.burst_beats!r}")
         for field in ("reads_in_flight", "writes_in_flight"):
-            if not 1 <= getattr(self, field) <= 16:
-                raise LatteError(f"the master's {field} must be 1 to 16, not {getattr(self, field)!r}")
+            if not 1 <= getattr(self, field) <= 64:
+                raise LatteError(f"the master's {field} must be 1 to 64, not {getattr(self, field)!r}")
 
     @property
     def data_bytes(self) -> int:

@@ -127,7 +127,7 @@ def test_fingerprint_is_that_of_bits_and_interface():
 
 
 @pytest.mark.parametrize("changes", [{"data_bits": 32}, {"burst_beats": 12}, {"burst_beats": 4}, {"reads_in_flight": 0},
-                                     {"writes_in_flight": 17}])
+                                     {"writes_in_flight": 65}])
 def test_masters_that_cannot_be(changes):
     with pytest.raises(LatteError, match="the master's"):
         MasterParameters(**changes)

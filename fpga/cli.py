@@ -37,6 +37,8 @@ COMMANDS = {
     "vectors": ("latte.golden.models.commands", "vectors", "Make a vector file of a model's real activations."),
     "memory": ("latte.golden.memory.commands", "memory_command",
                "Count what a decoded token moves with keys and values in memory."),
+    "decode": ("latte.sim.decode_command", "decode_command",
+               "Decode tokens on the simulated core with keys and values in memory."),
     "calibrate": ("latte.golden.train.calibrate_command", "calibrate",
                   "Choose scales and thresholds from calibration data."),
     "train": ("latte.golden.train.train_command", "train", "Train thresholds per head by distillation."),

@@ -28,7 +28,7 @@ from latte.sim.runner import BUILD_FOLDER, Model, build_model
 
 __all__ = ["CacheReport", "JobReport", "build_cache_core", "run_cache_jobs"]
 
-_MASTER = MasterParameters(data_bits=128, burst_beats=16, reads_in_flight=64)
+_MASTER = MasterParameters(data_bits=128, burst_beats=16, reads_in_flight=32, writes_in_flight=16)
 """Bursts of 256 bytes; as many in flight as hide a latency of 60 cycles behind rows of two beats."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from latte.golden.config import ceil_div
+from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import CacheMemory
 from latte.golden.memory.cycles import Machine, TileWork, dense_tile_cycles, job_cycles, tile_cycles
 from latte.golden.memory.dense import dense_job, dense_tile
@@ -14,7 +15,7 @@ from latte.golden.memory.selection import RowSelector
 from latte.golden.memory.traffic import OPERANDS, Traffic
 from latte.golden.memory.workloads import Task
 
-__all__ = ["LengthFigures", "add_up", "measure_tasks"]
+__all__ = ["LengthFigures", "add_up", "job_figures", "measure_tasks", "prepare"]
 
 
 @dataclasses.dataclass
@@ -94,9 +95,9 @@ def measure_tasks(tasks: Iterable[Task], machine: Machine) -> Iterator[tuple[int
         yield len(task.k), _measure(task, machine)
 
 
-def _measure(task: Task, machine: Machine) -> LengthFigures:
-    build, n = machine.build, len(task.k)
-    queries = task.q.shape[1]
+def prepare(task: Task, build: MemoryBuild) -> tuple[CacheMemory, CacheJob]:
+    """Return a memory that holds the keys before a task's queries, in its only slot, and the job that asks these."""
+    n, queries = len(task.k), task.q.shape[1]
     memory = CacheMemory(dataclasses.replace(build, slots=1), ceil_div(n, build.page_rows))
     sequence = memory.open()
     memory.reserve(sequence, n)
@@ -107,13 +108,20 @@ def _measure(task: Task, machine: Machine) -> LengthFigures:
         job = CacheJob(JobKind.APPEND, sequence, 0, nothing, task.k[rows], task.v[rows])
         assert carry_out(job, memory, entries).status is None
     kind = JobKind.DECODE if queries == 1 else JobKind.PREFILL
-    job = CacheJob(kind, sequence, 0, task.q, task.k[n - queries:], task.v[n - queries:])
-    outcome = carry_out(job, memory, entries)
+    return memory, CacheJob(kind, sequence, 0, task.q, task.k[n - queries:], task.v[n - queries:])
+
+
+def _measure(task: Task, machine: Machine) -> LengthFigures:
+    memory, job = prepare(task, machine.build)
+    outcome = carry_out(job, memory, dict(enumerate(task.entries)))
     assert outcome.status is None, outcome.status
-    return _figures(outcome, machine, n, queries, max(RowSelector(entry, n, build).gaps for entry in task.entries))
+    return job_figures(outcome, task, machine)
 
 
-def _figures(outcome: Outcome, machine: Machine, keys: int, appended: int, gaps: int) -> LengthFigures:
+def job_figures(outcome: Outcome, task: Task, machine: Machine) -> LengthFigures:
+    """Return the figures of a task's job that was carried out."""
+    keys, appended = len(task.k), task.q.shape[1]
+    gaps = max(RowSelector(entry, keys, machine.build).gaps for entry in task.entries)
     found = LengthFigures(keys, 1, traffic=outcome.traffic)
     cycles, dense_cycles, dense_tiles = [], [], []
     for tile in outcome.tiles:

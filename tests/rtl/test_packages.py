@@ -8,7 +8,7 @@ import pytest
 import latte.rtl
 
 ALLOWED = {"common": {"common"}, "wide": {"common", "wide"}, "serial": {"common", "serial"},
-           "dense": {"common", "wide", "dense"}, "memory": {"common", "wide", "memory"},
+           "dense": {"common", "wide", "dense"}, "memory": {"axi", "common", "wide", "memory"},
            "axi": {"axi", "common", "engines"}}
 FOLDER = pathlib.Path(latte.rtl.__path__[0])
 

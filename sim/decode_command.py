@@ -1,0 +1,192 @@
+"""``latte decode``."""
+
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from latte.golden.console import create_console, create_progress, create_table, show_status
+from latte.golden.errors import LatteError
+from latte.golden.results import write_results
+from latte.sim.options import build_option
+
+if TYPE_CHECKING:
+    from latte.golden.memory.build import MemoryBuild
+    from latte.golden.memory.workloads import Task
+
+__all__ = ["decode_command"]
+
+_EMBEDDED = "smollm2-135m"
+_SHARING = 3
+_LENGTHS = "1024,4096,16384"
+_CLOCK_MHZ = 100.0
+
+
+@click.command("decode")
+@click.option("--model", help="Real activations of a language model: folder, hub name, .gguf file, or 'smollm2'. "
+              "[default: caches resampled from the embedded heads of SmolLM2]")
+@click.option("--text", type=click.Path(path_type=pathlib.Path),
+              help="With --model: UTF-8 text whose first window is read.")
+@click.option("--thresholds", default="smollm2_135m/best_90", show_default=True, metavar="FILE|NAME",
+              help="With static scales.")
+@click.option("--lengths", default=_LENGTHS, show_default=True, help="Keys behind which a token is decoded.")
+@click.option("--sample", default=4, show_default=True, type=click.IntRange(1), metavar="N",
+              help="Heads of keys, spread over those there are.")
+@click.option("--prompt", default=0, show_default=True, type=click.IntRange(0), metavar="TOKENS",
+              help="Without --model: the last so many tokens are a prompt that is appended and asked at once.")
+@click.option("--tile-rows", default=4, show_default=True, help="Query rows that share a stream of keys.")
+@click.option("--candidates", default=2048, show_default=True, help="Places of each row's list of candidates.")
+@click.option("--page-rows", type=click.Choice(["16", "32", "64"]), default="64", show_default=True,
+              help="Keys of a page.")
+@click.option("--latency", default=60, show_default=True, type=click.IntRange(1, 1000),
+              help="Cycles from a read to its first beat.")
+@build_option
+def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str, lengths: str, sample: int,
+                   prompt: int, tile_rows: int, candidates: int, page_rows: str, latency: int,
+                   build_folder: pathlib.Path) -> None:
+    """Decode tokens on the simulated core with keys and values in memory.
+
+    Each token is a job on a memory of its own that holds the keys before it. Outputs, the memory behind the job, rows
+    fetched and beats read must be the golden model's; exits with 0 only if they are. Writes build/decode.json.
+    """
+    from latte.golden.config import preset
+    from latte.golden.memory.build import LONGEST, MemoryBuild
+    from latte.golden.memory.cycles import Machine
+    from latte.golden.memory.measurement import LengthFigures, add_up, job_figures, prepare
+    from latte.golden.memory.parts import PARTS
+    from latte.golden.train.threshold_files import find_thresholds
+    from latte.sim.cache_run import build_cache_core, run_cache_jobs
+
+    if (model is None) != (text is None):
+        raise LatteError("a model reads a text, and nothing else does; give both --model and --text, or neither")
+    if prompt and model:
+        raise LatteError("--prompt is of the embedded heads; leave out --model, or --prompt")
+    find_thresholds(thresholds)
+    wanted = _lengths(lengths, prompt)
+    build = MemoryBuild(core=preset("small", max_seq_len=LONGEST), page_rows=int(page_rows), candidates=candidates,
+                        tile_rows=tile_rows, slots=1)
+    machine = Machine(build, PARTS["arty_ddr3"], latency)
+    console = create_console()
+    started = time.monotonic()
+    with show_status(console, "compiling the core with keys in memory (some minutes; kept for the next time) ..."):
+        compiled = build_cache_core(build, _memory_words(build, wanted[-1]), latency=latency, build_folder=build_folder)
+    console.print(f"compiled in {time.monotonic() - started:.0f} s")
+    folder = build_folder / "sim" / "runs" / f"decode-{os.getpid()}"
+    figures: dict[int, list[LengthFigures]] = {}
+    counted: dict[int, dict[str, int]] = {}
+    problems: list[str] = []
+
+    def carry_out(task: "Task") -> None:
+        memory, job = prepare(task, build)
+        report = run_cache_jobs(compiled, memory, dict(enumerate(task.entries)), [job], folder)
+        n = len(task.k)
+        problems.extend(f"{task.name}, {n} keys: {text}" for text in report.all_problems)
+        for done in report.jobs:
+            figures.setdefault(n, []).append(job_figures(done.outcome, task, machine))
+            of_length = counted.setdefault(n, dict.fromkeys(done.counters, 0))
+            for name, count in done.counters.items():
+                of_length[name] += count
+
+    with create_progress(console, "jobs") as progress:
+        bar = progress.add_task("decoding", total=sample * len(wanted))
+
+        def take(task: "Task") -> None:
+            carry_out(task)
+            progress.advance(bar)
+
+        if model is None:
+            for task in _embedded(thresholds, wanted, sample, prompt, build):
+                take(task)
+        else:
+            assert text is not None
+            _read_text(model, text, thresholds, wanted, sample, build, take)
+    sums = {n: add_up(of) for n, of in sorted(figures.items())}
+    table = create_table("keys", "jobs", "kept", "cycles", "cycles a key", "bandwidth", "by the model of time", "dense",
+                         "V rows, times fewer", "ms a job", title="keys and values in memory: RTL against golden")
+    results = []
+    for n, of in sums.items():
+        hardware = counted[n]
+        cycles = hardware["cycles"] / of.jobs
+        share = (hardware["beats_read"] + hardware["beats_written"]) / hardware["cycles"]
+        table.add_row(str(n), str(of.jobs), f"{of.kept / of.pairs:.1%}", f"{cycles:.0f}", f"{cycles / n:.2f}",
+                      f"{share:.1%}", f"{of.cycles / of.jobs:.0f}", f"{of.dense_cycles / of.jobs:.0f}",
+                      f"{of.dense_rows / max(1, hardware['values_fetched']):.1f}",
+                      f"{cycles / (1e3 * _CLOCK_MHZ):.3f}")
+        results.append({"name": f"n{n}.cycles", "value": cycles, "jobs": of.jobs, "kept": of.kept / of.pairs,
+                        "bandwidth_share": share, "model_cycles": of.cycles / of.jobs,
+                        "dense_model_cycles": of.dense_cycles / of.jobs, **hardware})
+    console.print(table)
+    console.print(f"{latency} cycles of latency; a beat of {build.bus_bytes} bytes a cycle; ms at {_CLOCK_MHZ:g} MHz "
+                  "(assumed)", soft_wrap=True)
+    for problem in problems:
+        console.print(problem, style="bold red", highlight=False, soft_wrap=True)
+    write_results(build_folder / "decode.json", "decode", build.core, results, not problems, thresholds=thresholds,
+                  model=model, latency=latency, tile_rows=tile_rows, candidates=candidates, page_rows=build.page_rows,
+                  problems=problems)
+    console.print(f"{'every' if not problems else 'not every'} bit and beat is the golden model's; "
+                  f"{build_folder / 'decode.json'}", soft_wrap=True)
+    raise SystemExit(1 if problems else 0)
+
+
+def _lengths(text: str, prompt: int) -> list[int]:
+    from latte.golden.memory.build import LONGEST
+
+    try:
+        found = sorted({int(length) for length in text.split(",")})
+    except ValueError:
+        found = [0]
+    if not max(2, prompt + 1) <= found[0] <= found[-1] <= LONGEST:
+        raise LatteError(f"--lengths {text!r} must be numbers of keys from {max(2, prompt + 1)} to {LONGEST}, such as "
+                         f"{_LENGTHS}")
+    return found
+
+
+def _memory_words(build: "MemoryBuild", keys: int) -> int:
+    """Return a power of two of words that hold a sequence, its table and record."""
+    from latte.golden.config import ceil_div
+    from latte.golden.memory.cache import CacheMemory
+
+    size = len(CacheMemory(build, ceil_div(keys, build.page_rows)).image.data)
+    return 1 << (ceil_div(size, build.bus_bytes) - 1).bit_length()
+
+
+def _read_text(model: str, text: pathlib.Path, thresholds: str, lengths: list[int], sample: int, build: "MemoryBuild",
+               take: "Callable[[Task], None]") -> None:
+    """Hand over the tokens of a text as a model's heads decode them."""
+    from latte.golden.models.extras import require_models
+
+    require_models()
+    from latte.golden.models.checkpoint import load_checkpoint
+    from latte.golden.models.inputs import text_windows
+    from latte.golden.models.long_context import decode_tokens
+    from latte.golden.train.threshold_files import load_thresholds
+
+    checkpoint = load_checkpoint(model)
+    if not checkpoint.causal or checkpoint.head_dim != build.core.head_dim:
+        raise LatteError(f"{checkpoint.name} is no language model with heads of {build.core.head_dim}")
+    if lengths[-1] > checkpoint.max_tokens:
+        raise LatteError(f"--lengths {lengths[-1]} is more than the model's {checkpoint.max_tokens} tokens")
+    window = text_windows(text, checkpoint.tokenizer, lengths[-1])[0]
+    learned = load_thresholds(thresholds, *checkpoint.shape)
+    decode_tokens(checkpoint, learned, window, lengths, build.core, take, key_heads=str(sample))
+
+
+def _embedded(thresholds: str, lengths: list[int], sample: int, prompt: int, build: "MemoryBuild"
+              ) -> "Iterator[Task]":
+    """Yield tasks of resampled embedded heads."""
+    import numpy as np
+
+    from latte.golden.memory.workloads import resampled_tasks
+    from latte.golden.requantise import prune_as_learned
+    from latte.golden.train.threshold_files import read_thresholds
+    from latte.golden.vectors import embedded_vectors
+
+    of_model, learned = read_thresholds(thresholds)
+    heads = next(vectors for vectors in embedded_vectors() if vectors.model == _EMBEDDED)
+    pruned = prune_as_learned(heads, of_model, pathlib.Path(thresholds).stem, learned)
+    chosen = sorted({int(n) for n in np.linspace(0, len(pruned) - 1, min(sample, len(pruned))).round()})
+    entries = [pruned.parameters(index, build.core) for index in chosen]
+    yield from resampled_tasks(pruned.select(chosen), entries, lengths, 1 if prompt else _SHARING, max(1, prompt))

@@ -7,8 +7,10 @@ from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.mass_return import MassReturn
+from latte.rtl.memory.page_table import PagePart, PageTable
 from latte.rtl.memory.row_selector import RowSelector
 from latte.rtl.memory.sequence_record import SequenceRecord
+from latte.rtl.memory.tile_array import TileArray
 from latte.rtl.memory.tile_softmax import TileSoftmax
 from latte.rtl.memory.tile_values import TileValues
 from tests.rtl.latency.measure import PRUNING
@@ -108,7 +110,22 @@ async def read_keys(clock, dut):
     return await clock.change(dut.keys, 1, read_group=1)
 
 
+async def found_row(clock, dut):
+    """Look up the second value of page 1, the only one that there is."""
+    clock.set(pages=1, beat=1, beat_valid=1)
+    await clock.tick()
+    clock.set(beat_valid=0)
+    return await clock.change(dut.address, dut.build.core.head_dim, look_up={"part": PagePart.VALUE, "row": 1})
+
+
+async def multiplied_chunk(clock, dut):
+    clock.set(chunk={"last": 1})
+    return await clock.pulse(lambda: clock.get(dut.dot_valid), valid=1)
+
+
 CASES = {
+    "tile-array": (lambda: TileArray(BUILD), "latency", multiplied_chunk),
+    "page-table": (lambda: PageTable(BUILD), "latency", found_row),
     "sequence-record": (lambda: SequenceRecord(BUILD), "latency", read_keys),
     "limit-finder": (lambda: LimitFinder(BUILD), "latency", found_threshold),
     "row-selector": (lambda: RowSelector(BUILD), "latency", begun_row),

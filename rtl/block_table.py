@@ -62,7 +62,8 @@ def _create(block: type[wiring.Component], build: AttentionConfig | MemoryBuild)
 
     parameters = inspect.signature(block).parameters.get("parameters")
     streams = parameters is not None and parameters.annotation is StreamParameters
-    made_of = {"build": build, "config": build, "parameters": StreamParameters() if streams else MasterParameters()}
+    master = MasterParameters(data_bits=8 * build.bus_bytes) if isinstance(build, MemoryBuild) else MasterParameters()
+    made_of = {"build": build, "config": build, "parameters": StreamParameters() if streams else master}
     return Silent(*(made_of[name] for name in _needs(block)))
 
 

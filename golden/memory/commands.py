@@ -60,8 +60,8 @@ def memory_command(name: str, model: str | None, text: pathlib.Path | None, toke
                    in_flight: int, lengths: str | None, sample: int | None, rebase: bool, output: pathlib.Path) -> None:
     """Count what a decoded token moves with its keys and values in memory, beside dense attention.
 
-    This is the specification at work, not hardware: every byte is counted by the golden model of golden/memory, cycles
-    are those of its model of time. Exits with 0 only if the figures meet their bars.
+    This is the specification at work: every byte is counted by the golden model of golden/memory, cycles are those of
+    its model of time; latte decode runs the hardware. Exits with 0 only if the figures meet their bars.
     """
     from latte.golden.console import create_console
     from latte.golden.memory.build import LONGEST, MemoryBuild

@@ -1,4 +1,4 @@
-"""Cycles of a job before a given memory: a model, not a measurement. Nothing here has run in hardware.
+"""Cycles of a job before a given memory: a model of time. What the hardware takes, `latte decode` measures.
 
 A job is a row of phases, none of which begins before the one before it has ended::
 

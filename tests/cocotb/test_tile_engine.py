@@ -15,11 +15,11 @@ from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import BUILDS, EVERY_KIND, Cache, master, read_beats
+from tests.cocotb.cached import EVERY_KIND, LEAN, Cache, master, read_beats
 
 stalls = pytest.mark.parametrize("stall", STALLS)
-builds = pytest.mark.parametrize("build", [pytest.param(build, marks=pytest.mark.slow) if n > 1 else build
-                                           for n, build in enumerate(BUILDS)], ids=lambda build: build.core.name)
+builds = pytest.mark.parametrize("build", [EVERY_KIND, pytest.param(LEAN, marks=pytest.mark.slow)],
+                                 ids=lambda build: build.core.name)
 READS = ("table", "groups", "high", "key_high", "key_low", "values", "spilled")
 
 

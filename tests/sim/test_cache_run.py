@@ -1,0 +1,100 @@
+"""Jobs of the core with keys in memory on the compiled clock loop, as `latte decode` runs them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from latte.fpga.cli import cli
+from latte.golden.memory.cache import CacheMemory
+from latte.golden.memory.jobs import CacheJob, JobKind
+from latte.golden.thresholds import Threshold
+from latte.sim.cache_run import build_cache_core, run_cache_jobs
+from tests.cocotb.blocks import SEED
+from tests.cocotb.cached import EVERY_KIND, group_of, random_entries
+
+LATENCY = 20
+
+
+def random_rows(rng, *shape):
+    return np.clip(rng.normal(0, 50, shape).round(), -128, 127).astype(np.int8)
+
+
+@pytest.fixture(scope="module")
+def model(build_folder):
+    return build_cache_core(EVERY_KIND, 4096, latency=LATENCY, build_folder=build_folder)
+
+
+@pytest.fixture
+def program():
+    """Return a memory, entries, and a function that makes jobs."""
+    rng, d = np.random.default_rng(SEED), EVERY_KIND.core.head_dim
+    entries = dict(enumerate(random_entries(rng, EVERY_KIND, group_of(EVERY_KIND, random_rows(rng, 99, d)), 8)))
+
+    def job(kind, sequence, heads, queries, keys):
+        return CacheJob(kind, sequence, 0, random_rows(rng, heads, queries, d), random_rows(rng, keys, d),
+                        random_rows(rng, keys, d))
+
+    return CacheMemory(EVERY_KIND, 12), entries, job
+
+
+def test_pages_are_used_again(model, program, tmp_path):
+    """A sequence is freed, and another one lies on its pages, in another order, and in its slot."""
+    memory, entries, job = program
+    first, other = memory.open(), memory.open()
+    for keys in (40, 70):
+        memory.reserve(first, keys)
+        memory.reserve(other, keys)
+    jobs = [job(JobKind.PREFILL, first, 3, 40, 60), job(JobKind.PREFILL, other, 1, 20, 20),
+            job(JobKind.DECODE, first, 5, 1, 1)]
+    report = run_cache_jobs(model, memory, entries, jobs, tmp_path / "first")
+    assert report.all_problems == [] and [found.outcome.status for found in report.jobs] == [None] * 3
+    memory.free(first)
+    again = memory.open()
+    assert again.slot == first.slot
+    memory.reserve(again, 50)
+    memory.reserve(other, 90)
+    jobs = [job(JobKind.DECODE, first, 2, 1, 1), job(JobKind.PREFILL, again, 2, 3, 45),
+            job(JobKind.PREFILL, other, 4, 5, 60), job(JobKind.DECODE, again, 8, 1, 1)]
+    report = run_cache_jobs(model, memory, entries, jobs, tmp_path / "again", stall="both")
+    assert report.all_problems == []
+    assert [found.outcome.status for found in report.jobs] == ["sequence_invalid", None, None, None]
+    tokens = [found.counters["cycles"] for found in report.jobs if found.outcome.status is None]
+    assert min(tokens) > 100
+
+
+def test_what_differs_is_said(model, program, tmp_path, monkeypatch):
+    """Hardware with another threshold than the golden model keeps other keys."""
+    memory, entries, job = program
+    sequence = memory.open()
+    memory.reserve(sequence, 64)
+    other = dict(entries)
+    other[0] = dataclasses.replace(entries[0], threshold=Threshold.relative(entries[0].threshold.codes[0] // 8))
+    from latte.sim import cache_run
+
+    pack = cache_run.pack_entry
+    monkeypatch.setattr(cache_run, "pack_entry", lambda head, entry, core: pack(head, other[head], core))
+    report = run_cache_jobs(model, memory, entries, [job(JobKind.PREFILL, sequence, 1, 1, 60)], tmp_path / "run")
+    assert any("output rows differ" in text for text in report.all_problems)
+    assert any("keys_fetched" in text for text in report.all_problems)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--lengths", "1"], "must be numbers of keys from 2"), (["--lengths", "99999"], "to 65536"),
+    (["--lengths", "many"], "such as 1024"), (["--text", "some.txt"], "give both"),
+    (["--thresholds", "nobody"], "nobody"), (["--prompt", "8", "--lengths", "8"], "from 9"),
+    (["--candidates", "3"], "candidates must be")])
+def test_bad_options_are_refused(options, said, tmp_path):
+    result = CliRunner().invoke(cli, ["decode", "--build", str(tmp_path), *options])
+    text = f"{result.output} {result.exception}"
+    assert result.exit_code != 0 and said in text
+    assert not (tmp_path / "decode.json").exists()
+
+
+@pytest.mark.slow
+def test_tokens_of_resampled_heads(output):
+    """The build that figures are of, on three heads that share the keys of a longer cache."""
+    result = CliRunner().invoke(cli, ["decode", "--build", str(output), "--lengths", "300,2000", "--sample", "1"])
+    assert result.exit_code == 0, result.output
+    assert "every bit and beat is the golden model's" in result.output and (output / "decode.json").exists()

@@ -81,8 +81,10 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
 
     def carry_out(task: "Task") -> None:
         memory, job = prepare(task, build)
-        report = run_cache_jobs(compiled, memory, dict(enumerate(task.entries)), [job], folder)
         n = len(task.k)
+        # Nothing leaves a core while a long stream passes.
+        report = run_cache_jobs(compiled, memory, dict(enumerate(task.entries)), [job], folder,
+                                patience=100_000 + 16 * n)
         problems.extend(f"{task.name}, {n} keys: {text}" for text in report.all_problems)
         for done in report.jobs:
             figures.setdefault(n, []).append(job_figures(done.outcome, task, machine))

@@ -1,7 +1,7 @@
 """A memory behind an AXI4 master, as hardware: simulated as fast as the core beside it."""
 
-from amaranth import Module, Mux, Signal, Value
-from amaranth.lib import data, memory, stream, wiring
+from amaranth import ClockSignal, Elaboratable, Instance, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.rtl.axi.bus import ADDRESS_BITS, BOUNDARY, MasterParameters, Response, read_members, write_members
@@ -65,22 +65,25 @@ class MemoryModel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Keep words, and flags of those that are broken."""
         m = Module()
-        m.submodules.words = words = memory.Memory(shape=self.parameters.data_bits, depth=self.size, init=[])
-        m.submodules.flaws = flaws = memory.Memory(shape=1, depth=self.size, init=[])
-        write, flaw = words.write_port(granularity=8), flaws.write_port()
+        m.submodules.words = words = _Words(self.parameters.data_bits, self.size)
+        # Which words are broken, for reads and for writes: a memory has one read port.
+        flaws = [_Words(8, self.size) for _ in range(2)]
+        m.submodules += flaws
         # Words that were filled.
         count, time, noise = Signal(range(self.size + 1)), Signal(_TIME_BITS), Signal(16, init=1)
         m.d.sync += [time.eq(time + 1), noise.eq((noise << 1) | (noise[15] ^ noise[13] ^ noise[12] ^ noise[10]))]
-        m.d.comb += [self.fill.ready.eq(~self.filled), flaw.addr.eq(count),
-                     flaw.data.eq(self.fill.payload.broken), flaw.en.eq(self.fill.valid & ~self.filled)]
-        m.d.sync += [count.eq(count + flaw.en), self.filled.eq(self.filled | (flaw.en & self.fill.payload.last))]
+        fills = self.fill.valid & ~self.filled
+        m.d.comb += self.fill.ready.eq(~self.filled)
+        for of in flaws:
+            m.d.comb += [of.write_addr.eq(count), of.write_data.eq(self.fill.payload.broken), of.write_en.eq(fills)]
+        m.d.sync += [count.eq(count + fills), self.filled.eq(self.filled | (fills & self.fill.payload.last))]
         listens, speaks = (noise[3], noise[:2] != 0) if self.pauses else (Signal(init=1), Signal(init=1))
         due = time + Mux(time[7], *self.latencies[::-1])
-        self._read(m, words, flaws, count, listens, speaks, time, due)
-        self._write(m, write, flaws, listens, speaks, time, due)
+        self._read(m, words, flaws[0], count, listens, speaks, time, due)
+        self._write(m, words, flaws[1], listens, speaks, time, due)
         with m.If(~self.filled):
-            m.d.comb += [write.addr.eq(count), write.data.eq(self.fill.payload.data),
-                         write.en.eq(self.fill.valid.replicate(len(write.en)))]
+            m.d.comb += [words.write_addr.eq(count), words.write_data.eq(self.fill.payload.data),
+                         words.write_en.eq(self.fill.valid.replicate(len(words.write_en)))]
         return m
 
     def _crosses(self, address: Value, beats: Value) -> Value:
@@ -90,10 +93,9 @@ class MemoryModel(wiring.Component):
     def _word(self, address: Value) -> Value:
         return address >> (self.parameters.data_bytes.bit_length() - 1)
 
-    def _read(self, m: Module, words: memory.Memory, flaws: memory.Memory, count: Signal, listens: Value,
-              speaks: Value, time: Signal, due: Value) -> None:
+    def _read(self, m: Module, words: "_Words", flaws: "_Words", count: Signal, listens: Value, speaks: Value,
+              time: Signal, due: Value) -> None:
         """Answer reads; show all words."""
-        read, flawed = words.read_port(domain="comb"), flaws.read_port(domain="comb")
         burst = data.StructLayout({"word": ADDRESS_BITS, "beats": 9, "due": _TIME_BITS})
         m.submodules.reads = reads = StreamQueue(burst, 256)
         left, word, next_shown = Signal(9), Signal(ADDRESS_BITS), Signal.like(count)
@@ -104,10 +106,10 @@ class MemoryModel(wiring.Component):
             reads.i.payload.word.eq(self._word(self.araddr)), reads.i.payload.beats.eq(self.arlen + 1),
             reads.i.payload.due.eq(due),
             reads.o.ready.eq(ended & ((time - reads.o.payload.due)[:_TIME_BITS] < 1 << (_TIME_BITS - 1))),
-            read.addr.eq(Mux(self.showing, next_shown, word)), flawed.addr.eq(word),
-            self.shown.payload.eq(read.data), self.shown.valid.eq(self.showing),
-            self.rvalid.eq(answers), self.rdata.eq(read.data), self.rlast.eq(left == 1),
-            self.rresp.eq(Mux(outside, Response.DECERR, Mux(flawed.data, Response.SLVERR, Response.OKAY))),
+            words.read_addr.eq(Mux(self.showing, next_shown, word)), flaws.read_addr.eq(word),
+            self.shown.payload.eq(words.read_data), self.shown.valid.eq(self.showing),
+            self.rvalid.eq(answers), self.rdata.eq(words.read_data), self.rlast.eq(left == 1),
+            self.rresp.eq(Mux(outside, Response.DECERR, Mux(flaws.read_data != 0, Response.SLVERR, Response.OKAY))),
         ]
         with m.If(answers & self.rready):
             m.d.sync += [left.eq(left - 1), word.eq(word + 1), self.read.eq(self.read + 1)]
@@ -118,10 +120,9 @@ class MemoryModel(wiring.Component):
         with m.Elif(self.shown.valid & self.shown.ready):
             m.d.sync += [next_shown.eq(next_shown + 1), self.showing.eq(next_shown != count - 1)]
 
-    def _write(self, m: Module, write: memory.WritePort, flaws: memory.Memory, listens: Value, speaks: Value,
-               time: Signal, due: Value) -> None:
+    def _write(self, m: Module, words: "_Words", flaws: "_Words", listens: Value, speaks: Value, time: Signal,
+               due: Value) -> None:
         """Carry writes out as their data come, and answer them later."""
-        flawed = flaws.read_port(domain="comb")
         burst = data.StructLayout({"word": ADDRESS_BITS, "beats": 9})
         m.submodules.writes = writes = StreamQueue(burst, 64)
         m.submodules.answers = answers = StreamQueue(data.StructLayout({"response": 2, "due": _TIME_BITS}), 64)
@@ -131,9 +132,9 @@ class MemoryModel(wiring.Component):
         m.d.comb += [
             self.awready.eq(writes.i.ready & listens), writes.i.valid.eq(self.awvalid & listens),
             writes.i.payload.word.eq(self._word(self.awaddr)), writes.i.payload.beats.eq(self.awlen + 1),
-            word.eq(writes.o.payload.word + number), flawed.addr.eq(word),
-            response.eq(Mux(faulty != 0, faulty, Mux(outside, Response.DECERR, Mux(flawed.data, Response.SLVERR,
-                                                                                   Response.OKAY)))),
+            word.eq(writes.o.payload.word + number), flaws.read_addr.eq(word),
+            response.eq(Mux(faulty != 0, faulty, Mux(outside, Response.DECERR, Mux(
+                flaws.read_data != 0, Response.SLVERR, Response.OKAY)))),
             self.wready.eq(writes.o.valid & speaks & answers.i.ready), taken.eq(self.wvalid & self.wready),
             writes.o.ready.eq(taken & last), answers.i.valid.eq(taken & last),
             answers.i.payload.response.eq(response), answers.i.payload.due.eq(due),
@@ -143,11 +144,25 @@ class MemoryModel(wiring.Component):
                           | (self.arvalid & self._crosses(self.araddr, self.arlen + 1))),
         ]
         with m.If(self.filled):
-            m.d.comb += [write.addr.eq(word), write.data.eq(self.wdata),
-                         write.en.eq(Mux(taken & (response == Response.OKAY), self.wstrb, 0))]
+            m.d.comb += [words.write_addr.eq(word), words.write_data.eq(self.wdata),
+                         words.write_en.eq(Mux(taken & (response == Response.OKAY), self.wstrb, 0))]
         with m.If(taken):
             m.d.sync += [self.written.eq(self.written + 1), number.eq(Mux(last, 0, number + 1)),
                          faulty.eq(Mux(last, 0, response))]
+
+
+class _Words(Elaboratable):
+    """Words that are written byte by byte, and read without latency; nothing says what they hold at first."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        bits = max(1, (depth - 1).bit_length())
+        self.write_addr, self.read_addr = Signal(bits), Signal(bits)
+        self.write_en, self.write_data, self.read_data = Signal(width // 8), Signal(width), Signal(width)
+        self._sizes = {"p_WIDTH": width, "p_DEPTH": depth, "p_ADDRESS_BITS": bits}
+
+    def elaborate(self, platform: object) -> Instance:
+        ports = {f"i_{name}": getattr(self, name) for name in ("write_addr", "write_en", "write_data", "read_addr")}
+        return Instance("latte_words", i_clk=ClockSignal(), o_read_data=self.read_data, **self._sizes, **ports)
 
 
 def connect_master(m: Module, master: wiring.Component, slave: MemoryModel, prefix: str = "") -> None:

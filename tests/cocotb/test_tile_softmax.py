@@ -17,7 +17,7 @@ from latte.rtl.wide.payloads import gap_weight_bits
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, limits, spread_scale
-from tests.cocotb.tiles import LONE_ROW, NO_GROUPS, ONE_GROUP, THREE_ROWS, TWO_GROUPS, WHOLE, standing
+from tests.cocotb.tiles import LONE_ROW, NO_GROUPS, ONE_GROUP, THREE_ROWS, TWO_GROUPS, WHOLE, hold_up, standing
 from tests.cocotb.weighed import rescaling
 
 stalls = pytest.mark.parametrize("stall", STALLS)
@@ -26,9 +26,15 @@ builds = pytest.mark.parametrize("build", [
                                        for build in (ONE_GROUP, TWO_GROUPS, WHOLE))],
     ids=lambda build: build.core.name)
 
+PAUSE = 200
+"""Cycles in which nothing is taken, once in eight times as many."""
+MANY = 9 * PAUSE
+
 
 class WeightsOfTiles(wiring.Component):
     """A tile's softmax, told of tile after tile; keys of a tile may be there before it begins.
+
+    What comes out is not taken now and then for as long as it takes to fill its queue.
 
     Parameters
     ----------
@@ -58,8 +64,11 @@ class WeightsOfTiles(wiring.Component):
         if self.build.core.key_groups:
             m.d.comb += softmax.begin.eq(begins)
         for name in self.streams:
-            if name != "i":
-                wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(softmax, name))
+            ours, theirs = wiring.flipped(getattr(self, name)), getattr(softmax, name)
+            if name.startswith("ask_"):
+                wiring.connect(m, ours, theirs)
+            elif name != "i":
+                hold_up(m, f"{name}_taken", theirs, ours, PAUSE)
         # A tile's keys are offered from the cycle in which it begins.
         m.d.comb += [softmax.i.payload.eq(self.i.payload), softmax.i.valid.eq(self.i.valid & ~self.tile.ready),
                      self.i.ready.eq(softmax.i.ready & ~self.tile.ready)]
@@ -91,9 +100,10 @@ def random_row(rng: random.Random, length: int, config) -> tuple[int, list[int],
 
 
 def random_tile(rng: random.Random, build, keys: int, offers: dict, wanted: dict) -> None:
-    """Add a tile of some rows to what is offered and wanted."""
+    """Add a tile of some rows to what is offered and wanted; many keys are of one row and weigh the same."""
     config, rows = build.core, build.tile_rows
-    present = rng.randint(1, rows)
+    alone = keys >= MANY
+    present = 1 if alone else rng.randint(1, rows)
     kept = [[row < present and rng.random() < rng.choice([0.2, 0.6]) for _ in range(keys)] for row in range(rows)]
     for row in range(present):
         kept[row][rng.choice([keys - 1, rng.randrange(keys)])] = True
@@ -107,6 +117,8 @@ def random_tile(rng: random.Random, build, keys: int, offers: dict, wanted: dict
     for row in range(rows):
         length = max(1, sum(kept[row]))
         estimate, own, (mantissa, shift) = random_row(rng, length, config)
+        if alone:
+            own = [own[0]] * length
         tile["scales"].append({"scale_mantissa": mantissa, "scale_shift": shift})
         tile["row_max"].append(max(own))
         tile["estimate_max"].append(estimate)
@@ -138,7 +150,7 @@ def test_tiles_of_all_shapes(build, check):
     asks = [f"ask_{n}" for n in range(rows)]
     offers = {name: [] for name in ("tile", "i", *asks)}
     wanted = {name: [] for name in ("o", *(["rescale"] if config.key_groups else []))}
-    for keys in [1, 1, 2, *(rng.randint(1, 30) for _ in range(50)), 1, 150, *[1] * 40]:
+    for keys in [1, 1, 2, *(rng.randint(1, 30) for _ in range(50)), 1, 150, MANY, *[1] * 40]:
         random_tile(rng, build, keys, offers, wanted)
     assert sum(not item["fetch"] for item in wanted["o"]) > 3
     for n, ask in enumerate(asks):

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal, signed
+from amaranth import Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,8 +74,11 @@ class OutputOfTiles(wiring.Component):
                      self.sum.job_last.eq(values.job_last), self.word_valid.eq(values.word_valid),
                      self.word.eq(values.word)]
         if config.key_groups:
-            for name in ("unit", "denominator"):
-                self._offer_of_tile(m, tile.compensated, begins, getattr(self, name), getattr(values, name))
+            # Denominators come late, several of them together or a row's alone.
+            time = Signal(6)
+            m.d.sync += time.eq(time + 1)
+            for name, comes in ("unit", Const(1)), ("denominator", time < 4):
+                self._offer_of_tile(m, tile.compensated, begins, comes, getattr(self, name), getattr(values, name))
             _, rows, groups, _ = self.sums.shape
             words = self.sums.reshape(-1, config.value_lanes).tolist()
             m.submodules.sums = sums = Ram(data.ArrayLayout(signed(8 * SUM_BYTES), config.value_lanes), len(words),
@@ -93,11 +96,11 @@ class OutputOfTiles(wiring.Component):
 
 
     @staticmethod
-    def _offer_of_tile(m, compensated, begins, ours, theirs):
-        """Connect a stream for as many rows as the tile has compensated ones."""
+    def _offer_of_tile(m, compensated, begins, comes, ours, theirs):
+        """Connect a stream, when it comes, for as many rows as the tile has compensated ones."""
         rows, taken = Signal(range(len(compensated) + 1)), Signal()
         m.d.comb += [theirs.payload.eq(ours.payload), taken.eq(ours.valid & ours.ready)]
-        with m.If(rows != sum(compensated[n] for n in range(len(compensated)))):
+        with m.If(comes & (rows != sum(compensated[n] for n in range(len(compensated))))):
             m.d.comb += [theirs.valid.eq(ours.valid), ours.ready.eq(theirs.ready)]
         last = ours.payload.last if "last" in ours.payload.shape().members else 1
         with m.If(begins):

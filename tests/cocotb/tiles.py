@@ -1,10 +1,12 @@
 """What the benches of a tile engine's blocks share: builds, and tiles that stand while their items pass."""
 
 from amaranth import Module, Signal
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 
 from latte.golden.memory.build import MemoryBuild
+from latte.rtl.common.stream_queue import StreamQueue
 from tests.cocotb.blocks import SINGLE, WIDE
+from tests.cocotb.weighed import paused
 
 KINDS = ("relative", "mass")
 
@@ -36,3 +38,12 @@ def standing(m: Module, tiles: stream.Interface, ended) -> tuple[data.View, Sign
     begun = Signal()
     m.d.sync += begun.eq(begins)
     return present, begun
+
+
+def hold_up(m: Module, name: str, source: stream.Interface, sink: stream.Interface, cycles: int) -> None:
+    """Connect an output of a block that is not taken now and then, for so many cycles."""
+    m.submodules[name] = queue = StreamQueue(source.payload.shape())
+    takes = ~paused(m, cycles)
+    m.d.comb += [queue.i.payload.eq(source.payload), queue.i.valid.eq(source.valid & takes),
+                 source.ready.eq(queue.i.ready & takes)]
+    wiring.connect(m, sink, queue.o)

@@ -126,9 +126,9 @@ def run_cache_jobs(model: Model, memory: CacheMemory, entries: dict[int, HeadPar
                 "seed": seed, "patience": patience}
     write_text(folder / "settings.json", json.dumps(settings))
     d = build.core.head_dim
-    rows = {"k": [job.k for job in jobs], "v": [job.v for job in jobs],
-            "q": [job.q.transpose(1, 0, 2).reshape(-1, d) for job in jobs]}
-    np.savez(folder / "jobs.npz", image=image, **{name: np.concatenate(of) for name, of in rows.items()})
+    k, v = (np.concatenate(rows) for rows in ([job.k for job in jobs], [job.v for job in jobs]))
+    q = np.concatenate([job.q.transpose(1, 0, 2).reshape(-1, d) for job in jobs])
+    np.savez(folder / "jobs.npz", image=image, k=k, v=v, q=q)
     model.run("latte.sim.cache_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
     return _compare(folder, memory, outcomes)
 

@@ -39,8 +39,8 @@ class CacheSystem(wiring.Component):
         Of the master.
     words
         That the memory has beside those for what is spilled.
-    **memory
-        Of `MemoryModel`: ``latencies``, ``pauses``.
+    latencies, pauses
+        As of `MemoryModel`.
 
     Members
     -------
@@ -54,11 +54,13 @@ class CacheSystem(wiring.Component):
         As of `MemoryModel`.
     """
 
-    def __init__(self, build: MemoryBuild, parameters: MasterParameters, words: int, **memory: object) -> None:
+    def __init__(self, build: MemoryBuild, parameters: MasterParameters, words: int, *,
+                 latencies: tuple[int, int] = (3, 40), pauses: bool = True) -> None:
         self.build = build
         self.words = words
         self.core = CacheCore(build, parameters)
-        self.memory = MemoryModel(parameters, words + build.tile_rows * spill_bytes(build) // build.bus_bytes, **memory)
+        spilled = build.tile_rows * spill_bytes(build) // build.bus_bytes
+        self.memory = MemoryModel(parameters, words + spilled, latencies=latencies, pauses=pauses)
         members = self.core.signature.members
         super().__init__({
             "setup": In(stream.Signature(setup_layout())), "fill": In(stream.Signature(word_layout(parameters))),

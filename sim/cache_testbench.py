@@ -13,7 +13,7 @@ import cocotb
 import numpy as np
 
 from latte.golden.results import write_text
-from latte.sim.agents import StreamDriver, StreamMonitor, Tap, TestbenchFailure
+from latte.sim.agents import Agent, StreamDriver, StreamMonitor, Tap, TestbenchFailure
 from latte.sim.packing import pack_rows
 from latte.sim.stalls import stall_pair
 from latte.sim.testbench import ClockLoop, Testbench
@@ -55,7 +55,7 @@ async def main(testbench: ClockLoop) -> None:
     words, size = -(-len(data["image"]) // settings["bus_bytes"]), settings["bus_bytes"]
     try:
         await testbench.reset()
-        agents = [*drivers, *monitors, ends]
+        agents: list[Agent] = [*drivers, *monitors, ends]
         await testbench.run(agents, lambda: len(found["shown"]) >= words and all(of.finished for of in drivers))
         await testbench.run(agents, lambda: False, testbench.cycle + _QUIET_CYCLES)
     except TestbenchFailure as failure:

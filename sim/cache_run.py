@@ -141,7 +141,8 @@ def _compare(folder: pathlib.Path, memory: CacheMemory, outcomes: list[Outcome])
     problems = [report["failure"]] if report["failure"] else []
     build = memory.build
     outputs = PayloadReader(output_layout(tile_config(build)), [int(item, 16) for item in report["o"]])
-    codes = outputs.ints("data").reshape(-1, build.core.head_dim) if len(outputs) else np.zeros((0, 1), np.int64)
+    d = build.core.head_dim
+    codes = outputs.ints("data").reshape(-1, d) if len(outputs) else np.zeros((0, d), np.int64)
     ends = PayloadReader(end_layout(), [int(item, 16) for item in report["end"]])
     names = list(cache_counters_layout().members)
     counters = np.stack([ends.ints("counters", name) for name in names], axis=1)
@@ -154,7 +155,7 @@ def _compare(folder: pathlib.Path, memory: CacheMemory, outcomes: list[Outcome])
         found = {name for name, of in verdicts.items() if of[index]}
         wrong = [] if found == ({outcome.status} if outcome.status else set()) else [
             f"ended with {', '.join(sorted(found)) or 'no error'}, expected {outcome.status or 'none'}"]
-        expected = np.array([of.output for of in outcome.rows]).reshape(len(outcome.rows), -1)
+        expected = np.array([of.output for of in outcome.rows], np.int64).reshape(-1, d)
         differs = [n for n, want in enumerate(expected) if row + n >= len(codes) or (codes[row + n] != want).any()]
         if differs:
             wrong.append(f"{len(differs)} of {len(expected)} output rows differ, the first is {differs[0]}")

@@ -65,12 +65,13 @@ def test_pages_are_used_again(model, program, tmp_path):
 
 
 def test_what_differs_is_said(model, program, tmp_path, monkeypatch):
-    """Hardware with another threshold than the golden model keeps other keys."""
+    """Hardware with another threshold and scale than the golden model keeps fewer keys, which weigh more."""
     memory, entries, job = program
     sequence = memory.open()
     memory.reserve(sequence, 64)
     other = dict(entries)
-    other[0] = dataclasses.replace(entries[0], threshold=Threshold.relative(4000))
+    other[0] = dataclasses.replace(entries[0], threshold=Threshold.relative(1),
+                                   scale_shift=entries[0].scale_shift + 2)
     from latte.sim import cache_run
 
     pack = cache_run.pack_entry

@@ -1,6 +1,6 @@
 """The dot products of a tile: estimates of a stream of keys, and the cross products of survivors."""
 
-from amaranth import Cat, Module, Mux, Shape, Signal, signed
+from amaranth import Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,6 +18,12 @@ __all__ = ["TileArray", "dot_shape"]
 def dot_shape(build: MemoryBuild) -> signed:
     """Shape of an estimate and of the sum of both cross products."""
     return signed(2 * part_shape(build).width + ceil_log2(2 * build.core.head_dim))
+
+
+def _product(a: Value, b: Value) -> Value:
+    """Return the product of two signed numbers of few bits, of which no hard multiplier is worth one."""
+    planes = [Mux(b.as_unsigned()[bit], a, 0) << bit for bit in range(len(b))]
+    return sum(planes[1:-1], planes[0]) - planes[-1]
 
 
 class TileArray(wiring.Component):
@@ -95,7 +101,8 @@ class TileArray(wiring.Component):
             query = register(m, Mux(takes_low, both[1].as_value(), both[0].as_value()), f"query_{row}")
             query = data.View(halves, query)
             m.submodules[f"tree_{row}"] = tree = AdderTree(lanes, Shape(2 * part.width, signed=True))
-            m.d.comb += [tree.terms[n].eq(register(m, query[n] * key[n], f"product_{row}_{n}")) for n in range(lanes)]
+            m.d.comb += [tree.terms[n].eq(register(m, _product(query[n], key[n]), f"product_{row}_{n}"))
+                         for n in range(lanes)]
             dot = Signal(dot_shape(build), name=f"dot_{row}", reset_less=True)
             with m.If(adds):
                 m.d.sync += dot.eq(Mux(first, 0, dot) + tree.sum)

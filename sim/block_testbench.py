@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import random
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -244,6 +245,44 @@ class PushDriver:
         return f"{self.name}: {self.count} pushed"
 
 
+class NoisyDriver:
+    """A source that drives random bits in place of the item while it offers none: nothing may look at them.
+
+    Parameters
+    ----------
+    driver
+        What decides when items are offered.
+    item
+        Bits of the item in the driven vector.
+    valid
+        Offset of its valid bit there.
+    seed
+        The same seed gives the same noise.
+    """
+
+    def __init__(self, driver: StreamDriver | PushDriver, item: PortBits, valid: int, seed: str) -> None:
+        self.driver = driver
+        self.count = 0
+        self._item = item
+        self._valid = 1 << valid
+        self._random = random.Random(seed)
+
+    @property
+    def finished(self) -> bool:
+        """No item is left, and the last one was taken."""
+        return self.driver.finished
+
+    def step(self, observed: int, cycle: int) -> int:
+        """Drive what the driver does, or noise."""
+        driven = self.driver.step(observed, cycle)
+        self.count = self.driver.count
+        return driven if driven & self._valid else self._random.getrandbits(self._item.width) << self._item.offset
+
+    def describe(self) -> str:
+        """Return what the driver says of itself."""
+        return self.driver.describe()
+
+
 class PushMonitor:
     """Watcher of valid-only values, which may say that it has no room for more.
 
@@ -346,10 +385,10 @@ def _collector(payloads: list[int]) -> Callable[[int, int], None]:
 
 
 def create_agents(ports: Ports, plan: dict[str, Any], receive: Mapping[str, Callable[[int, int], None]]
-                  ) -> tuple[list[Agent], list[StreamDriver | PushDriver]]:
+                  ) -> tuple[list[Agent], list[NoisyDriver]]:
     """Return (all agents of a plan, those of them that are sources); `receive`, by output, gets (payload, cycle)."""
     source, sink = stall_pair(plan["stall"], plan["seed"])
-    drivers = [_driver(ports, port, offer, source.fork(port) if source else None)
+    drivers = [_driver(ports, port, offer, source.fork(port) if source else None, f"{plan['seed']} noise {port}")
                for port, offer in plan["inputs"].items()]
     agents: list[Agent] = [*drivers, *(Never(ports, port) for port in plan["quiet"])]
     for port, expect in plan["outputs"].items():
@@ -380,8 +419,10 @@ async def _run(testbench: Testbench, plan: dict[str, Any], received: dict[str, l
     await testbench.run(agents, lambda: False, testbench.cycle + QUIET_CYCLES)
 
 
-def _driver(ports: Ports, port: str, offer: dict[str, Any], stall: Stall | None) -> StreamDriver | PushDriver:
+def _driver(ports: Ports, port: str, offer: dict[str, Any], stall: Stall | None, noise: str) -> NoisyDriver:
     payloads = (int(payload, 16) for payload in offer["payloads"])
     if f"{port}__valid" in ports[0]:
-        return StreamDriver(ports, port, payloads, stall)
-    return PushDriver(ports, port, payloads, offer["room"], offer["lag"], stall)
+        stream = StreamDriver(ports, port, payloads, stall)
+        return NoisyDriver(stream, stream.payload, stream.valid, noise)
+    push = PushDriver(ports, port, payloads, offer["room"], offer["lag"], stall)
+    return NoisyDriver(push, ports[0][port], ports[0][f"{port}_valid"].offset, noise)

@@ -5,12 +5,16 @@ equal while some bit is set, or while it is not; what a counterexample refutes i
 behind reset and from each cycle to the next, for all inputs, and must make the outputs equal: the payload of a stream
 and the value of a push while they are valid, all others always.
 
+What the block's registers never are is found before, in the same way: values that a bit never has, or two bits of a
+narrow register at once, as of states, and of counters that do not reach all of their range.
+
 At first memories are left out: both find the same word where they read at the same address, and must write the same.
 What that does not prove is tried with small memories as registers.
 """
 
 import dataclasses
 import functools
+import itertools
 import math
 import pathlib
 import re
@@ -30,7 +34,7 @@ __all__ = ["COMBINATIONAL", "INDUCTIVE", "RECIPE", "find_equivalent"]
 COMBINATIONAL, INDUCTIVE = "combinational", "induction"
 """How a mutant was proved: with all registers equal in every cycle, or with weaker claims."""
 _MUTATE = "read_rtlil base.il; script mutate.ys; memory_nordff; opt_clean; write_rtlil mutated.il"
-_MAP = "read_rtlil mapped.il; memory_map; dffunmap; opt_clean; write_smt2 design.smt2"
+_MAP = "read_rtlil mapped.il; memory_map; async2sync; dffunmap; opt_clean; write_smt2 design.smt2"
 _MOST_MEMORY_BITS = 20_000
 """Memories of larger netlists do not become registers."""
 _MEMORY = re.compile(r"^(?:  attribute [^\n]*\n)*  cell \$mem_v2 .*?^  end$", re.MULTILINE | re.DOTALL)
@@ -38,6 +42,10 @@ _ROUNDS = 400
 """Counterexamples after which a proof is given up."""
 _NARROW = 4
 """Bits of a register that may say when another is looked at, and whose bits may be looked at at different times."""
+_COUNTER = 8
+"""Bits of a register whose pairs of bits may have values that exclude each other."""
+_INVARIANT_SECONDS = 30
+"""Of the processor's time, in which what the registers of a netlist never are must be found, else nothing is."""
 _SECONDS = 3
 """Of the processor's time, for a mutant and a way to prove it: what is decided does not depend on what else a machine
 does."""
@@ -47,8 +55,9 @@ _DECLARED = re.compile(r"^\(declare-fun \|(?P<name>[^|]+)\| \(\|harness_s\|\) (?
 _DEFINED = re.compile(r"^\(define-fun \|(?P<name>[^|]+)\| \(\(state \|harness_s\|\)\) (?P<type>Bool|\(_ BitVec \d+\)) "
                       r"(?P<body>.+)\) ?(?:;.*)?$")
 _STEP = re.compile(r"^  \(= (?P<next>\(.+) \((?P<register>\|[^|]+\|) next_state\)\) ;")
+_INITIAL = re.compile(r"^  \(= (?:\(\|(?P<wide>[^|]+)\| state\) #b(?P<bits>[01]+)"
+                      r"|\(= \(\(_ extract 0 0\) \(\|(?P<bit>[^|]+)\| state\)\) #b1\) (?P<value>true|false))\) ;")
 _USE = re.compile(r"\(\|([^|]+)\| state\)")
-_VALUE = re.compile(r"\((d\d+) (true|false)\)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,16 +72,19 @@ class _Circuit:
         (name, type, body).
     steps
         Next value of each register, as an expression.
+    initial
+        Bits of registers at the start, the highest first; without those that are not all known.
     """
 
     free: dict[str, str]
     defined: list[tuple[str, str, str]]
     steps: dict[str, str]
+    initial: dict[str, str]
 
     @classmethod
     def read(cls, text: str) -> "_Circuit":
         """Read what Yosys' ``write_smt2`` wrote."""
-        free, defined, steps = {}, [], {}
+        free, defined, steps, initial = {}, [], {}, {}
         for line in text.splitlines():
             if found := _DECLARED.match(line):
                 free[found["name"]] = found["type"]
@@ -80,7 +92,11 @@ class _Circuit:
                 defined.append((found["name"], found["type"], found["body"]))
             elif found := _STEP.match(line):
                 steps[found["register"].strip("|")] = found["next"]
-        return cls(free, defined, steps)
+            elif found := _INITIAL.match(line):
+                initial[found["wide"] or found["bit"]] = found["bits"] or str(int(found["value"] == "true"))
+        widths = {name: _width(free[name]) for name in steps}
+        return cls(free, defined, steps,
+                   {name: bits for name, bits in initial.items() if widths.get(name) == len(bits)})
 
     def copy(self, tag: str, values: dict[str, str]) -> list[str]:
         """Return definitions of a copy whose registers and inputs have `values`; equal terms are one to the solver."""
@@ -118,6 +134,16 @@ class _Claim:
             return equal
         _, bit, value = self.guard
         return f"(or (= {_bit(guard, bit)} #b{int(not value)}) {equal})"
+
+
+_Literal = tuple[str, int, bool]
+"""(Register, its bit, that bit's value)."""
+
+
+def _never(literals: tuple[_Literal, ...], values: dict[str, str]) -> str:
+    """Return that bits of registers with some values are not so all at once."""
+    terms = (f"(= {_bit(values[name], bit)} #b{int(not value)})" for name, bit, value in literals)
+    return f"(or {' '.join(terms)} false)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +230,8 @@ def find_equivalent(netlist: Netlist, flat: str, mutants: Sequence[Mutant]) -> l
         if ways[0][1] and _memory_bits(whole) <= _MOST_MEMORY_BITS:
             ways.append((whole, []))
         for rtlil, memories in ways:
+            if all(proved):
+                break
             (folder / "mapped.il").write_text(rtlil)
             run_yosys(_MAP, folder)
             proof = _Proof(_Circuit.read((folder / "design.smt2").read_text()), netlist, memories, folder)
@@ -245,6 +273,46 @@ class _Proof:
         self.words = {self.inputs[name] for name in words}
         self.path = check_solver()
         self.until, self.left = 0.0, 0
+        self.invariants: list[str] = []
+        self.invariants = self._find_invariants()
+
+    def _find_invariants(self) -> list[str]:
+        """Return what holds of the block's registers behind a first cycle, one with reset, and so in all later ones."""
+        self.until = _seconds_of_children() + _INVARIANT_SECONDS
+        if "rst" not in self.inputs:
+            return []
+        lines, values, _ = self._copies(0, {_Claim(register) for register in self.registers})
+        following = {name: f"|{name}@next|" for name in self.registers}
+        lines += [f"(define-fun |{name}@next| () {self.circuit.free[name]} {self.circuit.next_of(name, 'b', values)})"
+                  for name in following]
+        claims = self._values_of_bits()
+        held = [self._resets(values), *(f"(= |{name}| #b{word})" for name, word in self.circuit.initial.items())]
+        while True:
+            answers = self._check_each([*lines, *(f"(assert {term})" for term in held)],
+                                       [f"(not {_never(claim, following)})" for claim in claims])
+            if len(answers) < len(claims):
+                return []
+            claims = [claim for claim, answer in zip(claims, answers, strict=True) if answer == "unsat"]
+            if held == (held := [_never(claim, values) for claim in claims]):
+                break
+        constant = {claim[0] for claim in claims if len(claim) == 1}
+        return [_never(claim, values) for claim in claims if len(claim) == 1 or not constant & set(claim)]
+
+    def _values_of_bits(self) -> list[tuple[_Literal, ...]]:
+        """Return values of one bit, or of two bits of a narrow register."""
+        claims: list[tuple[_Literal, ...]] = []
+        for name in self.registers:
+            width = self._width(name)
+            literals = [(name, bit, value) for bit in range(width) for value in (False, True)]
+            claims += [(literal,) for literal in literals]
+            if width <= _COUNTER:
+                claims += [(low, high) for low, high in itertools.combinations(literals, 2) if low[1] != high[1]]
+        return claims
+
+    def _resets(self, values: dict[str, str]) -> str:
+        """Return that a cycle is one with reset."""
+        reset = self.inputs["rst"]
+        return f"(= {values[reset]} {'true' if self.circuit.free[reset] == 'Bool' else '#b1'})"
 
     def prove(self, number: int) -> str | None:
         """Return how mutant `number` was proved equivalent, None if it was not."""
@@ -274,8 +342,10 @@ class _Proof:
                     if claim.bit is not None or self._width(claim.register) == 1}
             claims = {claim for claim in claims if claim.guard is None or claim.guard[:2] not in bits}
             guards = list(self._guards(claims))
-            claims |= {_Claim(claim.register, claim.bit, (*guard, value)) for claim in lost for guard in guards
-                       for value in (False, True) if claim.bit is None or self._width(claim.register) <= _NARROW}
+            claims |= {_Claim(claim.register, claim.bit, (*guard, value)) for claim in lost
+                       for guard in [*guards, *self._beside(claim, claims)]
+                       for value in (False, True) if claim.bit is None or self._width(claim.register) <= _NARROW
+                       or guard[0] == claim.register}
         else:
             return None
         if not self._holds_behind_reset(number, claims):
@@ -283,7 +353,7 @@ class _Proof:
         return COMBINATIONAL if first else INDUCTIVE
 
     def _width(self, register: str) -> int:
-        return int(self.circuit.free[register].split()[-1].rstrip(")"))
+        return _width(self.circuit.free[register])
 
     def _guards(self, claims: set[_Claim]) -> Iterator[tuple[str, int]]:
         """Yield bits of narrow registers that are equal in both copies: valid bits, states, places."""
@@ -291,6 +361,12 @@ class _Proof:
             width = self._width(claim.register)
             if claim.guard is None and width <= _NARROW:
                 yield from ((claim.register, bit) for bit in (range(width) if claim.bit is None else (claim.bit,)))
+
+    def _beside(self, lost: _Claim, claims: set[_Claim]) -> Iterator[tuple[str, int]]:
+        """Yield bits that are equal in both copies of the register that a bit lost its claim in."""
+        if lost.bit is not None:
+            yield from ((lost.register, claim.bit) for claim in claims if claim.guard is None and claim.bit is not None
+                        and claim.register == lost.register)
 
     def _ask(self, number: int, claims: set[_Claim]) -> set[_Claim] | None:
         """Return the claims that need not hold in the next cycle if all hold in one; None: the outputs may differ."""
@@ -300,14 +376,16 @@ class _Proof:
                 term = claim.holds(block[claim.guard[0]], block[claim.register], mutant[claim.register])
                 lines.append(f"(assert {term})")
         differs = self._differences() + self._writes_differ()
-        if self._check([*lines, f"(assert (or {' '.join(differs)} false))"]) != {}:
+        if self._check([*lines, f"(assert (or {' '.join(differs)} false))"]) != "unsat":
             return None
         ordered = sorted(claims, key=repr)
-        terms = [f"(define-fun d{index} () Bool (not {self._holds_next(claim, block, mutant)}))"
-                 for index, claim in enumerate(ordered)]
-        found = self._check([*lines, *terms, f"(assert (or {' '.join(f'd{index}' for index in range(len(terms)))} "
-                             "false))"], len(terms))
-        return None if found is None else {claim for index, claim in enumerate(ordered) if found.get(f"d{index}")}
+        broken = [f"(not {self._holds_next(claim, block, mutant)})" for claim in ordered]
+        answer = self._check([*lines, f"(assert (or {' '.join(broken)} false))"])
+        if answer == "unsat":
+            return set()
+        refuted = [claim for claim, answer in zip(ordered, self._check_each(lines, broken), strict=False)
+                   if answer == "sat"]
+        return set(refuted) or None
 
     def _holds_next(self, claim: _Claim, block: dict[str, str], mutant: dict[str, str]) -> str:
         """Return that a claim holds in the next cycle."""
@@ -316,14 +394,13 @@ class _Proof:
                            self.circuit.next_of(claim.register, "m", mutant))
 
     def _holds_behind_reset(self, number: int, claims: set[_Claim]) -> bool:
-        """Return whether the claims hold in the cycle after one with reset, which both begin in the same state."""
+        """Return whether the claims hold in the cycle after one with reset, the second, which both begin as equals."""
         lines, block, mutant = self._copies(number, {_Claim(register) for register in self.registers})
         if "rst" not in self.inputs:
             return False
-        reset = self.inputs["rst"]
-        lines.append(f"(assert (= {block[reset]} {'true' if self.circuit.free[reset] == 'Bool' else '#b1'}))")
+        lines.append(f"(assert {self._resets(block)})")
         broken = [*(f"(not {self._holds_next(claim, block, mutant)})" for claim in claims), *self._writes_differ()]
-        return self._check([*lines, f"(assert (or {' '.join(broken)} false))"]) == {}
+        return self._check([*lines, f"(assert (or {' '.join(broken)} false))"]) == "unsat"
 
     def _limit_time(self) -> None:
         """Let the solver, whose process this is called in, end with the time that is left for the mutant."""
@@ -338,7 +415,7 @@ class _Proof:
         for claim in claims:
             if claim.guard is None:
                 equal.setdefault(claim.register, set()).add(claim.bit)
-        lines = ["(set-option :produce-models true)", "(set-logic QF_BV)"]
+        lines = ["(set-logic QF_BV)"]
         block, mutant = {}, {}
         for name, kind in self.circuit.free.items():
             block[name] = mutant[name] = f"|{name}|"
@@ -360,6 +437,7 @@ class _Proof:
                 address, word = ([self._port(f"{memory.name}_{name}", port * bits, bits, tag) for tag in ("b", "m")]
                                  for name, bits in (("RD_ADDR", memory.address_bits), ("RD_DATA", memory.width)))
                 lines.append(f"(assert (or (distinct {' '.join(address)}) (= {' '.join(word)})))")
+        lines += [f"(assert {term})" for term in self.invariants]
         return lines, block, mutant
 
     def _port(self, name: str, offset: int, width: int, tag: str) -> str:
@@ -403,22 +481,31 @@ class _Proof:
             terms.append(term)
         return terms
 
-    def _check(self, lines: Sequence[str], values: int = 0) -> dict[str, bool] | None:
-        """Return the values of d0, d1 ... in a model; {} if there is none, None if the solver does not say."""
-        asked = [f"(get-value ({' '.join(f'd{index}' for index in range(values))}))"] if values else []
+    def _check(self, lines: Sequence[str]) -> str:
+        """Return ``sat`` or ``unsat``, another word or none if the solver does not say."""
+        return "".join(self._solve([*lines, "(check-sat)"]))
+
+    def _check_each(self, lines: Sequence[str], terms: Sequence[str]) -> list[str]:
+        """Return ``sat`` or ``unsat`` for each of some terms, of fewer of them if the time ends."""
+        asked = [f"(push 1)\n(assert {term})\n(check-sat)\n(pop 1)" for term in terms]
+        answers = self._solve([*lines, *asked], "--incremental")
+        return [*itertools.takewhile(lambda answer: answer in ("sat", "unsat"), answers)]
+
+    def _solve(self, lines: Sequence[str], *options: str) -> list[str]:
+        """Return the lines that the solver says, none if no time is left."""
         path = self.folder / "question.smt2"
-        path.write_text("\n".join([*lines, "(check-sat)", *asked]))
+        path.write_text("\n".join(lines))
         self.left = math.ceil(self.until - _seconds_of_children())
         if self.left <= 0:
-            return None
-        done = subprocess.run(["yices-smt2", str(path)], env={"PATH": self.path}, text=True, capture_output=True,
-                              check=False, preexec_fn=self._limit_time)
-        answer = done.stdout.partition("\n")[0]
-        if answer == "unsat":
-            return {}
-        if answer != "sat":
-            return None
-        return {name: word == "true" for name, word in _VALUE.findall(done.stdout)} | {"": True}
+            return []
+        done = subprocess.run(["yices-smt2", *options, str(path)], env={"PATH": self.path}, text=True,
+                              capture_output=True, check=False, preexec_fn=self._limit_time)
+        return done.stdout.splitlines()
+
+
+def _width(kind: str) -> int:
+    """Return the bits of a type."""
+    return int(kind.split()[-1].rstrip(")"))
 
 
 def _bit(value: str, bit: int | None) -> str:

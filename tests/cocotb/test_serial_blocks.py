@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth import Array, Module, Signal, signed
+from amaranth import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -65,9 +65,12 @@ def extreme_rows(count: int, config: AttentionConfig, high: int, seed: int) -> n
 
 
 def plane(m, name, port, element, lanes, words, config):
-    """Answer a plane's read port from given contents."""
+    """Answer a plane's read port from given contents, where nothing is read with the opposite of what lies there."""
     m.submodules[name] = ram = DualPortRam(data.ArrayLayout(element, lanes), len(words), words)
-    m.d.comb += [ram.read_addr.eq(port.key * (config.head_dim // lanes) + port.slice), port.data.eq(ram.read_data)]
+    read, word = Signal(), ram.read_data.as_value()
+    m.d.sync += read.eq(port.read)
+    m.d.comb += [ram.read_addr.eq(port.key * (config.head_dim // lanes) + port.slice),
+                 port.data.as_value().eq(Mux(read, word, ~word))]
 
 
 class ReadBack(wiring.Component):
@@ -301,6 +304,10 @@ def test_scorer(config, check):
     q, k = extreme_rows(60, config, QK_MAX, SEED), extreme_rows(config.max_seq_len, config, QK_MAX, SEED + 1)
     # Scores of all sizes, so that each bit decides which is the largest.
     q[2:] >>= np.random.default_rng(SEED).integers(0, 7, (len(q) - 2, 1)).astype(np.int8)
+    # Estimates as far apart as can be; scores of one element, many of them next to each other.
+    q[2:12] = np.random.default_rng(SEED).choice([-128, QK_MAX], (10, config.head_dim))
+    q[12:24] = 0
+    q[12:24, 0] = 1 << config.low_bits
     halves = split_halves(q, config.split), split_halves(k, config.split)
     estimates = estimate_scores(halves[0][0], halves[1][0])
     scores = refine_scores(estimates, *halves)
@@ -308,7 +315,7 @@ def test_scorer(config, check):
     for r, row in enumerate(estimates):
         keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
         # Often such that a key just survives, or does not.
-        gap = int(row[:keys].max() - row[rng.randrange(keys)])
+        gap = int(row[:keys].max() - rng.choice([row[:keys].min(), row[rng.randrange(keys)]]))
         tau = rng.choice([1, config.tau_keep_all, rng.randint(1, 300), max(1, gap), gap + 1])
         job_last = rng.getrandbits(1)
         keep = threshold_filter(row[None, :keys], np.ones((1, keys), bool), tau)[0]

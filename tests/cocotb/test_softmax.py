@@ -18,7 +18,7 @@ from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.softmax import Softmax, rescale_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, limits, row_lengths, spread_scale, wide_config
+from tests.cocotb.blocks import SEED, WIDE, limits, row_lengths, spread_scale, wide_config
 from tests.cocotb.weighed import PRUNING, rescaling
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
 class ScoresToWeights(wiring.Component):
     """Score queue and softmax.
+
+    `lost`: 1 for each cycle of `overflow`.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ class ScoresToWeights(wiring.Component):
     def __init__(self, config):
         self.config = config
         super().__init__({"i_valid": In(1), "i": In(score_layout(config)), "room": Out(1), "overflow": Out(1),
-                          "row": In(stream.Signature(row_layout(config))),
+                          "lost_valid": Out(1), "lost": Out(1), "row": In(stream.Signature(row_layout(config))),
                           "o": Out(stream.Signature(weight_layout(config)))})
 
     def elaborate(self, platform):
@@ -48,7 +50,7 @@ class ScoresToWeights(wiring.Component):
         wiring.connect(m, wiring.flipped(self.row), softmax.row)
         wiring.connect(m, wiring.flipped(self.o), softmax.o)
         m.d.comb += [scores.i_valid.eq(self.i_valid), scores.i.eq(self.i), self.room.eq(scores.room),
-                     self.overflow.eq(scores.overflow)]
+                     self.overflow.eq(scores.overflow), self.lost_valid.eq(scores.overflow), self.lost.eq(1)]
         return m
 
 
@@ -134,11 +136,12 @@ def test_softmax_for_masses(config, check):
           quiet=["overflow"])
 
 
-@pytest.mark.parametrize("config", [PRUNING], ids=["pruning"])
-def test_scores_without_room_are_lost(config, check):
+@pytest.mark.parametrize(("config", "bench"), [(PRUNING, WeightsForMasses), (WIDE, ScoresToWeights)],
+                         ids=["pruning", "wide"])
+def test_scores_without_room_are_lost(config, bench, check):
     # None of an endless row leaves; a queue holds one more at its output.
     scores = [{"score": 0, "key": 0, "row_last": 0}] * (ScoreQueue.depth_of(config) + 1 + 5)
-    check(WeightsForMasses(config), f"softmax-{config.name}", {"i": Offer(scores)}, {"lost": Expect([1] * 5)})
+    check(bench(config), f"softmax-{config.name}", {"i": Offer(scores)}, {"lost": Expect([1] * 5)})
 
 
 @wide_config

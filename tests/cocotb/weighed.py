@@ -27,6 +27,11 @@ def held_scale(rng: random.Random, config: AttentionConfig) -> tuple[int, int]:
     return mantissa, rng.choice([rng.choice(held), rng.choice(held[-3:])])
 
 
+def flat_scale(rng: random.Random, config: AttentionConfig) -> tuple[int, int]:
+    """Return one of the flattest of such scales: far gaps have weights, too, and weights are near to each other."""
+    return min((held_scale(rng, config) for _ in range(20)), key=lambda scale: scale[0] * 0.5**scale[1])
+
+
 def rescaling(row_max: int, score_max: int, scale: tuple[int, int], config: AttentionConfig
               ) -> dict[str, int]:
     """Return the power and the places that bring a mass to the row's largest score."""

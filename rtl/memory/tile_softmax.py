@@ -27,9 +27,8 @@ class TileSoftmax(wiring.Component):
     A gap takes the place of a weight that does not come. Keys that weigh nothing in any row are left out: their values
     are not fetched.
 
-    Latency: `latency` cycles from a key that one row keeps to its weights, `weight_latency` from an ask to its answer
-    and, with three more of a queue, from `begin` to the first rescaling. Throughput: one weight or gap per cycle; a key
-    takes as many cycles as rows keep it.
+    Latency: `latency` cycles from a key that one row keeps to its weights, `weight_latency` from an ask to its answer.
+    Throughput: one weight or gap per cycle; a key takes as many cycles as rows keep it.
 
     Parameters
     ----------

@@ -51,13 +51,17 @@ _TESTED = {
     "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum", "common/ram"),
     "gap_table": ("wide/gap_table",),
     "mass_compensation": ("wide/mass_compensation", "wide/key_counts", "wide/scaled_product"),
+    "mass_return": ("memory/mass_return",),
     "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
     "row_limiter": ("wide/row_limiter", "wide/row_limits", "wide/mass_scan", "wide/group_sums"),
     "row_selector": ("memory/row_selector", "memory/candidate_filter", "memory/candidate_list",
                      "memory/estimate_histogram", "memory/gap_mass", "memory/limit_finder", "memory/survivor_merge"),
+    "sequence_record": ("memory/sequence_record",),
     "softmax": ("wide/softmax", "wide/score_queue", "wide/weight_pipeline"),
     "survivor_mass": ("wide/survivor_mass",),
     "threshold_filter": ("wide/threshold_filter",),
+    "tile_softmax": ("memory/tile_softmax",),
+    "tile_values": ("memory/tile_values",),
     "value_accumulator": ("wide/value_accumulator", "wide/virtual_survivors"),
     "serial_blocks": ("serial/serial_estimator", "serial/serial_query_ring", "serial/serial_scorer",
                       "serial/serial_finisher", "serial/serial_memories", "common/bit_plane_dot"),
@@ -78,6 +82,7 @@ BLOCKS: tuple[Block, ...] = (
     *(Block(f"rtl/{file}.py", cores=cores) for cores, files in _IN_CORES.items() for file in files))
 _COMPOSED = "connects blocks; what it adds to them, common/core.py makes, which is judged"
 _PROVED = "tests in Amaranth's own simulator, which runs no netlist; its proofs are seen to fail (tests/sim/formal)"
+_BESIDE_MEMORY = "tests with a memory in Verilog beside it (sim/foreign_modules.py), which netlists of mutants lack"
 _PRODUCTS = "tests in Amaranth's own simulator, which runs no netlist; all of its products are compared there"
 NOT_JUDGED = {
     **dict.fromkeys(("wide/wide_core", "serial/serial_core", "dense/dense_core"), _COMPOSED),
@@ -87,6 +92,10 @@ NOT_JUDGED = {
         "read_engine", "register_bank", "row_bursts", "row_fetcher", "row_gearbox", "stream_runner", "wishbone_slave",
         "write_engine")},
     "wide/packed_dsp_dot": _PRODUCTS,
+    **{f"memory/{file}": _BESIDE_MEMORY for file in (
+        "cache_core", "cache_sequencer", "entry_reader", "page_table", "piece_bursts", "piece_reader", "place_merge",
+        "plane_unpacker", "row_appender", "score_store", "spill_store", "tile_array", "tile_engine", "tile_front",
+        "tile_reader")},
 }
 """Files that describe hardware and have no mutants, and why."""
 

@@ -138,7 +138,7 @@ class TileSoftmax(wiring.Component):
         m.submodules.rescales = queue
         wiring.connect(m, wiring.flipped(self.rescale), queue.o)
         left, rescales, row = Signal(self.build.tile_rows), Signal(), Signal(row_shape(self.build))
-        m.d.comb += [waits.eq(left.any()), rescales.eq(left.any() & queue.room),
+        m.d.comb += [waits.eq(self.begin | left.any()), rescales.eq(left.any() & queue.room),
                      row.eq(bit_number(lowest(left)))]
         with m.If(self.begin):
             m.d.sync += left.eq(self.compensated)

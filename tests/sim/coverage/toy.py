@@ -38,7 +38,7 @@ class Toy(wiring.Component):
             with m.State("lost"):  # never
                 m.d.comb += stuck.eq(2)
                 m.next = "waits"
-        with m.If(self.a == 3):  # never
+        with m.If(self.a_valid & (self.a == 3)):  # never
             m.d.sync += above.eq(above + stuck)
         with m.Else():
             m.d.sync += above.eq(above ^ stuck)

@@ -19,7 +19,7 @@ from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.common.entry_words import pack_entry, parameter_layout
 from latte.rtl.common.payloads import output_layout
 from latte.rtl.memory.cache_core import cache_counters_layout
-from latte.rtl.memory.cache_sequencer import cache_job_layout, cache_verdict_layout
+from latte.rtl.memory.cache_payloads import cache_job_layout, cache_verdict_layout
 from latte.rtl.memory.tile_payloads import tile_config
 from latte.sim.cache_system import CacheSystem, end_layout, setup_layout
 from latte.sim.core_run import digest_of_sources

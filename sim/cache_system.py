@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.memory.build import MemoryBuild
 from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
 from latte.rtl.memory.cache_core import CacheCore, cache_counters_layout, cache_status_layout
-from latte.rtl.memory.cache_sequencer import cache_verdict_layout
+from latte.rtl.memory.cache_payloads import cache_verdict_layout
 from latte.rtl.memory.spill_store import spill_bytes
 from latte.sim.memory_model import MemoryModel, connect_master, word_layout
 

@@ -1,1 +1,1 @@
-"""The hardware of cores with keys and values in memory: so far the selection of survivors in one stream."""
+"""The core whose keys and values lie in external memory: page tables, one stream of high planes, survivors fetched."""

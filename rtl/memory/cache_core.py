@@ -15,7 +15,8 @@ from latte.rtl.common.entry_words import parameter_layout
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.key_value_loader import RowLoader
 from latte.rtl.common.payloads import output_layout
-from latte.rtl.memory.cache_sequencer import CacheSequencer, cache_job_layout, cache_verdict_layout
+from latte.rtl.memory.cache_payloads import cache_job_layout, cache_verdict_layout
+from latte.rtl.memory.cache_sequencer import CacheSequencer
 from latte.rtl.memory.entry_reader import EntryReader
 from latte.rtl.memory.page_table import PageTable
 from latte.rtl.memory.piece_bursts import PieceBursts

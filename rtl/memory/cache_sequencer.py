@@ -8,12 +8,12 @@ from amaranth.utils import exact_log2
 from latte.golden.jobs import COUNT_BITS
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import ENTRY_BYTES
-from latte.golden.memory.jobs import FAILURES, REFUSALS
 from latte.golden.memory.sequence_state import StateFormat
 from latte.rtl.axi.bus import ADDRESS_BITS
 from latte.rtl.common.payloads import groups_layout, length_shape
 from latte.rtl.common.primitives import delay, times
 from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.memory.cache_payloads import GENERATION_BITS, cache_job_layout, cache_verdict_layout, drop_layout
 from latte.rtl.memory.entry_reader import entry_ask_layout, entry_layout
 from latte.rtl.memory.piece_bursts import piece_layout
 from latte.rtl.memory.row_appender import append_layout
@@ -23,30 +23,7 @@ from latte.rtl.memory.tile_engine import engine_row_layout, engine_tile_layout, 
 from latte.rtl.memory.tile_front import failure_layout
 from latte.rtl.memory.tile_payloads import group_shape, row_shape
 
-__all__ = ["CacheSequencer", "cache_job_layout", "cache_verdict_layout", "drop_layout"]
-
-SLOT_BITS = 16
-GENERATION_BITS = 16
-
-
-def cache_job_layout() -> data.StructLayout:
-    """A job, `latte.golden.memory.jobs.CacheJob`.
-
-    It appends `rows` rows to the sequence of a slot, and asks `queries` queries of each of `heads` heads, whose entries
-    of the register file begin at `head`.
-    """
-    return data.StructLayout({"slot": SLOT_BITS, "generation": GENERATION_BITS, "head": COUNT_BITS,
-                              "heads": COUNT_BITS, "rows": COUNT_BITS, "queries": COUNT_BITS})
-
-
-def cache_verdict_layout() -> data.StructLayout:
-    """What became of a job, in the cycle of `valid`: one of `REFUSALS` or `FAILURES`, or none of them."""
-    return data.StructLayout({"valid": 1, **dict.fromkeys((*REFUSALS, *FAILURES), 1)})
-
-
-def drop_layout() -> data.StructLayout:
-    """Rows of K and V, and of Q, that are read off their streams for nobody."""
-    return data.StructLayout({"keys": COUNT_BITS, "queries": COUNT_BITS})
+__all__ = ["CacheSequencer"]
 
 
 class CacheSequencer(wiring.Component):

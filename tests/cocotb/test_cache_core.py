@@ -10,7 +10,7 @@ from latte.golden.memory.cache import CacheMemory, Handle
 from latte.golden.memory.jobs import CacheJob, JobKind, carry_out
 from latte.rtl.common.entry_words import pack_entry
 from latte.rtl.memory.cache_core import cache_status_layout
-from latte.rtl.memory.cache_sequencer import cache_verdict_layout
+from latte.rtl.memory.cache_payloads import cache_verdict_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.cache_system import CacheSystem
 from latte.sim.stalls import STALLS

@@ -47,7 +47,8 @@ def test_branches_and_toggles_of_a_run(toy, tmp_path, build_folder):
     assert not problems, problems
     counts = Reader(build_model(toy.Toy(), "covered-toy", build_folder=build_folder, instrument=Instrument())
                     ).read(folder)
-    valid, state, never = line("with m.If(self.a_valid)"), line("with m.State"), line("with m.If(self.a_valid & (self.a == 3))")
+    valid, state = line("with m.If(self.a_valid)"), line("with m.State")
+    never = line("with m.If(self.a_valid & (self.a == 3))")
     taken = {(branch.line, branch.way): count for branch, count in counts.branches.items()}
     assert all(branch.file == FILE for branch in counts.branches)
     # Twice: a run of a block is broken off by a reset, and begun anew.

@@ -225,6 +225,7 @@ BUILDS = {build.core.name: build for build in (
     build_of("3bit", 16, 64, head_dim=64, key_groups=8, estimate_bits=3),
     build_of("2bit", 8, 32, head_dim=32, key_groups=2, estimate_bits=2),
     build_of("2bit-none", 16, 64, head_dim=48, key_groups=0, estimate_bits=2))}
+QUICK = ("append-4bit", "append-3bit-odd")
 
 
 def sizes_of(build: MemoryBuild) -> list[int]:
@@ -234,7 +235,8 @@ def sizes_of(build: MemoryBuild) -> list[int]:
 
 
 @stalls
-@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+@pytest.mark.parametrize("build", [build if name in QUICK else pytest.param(build, marks=pytest.mark.slow)
+                                   for name, build in BUILDS.items()], ids=BUILDS)
 def test_row_appender(check, stall, build):
     rng, sizes = np.random.default_rng(SEED), sizes_of(build)
     jobs, sequences = jobs_of(build, rng, sizes)

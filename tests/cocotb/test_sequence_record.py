@@ -176,10 +176,12 @@ BUILDS = {build.core.name: build for build in (
     build_of("record-four", 16, 64, head_dim=32, key_groups=4),
     build_of("record-eight", 8, 64, head_dim=16, key_groups=8),
     build_of("record-eight-wide", 16, 16, head_dim=48, key_groups=8))}
+QUICK = ("record-four", "record-eight-wide")
 
 
 @stalls
-@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+@pytest.mark.parametrize("build", [build if name in QUICK else pytest.param(build, marks=pytest.mark.slow)
+                                   for name, build in BUILDS.items()], ids=BUILDS)
 def test_sequence_record(check, stall, build):
     rng = np.random.default_rng(SEED)
     core, rows = build.core, build.page_rows

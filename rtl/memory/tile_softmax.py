@@ -47,8 +47,8 @@ class TileSoftmax(wiring.Component):
     answer_valid : Out(tile_rows), answer : Out(gap_weight_bits)
         The weight of a row's gap, `weight_latency` cycles later.
     begin : In(1)
-        `row_max` stands: the tile's rows are rescaled, then its keys are weighed. Present in a build that compensates,
-        as are the following.
+        `row_max` stands: the tile's rows are rescaled; none of its keys is taken before that. Present in a build that
+        compensates, as are the following.
     compensated : In(tile_rows)
         Rows whose heads have gains; with `begin`.
     estimate_max : In(array of signed(est_bits))

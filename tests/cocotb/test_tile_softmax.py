@@ -150,7 +150,7 @@ def test_tiles_of_all_shapes(build, check):
     asks = [f"ask_{n}" for n in range(rows)]
     offers = {name: [] for name in ("tile", "i", *asks)}
     wanted = {name: [] for name in ("o", *(["rescale"] if config.key_groups else []))}
-    for keys in [1, 1, 2, *(rng.randint(1, 30) for _ in range(50)), 1, 150, MANY, *[1] * 40]:
+    for keys in [1, 1, 2, *(rng.randint(1, 30) for _ in range(50)), 1, 150, MANY, *[1] * 400]:
         random_tile(rng, build, keys, offers, wanted)
     assert sum(not item["fetch"] for item in wanted["o"]) > 3
     for n, ask in enumerate(asks):

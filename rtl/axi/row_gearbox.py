@@ -76,8 +76,9 @@ class RowGearbox(wiring.Component):
                 m.d.sync += skipped.eq(self.skip)
             with m.Elif(given):
                 m.d.sync += skipped.eq(0)
-            m.d.comb += [self.strobe[byte].eq((level > byte // lane) & (skipped <= byte // lane))
-                         for byte in range(self.out_bytes)]
+            for byte in range(self.out_bytes):
+                with m.If(skipped > byte // lane):
+                    m.d.comb += self.strobe[byte].eq(0)
         m.d.sync += level.eq(after + Mux(taken, added, 0))
         kept = Mux(given, buffer >> (8 * self.out_bytes), buffer)
         m.d.sync += buffer.eq(kept)

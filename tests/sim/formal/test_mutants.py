@@ -112,3 +112,8 @@ def test_mutant_is_found(name, monkeypatch, tmp_path):
     failed = [verdict.property.name for verdict in outcome.verdicts if verdict.result == "fails"]
     assert name in failed, outcome.problems
     assert (tmp_path / proof.name / "trace0.vcd").exists()
+
+
+def test_each_text_stands_once():
+    for _, block, old, new in MUTANTS.values():
+        break_source(block, old, new)

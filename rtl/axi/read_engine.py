@@ -8,7 +8,13 @@ from latte.golden.config import ceil_log2
 from latte.rtl.axi.bus import MasterParameters, Response, burst_layout, fault_layout, read_members
 from latte.rtl.common.primitives import next_modulo
 
-__all__ = ["ReadEngine"]
+__all__ = ["ReadEngine", "reader_members"]
+
+
+def reader_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
+    """Return the signals of a reader as it has them: a request, and whose beat the data are, with their fault."""
+    return {"request": Out(stream.Signature(burst_layout(parameters))), "taken": In(1),
+            "data": In(parameters.data_bits), "fault": In(fault_layout())}
 
 
 class ReadEngine(wiring.Component):

@@ -5,7 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import ceil_div
-from latte.rtl.axi.bus import MasterParameters, burst_layout, fault_layout
+from latte.rtl.axi.bus import MasterParameters, fault_layout
+from latte.rtl.axi.read_engine import reader_members
 from latte.rtl.axi.row_bursts import RowBursts, rows_layout
 from latte.rtl.axi.row_gearbox import RowGearbox
 from latte.rtl.common.primitives import times
@@ -55,8 +56,7 @@ class RowFetcher(wiring.Component):
         self.out_bytes = out_bytes
         self.parameters = parameters
         super().__init__({
-            "command": In(stream.Signature(fetch_layout())), "request": Out(stream.Signature(burst_layout(parameters))),
-            "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
+            "command": In(stream.Signature(fetch_layout())), **reader_members(parameters),
             "o": Out(stream.Signature(8 * out_bytes)), "finished": Out(1), "faults": Out(fault_layout()),
             "idle": Out(1)})
 

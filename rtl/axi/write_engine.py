@@ -13,12 +13,19 @@ from latte.rtl.axi.bus import (
     write_members,
 )
 
-__all__ = ["WriteEngine", "beat_layout"]
+__all__ = ["WriteEngine", "beat_layout", "writer_members"]
 
 
 def beat_layout(parameters: DataParameters) -> data.StructLayout:
     """One beat of data to write."""
     return data.StructLayout({"data": parameters.data_bits, "strobe": parameters.data_bytes})
+
+
+def writer_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
+    """Return the signals of a writer as it has them: bursts and their beats, and what `WriteEngine` says of all."""
+    return {"burst": Out(stream.Signature(burst_layout(parameters))),
+            "beat": Out(stream.Signature(beat_layout(parameters))), "write_idle": In(1), "write_answered": In(1),
+            "write_fault": In(fault_layout())}
 
 
 class WriteEngine(wiring.Component):

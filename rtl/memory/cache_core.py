@@ -1,6 +1,6 @@
 """The accelerator whose keys and values lie in memory."""
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,9 +32,10 @@ __all__ = ["CacheCore", "cache_counters_layout", "cache_status_layout"]
 def cache_status_layout() -> data.StructLayout:
     """Sticky bits, cleared by `clear` or reset: why jobs were refused or failed, and what befell entries and elements.
 
-    Names as in `latte.golden.memory.jobs`, and ``qk_saturated``, ``entry_invalid`` as in `latte.rtl.common.core`.
+    Names as in `latte.golden.memory.jobs`, and ``qk_saturated``, ``entry_invalid``, ``overflow`` as in
+    `latte.rtl.common.core`.
     """
-    return data.StructLayout(dict.fromkeys(("qk_saturated", "entry_invalid", *REFUSALS, *FAILURES), 1))
+    return data.StructLayout(dict.fromkeys(("qk_saturated", "entry_invalid", "overflow", *REFUSALS, *FAILURES), 1))
 
 
 def cache_counters_layout() -> data.StructLayout:
@@ -124,15 +125,15 @@ class CacheCore(wiring.Component):
             self.busy.eq(sequencer.busy), engine.first_page.eq(self.first_page), engine.spill_address.eq(self.spill),
             engine.taken.eq(reads.taken_0), engine.data.eq(reads.data), engine.fault.eq(reads.fault),
         ]
-        self._keep_record(m, sequencer, record, appender, engine, reads)
+        lost = self._keep_record(m, sequencer, record, appender, engine, reads)
         self._write(m, sequencer, record, appender, engine, writes)
         self._take_rows(m, sequencer, appender, engine)
-        self._count(m, sequencer, registers, appender, engine, reads, writes)
+        self._count(m, sequencer, registers, appender, engine, reads, writes, lost)
         return m
 
     def _keep_record(self, m: Module, sequencer: CacheSequencer, record: SequenceRecord, appender: RowAppender,
-                     engine: TileEngine, reads: ReadEngine) -> None:
-        """Read the record, and the entries of pages that get rows."""
+                     engine: TileEngine, reads: ReadEngine) -> Value:
+        """Read the record, and entries of pages that get rows; return whether a queue overflows."""
         core = self.build.core
         m.submodules.pieces = pieces = PieceReader(self.parameters)
         m.submodules.table = table = PageTable(self.build)
@@ -165,6 +166,7 @@ class CacheCore(wiring.Component):
                 record.read_group.eq(sequencer.read_group), record.read_slice.eq(sequencer.read_slice),
                 sequencer.keys.eq(record.keys), sequencer.record_sums.eq(record.sums),
             ]
+        return pieces.overflow | record.overflow | sequencer.overflow | appender.overflow
 
     def _write(self, m: Module, sequencer: CacheSequencer, record: SequenceRecord, appender: RowAppender,
                engine: TileEngine, writes: WriteEngine) -> None:
@@ -178,9 +180,9 @@ class CacheCore(wiring.Component):
             record.write.eq(sequencer.record_write), record_beat.eq(takes_record & writes.beat.ready & record.o.valid),
             record.o.ready.eq(takes_record & writes.beat.ready),
             sequencer.written.eq(~takes_record & writes.idle), sequencer.write_fault.eq(faulty),
-            appender.answered.eq(writes.answered), appender.answer.eq(writes.fault),
-            appender.all_answered.eq(writes.idle), engine.answered.eq(writes.answered), engine.idle.eq(writes.idle),
-            engine.write_fault.eq(writes.fault),
+            *(value for writer in (appender, engine) for value in (
+                writer.write_idle.eq(writes.idle), writer.write_answered.eq(writes.answered),
+                writer.write_fault.eq(writes.fault))),
         ]
         with m.If(sequencer.record_write):
             m.d.sync += [left.eq(beats), faulty.eq(0)]
@@ -226,13 +228,13 @@ class CacheCore(wiring.Component):
         m.d.sync += left.eq(Mux(begins, ~0, left & ~Cat(finished)))
 
     def _count(self, m: Module, sequencer: CacheSequencer, registers: HeadRegisters, appender: RowAppender,
-               engine: TileEngine, reads: ReadEngine, writes: WriteEngine) -> None:
+               engine: TileEngine, reads: ReadEngine, writes: WriteEngine, lost: Value) -> None:
         """Keep sticky bits and counters."""
         verdict = sequencer.verdict
         events = {name: verdict.valid & verdict[name] for name in (*REFUSALS, *FAILURES)}
         events["head_invalid"] |= registers.head_invalid
         events |= {"qk_saturated": appender.saturated | engine.events.saturated,
-                   "entry_invalid": registers.entry_invalid}
+                   "entry_invalid": registers.entry_invalid, "overflow": engine.overflow | lost}
         increments = {"cycles": sequencer.busy, "beats_read": reads.beat, "beats_written": writes.moved,
                       "keys_fetched": engine.events.key, "values_fetched": engine.events.value}
         for name, event in events.items():

@@ -66,6 +66,8 @@ class CacheSequencer(wiring.Component):
     verdict : Out(cache_verdict_layout)
         When the job is through: its outputs are all on their way.
     busy : Out(1)
+    overflow : Out(1)
+        The queue of sums has lost one.
     """
 
     def __init__(self, build: MemoryBuild) -> None:
@@ -90,7 +92,7 @@ class CacheSequencer(wiring.Component):
             "row": Out(stream.Signature(engine_row_layout(build))), "ended": In(1), "failure": In(failure_layout()),
             "record_write": Out(1), "record_piece": Out(stream.Signature(piece_layout())), "written": In(1),
             "write_fault": In(1), "drop": Out(stream.Signature(drop_layout())), "dropped": In(1),
-            "verdict": Out(cache_verdict_layout()), "busy": Out(1)})
+            "verdict": Out(cache_verdict_layout()), "busy": Out(1), "overflow": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -325,6 +327,7 @@ class CacheSequencer(wiring.Component):
         groups, slices = self.build.core.key_groups, self.build.core.head_dim // self.build.bus_bytes
         m.submodules.sums = queue = StreamQueue(group_sum_layout(self.build), producer_latency=SequenceRecord.latency)
         wiring.connect(m, queue.o, wiring.flipped(self.sums))
+        m.d.comb += self.overflow.eq(queue.overflow)
         group, part, step = Signal(group_shape(self.build)), Signal(slice_shape(self.build)), Signal()
         last = part == slices - 1
         m.d.comb += [step.eq(at.summing & queue.room), self.read_group.eq(group), self.read_slice.eq(part)]

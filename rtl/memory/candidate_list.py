@@ -38,6 +38,8 @@ class CandidateList(wiring.Component):
     busy : Out(1)
         A pass is under way; nothing is left in the queue when it ends.
     o : Out(stream of candidate_layout)
+    overflow : Out(1)
+        A candidate found no place.
     """
 
     _FILTER_LATENCY = RAM_LATENCY + 1
@@ -50,7 +52,8 @@ class CandidateList(wiring.Component):
         super().__init__({
             "append": In(1), "candidate": In(candidate_layout(build)),
             "used": Out(range(build.candidates + 1)), "full": Out(1), "begin": In(1), "thins": In(1),
-            "floor": In(bound_shape(build)), "busy": Out(1), "o": Out(stream.Signature(candidate_layout(build)))})
+            "floor": In(bound_shape(build)), "busy": Out(1), "o": Out(stream.Signature(candidate_layout(build))),
+            "overflow": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -73,6 +76,7 @@ class CandidateList(wiring.Component):
             entries.write_addr.eq(self.used),
             entries.write_data.eq(Mux(keeps, found.as_value(), self.candidate.as_value())),
             queue.i.valid.eq(passes & ~thinning), queue.i.payload.eq(found),
+            self.overflow.eq(queue.overflow | (self.append & self.full)),
         ]
         with m.If(self.begin):
             m.d.sync += [self.used.eq(0), self.full.eq(0)]

@@ -61,6 +61,8 @@ class MassReturn(wiring.Component):
     unit : Out(stream of unit_layout)
     denominator : Out(stream of row_denominator_layout)
         One per row that is compensated.
+    overflow : Out(1)
+        A queue has lost something.
     mass_valid, mass : Out
         The pruned mass of such a row, relative to its largest score.
     """
@@ -84,7 +86,7 @@ class MassReturn(wiring.Component):
             "counted": In(1), "reciprocal": In(count_layout(config)),
             "unit": Out(stream.Signature(unit_layout(build))),
             "denominator": Out(stream.Signature(row_denominator_layout(build))),
-            "mass_valid": Out(1), "mass": Out(config.sum_bits + config.group_bits)})
+            "overflow": Out(1), "mass_valid": Out(1), "mass": Out(config.sum_bits + config.group_bits)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -95,6 +97,7 @@ class MassReturn(wiring.Component):
             unit_layout(build), StreamQueue.count_under_way(self._PASS_LATENCY - 1) + config.key_groups,
             producer_latency=self._PASS_LATENCY - 1)
         wiring.connect(m, wiring.flipped(self.unit), units.o)
+        m.d.comb += self.overflow.eq(units.overflow)
         begins, takes_mass = Signal(), Signal()
         mass_there, mass = self._queue(m, row, takes_mass)
         which, group, last_group = Signal(range(4)), Signal(group_shape(build)), Signal(group_shape(build))

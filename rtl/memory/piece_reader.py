@@ -4,7 +4,8 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.rtl.axi.bus import MasterParameters, burst_layout, fault_layout
+from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.axi.read_engine import reader_members
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.piece_bursts import PieceBursts, piece_layout
 
@@ -38,14 +39,15 @@ class PieceReader(wiring.Component):
     taken, data, fault : In
         As of `ReadEngine`.
     o : Out(stream of beat_layout)
+    overflow : Out(1)
+        The queue has lost a beat.
     """
 
     def __init__(self, parameters: MasterParameters) -> None:
         self.parameters = parameters
         super().__init__({
-            "piece": In(stream.Signature(piece_layout())), "request": Out(stream.Signature(burst_layout(parameters))),
-            "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
-            "o": Out(stream.Signature(beat_layout(parameters)))})
+            "piece": In(stream.Signature(piece_layout())), **reader_members(parameters),
+            "o": Out(stream.Signature(beat_layout(parameters))), "overflow": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -62,7 +64,7 @@ class PieceReader(wiring.Component):
             fits.eq(room >= burst.payload.beats), self.request.payload.eq(burst.payload),
             self.request.valid.eq(burst.valid & fits), burst.ready.eq(self.request.ready & fits),
             queue.i.valid.eq(self.taken), queue.i.payload.data.eq(self.data),
-            queue.i.payload.fault.eq(self.fault.as_value().any()),
+            queue.i.payload.fault.eq(self.fault.as_value().any()), self.overflow.eq(self.taken & ~queue.i.ready),
         ]
         asked = burst.valid & burst.ready
         m.d.sync += room.eq(room - Mux(asked, burst.payload.beats, 0) + (queue.o.valid & queue.o.ready))

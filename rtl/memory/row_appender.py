@@ -8,9 +8,9 @@ from amaranth.utils import exact_log2
 from latte.golden.config import ceil_div
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.page_format import PageFormat
-from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
 from latte.rtl.axi.row_gearbox import RowGearbox
-from latte.rtl.axi.write_engine import beat_layout
+from latte.rtl.axi.write_engine import beat_layout, writer_members
 from latte.rtl.common.key_membership import KeyMembership
 from latte.rtl.common.operand_split import SplitBeat
 from latte.rtl.common.payloads import COUNT_BITS, groups_layout, key_shape
@@ -69,18 +69,16 @@ class RowAppender(wiring.Component):
         Of the sequence, and of its last page, as `SequenceRecord` has them: in a build with several key groups.
     add_valid, add : Out
         To `SequenceRecord`.
-    burst, beat : Out(stream)
-        To `WriteEngine`, which writes nothing else meanwhile.
-    answered : In(1), answer : In(fault_layout)
-        `WriteEngine.answered` and `fault`.
-    all_answered : In(1)
-        `WriteEngine.idle`.
+    burst, beat, write_idle, write_answered, write_fault
+        As `writer_members` has them; nothing else is written meanwhile.
     idle : Out(1)
         There is no command.
     done : Out(1)
         For one cycle: all rows are written and answered.
     fault : Out(1)
         An answer of this command was an error; stands until the next one.
+    overflow : Out(1)
+        A queue has lost something.
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters) -> None:
@@ -96,10 +94,7 @@ class RowAppender(wiring.Component):
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "saturated": Out(1),
             "look_up": Out(look_up_layout(build)), "address": In(ADDRESS_BITS), **grouped,
             "add_valid": Out(1), "add": Out(added_layout(build)),
-            "burst": Out(stream.Signature(burst_layout(parameters))),
-            "beat": Out(stream.Signature(beat_layout(parameters))),
-            "answered": In(1), "answer": In(fault_layout()), "all_answered": In(1),
-            "idle": Out(1), "done": Out(1), "fault": Out(1)})
+            **writer_members(parameters), "idle": Out(1), "done": Out(1), "fault": Out(1), "overflow": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -111,10 +106,11 @@ class RowAppender(wiring.Component):
         if core.group_bits:
             m.submodules.key_groups = groups = StreamQueue(core.group_bits, producer_latency=KeyMembership.latency)
         queues = self._take_keys(m, keys, row, groups) | {PagePart.VALUE: self._take_values(m, values)}
-        marks = self._look_up(m, (rows != keys) & (rows != values), rows, place)
+        marks, lost = self._look_up(m, (rows != keys) & (rows != values), rows, place)
         ends = self._write(m, marks, queues, groups)
+        m.d.comb += self.overflow.eq(lost | (groups.overflow if groups is not None else 0))
         command = self.command.payload
-        with m.If(self.answered & self.answer.as_value().any()):
+        with m.If(self.write_answered & self.write_fault.as_value().any()):
             m.d.sync += self.fault.eq(1)
         with m.FSM():
             with m.State("IDLE"):
@@ -127,7 +123,7 @@ class RowAppender(wiring.Component):
                         m.next = "ANSWERS"
             with m.State("WRITE"), m.If(ends):
                 m.next = "ANSWERS"
-            with m.State("ANSWERS"), m.If(self.all_answered):
+            with m.State("ANSWERS"), m.If(self.write_idle):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
         return m
@@ -206,8 +202,8 @@ class RowAppender(wiring.Component):
                 m.d.sync += values.eq(values - 1)
         return queue
 
-    def _look_up(self, m: Module, here: Value, rows: Signal, place: Signal) -> StreamQueue:
-        """Look up where the pieces of rows that are here lie; return the queue of what is written of them.
+    def _look_up(self, m: Module, here: Value, rows: Signal, place: Signal) -> tuple[StreamQueue, Signal]:
+        """Look up where the pieces of rows that are here lie; return the queue of what is written of them, and a loss.
 
         That is so many beats of a part, or beat `number` of the groups; ``last`` of the command.
         """
@@ -256,7 +252,7 @@ class RowAppender(wiring.Component):
             found.i.valid.eq(delay(m, looks, PageTable.latency, name="looked")), found.i.payload.beats.eq(beats),
             found.i.payload.address.eq(Cat(Const(0, bus_bits), self.address[bus_bits:])),
         ]
-        return marks
+        return marks, found.overflow
 
     def _group_places(self, m: Module, row: Value) -> tuple[Value, Value, Value]:
         """Return (beat of the groups with a number's first bit, with its last one, nothing comes behind it there)."""

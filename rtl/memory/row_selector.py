@@ -134,6 +134,8 @@ class RowSelector(wiring.Component):
         Behind that: what was spilled, in order.
     survivors : Out(stream of survivor_layout)
         One at least.
+    overflow : Out(1)
+        The list has lost a candidate.
     masses : Out(stream of group_mass_layout)
         Pruned mass of the groups of a row that is compensated; present in a build that compensates.
     """
@@ -154,7 +156,7 @@ class RowSelector(wiring.Component):
             "spilled": Out(stream.Signature(listed_layout())),
             "summary": Out(stream.Signature(summary_layout(build))),
             "recalled": In(stream.Signature(spilled_layout())),
-            "survivors": Out(stream.Signature(survivor_layout(build))), **masses})
+            "survivors": Out(stream.Signature(survivor_layout(build))), "overflow": Out(1), **masses})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -178,6 +180,7 @@ class RowSelector(wiring.Component):
             key_filter.keys.eq(row.keys), key_filter.reach.eq(at.reach), key_filter.absolute.eq(at.absolute),
             key_filter.code.eq(at.code), key_filter.floor.eq(at.floor), candidates.floor.eq(at.floor),
             merge.floor.eq(at.floor), merge.recalls.eq(at.spilled), merge.listed_last.eq(~candidates.busy),
+            self.overflow.eq(candidates.overflow),
         ]
         m.d.sync += at.end.eq(Array(self.fill.ends)[row.table])
         self._count(m, at, key_filter, histogram, gap_mass, candidates)

@@ -1,6 +1,6 @@
 """Scores of a tile's survivors, row by row, until the largest of each row is known."""
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,6 +35,8 @@ class ScoreStore(wiring.Component):
     read : In(1)
         All scores are there: they are offered, in order.
     row_max : Out(ArrayLayout(signed(score_bits), tile_rows))
+    overflow : Out(1)
+        A list or a queue has lost a score.
     empty : Out(tile_rows)
         Rows that have nothing to offer.
     o_<r> : Out(stream of placed_layout of scores)
@@ -45,7 +47,8 @@ class ScoreStore(wiring.Component):
         placed = stream.Signature(placed_layout(build, score_shape(build)))
         super().__init__({
             "restart": In(1), "valid": In(1), "item": In(merged_layout(build, score_shape(build))), "read": In(1),
-            "empty": Out(build.tile_rows), "row_max": Out(data.ArrayLayout(score_shape(build), build.tile_rows)),
+            "overflow": Out(1), "empty": Out(build.tile_rows),
+            "row_max": Out(data.ArrayLayout(score_shape(build), build.tile_rows)),
             **{f"o_{row}": Out(placed) for row in range(build.tile_rows)}})
 
     def elaborate(self, platform: object) -> Module:
@@ -56,6 +59,7 @@ class ScoreStore(wiring.Component):
         reads = Signal()
         with m.If(self.read | self.restart):
             m.d.sync += reads.eq(self.read & ~self.restart)
+        lost = []
         for row in range(self.build.tile_rows):
             m.submodules[f"list_{row}"] = entries = Ram(entry, self.build.candidates)
             m.submodules[f"queue_{row}"] = queue = StreamQueue(layout, producer_latency=RAM_LATENCY)
@@ -72,6 +76,7 @@ class ScoreStore(wiring.Component):
                 queue.i.payload.place.eq(entries.read_data.place), queue.i.payload.value.eq(entries.read_data.value),
                 queue.i.payload.last.eq(delay(m, taken + 1 == used, RAM_LATENCY, name=f"last_{row}", reset_less=True)),
             ]
+            lost.append(queue.overflow | (keeps & (used == self.build.candidates)))
             with m.If(keeps):
                 m.d.sync += used.eq(used + 1)
             with m.If(ours):
@@ -82,4 +87,5 @@ class ScoreStore(wiring.Component):
                 m.d.sync += taken.eq(taken + 1)
             with m.If(self.restart):
                 m.d.sync += [used.eq(0), taken.eq(0), some.eq(0)]
+        m.d.comb += self.overflow.eq(Cat(lost).any())
         return m

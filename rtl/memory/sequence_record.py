@@ -75,6 +75,8 @@ class SequenceRecord(wiring.Component):
     write : In(1)
         Begins to give the record.
     o : Out(stream of 8 * bus_bytes)
+    overflow : Out(1)
+        The queue has lost a beat.
     """
 
     latency = RAM_LATENCY
@@ -91,7 +93,7 @@ class SequenceRecord(wiring.Component):
             "begin": In(1), "beat_valid": In(1), "beat": In(8 * build.bus_bytes), "complete": Out(1),
             "live": Out(1), "generation": Out(16), "length": Out(32), "table_address": Out(ADDRESS_BITS),
             **numbered, "add_valid": In(1), "add": In(added_layout(build)), **summed,
-            "write": In(1), "o": Out(stream.Signature(8 * build.bus_bytes))})
+            "write": In(1), "o": Out(stream.Signature(8 * build.bus_bytes)), "overflow": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -118,6 +120,7 @@ class SequenceRecord(wiring.Component):
         # What is given: a beat's number, and a word of sums with the part of it that the beat is.
         m.submodules.queue = queue = StreamQueue(beat_bits, producer_latency=self.latency)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
+        m.d.comb += self.overflow.eq(queue.overflow)
         gives, given, goes = Signal(), Signal(range(self.beats)), Signal()
         m.d.comb += goes.eq(gives & queue.room)
         with m.If(self.write):

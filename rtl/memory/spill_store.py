@@ -8,8 +8,8 @@ from amaranth.utils import exact_log2
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.selection import SPILLED_BYTES
 from latte.golden.memory.tile import SCORED_BYTES
-from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
-from latte.rtl.axi.write_engine import beat_layout
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
+from latte.rtl.axi.write_engine import writer_members
 from latte.rtl.common.payloads import length_shape
 from latte.rtl.common.primitives import next_modulo
 from latte.rtl.common.stream_queue import StreamQueue
@@ -80,10 +80,12 @@ class SpillStore(wiring.Component):
     recall_candidates, recall_scores : In(1)
         For one cycle each: the rows' lists of candidates are read from now on; all scores have come, and are read when
         they are written.
-    burst, beat, idle, answered, fault
-        As of `WriteEngine`.
+    burst, beat, write_idle, write_answered, write_fault
+        As `writer_members` has them.
     faulty : Out(1)
         Since `restart`, a write was answered with an error.
+    overflow : Out(1)
+        A queue has lost something.
     recall : Out(stream of recall_layout)
     recalled_valid, recalled_row, recalled_beat : In
         What comes of it, in order.
@@ -105,9 +107,7 @@ class SpillStore(wiring.Component):
             **{f"spilled_{row}": In(stream.Signature(listed_layout())) for row in rows},
             "scored_valid": In(1), "scored": In(merged_layout(build, score_shape(build))),
             "scored_leaves": Out(1), "recall_candidates": In(1),
-            "recall_scores": In(1), "burst": Out(stream.Signature(burst_layout(parameters))),
-            "beat": Out(stream.Signature(beat_layout(parameters))), "idle": In(1), "answered": In(1),
-            "fault": In(fault_layout()), "faulty": Out(1),
+            "recall_scores": In(1), **writer_members(parameters), "faulty": Out(1), "overflow": Out(1),
             "recall": Out(stream.Signature(recall_layout(build))), "recalled_valid": In(1),
             "recalled_row": In(row_shape(build)), "recalled_beat": In(8 * build.bus_bytes),
             **{f"candidate_{row}": Out(stream.Signature(spilled_layout())) for row in rows},
@@ -131,10 +131,11 @@ class SpillStore(wiring.Component):
         with m.If(self.recall_scores):
             m.d.sync += gives_scores.eq(1)
         self._pack_candidates(m, lines, beats, takes_scores)
-        self._pack_scores(m, lines, takes_scores, gives_scores, packed)
+        lost = self._pack_scores(m, lines, takes_scores, gives_scores, packed)
         written = Signal()
         self._write(m, lines, written)
-        self._read(m, beats, gives_scores, written & packed)
+        lost |= self._read(m, beats, gives_scores, written & packed)
+        m.d.comb += self.overflow.eq(lost)
         return m
 
     def _pack_candidates(self, m: Module, lines: StreamQueue, beats: Signal, takes_scores: Signal) -> None:
@@ -164,8 +165,8 @@ class SpillStore(wiring.Component):
             m.d.comb += [lines.i.valid.eq(taken & whole), lines.i.payload.row.eq(row),
                          lines.i.payload.place.eq(beats[row]), lines.i.payload.data.eq(line)]
 
-    def _pack_scores(self, m: Module, lines: StreamQueue, takes_scores: Signal, ends: Signal, packed: Signal) -> None:
-        """Take the scores of a key row by row; at the end, what beats are not full."""
+    def _pack_scores(self, m: Module, lines: StreamQueue, takes_scores: Signal, ends: Signal, packed: Signal) -> Value:
+        """Take the scores of a key row by row; at the end, what beats are not full. Return whether one is lost."""
         rows, slots = self.build.tile_rows, self.build.bus_bytes // SCORED_BYTES
         m.submodules.scored = queue = StreamQueue(self.scored.shape(), self.items)
         m.d.comb += [queue.i.valid.eq(self.scored_valid & self.scored.spilled.any()), queue.i.payload.eq(self.scored)]
@@ -196,6 +197,7 @@ class SpillStore(wiring.Component):
             m.d.comb += [lines.i.valid.eq(taken & whole), lines.i.payload.row.eq(row), lines.i.payload.scores.eq(1),
                          lines.i.payload.place.eq(count >> exact_log2(slots)),
                          lines.i.payload.data.eq(Cat(first, wide) if slots > 1 else first)]
+        return queue.i.valid & ~queue.i.ready
 
     def _write(self, m: Module, lines: StreamQueue, written: Signal) -> None:
         """Write a beat after the other."""
@@ -206,7 +208,7 @@ class SpillStore(wiring.Component):
             self.burst.payload.address.eq(self.address + self._offset(line.row, line.scores, line.place)),
             self.beat.valid.eq(lines.o.valid & begun), self.beat.payload.data.eq(line.data),
             self.beat.payload.strobe.eq(~0), lines.o.ready.eq(begun & self.beat.ready),
-            written.eq(~lines.o.valid & (lines.level == 0) & self.idle),
+            written.eq(~lines.o.valid & (lines.level == 0) & self.write_idle),
         ]
         with m.If(begun):
             m.d.sync += begun.eq(~self.beat.ready)
@@ -214,7 +216,7 @@ class SpillStore(wiring.Component):
             m.d.sync += begun.eq(1)
         with m.If(self.restart):
             m.d.sync += self.faulty.eq(0)
-        with m.Elif(self.answered & self.fault.as_value().any()):
+        with m.Elif(self.write_answered & self.write_fault.as_value().any()):
             m.d.sync += self.faulty.eq(1)
 
     def _offset(self, row: Value, scores: Value, beat: Value) -> Value:
@@ -222,8 +224,8 @@ class SpillStore(wiring.Component):
         inside = Cat(Const(0, exact_log2(self.build.bus_bytes)), beat)
         return inside + Cat(Const(0, _half_bits(self.build)), scores, row)
 
-    def _read(self, m: Module, beats: Signal, gives_scores: Signal, written: Value) -> None:
-        """Ask for what rows have room for, and unpack what comes."""
+    def _read(self, m: Module, beats: Signal, gives_scores: Signal, written: Value) -> Value:
+        """Ask for what rows have room for, and unpack what comes; return whether some of it found no place."""
         build, rows = self.build, self.build.tile_rows
         depth = 2 * RECALLED_BEATS
         slots = build.bus_bytes // SCORED_BYTES
@@ -243,6 +245,7 @@ class SpillStore(wiring.Component):
             m.d.sync += waits.eq(0)
         with m.If(asks | ~self.recall.valid):
             m.d.sync += turn.eq(next_modulo(turn, rows))
+        lost = []
         for row in range(rows):
             m.submodules[f"recalled_{row}"] = queue = StreamQueue(8 * build.bus_bytes, depth)
             asked, leaves = asks & (turn == row), queue.o.valid & queue.o.ready
@@ -255,10 +258,12 @@ class SpillStore(wiring.Component):
                 m.d.sync += [left[row].eq(beats[row]), place[row].eq(0)]
             with m.If(self.recall_scores):
                 m.d.sync += [left[row].eq((self.scores[row] + (slots - 1)) >> exact_log2(slots)), place[row].eq(0)]
-            self._unpack(m, row, queue, gives_scores)
+            self._unpack(m, row, queue, gives_scores, waits)
+            lost.append(queue.i.valid & ~queue.i.ready)
+        return Cat(lost).any()
 
-    def _unpack(self, m: Module, row: int, queue: StreamQueue, gives_scores: Signal) -> None:
-        """Give the entries of a row's beats."""
+    def _unpack(self, m: Module, row: int, queue: StreamQueue, gives_scores: Signal, waits: Signal) -> None:
+        """Give the entries of a row's beats; what fills up the last beat of candidates goes before scores come."""
         narrow, wide = self.build.bus_bytes // SPILLED_BYTES, self.build.bus_bytes // SCORED_BYTES
         slot = Signal(range(narrow), name=f"slot_{row}")
         given = Signal(length_shape(self.build.core), name=f"given_{row}")
@@ -273,10 +278,13 @@ class SpillStore(wiring.Component):
         ends = Mux(gives_scores, last_score | (slot == wide - 1), slot == narrow - 1)
         m.d.comb += [
             candidate.valid.eq(queue.o.valid & ~gives_scores & ~filler), candidate.payload.eq(entry),
-            score.valid.eq(queue.o.valid & gives_scores), score.payload.place.eq(scored.place),
-            score.payload.value.eq(scored.score), score.payload.last.eq(last_score), queue.o.ready.eq(step & ends),
+            score.valid.eq(queue.o.valid & gives_scores & ~waits), score.payload.place.eq(scored.place),
+            score.payload.value.eq(scored.score), score.payload.last.eq(last_score),
+            queue.o.ready.eq(waits | (step & ends)),
         ]
-        with m.If(step):
+        with m.If(waits):
+            m.d.sync += slot.eq(0)
+        with m.Elif(step):
             m.d.sync += [slot.eq(Mux(ends, 0, slot + 1)), given.eq(given + gives_scores)]
         with m.If(self.restart):
             m.d.sync += given.eq(0)

@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.sequence_state import SUM_BYTES
-from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
-from latte.rtl.axi.write_engine import beat_layout
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
+from latte.rtl.axi.read_engine import reader_members
+from latte.rtl.axi.write_engine import writer_members
 from latte.rtl.common.payloads import length_shape, output_layout
 from latte.rtl.common.ram import Ram
 from latte.rtl.common.stream_queue import StreamQueue
@@ -88,8 +89,10 @@ class TileEngine(wiring.Component):
     failed, failure
         As of `TileFront`: when `ended`, why the last tile failed.
     events : Out(tile_events_layout)
-    request, taken, data, fault, burst, beat, idle, answered, write_fault
-        As of `TileFront`.
+    overflow : Out(1)
+        A queue has lost something.
+    request ... write_fault
+        As `reader_members` and `writer_members` have them.
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters) -> None:
@@ -103,11 +106,7 @@ class TileEngine(wiring.Component):
             "q": In(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes))), **sums,
             "o": Out(stream.Signature(output_layout(tile_config(build)))),
             "ended": Out(1), "failed": Out(1), "failure": Out(failure_layout()), "events": Out(tile_events_layout()),
-            "request": Out(stream.Signature(burst_layout(parameters))),
-            "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
-            "burst": Out(stream.Signature(burst_layout(parameters))),
-            "beat": Out(stream.Signature(beat_layout(parameters))), "idle": In(1), "answered": In(1),
-            "write_fault": In(fault_layout())})
+            "overflow": Out(1), **reader_members(parameters), **writer_members(parameters)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -128,10 +127,9 @@ class TileEngine(wiring.Component):
                 (front.entries[n].scale_mantissa, front.entries[n].scale_shift), strict=True)]
         offer, row = self.tile.payload, self.row.payload
         m.d.comb += [
-            *(ours.eq(getattr(self, name)) for name, ours in (
-                ("first_page", front.first_page), ("spill_address", front.spill_address), ("taken", front.taken),
-                ("data", front.data), ("fault", front.fault), ("idle", front.idle), ("answered", front.answered),
-                ("write_fault", front.write_fault))),
+            *(getattr(front, name).eq(getattr(self, name)) for name in (
+                "first_page", "spill_address", "taken", "data", "fault", "write_idle", "write_answered",
+                "write_fault")),
             *(front.tile.payload[name].eq(offer[name]) for name in front.tile.payload.shape().members),
             *(front.row.payload[name].eq(row[name]) for name in front.row.payload.shape().members),
             front.row.valid.eq(self.row.valid), self.row.ready.eq(front.row.ready),
@@ -156,14 +154,16 @@ class TileEngine(wiring.Component):
         was_busy = Signal()
         m.d.sync += was_busy.eq(values.busy)
         m.d.comb += front.end.eq(was_busy & ~values.busy)
-        loads = self._compensate(m, front, softmax, values, normalizer) if build.core.key_groups else Const(0)
+        loads, lost = (self._compensate(m, front, softmax, values, normalizer) if build.core.key_groups else
+                       (Const(0), Const(0)))
+        m.d.comb += self.overflow.eq(front.overflow | softmax.overflow | lost)
         m.d.comb += [front.tile.valid.eq(self.tile.valid & ~loads), self.tile.ready.eq(front.tile.ready & ~loads),
                      self.ended.eq(front.ended)]
         return m
 
     def _compensate(self, m: Module, front: TileFront, softmax: TileSoftmax, values: TileValues,
-                    normalizer: Normalizer) -> Signal:
-        """Give back what is pruned; return whether sums of groups are still to come."""
+                    normalizer: Normalizer) -> tuple[Signal, Signal]:
+        """Give back what is pruned; return whether sums of groups are still to come, and whether a queue overflows."""
         build, config = self.build, tile_config(self.build)
         m.submodules.mass_return = mass = MassReturn(build)
         for n in range(build.tile_rows):
@@ -214,4 +214,4 @@ class TileEngine(wiring.Component):
             m.d.sync += left.eq(self.tile.payload.sums)
         with m.If(~self.tile.valid | (front.tile.valid & front.tile.ready)):
             m.d.sync += known.eq(0)
-        return loads
+        return loads, mass.overflow

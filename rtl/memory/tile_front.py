@@ -1,13 +1,14 @@
 """First half of a tile: the stream of high planes, the survivors of each row, their scores."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.thresholds import ThresholdKind
-from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
-from latte.rtl.axi.write_engine import beat_layout
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
+from latte.rtl.axi.read_engine import reader_members
+from latte.rtl.axi.write_engine import writer_members
 from latte.rtl.common.payloads import key_shape, length_shape
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.place_merge import PlaceMerge
@@ -112,10 +113,10 @@ class TileFront(wiring.Component):
         failed, until the next.
     saturated, key_fetched : Out(1)
         A query element was limited; the rows of a survivor are read.
-    request, taken, data, fault
-        As of `TileReader`.
-    burst, beat, idle, answered, write_fault
-        As of `WriteEngine`.
+    overflow : Out(1)
+        A queue has lost something.
+    request ... write_fault
+        As `reader_members` and `writer_members` have them.
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters) -> None:
@@ -139,11 +140,7 @@ class TileFront(wiring.Component):
             "fetch": In(stream.Signature(key_shape(core))), "value": Out(stream.Signature(beat)),
             "end": In(1), "ended": Out(1), "failed": Out(1), "failure": Out(failure_layout()), "saturated": Out(1),
             "key_fetched": Out(1),
-            "request": Out(stream.Signature(burst_layout(parameters))),
-            "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
-            "burst": Out(stream.Signature(burst_layout(parameters))),
-            "beat": Out(stream.Signature(beat_layout(parameters))), "idle": In(1), "answered": In(1),
-            "write_fault": In(fault_layout())})
+            "overflow": Out(1), **reader_members(parameters), **writer_members(parameters)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -161,8 +158,9 @@ class TileFront(wiring.Component):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(spill, name))
         wiring.connect(m, wiring.flipped(self.request), reader.request)
         m.d.comb += [
-            spill.address.eq(self.spill_address), spill.restart.eq(at.begins), spill.idle.eq(self.idle),
-            spill.answered.eq(self.answered), spill.fault.eq(self.write_fault), spill.recall_scores.eq(self.scored),
+            spill.address.eq(self.spill_address), spill.restart.eq(at.begins), spill.write_idle.eq(self.write_idle),
+            spill.write_answered.eq(self.write_answered), spill.write_fault.eq(self.write_fault),
+            spill.recall_scores.eq(self.scored),
             spill.recalled_valid.eq(reader.recalled_valid), spill.recalled_row.eq(reader.recalled_row),
             spill.recalled_beat.eq(reader.recalled_beat), reader.spill_address.eq(self.spill_address),
             reader.first_page.eq(self.first_page), reader.restart.eq(at.begins), reader.taken.eq(self.taken),
@@ -174,8 +172,10 @@ class TileFront(wiring.Component):
             self.saturated.eq(array.saturated), self.score_max.eq(store.row_max), store.read.eq(self.scored),
         ]
         selectors = self._select(m, at, tile, spill)
-        self._tables(m, at, tile, selectors)
-        self._estimate(m, at, reader, array, selectors)
+        self._tables(m, at, selectors)
+        lost = self._estimate(m, at, reader, array, selectors)
+        m.d.comb += self.overflow.eq(lost | reader.overflow | store.overflow | spill.overflow
+                                     | Cat(selector.overflow for selector in selectors).any())
         self._score(m, at, reader, array, merge, store, spill, selectors)
         self._read(m, at, tile, reader, merge, spill)
 
@@ -260,7 +260,7 @@ class TileFront(wiring.Component):
                 m.d.sync += [self.estimate_max[n].eq(summary.row_max), at.limited[n].eq(1)]
         return selectors
 
-    def _tables(self, m: Module, at: "_Phase", tile: data.View, selectors: list[RowSelector]) -> None:
+    def _tables(self, m: Module, at: "_Phase", selectors: list[RowSelector]) -> None:
         """Fill each row's tables of gap weights; a head's that was there before is there still."""
         config = tile_config(self.build)
         kinds = [ThresholdKind(kind) for kind in config.threshold_kinds]
@@ -286,8 +286,8 @@ class TileFront(wiring.Component):
                 m.d.sync += [at.table_of[n].eq(tables.table.payload), at.filled[n].eq(1)]
 
     def _estimate(self, m: Module, at: "_Phase", reader: TileReader, array: TileArray,
-                  selectors: list[RowSelector]) -> None:
-        """Send each key's estimates to the selectors, all of which take it at once."""
+                  selectors: list[RowSelector]) -> Value:
+        """Send each key's estimates to the selectors, all of which take it at once; return whether one is lost."""
         core, rows = self.build.core, self.build.tile_rows
         group = {"group": core.group_bits} if core.group_bits else {}
         layout = data.StructLayout({"estimates": data.ArrayLayout(signed(core.est_bits), rows), **group})
@@ -308,6 +308,7 @@ class TileFront(wiring.Component):
                          key.estimate.eq(queue.o.payload.estimates[n])]
             if core.group_bits:
                 m.d.comb += key.group.eq(queue.o.payload.group)
+        return queue.overflow
 
     def _score(self, m: Module, at: "_Phase", reader: TileReader, array: TileArray, merge: PlaceMerge,
                store: ScoreStore, spill: SpillStore, selectors: list[RowSelector]) -> None:

@@ -11,7 +11,8 @@ from latte.golden.config import ceil_div, ceil_log2
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import ENTRY_BYTES
 from latte.golden.memory.page_format import PageFormat
-from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
+from latte.rtl.axi.read_engine import reader_members
 from latte.rtl.common.payloads import key_shape, length_shape
 from latte.rtl.common.primitives import delay, times
 from latte.rtl.common.stream_queue import StreamQueue
@@ -84,6 +85,8 @@ class TileReader(wiring.Component):
         The page table asked for last is all here.
     unmapped, memory_error : Out(1)
         Since `restart`: a page without entry, a beat with an error.
+    overflow : Out(1)
+        A queue has lost something.
     chunk : Out(stream of chunk_layout)
     value : Out(stream of ArrayLayout(signed(8), bus_bytes))
     recalled_valid, recalled_row, recalled_beat : Out
@@ -97,9 +100,8 @@ class TileReader(wiring.Component):
         super().__init__({
             "first_page": In(ADDRESS_BITS), "spill_address": In(ADDRESS_BITS), "restart": In(1),
             "command": In(stream.Signature(read_command_layout(build))),
-            "request": Out(stream.Signature(burst_layout(parameters))),
-            "taken": In(1), "data": In(parameters.data_bits), "fault": In(fault_layout()),
-            "table_read": Out(1), "unmapped": Out(1), "memory_error": Out(1),
+            **reader_members(parameters),
+            "table_read": Out(1), "unmapped": Out(1), "memory_error": Out(1), "overflow": Out(1),
             "chunk": Out(stream.Signature(chunk_layout(build))),
             "value": Out(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes))),
             "recalled_valid": Out(1), "recalled_row": Out(row_shape(build)),
@@ -129,7 +131,10 @@ class TileReader(wiring.Component):
             m.d.sync += self.memory_error.eq(0)
         with m.Elif(pieces.o.valid & pieces.o.ready & pieces.o.payload.fault):
             m.d.sync += self.memory_error.eq(1)
-        m.d.comb += self.unmapped.eq(table.unmapped)
+        m.d.comb += [
+            self.unmapped.eq(table.unmapped),
+            self.overflow.eq(found.overflow | pieces.overflow),
+        ]
         return m
 
     def _find(self, m: Module, table: PageTable, found: StreamQueue) -> None:

@@ -46,6 +46,8 @@ class TileSoftmax(wiring.Component):
         Of each row's `FillTables`, in turn; taken in a cycle that nothing else wants.
     answer_valid : Out(tile_rows), answer : Out(gap_weight_bits)
         The weight of a row's gap, `weight_latency` cycles later.
+    overflow : Out(1)
+        A queue has lost something.
     begin : In(1)
         `row_max` stands: the tile's rows are rescaled; none of its keys is taken before that. Present in a build that
         compensates, as are the following.
@@ -77,7 +79,7 @@ class TileSoftmax(wiring.Component):
             "i": In(stream.Signature(merged_layout(build, score_shape(build)))),
             "o": Out(stream.Signature(weighed_layout(build))),
             **{f"ask_{n}": In(stream.Signature(ask_layout())) for n in range(rows)},
-            "answer_valid": Out(rows), "answer": Out(gap_weight_bits(config)), **compensation})
+            "overflow": Out(1), "answer_valid": Out(rows), "answer": Out(gap_weight_bits(config)), **compensation})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -94,9 +96,10 @@ class TileSoftmax(wiring.Component):
         ]
         with m.If(step):
             m.d.sync += given.eq(Mux(ends, 0, given | lowest(left)))
-        rescales, rescaled = Const(0), Const(0, rows)
+        rescales, rescaled, lost = Const(0), Const(0, rows), Const(0)
         if config.key_groups:
-            rescales, rescaled = self._rescale(m, waits, pipeline)
+            rescales, rescaled, lost = self._rescale(m, waits, pipeline)
+        m.d.comb += self.overflow.eq(queue.overflow | lost)
 
         asks, asking, free = [getattr(self, f"ask_{n}") for n in range(rows)], Signal(rows), Signal()
         waiting, latest = Cat(ask.valid for ask in asks), Signal(rows, init=1)
@@ -130,8 +133,8 @@ class TileSoftmax(wiring.Component):
         self._gather(m, step, ends, beside, pipeline.weight, queue)
         return m
 
-    def _rescale(self, m: Module, waits: Signal, pipeline: FineWeightPipeline) -> tuple[Value, Value]:
-        """Take the tile's rows in turn; return whether one is rescaled now, and which."""
+    def _rescale(self, m: Module, waits: Signal, pipeline: FineWeightPipeline) -> tuple[Value, Value, Value]:
+        """Take the tile's rows in turn; return whether one is rescaled now, which, and whether one found no place."""
         layout = row_rescale_layout(self.build)
         queue = StreamQueue(layout, StreamQueue.count_under_way(self.weight_latency) + 1,
                             producer_latency=self.weight_latency)
@@ -149,7 +152,7 @@ class TileSoftmax(wiring.Component):
             queue.i.payload.row.eq(delay(m, row, self.weight_latency, name="rescaled_row", reset_less=True)),
             queue.i.payload.power.eq(pipeline.power), queue.i.payload.shift.eq(pipeline.mass_shift),
         ]
-        return rescales, lowest(left)
+        return rescales, lowest(left), queue.overflow
 
     def _gather(self, m: Module, step: Signal, ends: Signal, beside: data.View, weight: Signal, queue: StreamQueue
                 ) -> None:

@@ -35,6 +35,8 @@ class SurvivorMass(wiring.Component):
     -------
     i : In(stream of survivor_layout)
     o : Out(stream of survivor_layout)
+        A row's last survivor that waits is withdrawn when the queue of masses fills up: what takes `o` looks at
+        nothing but transfers.
     fill : In(table_write_layout)
     release, release_table : Out(1)
         The last survivor of a job was looked up in that table: `release_latency` cycles after it was taken.

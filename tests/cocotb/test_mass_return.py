@@ -48,7 +48,7 @@ class ReturnedMasses(wiring.Component):
         super().__init__({
             "tile": In(stream.Signature(tile)), **{name: members[name] for name in ("rescale", "unit", *self.streams)},
             "mass_valid": Out(1), "mass": members["mass"], "divided_valid": Out(1),
-            "divided": Out(length_shape(build.core))})
+            "divided": Out(length_shape(build.core)), "overflow": Out(1)})
 
     def elaborate(self, platform):
         """Connect."""
@@ -62,7 +62,7 @@ class ReturnedMasses(wiring.Component):
         ended = taken & (given == self.tile.payload.rows - 1)
         # A tile stays on offer until it has ended.
         m.d.comb += [
-            self.tile.ready.eq(ended), masses.gains.eq(self.tile.payload.gains),
+            self.overflow.eq(masses.overflow), self.tile.ready.eq(ended), masses.gains.eq(self.tile.payload.gains),
             masses.rescale.payload.eq(self.rescale.payload),
             masses.rescale.valid.eq(self.rescale.valid & self.tile.valid), self.rescale.ready.eq(masses.rescale.ready),
         ]
@@ -134,4 +134,4 @@ def test_tiles(build, check):
         offers["tile"].append(tile)
     check(ReturnedMasses(build, np.array(counts)), f"mass-return-{config.name}",
           {name: Offer(items) for name, items in offers.items()},
-          {name: Expect(items) for name, items in wanted.items()})
+          {name: Expect(items) for name, items in wanted.items()}, quiet=["overflow"])

@@ -74,13 +74,14 @@ class AppendBench(wiring.Component):
             pages.beat.eq(self.table.payload), pages.beat_valid.eq(self.table.valid & self.table.ready),
             pages.pages.eq(job.pages), pages.first_page.eq(self.first_page), pages.look_up.eq(appender.look_up),
             appender.address.eq(pages.address), record.add_valid.eq(appender.add_valid), record.add.eq(appender.add),
-            appender.answered.eq(engine.answered), appender.answer.eq(engine.fault),
-            appender.all_answered.eq(engine.idle),
+            appender.write_answered.eq(engine.answered), appender.write_fault.eq(engine.fault),
+            appender.write_idle.eq(engine.idle),
             appender.command.payload.rows.eq(job.rows), appender.command.payload.place.eq(record.length),
             self.verdict.fault.eq(appender.fault), self.verdict.saturated.eq(saturated),
             self.verdict.beats.eq(written.written - begun), self.verdict_valid.eq(appender.done),
             # A burst that was begun has its data.
-            starved.eq(engine.beat.ready & ~engine.beat.valid), self.wrong.eq(written.wrong | starved),
+            starved.eq(engine.beat.ready & ~engine.beat.valid),
+            self.wrong.eq(written.wrong | starved | appender.overflow),
         ]
         if build.core.group_bits:
             m.d.comb += [appender.groups.eq(record.groups), appender.numbers.eq(record.numbers),

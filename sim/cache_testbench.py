@@ -9,16 +9,15 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import cocotb
 import numpy as np
 
 from latte.golden.results import write_text
 from latte.sim.agents import Agent, StreamDriver, StreamMonitor, Tap, TestbenchFailure
 from latte.sim.packing import pack_rows
 from latte.sim.stalls import stall_pair
-from latte.sim.testbench import ClockLoop, Testbench
+from latte.sim.testbench import ClockLoop
 
-__all__ = ["ROWS", "main", "run_jobs"]
+__all__ = ["ROWS", "main"]
 
 ROWS = ("k", "v", "q")
 _QUIET_CYCLES = 200
@@ -65,12 +64,6 @@ async def main(testbench: ClockLoop) -> None:
     for name in ("o", "end"):
         report[name] = [f"{payload:x}" for payload, _ in found[name]]
     write_text(folder / "report.json", json.dumps(report))
-
-
-@cocotb.test()
-async def run_jobs(dut: Any) -> None:
-    """Run `main` in the simulator's process."""
-    await main(Testbench(dut))
 
 
 def _words(image: np.ndarray, size: int) -> Iterator[int]:

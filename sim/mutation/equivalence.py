@@ -17,7 +17,6 @@ import functools
 import itertools
 import math
 import pathlib
-import re
 import resource
 import subprocess
 import tempfile
@@ -26,7 +25,9 @@ from collections.abc import Iterator, Sequence
 from latte.rtl.emit import run_yosys
 from latte.sim.formal.prove import check_solver
 from latte.sim.harness import PortBits
+from latte.sim.mutation import circuit as circuits
 from latte.sim.mutation.cases import TOP, Netlist
+from latte.sim.mutation.circuit import Circuit, LeftOutMemory, leave_out_memories, memory_bits
 from latte.sim.mutation.mutants import NUMBER_BITS, PORT, Mutant, mutate_script
 
 __all__ = ["COMBINATIONAL", "INDUCTIVE", "RECIPE", "find_equivalent"]
@@ -37,7 +38,6 @@ _MUTATE = "read_rtlil base.il; script mutate.ys; memory_nordff; opt_clean; write
 _MAP = "read_rtlil mapped.il; memory_map; async2sync; dffunmap; opt_clean; write_smt2 design.smt2"
 _MOST_MEMORY_BITS = 20_000
 """Memories of larger netlists do not become registers."""
-_MEMORY = re.compile(r"^(?:  attribute [^\n]*\n)*  cell \$mem_v2 .*?^  end$", re.MULTILINE | re.DOTALL)
 _ROUNDS = 400
 """Counterexamples after which a proof is given up."""
 _NARROW = 4
@@ -49,65 +49,8 @@ _INVARIANT_SECONDS = 30
 _SECONDS = 3
 """Of the processor's time, for a mutant and a way to prove it: what is decided does not depend on what else a machine
 does."""
-RECIPE = pathlib.Path(__file__).read_text()
+RECIPE = "".join(pathlib.Path(source).read_text() for source in (circuits.__file__, __file__))
 """What decides which mutants are proved: where this changed, survivors are tried again."""
-_DECLARED = re.compile(r"^\(declare-fun \|(?P<name>[^|]+)\| \(\|harness_s\|\) (?P<type>.+)\) ;")
-_DEFINED = re.compile(r"^\(define-fun \|(?P<name>[^|]+)\| \(\(state \|harness_s\|\)\) (?P<type>Bool|\(_ BitVec \d+\)) "
-                      r"(?P<body>.+)\) ?(?:;.*)?$")
-_STEP = re.compile(r"^  \(= (?P<next>\(.+) \((?P<register>\|[^|]+\|) next_state\)\) ;")
-_INITIAL = re.compile(r"^  \(= (?:\(\|(?P<wide>[^|]+)\| state\) #b(?P<bits>[01]+)"
-                      r"|\(= \(\(_ extract 0 0\) \(\|(?P<bit>[^|]+)\| state\)\) #b1\) (?P<value>true|false))\) ;")
-_USE = re.compile(r"\(\|([^|]+)\| state\)")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Circuit:
-    """A netlist with mutants as definitions of SMT-LIB, each a function of registers, inputs and others before it.
-
-    Parameters
-    ----------
-    free
-        (name, type) of registers and inputs.
-    defined
-        (name, type, body).
-    steps
-        Next value of each register, as an expression.
-    initial
-        Bits of registers at the start, the highest first; without those that are not all known.
-    """
-
-    free: dict[str, str]
-    defined: list[tuple[str, str, str]]
-    steps: dict[str, str]
-    initial: dict[str, str]
-
-    @classmethod
-    def read(cls, text: str) -> "_Circuit":
-        """Read what Yosys' ``write_smt2`` wrote."""
-        free, defined, steps, initial = {}, [], {}, {}
-        for line in text.splitlines():
-            if found := _DECLARED.match(line):
-                free[found["name"]] = found["type"]
-            elif found := _DEFINED.match(line):
-                defined.append((found["name"], found["type"], found["body"]))
-            elif found := _STEP.match(line):
-                steps[found["register"].strip("|")] = found["next"]
-            elif found := _INITIAL.match(line):
-                initial[found["wide"] or found["bit"]] = found["bits"] or str(int(found["value"] == "true"))
-        widths = {name: _width(free[name]) for name in steps}
-        return cls(free, defined, steps,
-                   {name: bits for name, bits in initial.items() if widths.get(name) == len(bits)})
-
-    def copy(self, tag: str, values: dict[str, str]) -> list[str]:
-        """Return definitions of a copy whose registers and inputs have `values`; equal terms are one to the solver."""
-        def name_of(found: re.Match[str]) -> str:
-            return values.get(found[1]) or f"|{found[1]}@{tag}|"
-
-        return [f"(define-fun |{name}@{tag}| () {kind} {_USE.sub(name_of, body)})" for name, kind, body in self.defined]
-
-    def next_of(self, register: str, tag: str, values: dict[str, str]) -> str:
-        """Return the next value of a register in a copy."""
-        return _USE.sub(lambda found: values.get(found[1]) or f"|{found[1]}@{tag}|", self.steps[register])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,66 +89,6 @@ def _never(literals: tuple[_Literal, ...], values: dict[str, str]) -> str:
     return f"(or {' '.join(terms)} false)"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Memory:
-    """A memory that is left out: what it reads is an input, what it is asked is an output.
-
-    Parameters
-    ----------
-    name
-        Of its ports: ``name_RD_ADDR`` and so on.
-    width, address_bits, reads, writes
-        Bits of a word and of an address; ports.
-    """
-
-    name: str
-    width: int
-    address_bits: int
-    reads: int
-    writes: int
-
-    @property
-    def ports(self) -> dict[str, tuple[str, int]]:
-        """(direction, bits) of each port of its cell that is kept."""
-        read_bits, write_bits = self.reads * self.width, self.writes * self.width
-        return {"RD_DATA": ("input", read_bits), "RD_ADDR": ("output", self.reads * self.address_bits),
-                "WR_EN": ("output", write_bits), "WR_ADDR": ("output", self.writes * self.address_bits),
-                "WR_DATA": ("output", write_bits)}
-
-
-def _leave_out_memories(rtlil: str) -> tuple[str, list[_Memory]]:
-    """Return a netlist without the memories that can be written, and these; all of them are read asynchronously."""
-    memories: list[_Memory] = []
-    wires: list[str] = []
-
-    def leave_out(found: re.Match[str]) -> str:
-        cell = found[0]
-        width, address_bits, reads, writes = (_parameter(cell, name) for name in (
-            "WIDTH", "ABITS", "RD_PORTS", "WR_PORTS"))
-        if not writes:
-            return cell
-        memory = _Memory(f"left_out_{len(memories)}", width, address_bits, reads, writes)
-        memories.append(memory)
-        connections = []
-        for port, (direction, bits) in memory.ports.items():
-            [signal] = re.findall(rf"^    connect \\{port} (.*)$", cell, re.MULTILINE)
-            name = f"\\{memory.name}_{port}"
-            # Behind all other ports.
-            wires.append(f"  wire width {bits} {direction} {10_000 + len(wires)} {name}")
-            left, right = (signal, name) if direction == "input" else (name, signal)
-            connections.append(f"  connect {left} {right}")
-        return "\n".join(connections)
-
-    body = _MEMORY.sub(leave_out, rtlil)
-    begin = f"module \\{TOP}\n"
-    return body.replace(begin, "\n".join([begin.rstrip("\n"), *wires, ""]), 1), memories
-
-
-def _parameter(cell: str, name: str) -> int:
-    """Return a number that a cell of a netlist has."""
-    return int(re.search(rf"parameter (?:signed )?\\{name} (\d+)", cell)[1])  # type: ignore[index]
-
-
 def find_equivalent(netlist: Netlist, flat: str, mutants: Sequence[Mutant]) -> list[str | None]:
     """Return how each mutant was proved equivalent to the block without a fault; None: it was not.
 
@@ -226,23 +109,17 @@ def find_equivalent(netlist: Netlist, flat: str, mutants: Sequence[Mutant]) -> l
         (folder / "mutate.ys").write_text(mutate_script(mutants))
         run_yosys(_MUTATE, folder)
         whole = (folder / "mutated.il").read_text()
-        ways = [_leave_out_memories(whole)]
-        if ways[0][1] and _memory_bits(whole) <= _MOST_MEMORY_BITS:
+        ways = [leave_out_memories(whole)]
+        if ways[0][1] and memory_bits(whole) <= _MOST_MEMORY_BITS:
             ways.append((whole, []))
         for rtlil, memories in ways:
             if all(proved):
                 break
             (folder / "mapped.il").write_text(rtlil)
             run_yosys(_MAP, folder)
-            proof = _Proof(_Circuit.read((folder / "design.smt2").read_text()), netlist, memories, folder)
+            proof = _Proof(Circuit.read((folder / "design.smt2").read_text()), netlist, memories, folder)
             proved = [how or proof.prove(number) for number, how in enumerate(proved, 1)]
     return proved
-
-
-def _memory_bits(rtlil: str) -> int:
-    """Return the bits of all memories that can be written."""
-    return sum(_parameter(cell, "SIZE") * _parameter(cell, "WIDTH") * bool(_parameter(cell, "WR_PORTS"))
-               for cell in _MEMORY.findall(rtlil))
 
 
 class _Proof:
@@ -259,17 +136,17 @@ class _Proof:
         For files.
     """
 
-    def __init__(self, circuit: _Circuit, netlist: Netlist, memories: Sequence[_Memory], folder: pathlib.Path) -> None:
+    def __init__(self, circuit: Circuit, netlist: Netlist, memories: Sequence[LeftOutMemory], folder: pathlib.Path
+                 ) -> None:
         self.circuit = circuit
         self.netlist = netlist
         self.memories = memories
         self.folder = folder
         self.registers = list(circuit.steps)
         self.kinds = {name: kind for name, kind, _ in circuit.defined}
-        named = {name: body for name, _, body in circuit.defined}
         words = [f"{memory.name}_RD_DATA" for memory in memories]
-        self.inputs = {name: _USE.search(named[f"{TOP}_n {name}"])[1]  # type: ignore[index]
-                       for name in ("rst", PORT, *words) if f"{TOP}_n {name}" in named}
+        self.inputs = {name: circuit.input_behind(name) for name in ("rst", PORT, *words)
+                       if f"{TOP}_n {name}" in self.kinds}
         self.words = {self.inputs[name] for name in words}
         self.path = check_solver()
         self.until, self.left = 0.0, 0
@@ -302,7 +179,7 @@ class _Proof:
         """Return values of one bit, or of two bits of a narrow register."""
         claims: list[tuple[_Literal, ...]] = []
         for name in self.registers:
-            width = self._width(name)
+            width = self.circuit.width(name)
             literals = [(name, bit, value) for bit in range(width) for value in (False, True)]
             claims += [(literal,) for literal in literals]
             if width <= _COUNTER:
@@ -333,18 +210,18 @@ class _Proof:
             claims -= refuted
             lost = {claim for claim in refuted if claim.guard is None}
             for claim in lost:
-                if claim.bit is None and self._width(claim.register) > 1:
-                    claims |= {_Claim(claim.register, bit) for bit in range(self._width(claim.register))}
+                if claim.bit is None and self.circuit.width(claim.register) > 1:
+                    claims |= {_Claim(claim.register, bit) for bit in range(self.circuit.width(claim.register))}
             if not guarded:
                 continue
             # A guard must be the same bit in both.
             bits = {(claim.register, claim.bit or 0) for claim in lost
-                    if claim.bit is not None or self._width(claim.register) == 1}
+                    if claim.bit is not None or self.circuit.width(claim.register) == 1}
             claims = {claim for claim in claims if claim.guard is None or claim.guard[:2] not in bits}
             guards = list(self._guards(claims))
             claims |= {_Claim(claim.register, claim.bit, (*guard, value)) for claim in lost
                        for guard in [*guards, *self._beside(claim, claims)]
-                       for value in (False, True) if claim.bit is None or self._width(claim.register) <= _NARROW
+                       for value in (False, True) if claim.bit is None or self.circuit.width(claim.register) <= _NARROW
                        or guard[0] == claim.register}
         else:
             return None
@@ -352,13 +229,10 @@ class _Proof:
             return None
         return COMBINATIONAL if first else INDUCTIVE
 
-    def _width(self, register: str) -> int:
-        return _width(self.circuit.free[register])
-
     def _guards(self, claims: set[_Claim]) -> Iterator[tuple[str, int]]:
         """Yield bits of narrow registers that are equal in both copies: valid bits, states, places."""
         for claim in claims:
-            width = self._width(claim.register)
+            width = self.circuit.width(claim.register)
             if claim.guard is None and width <= _NARROW:
                 yield from ((claim.register, bit) for bit in (range(width) if claim.bit is None else (claim.bit,)))
 
@@ -427,7 +301,7 @@ class _Proof:
             if name in self.circuit.steps and None not in bits:
                 lines.append(f"(declare-fun |{name}'| () {kind})")
                 parts = [_bit(f"|{name}|" if bit in bits else f"|{name}'|", bit)
-                         for bit in reversed(range(self._width(name)))]
+                         for bit in reversed(range(self.circuit.width(name)))]
                 mutant[name] = functools.reduce(lambda high, low: f"(concat {high} {low})", parts)
         chosen = self.inputs[PORT]
         block[chosen], mutant[chosen] = (f"#b{value:0{NUMBER_BITS}b}" for value in (0, number))
@@ -501,11 +375,6 @@ class _Proof:
         done = subprocess.run(["yices-smt2", *options, str(path)], env={"PATH": self.path}, text=True,
                               capture_output=True, check=False, preexec_fn=self._limit_time)
         return done.stdout.splitlines()
-
-
-def _width(kind: str) -> int:
-    """Return the bits of a type."""
-    return int(kind.split()[-1].rstrip(")"))
 
 
 def _bit(value: str, bit: int | None) -> str:

@@ -110,8 +110,8 @@ class RowSelector(wiring.Component):
 
     Latency: `latency` cycles from a row to its first key, by mass as many more as `MassThreshold` says, and as long
     from the last key to the summary; before that, by mass, a cycle for each gap that weighs something. When the list is
-    full, a cycle for each candidate and, by mass, two for each gap of the reach and some 25 for each of its octaves.
-    Throughput: one key per cycle; in the end one candidate per cycle, and beside that one gap of one group.
+    full, a pass of `CandidateList` and, by mass, two cycles for each gap of the reach and some 25 for each of its
+    octaves. Throughput: one key per cycle; in the end a pass of `CandidateList`, and beside that one gap per cycle.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ class RowSelector(wiring.Component):
             limits.fill.eq(self.fill), limits.row.eq(row), limits.mass.eq(at.mass),
             limits.row_max.eq(Mux(at.ends, key.row_max, 0)),
             gap_mass.fill.eq(self.fill), gap_mass.table.eq(row.table), gap_mass.row_max.eq(key.row_max),
-            gap_mass.counts.eq(histogram.counts), gap_mass.groups.eq(~0), gap_mass.end.eq(at.end),
+            gap_mass.counts.eq(histogram.counts), gap_mass.end.eq(at.end),
             key_filter.keys.eq(row.keys), key_filter.reach.eq(at.reach), key_filter.absolute.eq(at.absolute),
             key_filter.code.eq(at.code), key_filter.floor.eq(at.floor), candidates.floor.eq(at.floor),
             merge.floor.eq(at.floor), merge.recalls.eq(at.spilled), merge.listed_last.eq(~candidates.busy),
@@ -355,20 +355,18 @@ class RowSelector(wiring.Component):
                 m.next = "ROW"
 
     def _weigh_pruned(self, m: Module, at: _Row, gap_mass: GapMass) -> None:
-        """Sum the weights from the limit on, a group after the other."""
+        """Sum the weights from the limit on, and give the sum of one group after the other."""
         group = Signal(range(max(2, self.build.core.key_groups)))
         first = Signal(gap_shape())
         last = group == (1 << at.row.group_bits) - 1 if self.build.core.group_bits else Const(1)
         m.d.sync += first.eq(Mux(at.limit > gap_shape()[-1], gap_shape()[-1], at.limit))
-        m.d.comb += [self.masses.payload.mass.eq(gap_mass.mass), self.masses.payload.last.eq(last)]
-        with m.If(at.weighs_pruned):
-            m.d.comb += gap_mass.groups.eq(1 << group)
+        m.d.comb += [self.masses.payload.mass.eq(Array(gap_mass.masses)[group]), self.masses.payload.last.eq(last)]
         with m.FSM(name="pruned"):
             with m.State("ROW"):
                 m.d.sync += group.eq(0)
                 with m.If(at.weighs_pruned):
-                    m.next = "GROUP"
-            with m.State("GROUP"):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
                 m.d.comb += [gap_mass.begin.eq(1), gap_mass.first.eq(first)]
                 m.next = "SUM"
             with m.State("SUM"), m.If(~gap_mass.busy):
@@ -377,7 +375,6 @@ class RowSelector(wiring.Component):
                 m.d.comb += self.masses.valid.eq(1)
                 with m.If(self.masses.ready):
                     m.d.sync += group.eq(group + 1)
-                    m.next = "GROUP"
                     with m.If(last):
                         m.d.sync += at.weighs_pruned.eq(0)
                         m.next = "ROW"

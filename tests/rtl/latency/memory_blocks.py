@@ -35,21 +35,21 @@ async def filtered_key(clock, dut):
 
 async def added_gap(clock, dut):
     """Count from the only gap, behind `begin`: three keys, each of one step, beyond the table."""
-    clock.set(first=600, end=601, groups=1, fill__ends=[1000] * 2, counts=[3, 0, 0, 0], begin=1)
+    clock.set(first=600, end=601, fill__ends=[1000] * 2, counts=[3, 0, 0, 0], begin=1)
     await clock.tick()
     clock.set(begin=0)
     return await clock.until(lambda: clock.get(dut.mass) == 3)
 
 
 async def thinned_list(clock, dut):
-    """Count the cycles in which a pass over three candidates is busy, without these."""
+    """Count the cycles in which a pass over three words and a candidate is busy, without these four."""
     clock.set(append=1)
-    await clock.tick(3)
+    await clock.tick(3 * dut.lanes + 1)
     clock.set(append=0, thins=1, begin=1, floor=7)
     await clock.tick()
     clock.set(begin=0)
     assert clock.get(dut.busy)
-    return await clock.until(lambda: not clock.get(dut.busy)) - 3
+    return await clock.until(lambda: not clock.get(dut.busy)) - 4
 
 
 async def found_threshold(clock, dut):

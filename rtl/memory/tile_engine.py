@@ -121,7 +121,6 @@ class TileEngine(wiring.Component):
         wiring.connect(m, front.scores, softmax.i)
         wiring.connect(m, front.value, values.value)
         for n in range(build.tile_rows):
-            wiring.connect(m, getattr(front, f"ask_{n}"), getattr(softmax, f"ask_{n}"))
             m.d.comb += [scale.eq(entry) for scale, entry in zip(
                 (softmax.scales[n].scale_mantissa, softmax.scales[n].scale_shift),
                 (front.entries[n].scale_mantissa, front.entries[n].scale_shift), strict=True)]
@@ -133,7 +132,6 @@ class TileEngine(wiring.Component):
             *(front.tile.payload[name].eq(offer[name]) for name in front.tile.payload.shape().members),
             *(front.row.payload[name].eq(row[name]) for name in front.row.payload.shape().members),
             front.row.valid.eq(self.row.valid), self.row.ready.eq(front.row.ready),
-            front.answer_valid.eq(softmax.answer_valid), front.answer.eq(softmax.answer),
             softmax.row_max.eq(front.score_max), values.rows.eq(front.rows), values.begin.eq(front.scored),
             normalizer.row_reserve.eq(values.row_reserve), values.row_room.eq(normalizer.row_room),
             *(getattr(normalizer, name).eq(getattr(values, name))

@@ -13,13 +13,12 @@ from latte.rtl.common.payloads import key_shape, length_shape
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.place_merge import PlaceMerge
 from latte.rtl.memory.row_selector import RowSelector
+from latte.rtl.memory.row_tables import RowTables
 from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.tile_array import TileArray
 from latte.rtl.memory.tile_payloads import merged_layout, score_shape, tile_config, tile_row_layout
 from latte.rtl.memory.tile_reader import ReadCommand, TileReader
-from latte.rtl.wide.gap_table import FillTables, ask_layout
-from latte.rtl.wide.payloads import gap_weight_bits
 from latte.rtl.wide.row_limiter import group_mass_layout
 
 __all__ = ["TileFront", "failure_layout", "tile_layout"]
@@ -66,7 +65,7 @@ class TileFront(wiring.Component):
     r"""`latte.golden.memory.tile` up to the scores; one phase after the other::
 
         tile ----> page table ----------------------------+
-        row, q --> FillTables -> tables of gap weights    v
+        row, q --> RowTables of gap weights               v
         TileReader -> chunk -> TileArray -> estimates -> RowSelectors -> PlaceMerge -+-> TileReader -> TileArray
                                                             \-> masses               +-> estimates --------> + -> score
         score -> ScoreStore -> PlaceMerge -> scores
@@ -90,8 +89,6 @@ class TileFront(wiring.Component):
         Taken when the last one has `ended`.
     row : In(stream of tile_row_layout), q : In(stream of ArrayLayout(signed(8), bus_bytes))
         Those of the tile, in order.
-    ask_<r> : Out(stream of ask_layout), answer_valid : In(tile_rows), answer : In
-        Weights of gaps for the rows' tables.
     rows, present : Out
         Rows of the tile, their number and a bit for each; `entries` : Out(ArrayLayout(tile_row_layout, tile_rows)).
     estimate_max, score_max : Out
@@ -130,8 +127,6 @@ class TileFront(wiring.Component):
             "first_page": In(ADDRESS_BITS), "spill_address": In(ADDRESS_BITS),
             "tile": In(stream.Signature(tile_layout(build))),
             "row": In(stream.Signature(tile_row_layout(build))), "q": In(stream.Signature(beat)),
-            **{f"ask_{row}": Out(stream.Signature(ask_layout())) for row in rows},
-            "answer_valid": In(build.tile_rows), "answer": In(gap_weight_bits(core)),
             "rows": Out(range(build.tile_rows + 1)), "present": Out(build.tile_rows),
             "entries": Out(data.ArrayLayout(tile_row_layout(build), build.tile_rows)),
             "estimate_max": Out(data.ArrayLayout(signed(core.est_bits), build.tile_rows)),
@@ -207,7 +202,9 @@ class TileFront(wiring.Component):
             with m.State("SURVIVORS"):
                 m.d.comb += at.selects.eq(1)
                 with m.If(store.valid & store.item.last):
-                    m.next = "SCORED"
+                    m.next = "PACKED"
+            with m.State("PACKED"), m.If(spill.packed):
+                m.next = "SCORED"
             with m.State("SCORED"):
                 m.d.comb += self.scored.eq(1)
                 m.next = "SCORES"
@@ -267,18 +264,16 @@ class TileFront(wiring.Component):
         with m.If(at.begins):
             m.d.sync += [at.filled.eq(0), at.known.eq(0)]
         for n, selector in enumerate(selectors):
-            m.submodules[f"tables_{n}"] = tables = FillTables(config)
+            m.submodules[f"tables_{n}"] = tables = RowTables(self.build)
             entry, job = self.entries[n], tables.job.payload
             used = Const(0)
             if ThresholdKind.MASS in kinds:
                 used |= entry.kind == list(ThresholdKind).index(ThresholdKind.MASS) if len(kinds) > 1 else Const(1)
             if config.key_groups:
                 used |= entry.denominator_gain != 0
-            wiring.connect(m, wiring.flipped(getattr(self, f"ask_{n}")), tables.ask)
             m.d.comb += [
                 tables.job.valid.eq(at.known[n] & ~at.filled[n]), job.mantissa.eq(entry.scale_mantissa),
                 job.shift.eq(entry.scale_shift), job.used.eq(used), tables.table.ready.eq(1),
-                tables.answer_valid.eq(self.answer_valid[n]), tables.answer.eq(self.answer),
                 tables.release.eq(at.ends & self.present[n]), tables.release_table.eq(at.table_of[n]),
                 selector.fill.eq(tables.fill),
             ]

@@ -4,36 +4,30 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.errors import LatteError
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.quantizer import SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS
 from latte.rtl.common.primitives import bit_number, choose, delay, lowest, register
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.memory.tile_payloads import merged_layout, row_rescale_layout, row_shape, score_shape, weighed_layout
-from latte.rtl.wide.gap_table import ask_layout
-from latte.rtl.wide.payloads import gap_weight_bits, weighs_gaps
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline
 
 __all__ = ["TileSoftmax"]
 
 
 class TileSoftmax(wiring.Component):
-    r"""Softmax weights of a tile's rows, and of the gaps of their tables, by one pipeline::
+    r"""Softmax weights of a tile's rows by one pipeline::
 
         i -> one row of the key after the other -> row_max - score -+-> [FineWeightPipeline] -+-> weights of a key -> o
         begin -> row after row -----> row_max - largest estimate ---+                         +-> rescale
-        ask_0, ask_1 ... -> one after the other -> gap -------------+                         +-> answer
 
-    A gap takes the place of a weight that does not come. Keys that weigh nothing in any row are left out: their values
-    are not fetched.
+    Keys that weigh nothing in any row are left out: their values are not fetched.
 
-    Latency: `latency` cycles from a key that one row keeps to its weights, `weight_latency` from an ask to its answer.
-    Throughput: one weight or gap per cycle; a key takes as many cycles as rows keep it.
+    Latency: `latency` cycles from a key that one row keeps to its weights. Throughput: one weight per cycle; a key
+    takes as many cycles as rows keep it.
 
     Parameters
     ----------
     build
-        That weighs gaps.
 
     Members
     -------
@@ -42,10 +36,6 @@ class TileSoftmax(wiring.Component):
     i : In(stream of merged_layout of score_shape)
     o : Out(stream of weighed_layout)
         The tile's last key in any case, `fetch` 0 if it weighs nothing.
-    ask_<r> : In(stream of ask_layout)
-        Of each row's `FillTables`, in turn; taken in a cycle that nothing else wants.
-    answer_valid : Out(tile_rows), answer : Out(gap_weight_bits)
-        The weight of a row's gap, `weight_latency` cycles later.
     overflow : Out(1)
         A queue has lost something.
     begin : In(1)
@@ -66,9 +56,6 @@ class TileSoftmax(wiring.Component):
 
     def __init__(self, build: MemoryBuild) -> None:
         config, rows = build.core, build.tile_rows
-        if not weighs_gaps(config):
-            raise LatteError(f"configuration {config.name!r} weighs no gaps, which a tile's softmax does; add mass to "
-                             "threshold_kinds, or key_groups")
         self.build = build
         scale = data.StructLayout({"scale_mantissa": SCALE_MANTISSA_BITS, "scale_shift": SCALE_SHIFT_BITS})
         compensation = {"begin": In(1), "compensated": In(rows),
@@ -77,9 +64,7 @@ class TileSoftmax(wiring.Component):
         super().__init__({
             "scales": In(data.ArrayLayout(scale, rows)), "row_max": In(data.ArrayLayout(score_shape(build), rows)),
             "i": In(stream.Signature(merged_layout(build, score_shape(build)))),
-            "o": Out(stream.Signature(weighed_layout(build))),
-            **{f"ask_{n}": In(stream.Signature(ask_layout())) for n in range(rows)},
-            "overflow": Out(1), "answer_valid": Out(rows), "answer": Out(gap_weight_bits(config)), **compensation})
+            "o": Out(stream.Signature(weighed_layout(build))), "overflow": Out(1), **compensation})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -101,32 +86,18 @@ class TileSoftmax(wiring.Component):
             rescales, rescaled, lost = self._rescale(m, waits, pipeline)
         m.d.comb += self.overflow.eq(queue.overflow | lost)
 
-        asks, asking, free = [getattr(self, f"ask_{n}") for n in range(rows)], Signal(rows), Signal()
-        waiting, latest = Cat(ask.valid for ask in asks), Signal(rows, init=1)
-        behind = waiting & ~(latest | (latest - 1)[:rows])
-        m.d.comb += [free.eq(~step & ~rescales), asking.eq(lowest(Mux(behind.any(), behind, waiting))),
-                     *(ask.ready.eq(free & asking[n]) for n, ask in enumerate(asks))]
-        with m.If(free & waiting.any()):
-            m.d.sync += latest.eq(asking)
-
-        chosen = Mux(free, asking, Mux(step, lowest(left), rescaled))
-        asked = ask_layout()(choose([ask.payload.as_value() for ask in asks], asking))
+        chosen = Mux(step, lowest(left), rescaled)
         scale = self.scales.shape().elem_shape(choose([scale.as_value() for scale in self.scales], chosen))
-        above = Mux(free, asked.gap << config.estimate_shift, choose(list(self.row_max), chosen).as_signed())
         below = choose(list(key.values), chosen).as_signed()
         if config.key_groups:
             estimate = choose(list(self.estimate_max), chosen).as_signed()
             below = Mux(rescales, estimate << config.estimate_shift, below)
-        above = register(m, above, "above", pipeline.delta.shape())
-        below = register(m, Mux(free, 0, below), "below", score_shape(build))
+        above = register(m, choose(list(self.row_max), chosen).as_signed(), "above", score_shape(build))
+        below = register(m, below, "below", score_shape(build))
         m.d.sync += pipeline.delta.eq(above - below)
-        for operand, own, of_gap in (
-                (pipeline.scale_mantissa, scale.scale_mantissa, asked.mantissa),
-                (pipeline.scale_shift, scale.scale_shift, asked.shift)):
-            m.d.sync += operand.eq(register(m, Mux(free, of_gap, own), operand.name))
+        for name in ("scale_mantissa", "scale_shift"):
+            m.d.sync += getattr(pipeline, name).eq(register(m, scale[name], name))
 
-        answers = delay(m, asking & (free & waiting.any()).replicate(rows), self.weight_latency, name="answers")
-        m.d.comb += [self.answer_valid.eq(answers), self.answer.eq(pipeline.fine_weight)]
         beside = Signal(data.StructLayout({"place": key.place.shape(), "row": rows, "first": 1, "last": 1}))
         m.d.comb += [beside.place.eq(key.place), beside.row.eq(lowest(left)), beside.first.eq(first),
                      beside.last.eq(key.last)]

@@ -6,12 +6,14 @@ from amaranth import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from latte.golden.attention import HeadParameters
 from latte.golden.memory.jobs import Tile
 from latte.golden.pruned_mass import NO_COMPENSATION
-from latte.rtl.common.primitives import delay, next_modulo
+from latte.golden.quantizer import mass_code
+from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
+from latte.rtl.common.primitives import delay
 from latte.rtl.memory.spill_store import spill_bytes
 from latte.rtl.memory.tile_front import TileFront, failure_layout
-from latte.rtl.wide.weight_pipeline import FineWeightPipeline
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
@@ -24,7 +26,7 @@ READS = ("table", "groups", "high", "key_high", "key_low", "spilled")
 
 
 class FrontBench(wiring.Component):
-    """The front half with a memory behind it and a pipeline that weighs gaps; a tile ends with its scores.
+    """The front half with a memory behind it; a tile ends with its scores.
 
     Parameters
     ----------
@@ -51,27 +53,17 @@ class FrontBench(wiring.Component):
     def elaborate(self, platform):
         """Connect."""
         m = Module()
-        build, rows, memory = self.build, self.build.tile_rows, self.cache.memory
+        build, memory = self.build, self.cache.memory
         m.submodules.front = front = self.front
         words = len(memory.image.data) // build.bus_bytes
-        slow = MemoryModel(self.parameters, words + spill_bytes(build) * rows // build.bus_bytes)
+        slow = MemoryModel(self.parameters, words + spill_bytes(build) * build.tile_rows // build.bus_bytes)
         reads, writes = connect_memory(m, slow, 1)
-        m.submodules.pipeline = pipeline = FineWeightPipeline(build.core)
         for name in self.names:
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(front, name))
         wiring.connect(m, front.request, reads.request_0)
         wiring.connect(m, front.burst, writes.burst)
         wiring.connect(m, front.beat, writes.beat)
         wiring.connect(m, wiring.flipped(self.fill), slow.fill)
-        turn, asked = Signal(range(max(2, rows))), Signal(rows)
-        m.d.sync += turn.eq(next_modulo(turn, rows))
-        for n in range(rows):
-            ask = getattr(front, f"ask_{n}")
-            m.d.comb += [ask.ready.eq(turn == n), asked[n].eq(ask.valid & ask.ready)]
-            with m.If(turn == n):
-                m.d.comb += [pipeline.delta.eq(ask.payload.gap << build.core.estimate_shift),
-                             pipeline.scale_mantissa.eq(ask.payload.mantissa),
-                             pipeline.scale_shift.eq(ask.payload.shift)]
         last = self.scores.valid & self.scores.ready & self.scores.payload.last
         ended, before = delay(m, front.end | front.failed, 2, name="ended"), Signal.like(slow.read)
         with m.If(self.tile.valid & self.tile.ready):
@@ -81,8 +73,6 @@ class FrontBench(wiring.Component):
             front.write_idle.eq(writes.idle), front.write_answered.eq(writes.answered),
             front.write_fault.eq(writes.fault), self.overflow.eq(front.overflow),
             front.taken.eq(reads.taken_0), front.data.eq(reads.data), front.fault.eq(reads.fault),
-            front.answer.eq(pipeline.fine_weight),
-            front.answer_valid.eq(delay(m, asked, pipeline.latency, name="asked")),
             front.tile.payload.eq(self.tile.payload), front.tile.valid.eq(self.tile.valid & slow.filled),
             self.tile.ready.eq(front.tile.ready & slow.filled), front.end.eq(delay(m, last, 3, name="last")),
             self.verdict_valid.eq(ended), self.verdict.eq(front.failure),
@@ -144,3 +134,20 @@ def test_a_page_without_entry_and_a_table_that_cannot_be_read(check):
     run(check, cache, q, entries, [], [FINE | {"page_unmapped": 1}] * 2, words)
     words = cache.words(broken=(table + 2,))
     run(check, cache, q, entries, [], [FINE | {"memory_error": 1}] * 2, words)
+
+
+@stalls
+def test_the_last_survivor_was_spilled(check):
+    """Of as many equal keys as the list holds and one that is a little smaller, and goes when the mass is known."""
+    build = EVERY_KIND
+    keys, d = build.candidates + 1, build.core.head_dim
+    k = np.full((keys, d), 48, np.int8)
+    k[(keys - 1) // build.page_rows * build.page_rows - 1, :4] = 32
+    entries = [HeadParameters(Threshold(ThresholdKind.MASS, (mass_code(3.0),) * LENGTH_OCTAVES), 40000, 17)
+               for _ in range(build.tile_rows)]
+    cache = Cache(build, k, k, entries[0])
+    q = np.full((build.tile_rows, d), 16, np.int8)
+    tiles = cache.ask(q, entries)
+    for row in (row for tile in tiles for row in tile.rows):
+        assert row.selection.spilled_survivors == len(row.selection.kept) == build.candidates
+    run(check, cache, q, entries, tiles, [FINE], cache.words())

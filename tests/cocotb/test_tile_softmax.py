@@ -1,4 +1,4 @@
-"""Weights of a tile's rows, of gaps, and rescalings, against the golden model under the stall matrix."""
+"""Weights of a tile's rows and rescalings, against the golden model under the stall matrix."""
 
 import random
 
@@ -8,12 +8,9 @@ from amaranth import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.golden.pruned_mass import GAP_TABLE_SIZE, gap_weights
 from latte.golden.quantizer import SCALE_SHIFT_MAX
 from latte.golden.softmax import softmax_weights
-from latte.rtl.memory.tile_payloads import row_shape
 from latte.rtl.memory.tile_softmax import TileSoftmax
-from latte.rtl.wide.payloads import gap_weight_bits
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, limits, spread_scale
@@ -46,13 +43,10 @@ class WeightsOfTiles(wiring.Component):
         self.softmax = TileSoftmax(build)
         members = self.softmax.signature.members
         self.stands = [name for name in ("scales", "row_max", "compensated", "estimate_max") if name in members]
-        self.streams = [name for name in members if name in ("i", "o", "rescale") or name.startswith("ask_")]
+        self.streams = [name for name in ("o", "rescale") if name in members]
         super().__init__({
             "tile": In(stream.Signature(data.StructLayout({name: members[name].shape for name in self.stands}))),
-            **{name: members[name] for name in self.streams},
-            **{f"answer_{n}": Out(gap_weight_bits(build.core)) for n in range(build.tile_rows)},
-            **{f"answer_{n}_valid": Out(1) for n in range(build.tile_rows)},
-            "answered_valid": Out(1), "answered": Out(row_shape(build)), "overflow": Out(1)})
+            **{name: members[name] for name in ("i", *self.streams)}, "overflow": Out(1)})
 
     def elaborate(self, platform):
         """Connect."""
@@ -65,19 +59,10 @@ class WeightsOfTiles(wiring.Component):
         if self.build.core.key_groups:
             m.d.comb += softmax.begin.eq(begins)
         for name in self.streams:
-            ours, theirs = wiring.flipped(getattr(self, name)), getattr(softmax, name)
-            if name.startswith("ask_"):
-                wiring.connect(m, ours, theirs)
-            elif name != "i":
-                hold_up(m, f"{name}_taken", theirs, ours, PAUSE)
+            hold_up(m, f"{name}_taken", getattr(softmax, name), wiring.flipped(getattr(self, name)), PAUSE)
         # A tile's keys are offered from the cycle in which it begins.
         m.d.comb += [softmax.i.payload.eq(self.i.payload), softmax.i.valid.eq(self.i.valid & ~self.tile.ready),
                      self.i.ready.eq(softmax.i.ready & ~self.tile.ready)]
-        for n in range(self.build.tile_rows):
-            m.d.comb += [getattr(self, f"answer_{n}").eq(softmax.answer),
-                         getattr(self, f"answer_{n}_valid").eq(softmax.answer_valid[n])]
-            with m.If(softmax.answer_valid[n]):
-                m.d.comb += [self.answered_valid.eq(1), self.answered.eq(n)]
         return m
 
 
@@ -147,25 +132,11 @@ def random_tile(rng: random.Random, build, keys: int, offers: dict, wanted: dict
 @builds
 def test_tiles_of_all_shapes(build, check):
     rng = random.Random(SEED)
-    rows, config = build.tile_rows, build.core
-    asks = [f"ask_{n}" for n in range(rows)]
-    offers = {name: [] for name in ("tile", "i", *asks)}
-    wanted = {name: [] for name in ("o", *(["rescale"] if config.key_groups else []))}
+    offers = {name: [] for name in ("tile", "i")}
+    wanted = {name: [] for name in ("o", *(["rescale"] if build.core.key_groups else []))}
     for keys in [1, 1, 2, *(rng.randint(1, 30) for _ in range(50)), 1, 150, MANY, *[1] * 400]:
         random_tile(rng, build, keys, offers, wanted)
     assert sum(not item["fetch"] for item in wanted["o"]) > 3
-    for n, ask in enumerate(asks):
-        held = (rng.randrange(1 << 15, 1 << 16), rng.randint(12, 20))
-        gaps = [rng.randrange(min(2 * GAP_TABLE_SIZE, 1 << config.est_bits)) for _ in range(rng.choice([50, 300]))]
-        offers[ask] = [{"gap": gap, "mantissa": held[0], "shift": held[1]} for gap in gaps]
-        wanted[f"answer_{n}"] = gap_weights(np.array(gaps), held, config).tolist()
-    check(WeightsOfTiles(build), f"tile-softmax-{config.name}", {name: Offer(items) for name, items in offers.items()},
+    check(WeightsOfTiles(build), f"tile-softmax-{build.core.name}",
+          {name: Offer(items) for name, items in offers.items()},
           {name: Expect(items) for name, items in wanted.items()}, quiet=["overflow"])
-
-
-@pytest.mark.parametrize("stall", ["none"])
-def test_gaps_are_asked_for_in_turn(check):
-    asks = {f"ask_{n}": Offer([{"gap": 3, "mantissa": 1 << 15, "shift": 15}] * count)
-            for n, count in enumerate((6, 2, 4))}
-    check(WeightsOfTiles(THREE_ROWS), "tile-softmax-three-rows", asks,
-          {"answered": Expect([1, 2, 0, 1, 2, 0, 2, 0, 2, 0, 0, 0])})

@@ -71,11 +71,6 @@ async def weighed_key(clock, dut):
     return await clock.pulse(lambda: clock.get(dut.o.valid), i__valid=1)
 
 
-async def weighed_gap(clock, dut):
-    clock.set(ask_1__payload={"gap": 1})
-    return await clock.pulse(lambda: clock.get(dut.answer_valid) == 2, ask_1__valid=1)
-
-
 async def returned_mass(clock, dut):
     """Return the mass of a row with one group; count without the three cycles of this one."""
     clock.set(pruned_1__payload={"mass": 1, "last": 1}, pruned_1__valid=1)
@@ -133,7 +128,6 @@ CASES = {
     "candidate-filter": (lambda: CandidateFilter(BUILD), "latency", filtered_key),
     "gap-mass": (lambda: GapMass(BUILD), "latency", added_gap),
     "tile-softmax": (lambda: TileSoftmax(BUILD), "latency", weighed_key),
-    "tile-softmax-gap": (lambda: TileSoftmax(BUILD), "weight_latency", weighed_gap),
     "mass-return": (lambda: MassReturn(BUILD), "latency", returned_mass),
     "tile-values": (lambda: TileValues(BUILD), "latency", left_row("word_valid")),
     "tile-values-sum": (lambda: TileValues(BUILD), "sum_latency", left_row("sum_valid")),

@@ -9,6 +9,7 @@ from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.memory.page_table import PagePart, PageTable
 from latte.rtl.memory.row_selector import RowSelector
+from latte.rtl.memory.row_sums import RowSums
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.tile_array import TileArray
 from latte.rtl.memory.tile_softmax import TileSoftmax
@@ -85,6 +86,14 @@ async def returned_mass(clock, dut):
     return 1 + dut.build.core.key_groups + await clock.until(lambda: clock.get(dut.denominator.valid)) - 3
 
 
+async def ended_sum(clock, dut):
+    return await clock.pulse(lambda: clock.get(dut.word_valid), step__valid=1, step__ends=1)
+
+
+async def ended_weights(clock, dut):
+    return await clock.pulse(lambda: clock.get(dut.sum_valid), weight__valid=1, weight__ends=1)
+
+
 def left_row(output):
     """Return a stimulus that counts from a tile's last item, which weighs nothing, to an output."""
     async def stimulus(clock, dut):
@@ -129,6 +138,8 @@ CASES = {
     "gap-mass": (lambda: GapMass(BUILD), "latency", added_gap),
     "tile-softmax": (lambda: TileSoftmax(BUILD), "latency", weighed_key),
     "mass-return": (lambda: MassReturn(BUILD), "latency", returned_mass),
+    "row-sums": (lambda: RowSums(BUILD, 2), "latency", ended_sum),
+    "row-sums-weights": (lambda: RowSums(BUILD, 2), "sum_latency", ended_weights),
     "tile-values": (lambda: TileValues(BUILD), "latency", left_row("word_valid")),
     "tile-values-sum": (lambda: TileValues(BUILD), "sum_latency", left_row("sum_valid")),
     "list-pass": (lambda: CandidateList(BUILD), "pass_latency", thinned_list),

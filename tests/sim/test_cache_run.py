@@ -72,10 +72,10 @@ def test_what_differs_is_said(model, program, tmp_path, monkeypatch):
     other = dict(entries)
     other[0] = dataclasses.replace(entries[0], threshold=Threshold.relative(1),
                                    scale_shift=entries[0].scale_shift + 2)
-    from latte.sim import cache_run
+    from latte.sim import cache_program
 
-    pack = cache_run.pack_entry
-    monkeypatch.setattr(cache_run, "pack_entry", lambda head, entry, core: pack(head, other[head], core))
+    pack = cache_program.pack_entry
+    monkeypatch.setattr(cache_program, "pack_entry", lambda head, entry, core: pack(head, other[head], core))
     report = run_cache_jobs(model, memory, entries, [job(JobKind.PREFILL, sequence, 1, 1, 60)], tmp_path / "run")
     assert any("output rows differ" in text for text in report.all_problems)
     assert any("keys_fetched" in text for text in report.all_problems)

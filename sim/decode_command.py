@@ -59,7 +59,7 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     from latte.golden.memory.measurement import LengthFigures, add_up, job_figures, prepare
     from latte.golden.memory.parts import PARTS
     from latte.golden.train.threshold_files import find_thresholds
-    from latte.sim.cache_run import build_cache_core, words_needed, run_cache_jobs
+    from latte.sim.cache_run import build_cache_core, run_cache_jobs, words_needed
 
     if (model is None) != (text is None):
         raise LatteError("a model reads a text, and nothing else does; give both --model and --text, or neither")

@@ -52,7 +52,7 @@ def test_batches(model, memory, tmp_path):
     """Outputs, rows fetched and bytes read are the golden model's, whose memory has all jobs behind it, too."""
     program = Program()
     with simulated_cache_core(model, memory, tmp_path / "run") as core:
-        for sizes in (((0, 3, 20), (1, 1, 30)), ((0, 3, 1), (1, 2, 1)), ((1, 4, 1),), ((0, 1, 9), (1, 3, 2))):
+        for sizes in (((0, 3, 20), (1, 1, 30)), ((0, 3, 1), (1, 2, 1)), ((1, 4, 1),), ((0, 1, 40), (1, 3, 2))):
             entries, jobs = program.entries(), [program.job(*size) for size in sizes]
             result = core.run(entries, jobs)
             expected = [carry_out(job, memory, entries) for job in jobs]

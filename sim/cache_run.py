@@ -10,23 +10,19 @@ from importlib import metadata
 import numpy as np
 
 from latte.golden.attention import HeadParameters
+from latte.golden.config import ceil_div
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import CacheMemory
 from latte.golden.memory.jobs import CacheJob, Outcome, carry_out
 from latte.golden.memory.traffic import OPERANDS
 from latte.golden.results import write_text
 from latte.rtl.axi.bus import MasterParameters
-from latte.rtl.common.entry_words import pack_entry, parameter_layout
-from latte.rtl.common.payloads import output_layout
-from latte.rtl.memory.cache_core import cache_counters_layout
-from latte.rtl.memory.cache_payloads import cache_job_layout, cache_verdict_layout
-from latte.rtl.memory.tile_payloads import tile_config
-from latte.sim.cache_system import CacheSystem, end_layout, setup_layout
+from latte.sim.cache_program import COUNTERS, read_ends, read_outputs, save_jobs, save_memory
+from latte.sim.cache_system import CacheSystem
 from latte.sim.core_run import digest_of_sources
-from latte.sim.packing import PayloadReader, pack_struct
 from latte.sim.runner import BUILD_FOLDER, Model, build_model
 
-__all__ = ["CacheReport", "JobReport", "build_cache_core", "run_cache_jobs"]
+__all__ = ["CacheReport", "JobReport", "build_cache_core", "words_needed", "run_cache_jobs"]
 
 _MASTER = MasterParameters(data_bits=128, burst_beats=16, reads_in_flight=32, writes_in_flight=16)
 """Bursts of 256 bytes; as many in flight as hide a latency of 60 cycles behind rows of two beats."""
@@ -91,6 +87,12 @@ def build_cache_core(build: MemoryBuild, words: int, *, latency: int = 60, build
     return build_model(system, f"cache-{build.core.name}", build_folder=build_folder, source=source, clock_loop=True)
 
 
+def words_needed(build: MemoryBuild, pages: int) -> int:
+    """Return a power of two of words that hold records and page tables of all slots, and some pages."""
+    size = CacheMemory(build, pages).image.data.size
+    return 1 << (ceil_div(size, build.bus_bytes) - 1).bit_length()
+
+
 def run_cache_jobs(model: Model, memory: CacheMemory, entries: dict[int, HeadParameters], jobs: Sequence[CacheJob],
                    folder: pathlib.Path, *, stall: str = "none", seed: int = 1, patience: int = 100_000) -> CacheReport:
     """Carry out jobs in hardware and by the golden model, and compare outputs, verdicts, bytes moved, and the memory.
@@ -115,20 +117,10 @@ def run_cache_jobs(model: Model, memory: CacheMemory, entries: dict[int, HeadPar
     build = memory.build
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    image = memory.image.data.copy()
+    save_memory(folder, memory.image.data, build.bus_bytes, memory.first_page,
+                writes=save_jobs(folder, build, entries, jobs), jobs=len(jobs))
+    write_text(folder / "settings.json", json.dumps({"stall": stall, "seed": seed, "patience": patience}))
     outcomes = [carry_out(job, memory, entries) for job in jobs]
-    writes = [pack_struct(parameter_layout(), **write) for head, entry in entries.items()
-              for write in pack_entry(head, entry, build.core)]
-    setup = pack_struct(setup_layout(), first_page=memory.first_page, writes=len(writes), jobs=len(jobs))
-    items = [pack_struct(cache_job_layout(), slot=job.sequence.slot, generation=job.sequence.generation, head=job.head,
-                         heads=job.q.shape[0], rows=len(job.k), queries=job.q.shape[1]) for job in jobs]
-    settings = {"setup": [setup], "parameter": writes, "job": items, "bus_bytes": build.bus_bytes, "stall": stall,
-                "seed": seed, "patience": patience}
-    write_text(folder / "settings.json", json.dumps(settings))
-    d = build.core.head_dim
-    k, v = (np.concatenate(rows) for rows in ([job.k for job in jobs], [job.v for job in jobs]))
-    q = np.concatenate([job.q.transpose(1, 0, 2).reshape(-1, d) for job in jobs])
-    np.savez(folder / "jobs.npz", image=image, k=k, v=v, q=q)
     model.run("latte.sim.cache_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
     return _compare(folder, memory, outcomes)
 
@@ -140,19 +132,12 @@ def _compare(folder: pathlib.Path, memory: CacheMemory, outcomes: list[Outcome])
     report = json.loads(path.read_text())
     problems = [report["failure"]] if report["failure"] else []
     build = memory.build
-    outputs = PayloadReader(output_layout(tile_config(build)), [int(item, 16) for item in report["o"]])
-    d = build.core.head_dim
-    codes = outputs.ints("data").reshape(-1, d) if len(outputs) else np.zeros((0, d), np.int64)
-    ends = PayloadReader(end_layout(), [int(item, 16) for item in report["end"]])
-    names = list(cache_counters_layout().members)
-    counters = np.stack([ends.ints("counters", name) for name in names], axis=1)
-    verdicts = {name: ends.ints("verdict", name) for name in cache_verdict_layout().members if name != "valid"}
-    if len(ends) != len(outcomes):
-        problems.append(f"{len(ends)} of {len(outcomes)} jobs ended")
+    d, codes, ends = build.core.head_dim, read_outputs(report, build), read_ends(report)
+    if len(ends.verdicts) != len(outcomes):
+        problems.append(f"{len(ends.verdicts)} of {len(outcomes)} jobs ended")
     jobs, row = [], 0
-    before = np.zeros(len(names), np.int64)
-    for index, (outcome, now) in enumerate(zip(outcomes, counters, strict=False)):
-        found = {name for name, of in verdicts.items() if of[index]}
+    spent = ends.spent(np.zeros(len(COUNTERS), np.int64)).tolist()
+    for outcome, found, counts in zip(outcomes, ends.verdicts, spent, strict=False):
         wrong = [] if found == ({outcome.status} if outcome.status else set()) else [
             f"ended with {', '.join(sorted(found)) or 'no error'}, expected {outcome.status or 'none'}"]
         expected = np.array([of.output for of in outcome.rows], np.int64).reshape(-1, d)
@@ -160,11 +145,10 @@ def _compare(folder: pathlib.Path, memory: CacheMemory, outcomes: list[Outcome])
         if differs:
             wrong.append(f"{len(differs)} of {len(expected)} output rows differ, the first is {differs[0]}")
         row += len(expected)
-        of_job = dict(zip(names, ((now - before) & 0xFFFFFFFF).tolist(), strict=True))
+        of_job = dict(zip(COUNTERS, counts, strict=True))
         if outcome.status is None:
             wrong += _compare_traffic(of_job, outcome, build)
         jobs.append(JobReport(outcome, wrong, of_job))
-        before = now
     if row != len(codes):
         problems.append(f"{len(codes)} output rows, expected {row}")
     image = np.frombuffer((folder / "image.bin").read_bytes(), np.uint8)[:len(memory.image.data)]

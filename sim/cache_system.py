@@ -17,7 +17,10 @@ _ROWS = ("k", "v", "q", "o")
 
 
 def setup_layout() -> data.StructLayout:
-    """Where page 0 lies, and what comes: words of the register file, jobs."""
+    """Where page 0 lies, and what comes: words of the register file before the first job, jobs.
+
+    With 0 jobs any number may come, and memory is never shown.
+    """
     return data.StructLayout({"first_page": ADDRESS_BITS, "writes": 32, "jobs": 32})
 
 
@@ -78,7 +81,7 @@ class CacheSystem(wiring.Component):
         wiring.connect(m, memory.shown, wiring.flipped(self.shown))
         known, setup = Signal(), Signal(setup_layout())
         written, ended = Signal(32), Signal(32)
-        writes, begins = self.parameter.valid & self.parameter.ready, known & memory.filled & (written == setup.writes)
+        writes, begins = self.parameter.valid & self.parameter.ready, known & memory.filled & (written >= setup.writes)
         m.d.comb += self.setup.ready.eq(~known)
         with m.If(self.setup.valid & self.setup.ready):
             m.d.sync += [known.eq(1), setup.eq(self.setup.payload)]

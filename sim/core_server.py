@@ -4,20 +4,18 @@
 program must obey: the status bits, and that each job ends where it should. The outputs are the client's to judge.
 """
 
-import json
 import pathlib
 from typing import Any
 
 import cocotb
 import numpy as np
 
-from latte.golden.results import write_text
 from latte.sim.agents import Agent, StreamMonitor, TestbenchFailure
 from latte.sim.core_testbench import CoreTestbench
 from latte.sim.packing import PayloadReader
 from latte.sim.program import Program
 from latte.sim.scoreboard import Segment
-from latte.sim.simulator_process import connect_to_client, receive_exactly, simulator_settings
+from latte.sim.simulator_process import serve_batches, simulator_settings
 from latte.sim.testbench import ClockLoop, Testbench
 
 __all__ = ["main", "serve_programs"]
@@ -30,24 +28,16 @@ async def serve_programs(dut: Any) -> None:
 
 
 async def main(testbench: ClockLoop) -> None:
-    """Run the program in the folder each time a byte comes, answer with a byte, and end with the connection."""
+    """Run the program in the folder each time the client asks."""
     settings = simulator_settings()
     folder = pathlib.Path(settings["folder"])
     testbench.patience = settings["patience"]
     await testbench.reset()
-    with connect_to_client() as connection:
-        while True:
-            try:
-                token = receive_exactly(connection, 1)
-            except OSError:
-                return
-            report: dict[str, Any] = {"failure": None}
-            try:
-                await _CoreServer(testbench, Program.load(folder), settings, folder, report).serve()
-            except TestbenchFailure as failure:
-                report["failure"] = str(failure)
-            write_text(folder / "report.json", json.dumps(report))
-            connection.sendall(token)
+
+    async def carry_out(report: dict[str, Any]) -> None:
+        await _CoreServer(testbench, Program.load(folder), settings, folder, report).serve()
+
+    await serve_batches(folder, carry_out)
 
 
 class _CoreServer(CoreTestbench):

@@ -53,13 +53,13 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     Each token is a job on a memory of its own that holds the keys before it. Outputs, the memory behind the job, rows
     fetched and beats read must be the golden model's; exits with 0 only if they are. Writes build/decode.json.
     """
-    from latte.golden.config import preset
+    from latte.golden.config import ceil_div, preset
     from latte.golden.memory.build import LONGEST, MemoryBuild
     from latte.golden.memory.cycles import Machine
     from latte.golden.memory.measurement import LengthFigures, add_up, job_figures, prepare
     from latte.golden.memory.parts import PARTS
     from latte.golden.train.threshold_files import find_thresholds
-    from latte.sim.cache_run import build_cache_core, run_cache_jobs
+    from latte.sim.cache_run import build_cache_core, run_cache_jobs, words_needed
 
     if (model is None) != (text is None):
         raise LatteError("a model reads a text, and nothing else does; give both --model and --text, or neither")
@@ -73,7 +73,8 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     console = create_console()
     started = time.monotonic()
     with show_status(console, "compiling the core with keys in memory (some minutes; kept for the next time) ..."):
-        compiled = build_cache_core(build, _memory_words(build, wanted[-1]), latency=latency, build_folder=build_folder)
+        words = words_needed(build, ceil_div(wanted[-1], build.page_rows))
+        compiled = build_cache_core(build, words, latency=latency, build_folder=build_folder)
     console.print(f"compiled in {time.monotonic() - started:.0f} s")
     folder = build_folder / "sim" / "runs" / f"decode-{os.getpid()}"
     figures: dict[int, list[LengthFigures]] = {}
@@ -88,7 +89,7 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
                                 patience=100_000 + 16 * n)
         problems.extend(f"{task.name}, {n} keys: {text}" for text in report.all_problems)
         for done in report.jobs:
-            figures.setdefault(n, []).append(job_figures(done.outcome, task, machine))
+            figures.setdefault(n, []).append(job_figures(done.outcome, job, task.entries, machine))
             of_length = counted.setdefault(n, dict.fromkeys(done.counters, 0))
             for name, count in done.counters.items():
                 of_length[name] += count
@@ -149,15 +150,6 @@ def _lengths(text: str, prompt: int) -> list[int]:
         raise LatteError(f"--lengths {text!r} must be numbers of keys from {max(2, prompt + 1)} to {LONGEST}, such as "
                          f"{_LENGTHS}")
     return found
-
-
-def _memory_words(build: "MemoryBuild", keys: int) -> int:
-    """Return a power of two of words that hold a sequence, its table and record."""
-    from latte.golden.config import ceil_div
-    from latte.golden.memory.cache import CacheMemory
-
-    size = len(CacheMemory(build, ceil_div(keys, build.page_rows)).image.data)
-    return 1 << (ceil_div(size, build.bus_bytes) - 1).bit_length()
 
 
 def _read_text(model: str, text: pathlib.Path, thresholds: str, lengths: list[int], sample: int, build: "MemoryBuild",

@@ -1,7 +1,6 @@
 """The simulated core as a backend: one simulator runs on while batches of jobs come and go."""
 
 import contextlib
-import json
 import pathlib
 import shutil
 import socket
@@ -10,16 +9,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from latte.golden.attention import HeadParameters
-from latte.golden.backend import BackendFailure, BatchResult
+from latte.golden.backend import BatchResult
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import Job
 from latte.sim.program import Program
 from latte.sim.runner import Model
-from latte.sim.simulator_process import receive_exactly, start_simulator
+from latte.sim.simulator_process import request_batch, start_simulator
 
 __all__ = ["SimulatedCore", "simulated_core"]
-
-_RUN = b"R"
 
 
 class SimulatedCore:
@@ -43,15 +40,7 @@ class SimulatedCore:
     def run(self, parameters: dict[int, HeadParameters], jobs: Sequence[Job]) -> BatchResult:
         """Carry out a batch; its cycles are the core's own count."""
         Program(self.config, parameters, list(jobs)).save(self._folder)
-        try:
-            self._connection.sendall(_RUN)
-            receive_exactly(self._connection, len(_RUN))
-        except OSError:
-            raise BackendFailure(f"the simulator ended in the middle of a batch; see {self._folder / 'sim.log'}"
-                                 ) from None
-        report = json.loads((self._folder / "report.json").read_text())
-        if report["failure"] is not None:
-            raise BackendFailure(f"the simulated core failed: {report['failure']}")
+        report = request_batch(self._connection, self._folder)
         with np.load(self._folder / "outputs.npz", allow_pickle=False) as archive:
             return BatchResult([archive[name] for name in archive.files], report["counters"]["cycles"])
 

@@ -11,17 +11,23 @@ import pathlib
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+from latte.golden.backend import BackendFailure
 from latte.golden.errors import LatteError
+from latte.golden.results import write_text
+from latte.sim.agents import TestbenchFailure
 from latte.sim.runner import Model
 
-__all__ = ["connect_to_client", "receive_exactly", "simulator_settings", "start_simulator"]
+__all__ = ["connect_to_client", "receive_exactly", "request_batch", "serve_batches", "simulator_settings",
+           "start_simulator"]
 
 _VARIABLE = "LATTE_SIMULATOR"
 """Holds the settings, for the simulator's process."""
 _POLL_SECONDS = 0.5
+_RUN = b"R"
+"""Asks for a batch, and says that it was carried out."""
 
 
 def receive_exactly(connection: socket.socket, count: int) -> bytes:
@@ -101,3 +107,49 @@ def connect_to_client() -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(simulator_settings()["address"])
     return connection
+
+
+async def serve_batches(folder: pathlib.Path, carry_out: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    """Carry out what lies in a folder each time the client asks, and end with the connection.
+
+    In the simulator's process.
+
+    Parameters
+    ----------
+    folder
+        Gets the report of each batch.
+    carry_out
+        Adds to the report that it is given. If it raises `TestbenchFailure`, the report says so.
+    """
+    with connect_to_client() as connection:
+        while True:
+            try:
+                token = receive_exactly(connection, len(_RUN))
+            except OSError:
+                return
+            report: dict[str, Any] = {"failure": None}
+            try:
+                await carry_out(report)
+            except TestbenchFailure as failure:
+                report["failure"] = str(failure)
+            write_text(folder / "report.json", json.dumps(report))
+            connection.sendall(token)
+
+
+def request_batch(connection: socket.socket, folder: pathlib.Path) -> dict[str, Any]:
+    """Let `serve_batches` carry out what lies in a folder, and return its report.
+
+    Raises
+    ------
+    BackendFailure
+        The simulator ended, or the testbench found a broken rule.
+    """
+    try:
+        connection.sendall(_RUN)
+        receive_exactly(connection, len(_RUN))
+    except OSError:
+        raise BackendFailure(f"the simulator ended in the middle of a batch; see {folder / 'sim.log'}") from None
+    report = json.loads((folder / "report.json").read_text())
+    if report["failure"] is not None:
+        raise BackendFailure(f"the simulated core failed: {report['failure']}")
+    return report

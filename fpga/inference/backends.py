@@ -1,16 +1,24 @@
-"""Backends of ``latte infer`` besides the simulated core: a board, and the golden model with predicted cycles."""
+"""Backends of ``latte infer`` besides the simulated cores: a board, and the golden models with predicted cycles."""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from latte.fpga.host.driver import Board, JobRefused
 from latte.golden.attention import HeadParameters
 from latte.golden.backend import BackendFailure, BatchResult
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import Job, carry_out
+from latte.golden.memory.backend import CacheBatch, check_status
+from latte.golden.memory.cache import CacheMemory
+from latte.golden.memory.cycles import Machine
+from latte.golden.memory.jobs import CacheJob
+from latte.golden.memory.jobs import carry_out as carry_out_in_memory
+from latte.golden.memory.measurement import job_figures
 from latte.rtl.common.head_work import HeadWork
 from latte.rtl.cycle_prediction import predict_cycles
 
-__all__ = ["BoardBackend", "GoldenBackend"]
+__all__ = ["BoardBackend", "GoldenBackend", "GoldenCacheBackend"]
 
 
 class BoardBackend:
@@ -58,3 +66,37 @@ class GoldenBackend:
                                    load_rows=len(jobs[index].k), fresh=jobs[index].fresh)
                  for index, trace in traces.items()]
         return BatchResult([trace.output for trace in traces.values()], predict_cycles(works, self._config).busy)
+
+
+class GoldenCacheBackend:
+    """A `latte.golden.memory.backend.CacheBackend` whose jobs the golden model computes, and its model of time times.
+
+    Parameters
+    ----------
+    machine
+        Core and memory whose cycles are predicted.
+    memory
+        Of the machine's build; gets what jobs append.
+    """
+
+    def __init__(self, machine: Machine, memory: CacheMemory) -> None:
+        self._machine = machine
+        self._memory = memory
+
+    def run(self, parameters: dict[int, HeadParameters], jobs: Sequence[CacheJob]) -> CacheBatch:
+        """Carry out a batch; its cycles are predicted."""
+        outputs, cycles = [], 0.0
+        read = written = keys = values = 0
+        for job in jobs:
+            outcome = carry_out_in_memory(job, self._memory, parameters)
+            check_status(job, outcome.status)
+            outputs.append(outcome.outputs(job.q.shape[0]).astype(np.int32))
+            figures = job_figures(outcome, job, [parameters[entry] for entry in job.entries], self._machine)
+            cycles += figures.cycles
+            keys += figures.key_rows
+            values += figures.value_rows
+            moved = outcome.traffic.moved
+            of_job = moved["written"] + moved["spilled"] // 2
+            written += of_job
+            read += outcome.traffic.total - of_job
+        return CacheBatch(outputs, round(cycles), read, written, keys, values)

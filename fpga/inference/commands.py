@@ -1,9 +1,10 @@
 """``latte infer``: a whole model, every attention computed by the hardware."""
 
 import contextlib
+import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,7 @@ from latte.sim.compilation import SIMULATORS, check_simulator
 from latte.sim.options import board_config_options, build_option
 
 if TYPE_CHECKING:
+    from latte.golden.models.compared import ComparedAttention
     from latte.golden.register_image import RegisterImage
 
 __all__ = ["infer_command"]
@@ -37,6 +39,9 @@ ASSUMED_MHZ = 100.0
 @thresholds_option("With static scales; by default the model's best_90, if they are shipped.")
 @click.option("--backend", type=click.Choice(["sim", "torch"]), help="sim: the RTL in a simulator. torch: no hardware; "
               "the exact arithmetic in torch against the golden model, cycles predicted. [default: sim]")
+@click.option("--keys-in-memory", is_flag=True, help="With --prompt: by the core whose keys and values lie in external "
+              "memory. The prompt is one job for each head of keys; each further token appends its key and value, and "
+              "nothing is loaded again. On --backend sim or torch.")
 @click.option("--port", "port_name", metavar="NAME", help="Run on a board at this serial port, such as /dev/ttyUSB0; "
               f"or {SIMULATED!r}: the board in simulation, UART included.")
 @click.option("--baud", type=click.IntRange(300), help="Of --port, as the board was built. [default: the board's, else "
@@ -50,15 +55,15 @@ ASSUMED_MHZ = 100.0
 @build_option
 @board_config_options
 def infer_command(config: AttentionConfig, board: str | None, model: str, images: pathlib.Path | None,
-                  prompt: str | None, tokens: int, thresholds: str | None, backend: str | None, port_name: str | None,
-                  baud: int | None, retries: int, simulator: str, mhz: float | None,
-                  build_folder: pathlib.Path) -> None:
+                  prompt: str | None, tokens: int, thresholds: str | None, backend: str | None,
+                  keys_in_memory: bool, port_name: str | None, baud: int | None, retries: int, simulator: str,
+                  mhz: float | None, build_folder: pathlib.Path) -> None:
     """Classify images or generate text, every attention computed by the hardware.
 
     Block after block, the hardware's outputs are what the model goes on with. The build must have the kind of threshold
     and the key groups that the thresholds need. Each output is compared with torch's exact arithmetic on the same
-    operands. Prints classes or text, cycles and time, writes build/infer.json, and exits with 0 only if every bit
-    agrees.
+    operands. Prints classes or text, cycles and time, with keys in memory also what was moved; writes build/infer.json,
+    and exits with 0 only if every bit agrees.
     """
     console = create_console()
     clock, origin = _clock(mhz, board)
@@ -68,13 +73,17 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     if (images is None) == (prompt is None):
         raise LatteError("give the model's input: --images FILE for an image classifier, or --prompt TEXT for a "
                          "language model")
+    if keys_in_memory:
+        _check_keys_in_memory(images, port_name, board, simulator)
     if port_name is None and backend != "torch":
         check_simulator(simulator)
     from latte.golden.models.extras import require_models
 
     require_models()
+    from latte.fpga.inference.cached import cached_backend
     from latte.fpga.inference.outcome import Outcome
     from latte.fpga.inference.tasks import create_task
+    from latte.golden.models.cached_inference import CachedAttention
     from latte.golden.models.checkpoint import load_checkpoint
     from latte.golden.models.hardware import HardwareAttention
     from latte.golden.models.inference import BackendAttention, check_build
@@ -90,21 +99,27 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     if backend != "torch":
         _check_registers(name, image, config)
     answer, failure = None, None
+    create: Callable[..., ComparedAttention]
     with contextlib.ExitStack() as stack:
-        device = stack.enter_context(_backend(config, backend, port_name, (baud, retries), simulator,
-                                              build_folder, console))
+        if keys_in_memory:
+            create = functools.partial(CachedAttention, checkpoint, learned, image, *stack.enter_context(cached_backend(
+                checkpoint, config, task.length, simulate=backend != "torch", build_folder=build_folder,
+                console=console)))
+        else:
+            create = functools.partial(BackendAttention, checkpoint, learned, image, config, stack.enter_context(
+                _backend(config, backend, port_name, (baud, retries), simulator, build_folder, console)))
         expected = task.run(HardwareAttention(learned, config))
         progress = stack.enter_context(create_progress(console, "blocks"))
         bar = progress.add_task("inferring", total=task.passes * checkpoint.blocks)
-        attention = BackendAttention(checkpoint, learned, image, config, device, lambda: progress.advance(bar))
+        attention = create(on_block=lambda: progress.advance(bar))
         try:
             answer = task.run(attention)
         except BackendFailure as error:
             failure = str(error)
     outcome = Outcome(checkpoint.name, task, attention, answer, expected, failure, clock)
     write_results(build_folder / "infer.json", "infer", config, outcome.results(), outcome.passed, model=model,
-                  board=board, thresholds=name, backend=port_name or backend or "sim", failure=failure,
-                  differences=attention.differences)
+                  board=board, thresholds=name, backend=port_name or backend or "sim", keys_in_memory=keys_in_memory,
+                  failure=failure, differences=attention.differences)
     outcome.show(console)
     total = attention.total
     kind = "predicted cycles" if backend == "torch" else "cycles"
@@ -112,6 +127,18 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     console.print(f"{total.cycles} {kind} in {total.jobs} jobs, {1e3 * outcome.seconds:.3f} ms at {clock:g} MHz "
                   f"({origin}){waiting}; thresholds {name}", soft_wrap=True)
     raise SystemExit(0 if outcome.passed else 1)
+
+
+def _check_keys_in_memory(images: pathlib.Path | None, port_name: str | None, board: str | None, simulator: str
+                          ) -> None:
+    """Raise `LatteError` for options that do not go with --keys-in-memory."""
+    if images is not None:
+        raise LatteError("--keys-in-memory is of texts, which grow by a token; leave it out with --images")
+    if port_name is not None or board is not None:
+        raise LatteError("no board has its keys in memory yet; leave out --keys-in-memory, or --port and --board")
+    if simulator != "verilator":
+        raise LatteError(f"the core with keys in memory is not simulated by {simulator}; leave out --sim, or "
+                         "--keys-in-memory")
 
 
 def _clock(mhz: float | None, board: str | None) -> tuple[float, str]:

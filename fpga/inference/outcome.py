@@ -1,12 +1,14 @@
 """What came of a whole model on hardware: verdict, result file, and what a person sees."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from latte.fpga.inference.tasks import Task
-from latte.golden.models.inference import BackendAttention
+from latte.golden.models.cached_inference import CachedAttention, PassFigures
+from latte.golden.models.compared import ComparedAttention
 
 __all__ = ["Outcome"]
 
@@ -37,7 +39,7 @@ class Outcome:
 
     model: str
     task: Task
-    attention: BackendAttention
+    attention: ComparedAttention
     answer: Any
     expected: Any
     failure: str | None
@@ -63,6 +65,11 @@ class Outcome:
         """Time of the counted cycles at the clock."""
         return self.attention.total.cycles / (self.mhz * 1e6)
 
+    @property
+    def passes(self) -> list[PassFigures]:
+        """What each forward pass moved; nothing where keys are on chip."""
+        return self.attention.passes if isinstance(self.attention, CachedAttention) else []
+
     def results(self) -> list[dict[str, Any]]:
         """Return the entries of the result file."""
         total = self.attention.total
@@ -75,6 +82,9 @@ class Outcome:
         for block, figures in enumerate(self.attention.blocks):
             fields = dataclasses.asdict(figures) | {"pruned": self.attention.pruned(block)}
             entries[f"block{block}.cycles"] = "count", fields.pop("cycles"), fields
+        for number, passed in enumerate(self.passes):
+            fields = dataclasses.asdict(passed)
+            entries[f"pass{number}.bytes"] = "bytes", passed.moved, fields
         return [{"name": f"{self.model}.{name}", "unit": unit, "value": value, **fields}
                 for name, (unit, value, fields) in entries.items()]
 
@@ -92,3 +102,18 @@ class Outcome:
         total = self.attention.total
         console.print(f"{total.outputs - total.differing} of {total.outputs} attention outputs equal torch's in every "
                       f"bit; {self.attention.pruned():.1%} of the keys pruned", soft_wrap=True)
+        if self.passes:
+            prompt, *further = self.passes
+            self._show_moved(console, f"prompt of {prompt.tokens} tokens", [prompt])
+            self._show_moved(console, "each token behind it", further)
+
+    def _show_moved(self, console: Console, title: str, passes: Sequence[PassFigures]) -> None:
+        """Print what some passes moved on average."""
+        if not passes:
+            return
+        mean = {field.name: sum(getattr(of, field.name) for of in passes) / len(passes)
+                for field in dataclasses.fields(PassFigures)}
+        console.print(
+            f"{title}: {mean['bytes_read']:.0f} bytes read from memory and {mean['bytes_written']:.0f} written, "
+            f"{mean['dense_bytes']:.0f} together by dense attention; {mean['values_fetched']:.0f} rows of V fetched, "
+            f"{mean['dense_values']:.0f} by dense attention; {mean['cycles']:.0f} cycles", soft_wrap=True)

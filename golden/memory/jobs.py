@@ -33,7 +33,7 @@ from latte.golden.memory.traffic import OPERANDS, Traffic
 from latte.golden.operands import check_rows
 from latte.golden.quantizer import saturate_qk
 
-__all__ = ["FAILURES", "REFUSALS", "CacheJob", "JobKind", "Outcome", "Tile", "carry_out"]
+__all__ = ["FAILURES", "REFUSALS", "CacheJob", "JobKind", "Outcome", "Tile", "carry_out", "tile_places"]
 
 REFUSALS = {
     "sequence_invalid": "there is no such slot, the sequence was freed, or the slot has another one by now",
@@ -199,6 +199,18 @@ def carry_out(job: CacheJob, memory: CacheMemory, parameters: dict[int, HeadPara
     return Outcome(status, tiles if status is None else [], traffic)
 
 
+def tile_places(heads: int, queries: int, build: MemoryBuild) -> Iterator[list[tuple[int, int]]]:
+    """Yield the rows of each tile of a job, as (head, query).
+
+    Positions come in order, several to a tile if all heads of each fit, else parts of one.
+    """
+    positions = max(1, build.tile_rows // max(1, heads))
+    for first in range(0, queries, positions):
+        rows = [(head, row) for row in range(first, min(first + positions, queries)) for head in range(heads)]
+        for at in range(0, len(rows), build.tile_rows):
+            yield rows[at:at + build.tile_rows]
+
+
 def _read_state(job: CacheJob, memory: CacheMemory) -> SequenceState | None:
     """Read the record of the job's slot, as much of it as the job needs; ``None`` if it is not the job's sequence."""
     if not 0 <= job.sequence.slot < memory.build.slots:
@@ -312,7 +324,7 @@ def _write_rows(k: np.ndarray, job: CacheJob, state: SequenceState, groups: KeyG
 
 def _tiles(job: CacheJob, length: int, parameters: dict[int, HeadParameters], sums: _Sums, build: MemoryBuild
            ) -> Iterator[list[Query]]:
-    """Yield the tiles of a job: positions in order, several of them if all heads of each fit, else parts of one's."""
+    """Yield the tiles of a job."""
     q, _ = saturate_qk(job.q, build.core.qk_max)
     heads, queries = q.shape[:2]
 
@@ -322,11 +334,8 @@ def _tiles(job: CacheJob, length: int, parameters: dict[int, HeadParameters], su
         at, groups = len(sums.keys) - 1 - behind, entry.groups.count
         return Query(q[head, row], entry, length - behind, sums.keys[at, :groups], sums.values[at, :groups])
 
-    positions = max(1, build.tile_rows // max(1, heads))
-    for first in range(0, queries, positions):
-        rows = [(head, row) for row in range(first, min(first + positions, queries)) for head in range(heads)]
-        for at in range(0, len(rows), build.tile_rows):
-            yield [query(*place) for place in rows[at:at + build.tile_rows]]
+    for places in tile_places(heads, queries, build):
+        yield [query(*place) for place in places]
 
 
 def _write_state(job: CacheJob, state: SequenceState, groups: KeyGroups, sums: _Sums, last: np.ndarray,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from latte.golden.attention import HeadParameters
 from latte.golden.config import ceil_div
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import CacheMemory
@@ -115,13 +116,14 @@ def _measure(task: Task, machine: Machine) -> LengthFigures:
     memory, job = prepare(task, machine.build)
     outcome = carry_out(job, memory, dict(enumerate(task.entries)))
     assert outcome.status is None, outcome.status
-    return job_figures(outcome, task, machine)
+    return job_figures(outcome, job, task.entries, machine)
 
 
-def job_figures(outcome: Outcome, task: Task, machine: Machine) -> LengthFigures:
-    """Return the figures of a task's job that was carried out."""
-    keys, appended = len(task.k), task.q.shape[1]
-    gaps = max(RowSelector(entry, keys, machine.build).gaps for entry in task.entries)
+def job_figures(outcome: Outcome, job: CacheJob, entries: Iterable[HeadParameters], machine: Machine
+                ) -> LengthFigures:
+    """Return the figures of a job with queries that was carried out; `entries` are those of its heads."""
+    keys = outcome.tiles[-1].keys
+    gaps = max(RowSelector(entry, keys, machine.build).gaps for entry in entries)
     found = LengthFigures(keys, 1, traffic=outcome.traffic)
     cycles, dense_cycles, dense_tiles = [], [], []
     for tile in outcome.tiles:
@@ -140,7 +142,7 @@ def job_figures(outcome: Outcome, task: Task, machine: Machine) -> LengthFigures
         dense_cycles.append(dense_tile_cycles(machine, dense_tiles[-1], work.rows))
     found.value_rows = outcome.traffic.requests["values"]
     found.key_rows = outcome.traffic.requests["key_low"]
-    found.dense = dense_job(machine.build, dense_tiles, appended)
+    found.dense = dense_job(machine.build, dense_tiles, len(job.k))
     found.dense.add(OPERANDS, outcome.traffic.moved[OPERANDS], outcome.traffic.requests[OPERANDS])
     found.cycles = job_cycles(machine, outcome.traffic, cycles)
     found.dense_cycles = job_cycles(machine, found.dense, dense_cycles)

@@ -1,137 +1,54 @@
-"""Whole models whose attention a backend computes: the RTL in a simulator, a board, or the golden model.
+"""Whole models whose attention a backend computes: the RTL in a simulator, a board, or the golden model."""
 
-Q, K and V are smoothed and quantised as `HardwareAttention` does it, and output codes dequantised as there; between the
-two the codes come from a `latte.golden.backend.Backend`, and the model goes on with them. The exact arithmetic in torch
-computes the same operands beside it, and every code is compared.
-"""
-
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
-from latte.golden.attention import HeadParameters
-from latte.golden.backend import Backend, BackendFailure
+from latte.golden.backend import Backend
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
 from latte.golden.jobs import Job
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.exact import HeadCodes
-from latte.golden.models.hardware import HardwareAttention, PairCounter
+from latte.golden.models.compared import ComparedAttention, Computed
 from latte.golden.models.hook import Handler, replaced_attention
 from latte.golden.register_image import RegisterImage
 
-__all__ = ["BackendAttention", "BlockFigures", "check_build", "classify", "class_names", "encode_prompt", "generate"]
+__all__ = ["BackendAttention", "check_build", "classify", "class_names", "encode_prompt", "generate"]
 
 
-@dataclasses.dataclass
-class BlockFigures:
-    """What the attentions of one block came to.
-
-    Parameters
-    ----------
-    cycles
-        Clock cycles of the core.
-    jobs
-    outputs
-        Attention outputs, one per head and forward pass.
-    differing
-        Those in which a bit differs from torch's.
-    """
-
-    cycles: int = 0
-    jobs: int = 0
-    outputs: int = 0
-    differing: int = 0
-
-
-class BackendAttention(HardwareAttention):
-    """Attention handler whose output codes a backend computes, one batch of jobs per block and forward pass.
+class BackendAttention(ComparedAttention):
+    """Attention handler whose backend loads the keys of every forward pass anew, one batch of jobs per block.
 
     Parameters
     ----------
-    checkpoint
-    thresholds
-    image
-        Their registers, the same for every sequence.
-    config
-        Of the backend's build.
+    checkpoint, thresholds, image, config, on_block
+        As of `ComparedAttention`.
     backend
-    on_block
-        Called after each batch, for progress bars.
-
-    Attributes
-    ----------
-    pairs : PairCounter
-        Visible and kept pairs.
-    blocks : list of BlockFigures
-    differences : list of str
-        One line for each output that differs.
+        Of a build of `config`.
     """
 
     def __init__(self, checkpoint: Checkpoint, thresholds: Thresholds, image: RegisterImage, config: AttentionConfig,
                  backend: Backend, on_block: Callable[[], None] = lambda: None) -> None:
-        self.pairs = PairCounter(checkpoint.blocks, checkpoint.heads)
-        super().__init__(thresholds, config, self.pairs)
-        self.blocks = [BlockFigures() for _ in range(checkpoint.blocks)]
-        self.differences: list[str] = []
-        self._heads, self._heads_per_key = checkpoint.heads, checkpoint.heads_per_key
-        self._entries = [entry.parameters for entry in image.heads]
+        super().__init__(checkpoint, thresholds, image, config, on_block)
         self._backend = backend
-        self._on_block = on_block
 
-    @property
-    def total(self) -> BlockFigures:
-        """Sums over the blocks."""
-        return BlockFigures(*(sum(column) for column in zip(*map(dataclasses.astuple, self.blocks), strict=True)))
-
-    def pruned(self, block: int | None = None) -> float:
-        """Return the share of visible pairs that were pruned, of one block or of all."""
-        chosen = slice(None) if block is None else block
-        return 1 - float(self.pairs.kept[chosen].sum() / max(1, self.pairs.visible[chosen].sum()))
-
-    def output_codes(self, block: int, operands: tuple[torch.Tensor, torch.Tensor, torch.Tensor], codes: HeadCodes,
-                     step: torch.Tensor, causal: bool) -> torch.Tensor:
-        """Return the backend's codes; count and name those outputs that are not torch's."""
-        exact = super().output_codes(block, operands, codes, step, causal)
-        if len(exact) != 1:
-            raise LatteError(f"a backend takes one sequence at a time, not {len(exact)}")
-        entries = self._entries[block * self._heads:(block + 1) * self._heads]
-        q, k, v = (rows[0].cpu().numpy().astype(np.int8) for rows in operands)
-        jobs = self._jobs(entries, q, k, v, causal)
-        result = self._backend.run(dict(enumerate(entries)), jobs)
-        if len(result.outputs) != len(jobs):
-            raise BackendFailure(f"block {block}: {len(result.outputs)} of {len(jobs)} jobs came to an output")
-        produced = torch.from_numpy(np.stack(result.outputs)).to(exact)
-        different = (produced != exact[0]).flatten(1).sum(1).tolist()
-        figures = self.blocks[block]
-        figures.cycles += result.cycles
-        figures.jobs += len(jobs)
-        figures.outputs += len(different)
-        figures.differing += sum(count > 0 for count in different)
-        self.differences += [f"block {block}, head {head}: {count} of {exact[0, head].numel()} output codes of "
-                             f"{exact.shape[-2]} queries and {operands[1].shape[-2]} keys differ"
-                             for head, count in enumerate(different) if count]
-        self._on_block()
-        return produced[None]
-
-    def _jobs(self, entries: list[HeadParameters], q: np.ndarray, k: np.ndarray, v: np.ndarray,
-              causal: bool) -> list[Job]:
-        """Return a job for each head of q [heads, m, d], k and v [heads, n, d].
+    def compute(self, block: int, q: np.ndarray, k: np.ndarray, v: np.ndarray, causal: bool) -> Computed:
+        """Carry out a job for each head.
 
         A query head that shares its keys with the one before, and their codes and groups with it, loads none.
         """
-        jobs, loaded = [], 0
-        for head in range(self._heads):
-            shared = head % self._heads_per_key and entries[head].groups == entries[loaded].groups and all(
+        entries, jobs, loaded = self.entries(block), [], 0
+        for head in range(self.heads):
+            shared = head % self.heads_per_key and entries[head].groups == entries[loaded].groups and all(
                 np.array_equal(rows[head], rows[loaded]) for rows in (k, v))
             if not shared:
                 loaded = head
             load = slice(0, 0) if shared else slice(None)
             jobs.append(Job(head, q[head], k[head, load], v[head, load], fresh=not shared, causal=causal))
-        return jobs
+        result = self._backend.run(dict(enumerate(entries)), jobs)
+        return Computed(result.outputs, len(jobs), result.cycles)
 
 
 def check_build(checkpoint: Checkpoint, thresholds: Thresholds, config: AttentionConfig, tokens: int) -> None:

@@ -92,8 +92,6 @@ class SpillStore(wiring.Component):
     candidate_<r> : Out(stream of spilled_layout)
     score_<r> : Out(stream of placed_layout of scores)
         ``last`` of those that were spilled.
-    scores : Out(ArrayLayout(length_shape, tile_rows))
-        That each row has spilled.
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters) -> None:
@@ -111,8 +109,9 @@ class SpillStore(wiring.Component):
             "recall": Out(stream.Signature(recall_layout(build))), "recalled_valid": In(1),
             "recalled_row": In(row_shape(build)), "recalled_beat": In(8 * build.bus_bytes),
             **{f"candidate_{row}": Out(stream.Signature(spilled_layout())) for row in rows},
-            **{f"score_{row}": Out(stream.Signature(scores)) for row in rows},
-            "scores": Out(data.ArrayLayout(length_shape(build.core), build.tile_rows))})
+            **{f"score_{row}": Out(stream.Signature(scores)) for row in rows}})
+        # Scores that each row has spilled so far.
+        self._scores = Signal(data.ArrayLayout(length_shape(build.core), build.tile_rows))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -125,7 +124,7 @@ class SpillStore(wiring.Component):
         # What is written, and what is read, changes with the tile's phase.
         takes_scores, gives_scores = Signal(), Signal()
         with m.If(self.restart):
-            m.d.sync += [beats.eq(0), self.scores.eq(0), takes_scores.eq(0), gives_scores.eq(0)]
+            m.d.sync += [beats.eq(0), self._scores.eq(0), takes_scores.eq(0), gives_scores.eq(0)]
         with m.If(self.recall_candidates):
             m.d.sync += takes_scores.eq(1)
         with m.If(self.recall_scores):
@@ -172,13 +171,13 @@ class SpillStore(wiring.Component):
         m.d.comb += [queue.i.valid.eq(self.scored_valid & self.scored.spilled.any()), queue.i.payload.eq(self.scored)]
         item, done, held = queue.o.payload, Signal(rows), Signal(data.ArrayLayout(8 * SCORED_BYTES, rows))
         # In the end, rows whose last beat is half full.
-        halves = Cat(self.scores[n][0] for n in range(rows)) if slots > 1 else Const(0, rows)
+        halves = Cat(self._scores[n][0] for n in range(rows)) if slots > 1 else Const(0, rows)
         left = Mux(queue.o.valid, item.spilled, Mux(ends, halves, 0)) & ~done
         row = Signal(row_shape(self.build))
         for n in reversed(range(rows)):
             with m.If(left[n]):
                 m.d.comb += row.eq(n)
-        score, count = Array(item.values[n] for n in range(rows))[row], self.scores[row]
+        score, count = Array(item.values[n] for n in range(rows))[row], self._scores[row]
         wide = Signal(_scored_layout())
         m.d.comb += [wide.place.eq(item.place), wide.score.eq(score)]
         whole = (count[0] if slots > 1 else Const(1)) | ~queue.o.valid
@@ -256,8 +255,9 @@ class SpillStore(wiring.Component):
                 m.d.sync += [left[row].eq(left[row] - count), place[row].eq(place[row] + count)]
             with m.If(self.recall_candidates):
                 m.d.sync += [left[row].eq(beats[row]), place[row].eq(0)]
-            with m.If(self.recall_scores):
-                m.d.sync += [left[row].eq((self.scores[row] + (slots - 1)) >> exact_log2(slots)), place[row].eq(0)]
+            # Counted when the last one is written: scores may wait to be packed when all have come.
+            with m.If(waits & written & gives_scores):
+                m.d.sync += [left[row].eq((self._scores[row] + (slots - 1)) >> exact_log2(slots)), place[row].eq(0)]
             self._unpack(m, row, queue, gives_scores, waits)
             lost.append(queue.i.valid & ~queue.i.ready)
         return Cat(lost).any()
@@ -273,7 +273,7 @@ class SpillStore(wiring.Component):
         entry = data.View(spilled_layout(), Array(entries[n].as_value() for n in range(narrow))[slot])
         scored = data.View(_scored_layout(), Array(scores[n].as_value() for n in range(wide))[slot])
         filler = entry.estimate == _NO_ESTIMATE
-        last_score = given + 1 == self.scores[row]
+        last_score = given + 1 == self._scores[row]
         step = Mux(gives_scores, score.ready, candidate.ready | filler) & queue.o.valid
         ends = Mux(gives_scores, last_score | (slot == wide - 1), slot == narrow - 1)
         m.d.comb += [

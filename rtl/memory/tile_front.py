@@ -312,11 +312,12 @@ class TileFront(wiring.Component):
         m.submodules.pending = pending = StreamQueue(layout, 2 * self.parameters.reads_in_flight)
         for n, selector in enumerate(selectors):
             lists, stored, spilled = getattr(merge, f"i_{n}"), getattr(store, f"o_{n}"), getattr(spill, f"score_{n}")
+            # From the row's first spilled score on, until the last one is read back.
             survivor, recalls = selector.survivors, Signal(name=f"recalls_{n}")
-            with m.If(self.scored):
-                m.d.sync += recalls.eq(spill.scores[n] != 0)
-            with m.Elif(spilled.valid & spilled.ready & spilled.payload.last):
+            with m.If(at.begins | (spilled.valid & spilled.ready & spilled.payload.last)):
                 m.d.sync += recalls.eq(0)
+            with m.Elif(store.valid & store.item.spilled[n]):
+                m.d.sync += recalls.eq(1)
             with m.If(at.selects):
                 m.d.comb += [lists.valid.eq(survivor.valid), survivor.ready.eq(lists.ready)]
                 m.d.comb += [lists.payload[name].eq(survivor.payload[field]) for name, field in (

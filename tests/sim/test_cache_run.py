@@ -64,6 +64,19 @@ def test_pages_are_used_again(model, program, tmp_path):
     assert min(tokens) > 100
 
 
+@pytest.mark.parametrize("keys", [36, 48])
+def test_rows_that_spill_all_but_a_few_scores(model, program, tmp_path, keys):
+    """Three rows keep all keys, of which a list holds 32: scores come faster than they are spilled."""
+    memory, entries, job = program
+    sequence = memory.open()
+    memory.reserve(sequence, keys)
+    wide = {0: dataclasses.replace(entries[0], threshold=Threshold.relative(EVERY_KIND.core.tau_keep_all))}
+    jobs = [job(JobKind.APPEND, sequence, 0, 0, keys - 3), job(JobKind.PREFILL, sequence, 1, 3, 3)]
+    report = run_cache_jobs(model, memory, wide, jobs, tmp_path / "run")
+    assert report.all_problems == []
+    assert all(row.selection.spilled == (32,) for row in report.jobs[1].outcome.rows)
+
+
 def test_what_differs_is_said(model, program, tmp_path, monkeypatch):
     """Hardware with another threshold and scale than the golden model keeps fewer keys, which weigh more."""
     memory, entries, job = program
@@ -72,10 +85,10 @@ def test_what_differs_is_said(model, program, tmp_path, monkeypatch):
     other = dict(entries)
     other[0] = dataclasses.replace(entries[0], threshold=Threshold.relative(1),
                                    scale_shift=entries[0].scale_shift + 2)
-    from latte.sim import cache_run
+    from latte.sim import cache_program
 
-    pack = cache_run.pack_entry
-    monkeypatch.setattr(cache_run, "pack_entry", lambda head, entry, core: pack(head, other[head], core))
+    pack = cache_program.pack_entry
+    monkeypatch.setattr(cache_program, "pack_entry", lambda head, entry, core: pack(head, other[head], core))
     report = run_cache_jobs(model, memory, entries, [job(JobKind.PREFILL, sequence, 1, 1, 60)], tmp_path / "run")
     assert any("output rows differ" in text for text in report.all_problems)
     assert any("keys_fetched" in text for text in report.all_problems)

@@ -1,7 +1,6 @@
 """``latte infer`` on tiny models: every backend gives torch's bits, and what is wrong is said."""
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
@@ -17,62 +16,16 @@ from latte.golden.backend import BackendFailure, BatchResult
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
 from latte.golden.model_thresholds import Thresholds
-from latte.golden.models.checkpoint import load_checkpoint
-from latte.golden.models.extraction import capture
 from latte.golden.models.hardware import HardwareAttention
 from latte.golden.models.hook import float_attention
 from latte.golden.models.inference import BackendAttention, classify, encode_prompt, generate
-from latte.golden.models.inputs import find_images, load_image
+from latte.golden.models.inputs import load_image
 from latte.golden.register_image import RegisterImage
 from latte.golden.train.threshold_files import save_thresholds
+from tests.fpga.inference.tiny import PROMPT, figures
 
-PROMPT = "a few words to be cut"
 BOARD_BUILD = ("--config", "tiny", "--heads", 4, "--max-seq-len", 64)
 """The build that tests/fpga/host simulates as a board."""
-
-
-def static_thresholds(checkpoint, batch, tau):
-    """Return relative thresholds with the scales of one batch, without compensation."""
-    taken = capture(checkpoint, batch)
-    scales = {f"{name}_scale": np.abs(np.stack([rows[0] for rows in getattr(taken, name)])).max((-2, -1)) / limit
-              for name, limit in (("q", 119), ("k", 119), ("v", 127))}
-    return dataclasses.replace(Thresholds.uniform(tau, checkpoint.blocks, checkpoint.heads),
-                               **{name: scale.astype(np.float64) for name, scale in scales.items()})
-
-
-@pytest.fixture
-def vit(vit_folder, image_folder, tmp_path):
-    """Return (options of the command, checkpoint, thresholds) of the image classifier."""
-    checkpoint = load_checkpoint(str(vit_folder))
-    path = find_images(image_folder).paths[0]
-    thresholds = static_thresholds(checkpoint, load_image(path, checkpoint.preprocess)[None], 1.5)
-    save_thresholds(tmp_path / "vit.npz", thresholds, checkpoint.name, {})
-    return ["--model", vit_folder, "--images", path, "--thresholds", tmp_path / "vit.npz"], checkpoint, thresholds
-
-
-@pytest.fixture
-def language(shared_keys_folder, tmp_path):
-    """Return (options of the command, checkpoint, thresholds) of the language model whose query heads share keys."""
-    checkpoint = load_checkpoint(str(shared_keys_folder))
-    thresholds = static_thresholds(checkpoint, encode_prompt(checkpoint, PROMPT, 0)[None], 1.5)
-    save_thresholds(tmp_path / "lm.npz", thresholds, checkpoint.name, {})
-    return (["--model", shared_keys_folder, "--prompt", PROMPT, "--tokens", 3, "--thresholds", tmp_path / "lm.npz"],
-            checkpoint, thresholds)
-
-
-@pytest.fixture
-def infer(output):
-    """Return what runs the command with options and gives (exit code, output, result file)."""
-    def run(*options, code=0):
-        result = CliRunner().invoke(cli, ["infer", *map(str, options), "--build", str(output)])
-        assert result.exit_code == code, (result.output, result.exception)
-        return result.output, json.loads((output / "infer.json").read_text())
-    return run
-
-
-def figures(record):
-    """Return the results by the end of their names."""
-    return {result["name"].split(".", 1)[1]: result for result in record["results"]}
 
 
 @pytest.mark.parametrize("backend", ["torch", "sim"])

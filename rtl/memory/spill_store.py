@@ -75,11 +75,11 @@ class SpillStore(wiring.Component):
         Of the row's selector. The lists of one row at a time.
     scored_valid, scored : In(merged_layout of scores)
         A key with scores, of which those of rows in which it was spilled are written; `items` of such keys are kept.
-    scored_leaves : Out(1), packed : Out(1)
-        One of these was written; none is left, and `scores` has counted all that came.
+    scored_leaves : Out(1)
+        One of these was written.
     recall_candidates, recall_scores : In(1)
-        For one cycle each: the rows' lists of candidates are read from now on; all scores have come and are `packed`,
-        and are read when they are written.
+        For one cycle each: the rows' lists of candidates are read from now on; all scores have come, and are read when
+        they are written.
     burst, beat, write_idle, write_answered, write_fault
         As `writer_members` has them.
     faulty : Out(1)
@@ -104,7 +104,7 @@ class SpillStore(wiring.Component):
             "address": In(ADDRESS_BITS), "restart": In(1),
             **{f"spilled_{row}": In(stream.Signature(listed_layout())) for row in rows},
             "scored_valid": In(1), "scored": In(merged_layout(build, score_shape(build))),
-            "scored_leaves": Out(1), "packed": Out(1), "recall_candidates": In(1),
+            "scored_leaves": Out(1), "recall_candidates": In(1),
             "recall_scores": In(1), **writer_members(parameters), "faulty": Out(1), "overflow": Out(1),
             "recall": Out(stream.Signature(recall_layout(build))), "recalled_valid": In(1),
             "recalled_row": In(row_shape(build)), "recalled_beat": In(8 * build.bus_bytes),
@@ -122,7 +122,7 @@ class SpillStore(wiring.Component):
                                   "data": 8 * self.build.bus_bytes})
         m.submodules.lines = lines = StreamQueue(line, 16)
         # What is written, and what is read, changes with the tile's phase.
-        takes_scores, gives_scores = Signal(), Signal()
+        takes_scores, gives_scores, packed = Signal(), Signal(), Signal()
         with m.If(self.restart):
             m.d.sync += [beats.eq(0), self._scores.eq(0), takes_scores.eq(0), gives_scores.eq(0)]
         with m.If(self.recall_candidates):
@@ -130,10 +130,10 @@ class SpillStore(wiring.Component):
         with m.If(self.recall_scores):
             m.d.sync += gives_scores.eq(1)
         self._pack_candidates(m, lines, beats, takes_scores)
-        lost = self._pack_scores(m, lines, takes_scores, gives_scores)
+        lost = self._pack_scores(m, lines, takes_scores, gives_scores, packed)
         written = Signal()
         self._write(m, lines, written)
-        lost |= self._read(m, beats, gives_scores, written & self.packed)
+        lost |= self._read(m, beats, gives_scores, written & packed)
         m.d.comb += self.overflow.eq(lost)
         return m
 
@@ -164,7 +164,7 @@ class SpillStore(wiring.Component):
             m.d.comb += [lines.i.valid.eq(taken & whole), lines.i.payload.row.eq(row),
                          lines.i.payload.place.eq(beats[row]), lines.i.payload.data.eq(line)]
 
-    def _pack_scores(self, m: Module, lines: StreamQueue, takes_scores: Signal, ends: Signal) -> Value:
+    def _pack_scores(self, m: Module, lines: StreamQueue, takes_scores: Signal, ends: Signal, packed: Signal) -> Value:
         """Take the scores of a key row by row; at the end, what beats are not full. Return whether one is lost."""
         rows, slots = self.build.tile_rows, self.build.bus_bytes // SCORED_BYTES
         m.submodules.scored = queue = StreamQueue(self.scored.shape(), self.items)
@@ -184,7 +184,7 @@ class SpillStore(wiring.Component):
         taken = Signal()
         m.d.comb += [taken.eq(takes_scores & left.any() & (~whole | lines.i.ready)),
                      queue.o.ready.eq(takes_scores & ~left.any()), self.scored_leaves.eq(queue.o.valid & queue.o.ready),
-                     self.packed.eq(~queue.o.valid & ~left.any() & (queue.level == 0) & ~self.scored_valid)]
+                     packed.eq(~queue.o.valid & ~left.any() & (queue.level == 0) & ~self.scored_valid)]
         with m.If(taken):
             m.d.sync += [done.eq(done | (1 << row)), held[row].eq(wide)]
             with m.If(queue.o.valid):

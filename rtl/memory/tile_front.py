@@ -202,9 +202,7 @@ class TileFront(wiring.Component):
             with m.State("SURVIVORS"):
                 m.d.comb += at.selects.eq(1)
                 with m.If(store.valid & store.item.last):
-                    m.next = "PACKED"
-            with m.State("PACKED"), m.If(spill.packed):
-                m.next = "SCORED"
+                    m.next = "SCORED"
             with m.State("SCORED"):
                 m.d.comb += self.scored.eq(1)
                 m.next = "SCORES"

@@ -14,12 +14,14 @@ from latte.golden.config import ceil_div
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import CacheMemory
 from latte.golden.memory.jobs import CacheJob, Outcome, carry_out
+from latte.golden.memory.parts import Part
 from latte.golden.memory.traffic import OPERANDS
 from latte.golden.results import write_text
 from latte.rtl.axi.bus import MasterParameters
 from latte.sim.cache_program import COUNTERS, read_ends, read_outputs, save_jobs, save_memory
 from latte.sim.cache_system import CacheSystem
 from latte.sim.core_run import digest_of_sources
+from latte.sim.memory_timing import PartTiming
 from latte.sim.runner import BUILD_FOLDER, Model, build_model
 
 __all__ = ["CacheReport", "JobReport", "build_cache_core", "words_needed", "run_cache_jobs"]
@@ -67,8 +69,8 @@ class CacheReport:
         return self.problems + [f"job {n}: {text}" for n, job in enumerate(self.jobs) for text in job.problems]
 
 
-def build_cache_core(build: MemoryBuild, words: int, *, latency: int = 60, build_folder: pathlib.Path = BUILD_FOLDER
-                     ) -> Model:
+def build_cache_core(build: MemoryBuild, words: int, *, latency: int = 60, part: Part | None = None,
+                     build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
     """Compile a `CacheSystem` for Verilator, or return the model that was compiled of the same sources.
 
     Parameters
@@ -78,12 +80,16 @@ def build_cache_core(build: MemoryBuild, words: int, *, latency: int = 60, build
         Words of a beat that the memory has.
     latency
         Cycles from a read's or a write's address to its answer.
+    part
+        Whose pins and banks move the words; none: a beat in each cycle.
     """
+    timing = None if part is None else PartTiming.of(part)
+
     def system() -> CacheSystem:
         return CacheSystem(build, dataclasses.replace(_MASTER, data_bits=8 * build.bus_bytes), words,
-                           latencies=(latency, latency), pauses=False)
+                           latencies=(latency, latency), pauses=False, timing=timing)
 
-    source = repr((build, words, latency, digest_of_sources(), metadata.version("amaranth")))
+    source = repr((build, words, latency, timing, digest_of_sources(), metadata.version("amaranth")))
     return build_model(system, f"cache-{build.core.name}", build_folder=build_folder, source=source, clock_loop=True)
 
 

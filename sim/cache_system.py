@@ -10,6 +10,7 @@ from latte.rtl.memory.cache_core import CacheCore, cache_counters_layout, cache_
 from latte.rtl.memory.cache_payloads import cache_verdict_layout
 from latte.rtl.memory.spill_store import spill_bytes
 from latte.sim.memory_model import MemoryModel, connect_master, word_layout
+from latte.sim.memory_timing import PartTiming
 
 __all__ = ["CacheSystem", "end_layout", "setup_layout"]
 
@@ -42,7 +43,7 @@ class CacheSystem(wiring.Component):
         Of the master.
     words
         That the memory has beside those for what is spilled.
-    latencies, pauses
+    latencies, pauses, timing
         As of `MemoryModel`.
 
     Members
@@ -58,12 +59,13 @@ class CacheSystem(wiring.Component):
     """
 
     def __init__(self, build: MemoryBuild, parameters: MasterParameters, words: int, *,
-                 latencies: tuple[int, int] = (3, 40), pauses: bool = True) -> None:
+                 latencies: tuple[int, int] = (3, 40), pauses: bool = True, timing: PartTiming | None = None) -> None:
         self.build = build
         self.words = words
         self.core = CacheCore(build, parameters)
         spilled = build.tile_rows * spill_bytes(build) // build.bus_bytes
-        self.memory = MemoryModel(parameters, words + spilled, latencies=latencies, pauses=pauses)
+        self.memory = MemoryModel(parameters, words + spilled, latencies=latencies, pauses=pauses,
+                                  timing=timing)
         members = self.core.signature.members
         super().__init__({
             "setup": In(stream.Signature(setup_layout())), "fill": In(stream.Signature(word_layout(parameters))),

@@ -43,10 +43,12 @@ _LENGTHS = "1024,4096,16384"
               help="Keys of a page.")
 @click.option("--latency", default=60, show_default=True, type=click.IntRange(1, 1000),
               help="Cycles from a read to its first beat.")
+@click.option("--part", "part_name", metavar="NAME", help="Memory whose pins and banks limit it: ulx3s_sdram, "
+              "orangecrab_ddr3, arty_ddr3, zynq_lpddr4. [default: none; a beat in each cycle]")
 @click.option("--rebase", is_flag=True, help="Make these figures those of golden/memory/README.md.")
 @build_option
 def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str, lengths: str, sample: int,
-                   prompt: int, tile_rows: int, candidates: int, page_rows: str, latency: int,
+                   prompt: int, tile_rows: int, candidates: int, page_rows: str, latency: int, part_name: str | None,
                    rebase: bool, build_folder: pathlib.Path) -> None:
     """Decode tokens on the simulated core with keys and values in memory.
 
@@ -57,7 +59,7 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     from latte.golden.memory.build import LONGEST, MemoryBuild
     from latte.golden.memory.cycles import Machine
     from latte.golden.memory.measurement import LengthFigures, add_up, job_figures, prepare
-    from latte.golden.memory.parts import PARTS
+    from latte.golden.memory.parts import PARTS, find_part
     from latte.golden.train.threshold_files import find_thresholds
     from latte.sim.cache_run import build_cache_core, run_cache_jobs, words_needed
 
@@ -67,19 +69,22 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
         raise LatteError("--prompt is of the embedded heads; leave out --model, or --prompt")
     find_thresholds(thresholds)
     wanted = _lengths(lengths, prompt)
+    part = None if part_name is None else find_part(part_name)
     build = MemoryBuild(core=preset("small", max_seq_len=LONGEST), page_rows=int(page_rows), candidates=candidates,
-                        tile_rows=tile_rows, slots=1)
-    machine = Machine(build, PARTS["arty_ddr3"], latency)
+                        tile_rows=tile_rows, slots=1, bus_bytes=part.bus_bytes if part else 16)
+    machine = Machine(build, part or PARTS["arty_ddr3"], latency)
+    rate = machine.stream_rate if part else build.bus_bytes
     console = create_console()
     started = time.monotonic()
     with show_status(console, "compiling the core with keys in memory (some minutes; kept for the next time) ..."):
         words = words_needed(build, ceil_div(wanted[-1], build.page_rows))
-        compiled = build_cache_core(build, words, latency=latency, build_folder=build_folder)
+        compiled = build_cache_core(build, words, latency=latency, part=part, build_folder=build_folder)
     console.print(f"compiled in {time.monotonic() - started:.0f} s")
     folder = build_folder / "sim" / "runs" / f"decode-{os.getpid()}"
     figures: dict[int, list[LengthFigures]] = {}
     counted: dict[int, dict[str, int]] = {}
     problems: list[str] = []
+    key_heads: int | None = None
 
     def carry_out(task: "Task") -> None:
         memory, job = prepare(task, build)
@@ -106,7 +111,7 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
                 take(task)
         else:
             assert text is not None
-            _read_text(model, text, thresholds, wanted, sample, build, take)
+            key_heads = _read_text(model, text, thresholds, wanted, sample, build, take)
     sums = {n: add_up(of) for n, of in sorted(figures.items())}
     lengths_found = []
     for n, of in sums.items():
@@ -115,25 +120,30 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
         beats = hardware["beats_read"] + hardware["beats_written"]
         lengths_found.append({
             "keys": n, "jobs": of.jobs, "kept": of.kept / of.pairs, "cycles": cycles, "cycles_per_key": cycles / n,
-            "bandwidth_share": beats / hardware["cycles"], "model_cycles": of.cycles / of.jobs,
-            "dense_model_cycles": of.dense_cycles / of.jobs,
-            "dense_values_per_value": of.dense_rows / max(1, hardware["values_fetched"])})
+            "bandwidth_share": beats * build.bus_bytes / (rate * hardware["cycles"]),
+            "model_cycles": of.cycles / of.jobs, "dense_model_cycles": of.dense_cycles / of.jobs,
+            "dense_values_per_value": of.dense_rows / max(1, hardware["values_fetched"]),
+            # Of all the model's heads of keys, one job after the other.
+            "token_ms": key_heads and cycles * key_heads / (1e3 * machine.part.core_mhz),
+            "dense_token_ms": key_heads and of.dense_cycles / of.jobs * key_heads / (1e3 * machine.part.core_mhz)})
     table = create_table(*COLUMNS, title="keys and values in memory: RTL against golden")
     for found in lengths_found:
         table.add_row(*cells(found))
     console.print(table)
-    console.print(f"cycles of a job; {latency} of latency, a beat of {build.bus_bytes} bytes a cycle; dense: by the "
-                  "model of time", soft_wrap=True)
+    memory = f"{part.title}; {rate:.2f} bytes a cycle at {part.core_mhz:g} MHz" if part else (
+        f"a beat of {rate} bytes a cycle")
+    console.print(f"cycles of a job; {latency} of latency, {memory}; dense: by the model of time; "
+                  f"tokens: all heads, one after the other, at {machine.part.core_mhz:g} MHz", soft_wrap=True)
     for problem in problems:
         console.print(problem, style="bold red", highlight=False, soft_wrap=True)
     results = [{"name": f"n{found['keys']}.cycles", "value": found["cycles"], **found} for found in lengths_found]
     if rebase and not problems:
         name = "resampled" if model is None else pathlib.Path(model).name
-        update_figures(f"{name}, {pathlib.Path(thresholds).stem}{f', prompts of {prompt}' if prompt else ''}",
-                       lengths_found)
+        update_figures(f"{name}, {pathlib.Path(thresholds).stem}{f', prompts of {prompt}' if prompt else ''}"
+                       f"{f', {part_name}' if part_name else ''}", lengths_found)
     write_results(build_folder / "decode.json", "decode", build.core, results, not problems, thresholds=thresholds,
-                  model=model, latency=latency, tile_rows=tile_rows, candidates=candidates, page_rows=build.page_rows,
-                  problems=problems)
+                  model=model, latency=latency, part=part_name, tile_rows=tile_rows, candidates=candidates,
+                  page_rows=build.page_rows, problems=problems)
     console.print(f"{'every' if not problems else 'not every'} bit and beat is the golden model's; "
                   f"{build_folder / 'decode.json'}", soft_wrap=True)
     raise SystemExit(1 if problems else 0)
@@ -153,8 +163,8 @@ def _lengths(text: str, prompt: int) -> list[int]:
 
 
 def _read_text(model: str, text: pathlib.Path, thresholds: str, lengths: list[int], sample: int, build: "MemoryBuild",
-               take: "Callable[[Task], None]") -> None:
-    """Hand over the tokens of a text as a model's heads decode them."""
+               take: "Callable[[Task], None]") -> int:
+    """Hand over the tokens of a text as a model's heads decode them; return how many heads of keys the model has."""
     from latte.golden.models.extras import require_models
 
     require_models()
@@ -171,6 +181,7 @@ def _read_text(model: str, text: pathlib.Path, thresholds: str, lengths: list[in
     window = text_windows(text, checkpoint.tokenizer, lengths[-1])[0]
     learned = load_thresholds(thresholds, *checkpoint.shape)
     decode_tokens(checkpoint, learned, window, lengths, build.core, take, key_heads=str(sample))
+    return checkpoint.blocks * checkpoint.heads // checkpoint.heads_per_key
 
 
 def _embedded(thresholds: str, lengths: list[int], sample: int, prompt: int, build: "MemoryBuild"

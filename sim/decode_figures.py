@@ -18,13 +18,14 @@ COLUMNS = {
     "keys": ("keys", "{}"), "jobs": ("jobs", "{}"), "kept": ("kept", "{:.1%}"), "cycles": ("cycles", "{:.0f}"),
     "a key": ("cycles_per_key", "{:.2f}"), "bandwidth": ("bandwidth_share", "{:.1%}"),
     "model of time": ("model_cycles", "{:.0f}"), "dense": ("dense_model_cycles", "{:.0f}"),
-    "V rows, times fewer": ("dense_values_per_value", "{:.1f}")}
+    "V rows, times fewer": ("dense_values_per_value", "{:.1f}"), "token": ("token_ms", "{:.1f} ms"),
+    "dense token": ("dense_token_ms", "{:.1f} ms")}
 """Title: name of a figure, and how it is written."""
 
 
 def cells(of: Mapping[str, Any]) -> list[str]:
     """Return a length's figures as `COLUMNS` show them."""
-    return [text.format(of[name]) for name, text in COLUMNS.values()]
+    return ["" if of.get(name) is None else text.format(of[name]) for name, text in COLUMNS.values()]
 
 
 def decode_table() -> str:

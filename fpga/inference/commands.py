@@ -74,7 +74,7 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
         raise LatteError("give the model's input: --images FILE for an image classifier, or --prompt TEXT for a "
                          "language model")
     if keys_in_memory:
-        _check_keys_in_memory(images, port_name, board, simulator)
+        _check_keys_in_memory(config, images, port_name, board, simulator)
     if port_name is None and backend != "torch":
         check_simulator(simulator)
     from latte.golden.models.extras import require_models
@@ -129,13 +129,16 @@ def infer_command(config: AttentionConfig, board: str | None, model: str, images
     raise SystemExit(0 if outcome.passed else 1)
 
 
-def _check_keys_in_memory(images: pathlib.Path | None, port_name: str | None, board: str | None, simulator: str
-                          ) -> None:
+def _check_keys_in_memory(config: AttentionConfig, images: pathlib.Path | None, port_name: str | None,
+                          board: str | None, simulator: str) -> None:
     """Raise `LatteError` for options that do not go with --keys-in-memory."""
     if images is not None:
         raise LatteError("--keys-in-memory is of texts, which grow by a token; leave it out with --images")
     if port_name is not None or board is not None:
         raise LatteError("no board has its keys in memory yet; leave out --keys-in-memory, or --port and --board")
+    if config.engine == "serial":
+        raise LatteError("the core with keys in memory has no serial engine; choose another --config, or leave out "
+                         "--keys-in-memory")
     if simulator != "verilator":
         raise LatteError(f"the core with keys in memory is not simulated by {simulator}; leave out --sim, or "
                          "--keys-in-memory")

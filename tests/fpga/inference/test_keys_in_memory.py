@@ -138,6 +138,7 @@ def test_what_does_not_fit_is_refused(vit, language, tmp_path, monkeypatch):
         (image, "leave it out with --images"), ([*image[:2], "--prompt", "a"], "is an image model"),
         ([*words, "--port", "sim"], "no board has its keys in memory"),
         ([*words, "--board", "ulx3s_25f"], "no board has its keys in memory"),
+        ([*words, "--config", "tiny"], "has no serial engine"),
         ([*words, "--sim", "icarus"], "not simulated by icarus"),
         (words, "4 sequences of 1024 keys take a memory of 1048576 bytes, more than the 524288"),
     ]

@@ -17,7 +17,7 @@ from latte.golden.memory.jobs import CacheJob, Outcome, carry_out
 from latte.golden.memory.parts import Part
 from latte.golden.memory.traffic import OPERANDS
 from latte.golden.results import write_text
-from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.memory.cache_core import master_of
 from latte.sim.cache_program import COUNTERS, read_ends, read_outputs, save_jobs, save_memory
 from latte.sim.cache_system import CacheSystem
 from latte.sim.core_run import digest_of_sources
@@ -25,9 +25,6 @@ from latte.sim.memory_timing import PartTiming
 from latte.sim.runner import BUILD_FOLDER, Model, build_model
 
 __all__ = ["CacheReport", "JobReport", "build_cache_core", "words_needed", "run_cache_jobs"]
-
-_MASTER = MasterParameters(data_bits=128, burst_beats=16, reads_in_flight=32, writes_in_flight=16)
-"""Bursts of 256 bytes; as many in flight as hide a latency of 60 cycles behind rows of two beats."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +83,7 @@ def build_cache_core(build: MemoryBuild, words: int, *, latency: int = 60, part:
     timing = None if part is None else PartTiming.of(part)
 
     def system() -> CacheSystem:
-        return CacheSystem(build, dataclasses.replace(_MASTER, data_bits=8 * build.bus_bytes), words,
-                           latencies=(latency, latency), pauses=False, timing=timing)
+        return CacheSystem(build, master_of(build), words, latencies=(latency, latency), pauses=False, timing=timing)
 
     source = repr((build, words, latency, timing, digest_of_sources(), metadata.version("amaranth")))
     return build_model(system, f"cache-{build.core.name}", build_folder=build_folder, source=source, clock_loop=True)

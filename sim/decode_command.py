@@ -10,6 +10,7 @@ import click
 
 from latte.golden.console import create_console, create_progress, create_table, show_status
 from latte.golden.errors import LatteError
+from latte.golden.memory.options import size_options
 from latte.golden.results import write_results
 from latte.sim.decode_figures import COLUMNS, cells, update_figures
 from latte.sim.options import build_option
@@ -37,10 +38,7 @@ _LENGTHS = "1024,4096,16384"
               help="Heads of keys, spread over those there are.")
 @click.option("--prompt", default=0, show_default=True, type=click.IntRange(0), metavar="TOKENS",
               help="Without --model: the last so many tokens are a prompt that is appended and asked at once.")
-@click.option("--tile-rows", default=4, show_default=True, help="Query rows that share a stream of keys.")
-@click.option("--candidates", default=2048, show_default=True, help="Places of each row's list of candidates.")
-@click.option("--page-rows", type=click.Choice(["16", "32", "64"]), default="64", show_default=True,
-              help="Keys of a page.")
+@size_options
 @click.option("--latency", default=60, show_default=True, type=click.IntRange(1, 1000),
               help="Cycles from a read to its first beat.")
 @click.option("--part", "part_name", metavar="NAME", help="Memory whose pins and banks limit it: ulx3s_sdram, "
@@ -48,8 +46,8 @@ _LENGTHS = "1024,4096,16384"
 @click.option("--rebase", is_flag=True, help="Make these figures those of golden/memory/README.md.")
 @build_option
 def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str, lengths: str, sample: int,
-                   prompt: int, tile_rows: int, candidates: int, page_rows: str, latency: int, part_name: str | None,
-                   rebase: bool, build_folder: pathlib.Path) -> None:
+                   prompt: int, sizes: dict[str, int], latency: int, part_name: str | None, rebase: bool,
+                   build_folder: pathlib.Path) -> None:
     """Decode tokens on the simulated core with keys and values in memory.
 
     Each token is a job on a memory of its own that holds the keys before it. Outputs, the memory behind the job, rows
@@ -70,8 +68,8 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     find_thresholds(thresholds)
     wanted = _lengths(lengths, prompt)
     part = None if part_name is None else find_part(part_name)
-    build = MemoryBuild(core=preset("small", max_seq_len=LONGEST), page_rows=int(page_rows), candidates=candidates,
-                        tile_rows=tile_rows, slots=1, bus_bytes=part.bus_bytes if part else 16)
+    build = MemoryBuild(core=preset("small", max_seq_len=LONGEST), slots=1, bus_bytes=part.bus_bytes if part else 16,
+                        **sizes)
     machine = Machine(build, part or PARTS["arty_ddr3"], latency)
     rate = machine.stream_rate if part else build.bus_bytes
     console = create_console()
@@ -142,8 +140,7 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
         update_figures(f"{name}, {pathlib.Path(thresholds).stem}{f', prompts of {prompt}' if prompt else ''}"
                        f"{f', {part_name}' if part_name else ''}", lengths_found)
     write_results(build_folder / "decode.json", "decode", build.core, results, not problems, thresholds=thresholds,
-                  model=model, latency=latency, part=part_name, tile_rows=tile_rows, candidates=candidates,
-                  page_rows=build.page_rows, problems=problems)
+                  model=model, latency=latency, part=part_name, **sizes, problems=problems)
     console.print(f"{'every' if not problems else 'not every'} bit and beat is the golden model's; "
                   f"{build_folder / 'decode.json'}", soft_wrap=True)
     raise SystemExit(1 if problems else 0)

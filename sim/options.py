@@ -16,7 +16,7 @@ from latte.golden.errors import LatteError
 from latte.sim.runner import BUILD_FOLDER
 
 __all__ = ["INTERFACES", "REGISTER_PORTS", "board_config_options", "build_option", "config_options", "data_bits_option",
-           "refuse_without_bus"]
+           "refuse_given", "refuse_without_bus"]
 
 INTERFACES = ("core", "axi", "axi-stream")
 """What stands around a core: nothing, or registers behind AXI4-Lite with an AXI4 master or with AXI4-Stream ports."""
@@ -26,11 +26,15 @@ REGISTER_PORTS = ("axi-lite", "wishbone")
 
 def refuse_without_bus(interface: str, *parameters: str) -> None:
     """Raise `LatteError` if an option of a core behind a bus was given for the bare one."""
+    if interface == "core":
+        refuse_given(f"a core behind a bus ({' or '.join(INTERFACES[1:])})", *parameters)
+
+
+def refuse_given(whose: str, *parameters: str) -> None:
+    """Raise `LatteError` if one of some parameters was given on the command line: they are not of this, but `whose`."""
     for name in parameters:
-        given = click.get_current_context().get_parameter_source(name)
-        if interface == "core" and given is click.core.ParameterSource.COMMANDLINE:
-            raise LatteError(f"--{name.replace('_', '-')} is of a core behind a bus ({' or '.join(INTERFACES[1:])}); "
-                             "leave it out")
+        if click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise LatteError(f"--{name.replace('_', '-')} is of {whose}; leave it out")
 
 
 def _check_folder(ctx: click.Context, option: click.Option, folder: pathlib.Path) -> pathlib.Path:

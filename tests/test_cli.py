@@ -100,6 +100,11 @@ def test_emit_refuses_what_it_cannot_write(tmp_path):
     refused("emit", "--output", "absent/core.sv", folder=tmp_path, says="absent")
     refused("emit", "--output", "core.sv", "--name", "3x", folder=tmp_path, says="3x")
     refused("emit", "--output", "core.sv", "--register-port", "wishbone", folder=tmp_path, says="--register-port")
+    refused("emit", "--output", "core.sv", "--slots", "2", folder=tmp_path, says="--top cache")
+    refused("emit", "--output", "core.sv", "--top", "cache", "--register-port", "wishbone", folder=tmp_path,
+            says="--register-port")
+    refused("emit", "--output", "core.sv", "--top", "cache", "--data-bits", "32", folder=tmp_path, says="64 or 128")
+    refused("emit", "--package", "p", "--top", "cache", folder=tmp_path, says="--top axi")
     refused("sim", "--data-bits", "128", folder=tmp_path, says="--data-bits")
     refused("nonsense", folder=tmp_path, says="nonsense")
 

@@ -1,18 +1,32 @@
 """``latte emit``."""
 
 import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
 from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, show_status
 from latte.golden.errors import LatteError
+from latte.golden.memory.options import SIZES, size_options
 from latte.golden.results import write_text
-from latte.sim.options import INTERFACES, REGISTER_PORTS, config_options, data_bits_option, refuse_without_bus
+from latte.sim.options import (
+    INTERFACES,
+    REGISTER_PORTS,
+    config_options,
+    data_bits_option,
+    refuse_given,
+    refuse_without_bus,
+)
+
+if TYPE_CHECKING:
+    from amaranth.lib import wiring
 
 __all__ = ["emit_command"]
 
 _NAME = "attention_core"
+_CACHE = "cache"
+"""The core with keys in memory, as ``--top``."""
 
 
 @click.command("emit")
@@ -22,18 +36,25 @@ _NAME = "attention_core"
               help="New folder for all that a system needs of a core behind AXI: SystemVerilog, registers, drivers, a "
                    "bench, FuseSoC, IP-XACT, Vivado, LiteX, and a guide.")
 @click.option("--name", help=f"Name of the top module. [default: {_NAME}]")
-@click.option("--top", default="core", show_default=True, type=click.Choice(INTERFACES),
-              help="The core with its own streams, or behind AXI: s_axil_*, irq, and m_axi_* or s_axis_*, m_axis_*.")
+@click.option("--top", default="core", show_default=True, type=click.Choice((*INTERFACES, _CACHE)),
+              help="The core with its own streams, or behind AXI: s_axil_*, irq, and m_axi_* or s_axis_*, m_axis_*; or "
+                   "cache, the core whose keys and values lie in memory: streams of jobs and rows, and m_axi_*.")
 @data_bits_option
 @click.option("--register-port", default="axi-lite", show_default=True, type=click.Choice(REGISTER_PORTS),
               help="Bus of the registers behind AXI: s_axil_*, or s_wb_*, Wishbone B4 classic.")
+@size_options
+@click.option("--slots", default=16, show_default=True, help="Sequences that live in memory at a time.")
 @config_options
 def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: pathlib.Path | None, name: str | None,
-                 top: str, data_bits: int, register_port: str) -> None:
+                 top: str, data_bits: int, register_port: str, sizes: dict[str, int], slots: int) -> None:
     """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys), or as a package."""
     if (output is None) == (folder is None):
         raise LatteError("latte emit writes one of --output FILE and --package FOLDER; name one")
     refuse_without_bus(top, "data_bits", "register_port")
+    if top == _CACHE:
+        refuse_given("a core with registers", "register_port")
+    else:
+        refuse_given(f"the core with keys in memory (--top {_CACHE})", *SIZES, "slots")
     if folder is not None:
         if register_port != "axi-lite":
             raise LatteError("a package has its registers behind AXI4-Lite; leave --register-port out, or write "
@@ -48,18 +69,35 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
     if not output.absolute().parent.is_dir():
         raise LatteError(f"--output {output} must be in an existing folder")
 
-    from latte.rtl.axi.bus_cores import DATA_PORTS, create_bus_core
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
-    from latte.rtl.engines import create_core
 
-    core = (create_core(config) if top == "core" else
-            create_bus_core(config, DATA_PORTS[top](data_bits=data_bits), register_port=register_port))
+    core = _create_cache_core(config, data_bits, sizes | {"slots": slots}) if top == _CACHE else _create_core(
+        config, top, data_bits, register_port)
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
     click.echo(f"{output}: core {config.name!r}, top module {name}")
 
 
+def _create_core(config: AttentionConfig, top: str, data_bits: int, register_port: str) -> "wiring.Component":
+    from latte.rtl.axi.bus_cores import DATA_PORTS, create_bus_core
+    from latte.rtl.engines import create_core
+
+    if top == "core":
+        return create_core(config)
+    return create_bus_core(config, DATA_PORTS[top](data_bits=data_bits), register_port=register_port)
+
+
+def _create_cache_core(config: AttentionConfig, data_bits: int, sizes: dict[str, int]) -> "wiring.Component":
+    from latte.golden.memory.build import MemoryBuild
+    from latte.rtl.memory.cache_core import CacheCore, master_of
+
+    if data_bits not in (64, 128):
+        raise LatteError(f"--data-bits of the core with keys in memory must be 64 or 128, not {data_bits}")
+    build = MemoryBuild(core=config, bus_bytes=data_bits // 8, **sizes)
+    return CacheCore(build, master_of(build))
+
+
 def _emit_package(config: AttentionConfig, folder: pathlib.Path, name: str | None, top: str, data_bits: int) -> None:
-    if top == "core" or name is not None:
+    if top in ("core", _CACHE) or name is not None:
         raise LatteError("--package takes the core behind AXI under its own name; give --top axi or axi-stream, and "
                          "leave --name out")
     if not folder.absolute().parent.is_dir():

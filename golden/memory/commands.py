@@ -9,6 +9,7 @@ import click
 
 from latte.golden.config import PRESETS, preset
 from latte.golden.errors import LatteError
+from latte.golden.memory.options import SIZES, size_options
 
 if TYPE_CHECKING:
     from latte.golden.memory.cycles import Machine
@@ -39,10 +40,7 @@ _TENTH = "10 % of the keys kept by a threshold of each row"
               help="With static scales.")
 @click.option("--estimate-bits", type=click.Choice(["4", "3", "2"]), default="4", show_default=True,
               help="Width of the high parts.")
-@click.option("--page-rows", type=click.Choice(["16", "32", "64"]), default="64", show_default=True,
-              help="Keys of a page.")
-@click.option("--candidates", default=2048, show_default=True, help="Places of each row's list of candidates.")
-@click.option("--tile-rows", default=4, show_default=True, help="Query rows that share a stream of keys.")
+@size_options
 @click.option("--part", "part_name", default="arty_ddr3", show_default=True, metavar="NAME",
               help="Memory: ulx3s_sdram, orangecrab_ddr3, arty_ddr3, zynq_lpddr4.")
 @click.option("--latency", default=60, show_default=True, type=click.IntRange(0),
@@ -56,8 +54,8 @@ _TENTH = "10 % of the keys kept by a threshold of each row"
 @click.option("--output", default="build/memory.json", show_default=True, type=_PATH,
               help="Result file; plot as .png and .svg beside it.")
 def memory_command(name: str, model: str | None, text: pathlib.Path | None, tokens: int, thresholds: str,
-                   estimate_bits: str, page_rows: str, candidates: int, tile_rows: int, part_name: str, latency: int,
-                   in_flight: int, lengths: str | None, sample: int | None, rebase: bool, output: pathlib.Path) -> None:
+                   estimate_bits: str, sizes: dict[str, int], part_name: str, latency: int, in_flight: int,
+                   lengths: str | None, sample: int | None, rebase: bool, output: pathlib.Path) -> None:
     """Count what a decoded token moves with its keys and values in memory, beside dense attention.
 
     This is the specification at work: every byte is counted by the golden model of golden/memory, cycles are those of
@@ -82,8 +80,7 @@ def memory_command(name: str, model: str | None, text: pathlib.Path | None, toke
     find_thresholds(thresholds)
     part, wanted = find_part(part_name), _lengths(lengths)
     core = preset(name, max_seq_len=LONGEST, estimate_bits=int(estimate_bits))
-    build = MemoryBuild(core=core, page_rows=int(page_rows), bus_bytes=part.bus_bytes, candidates=candidates,
-                        tile_rows=tile_rows)
+    build = MemoryBuild(core=core, bus_bytes=part.bus_bytes, **sizes)
     machine = Machine(build, part, latency, in_flight)
     console = create_console()
     if model is None:
@@ -96,8 +93,8 @@ def memory_command(name: str, model: str | None, text: pathlib.Path | None, toke
     output.parent.mkdir(parents=True, exist_ok=True)
     results = figures(measured, machine)
     write_results(output, "memory", core, results, passed, thresholds=thresholds, model=model,
-                  part=dataclasses.asdict(part), page_rows=build.page_rows, bus_bytes=build.bus_bytes,
-                  candidates=candidates, tile_rows=tile_rows, latency=latency, in_flight=in_flight,
+                  part=dataclasses.asdict(part), bus_bytes=build.bus_bytes, **sizes, latency=latency,
+                  in_flight=in_flight,
                   bars=[dataclasses.asdict(bar) | {"met": bar.met} for bar in held])
     if rebase:
         update_results(results, [prefix(workload, machine) for workload in measured])
@@ -115,7 +112,7 @@ def memory_command(name: str, model: str | None, text: pathlib.Path | None, toke
 def _check_rebase(rebase: bool) -> None:
     """Raise `LatteError` if figures are to be kept of a memory or a build that is not the default."""
     context = click.get_current_context()
-    for name in ("name", "page_rows", "candidates", "tile_rows", "part_name", "latency", "in_flight", "sample"):
+    for name in ("name", *SIZES, "part_name", "latency", "in_flight", "sample"):
         if rebase and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = {"name": "config", "part_name": "part"}.get(name, name).replace("_", "-")
             raise LatteError(f"--rebase keeps the figures of the default build and memory; leave out --{option}")

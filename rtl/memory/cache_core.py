@@ -26,7 +26,12 @@ from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.tile_engine import TileEngine
 from latte.rtl.memory.tile_payloads import tile_config
 
-__all__ = ["CacheCore", "cache_counters_layout", "cache_status_layout"]
+__all__ = ["CacheCore", "cache_counters_layout", "cache_status_layout", "master_of"]
+
+
+def master_of(build: MemoryBuild) -> MasterParameters:
+    """Return the master that suits a build: as many bursts in flight as hide 60 cycles behind rows of two beats."""
+    return MasterParameters(data_bits=8 * build.bus_bytes, burst_beats=16, reads_in_flight=32, writes_in_flight=16)
 
 
 def cache_status_layout() -> data.StructLayout:
@@ -136,7 +141,7 @@ class CacheCore(wiring.Component):
         """Read the record, and entries of pages that get rows; return whether a queue overflows."""
         core = self.build.core
         m.submodules.pieces = pieces = PieceReader(self.parameters)
-        m.submodules.table = table = PageTable(self.build)
+        m.submodules.table = table = PageTable(self.build, from_middle=True)
         wiring.connect(m, sequencer.piece, pieces.piece)
         wiring.connect(m, pieces.request, reads.request_1)
         comes = pieces.o.valid

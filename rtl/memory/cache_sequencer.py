@@ -241,11 +241,11 @@ class CacheSequencer(wiring.Component):
             self.tile.valid.eq(at.offers), self.append.payload.place.eq(self.record_length),
             *(row[name].eq(entry.row[name]) for name in entry.row.shape().members), row.keys.eq(at.seen),
         ]
-        # All heads of some positions, or as many of one's as there is room for.
-        with m.If(at.positions > 1):
-            m.d.comb += tile.rows.eq(at.count * job.heads[:len(tile.rows)])
-        with m.Else():
-            m.d.comb += tile.rows.eq(Mux(rest > self.build.tile_rows, self.build.tile_rows, rest))
+        # As many heads of one position as there is room for, or all of some positions.
+        m.d.comb += tile.rows.eq(Mux(rest > self.build.tile_rows, self.build.tile_rows, rest))
+        if self.build.tile_rows > 1:
+            with m.If(at.positions > 1):
+                m.d.comb += tile.rows.eq(at.count * job.heads[:len(tile.rows)])
         # Octave of the row's length: the place of its leading one.
         for bit in range(len(at.seen)):
             with m.If(at.seen[bit]):

@@ -47,12 +47,15 @@ class PageTable(wiring.Component):
     Parameters
     ----------
     build
+    from_middle
+        A table may be read from another page than its first.
 
     Members
     -------
     first_page : In(ADDRESS_BITS)
     restart, first, pages : In
-        The entries of a table from page `first` on, before `pages`, come; the last two stand.
+        The entries of a table from page `first` on, before `pages`, come; the last two stand. `first` is present with
+        `from_middle`.
     beat_valid, beat : In(8 * bus_bytes)
         All beats that hold some of them, in order.
     unmapped : Out(1)
@@ -64,11 +67,12 @@ class PageTable(wiring.Component):
     latency = RAM_LATENCY + 4
     """The table; its entry, the page's number, its place, the address."""
 
-    def __init__(self, build: MemoryBuild) -> None:
+    def __init__(self, build: MemoryBuild, *, from_middle: bool = False) -> None:
         self.build = build
+        self.from_middle = from_middle
         super().__init__({
-            "first_page": In(ADDRESS_BITS), "restart": In(1), "first": In(range(build.page_limit)),
-            "pages": In(range(build.page_limit + 1)),
+            "first_page": In(ADDRESS_BITS), "restart": In(1),
+            **({"first": In(range(build.page_limit))} if from_middle else {}), "pages": In(range(build.page_limit + 1)),
             "beat_valid": In(1), "beat": In(8 * build.bus_bytes), "unmapped": Out(1),
             "look_up": In(look_up_layout(build)), "address": Out(ADDRESS_BITS)})
 
@@ -86,11 +90,14 @@ class PageTable(wiring.Component):
             table.write_data.eq(beat), table.read_addr.eq(self.look_up.page >> bits),
         ]
         index = [(number << bits) + n for n in range(entries)]
-        missing = Cat((beat[n] == 0) & (index[n] >= self.first) & (index[n] < self.pages) for n in range(entries)).any()
+        wanted = [at < self.pages for at in index]
+        if self.from_middle:
+            wanted = [before & (at >= self.first) for before, at in zip(wanted, index, strict=True)]
+        missing = Cat((beat[n] == 0) & wanted[n] for n in range(entries)).any()
         with m.If(self.beat_valid):
             m.d.sync += [number.eq(number + 1), self.unmapped.eq(self.unmapped | missing)]
         with m.If(self.restart):
-            m.d.sync += [number.eq(self.first >> bits), self.unmapped.eq(0)]
+            m.d.sync += [number.eq(self.first >> bits if self.from_middle else 0), self.unmapped.eq(0)]
 
         look_up = delay(m, self.look_up, RAM_LATENCY, name="look_up", reset_less=True)
         entry = register(m, Array(table.read_data[n] for n in range(entries))[look_up.page[:bits]], "entry")

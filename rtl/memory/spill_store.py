@@ -153,7 +153,8 @@ class SpillStore(wiring.Component):
         m.d.comb += [one.ready.eq(taken & (row == n)) for n, one in enumerate(lists)]
         for n in range(slots):
             now = Cat(offer.place, offer.estimate)
-            m.d.comb += line[n].eq(Mux(slot == n, now, Mux(slot > n, packed[n].as_value(), filler)))
+            before = Mux(slot > n, packed[n].as_value(), filler) if n < slots - 1 else filler
+            m.d.comb += line[n].eq(Mux(slot == n, now, before))
         with m.If(taken):
             m.d.sync += [packed.eq(line), slot.eq(Mux(whole, 0, slot + 1)), begun.eq(~offer.last)]
         with m.If(taken & whole):
@@ -177,9 +178,10 @@ class SpillStore(wiring.Component):
         for n in reversed(range(rows)):
             with m.If(left[n]):
                 m.d.comb += row.eq(n)
-        score, count = Array(item.values[n] for n in range(rows))[row], self._scores[row]
-        wide = Signal(_scored_layout())
-        m.d.comb += [wide.place.eq(item.place), wide.score.eq(score)]
+        score, count = Signal(score_shape(self.build)), self._scores[row]
+        m.d.comb += score.eq(Array(item.values[n] for n in range(rows))[row])
+        half = 4 * SCORED_BYTES
+        wide = Cat(item.place, Const(0, half - len(item.place)), score, score[-1].replicate(half - len(score)))
         whole = (count[0] if slots > 1 else Const(1)) | ~queue.o.valid
         taken = Signal()
         m.d.comb += [taken.eq(takes_scores & left.any() & (~whole | lines.i.ready)),
@@ -191,7 +193,7 @@ class SpillStore(wiring.Component):
                 m.d.sync += count.eq(count + 1)
         with m.Elif(self.scored_leaves | self.restart):
             m.d.sync += done.eq(0)
-        first = Mux(queue.o.valid & (slots == 1), wide.as_value(), held[row])
+        first = Mux(queue.o.valid & (slots == 1), wide, held[row])
         with m.If(takes_scores):
             m.d.comb += [lines.i.valid.eq(taken & whole), lines.i.payload.row.eq(row), lines.i.payload.scores.eq(1),
                          lines.i.payload.place.eq(count >> exact_log2(slots)),

@@ -216,7 +216,7 @@ class TileReader(wiring.Component):
         there = pieces.o.valid & marks.o.valid
         of_page = ~mark.table & ~mark.recall
         is_stream, is_value = of_page & (mark.part == PagePart.STREAM), of_page & (mark.part == PagePart.VALUE)
-        is_group = is_stream & (number < group_beats)
+        is_group = is_stream & (number < group_beats) if group_beats else Const(0)
         is_plane = of_page & ~is_value & ~is_group
         last, takes = number == mark.beats - 1, Signal()
         room = Mux(is_plane, unpacker.i.ready, Mux(is_value, self.value.ready, ~is_group | unpacker.idle))

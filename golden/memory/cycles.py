@@ -14,8 +14,9 @@ requests        their latency over the requests in flight
 core            keys, one a cycle for all rows of the tile; survivors of each row, as its units take them
 ==============  =========================================================================================
 
-The limit takes a cycle for each gap that weighs something. Dense attention has the same phases without limit, and
-streams K and V; its core keeps up.
+Weights of a tile's rows are taken one after the other (the hardware takes two at once). The limit takes a cycle for
+each gap that weighs something. Dense attention has the same phases without limit, and streams K and V; its core keeps
+up.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
 """When a part has moved bursts: pins, banks, the window of activations."""
 
 import math
+import random
 
 import pytest
 from amaranth.sim import Simulator
@@ -47,6 +48,15 @@ def test_a_stream_runs_at_the_rate_of_the_pins(part):
     [first], *_, [last] = moved(PartTiming.of(part), [[(256 * n, 256)] for n in range(400)])
     cycles = 256 * 399 / part.bytes_per_second * 1e6 * part.core_mhz / (1 - part.refresh / part.refresh_interval)
     assert last - first == pytest.approx(max(cycles, 399), rel=0.01, abs=2)
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_rows_at_random_come_as_fast_as_a_stream(part):
+    """Values of 64 bytes anywhere in 4 MB, in the order in which they are asked for: as fast as pins and bus are."""
+    rng = random.Random(1)
+    [first], *_, [last] = moved(PartTiming.of(part), [[(rng.randrange(1 << 16) * 64, 64)] for _ in range(400)])
+    pins = part.bytes_per_second * (1 - part.refresh / part.refresh_interval) / (1e6 * part.core_mhz)
+    assert 64 * 399 / (last - first) > 0.98 * min(pins, part.bus_bytes)
 
 
 def test_rows_of_one_bank_wait_for_each_other():

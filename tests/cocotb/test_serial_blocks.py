@@ -306,17 +306,17 @@ def test_scorer(config, check):
     q[2:] >>= np.random.default_rng(SEED).integers(0, 7, (len(q) - 2, 1)).astype(np.int8)
     # Estimates as far apart as can be; scores of one element, many of them next to each other.
     q[2:12] = np.random.default_rng(SEED).choice([-128, QK_MAX], (10, config.head_dim))
-    q[12:36] = 0
-    q[range(12, 36), np.arange(24) % config.head_dim] = 1 << config.low_bits
-    k[2:, ::2] = np.random.default_rng(SEED).integers(-128, QK_MAX - 16, k[0, ::2].shape) + k[2:, ::2] % 16
+    q[12:30] = 0
+    q[12:30, 0] = np.random.default_rng(SEED).integers(-7, 8, 18) << config.low_bits
+    k[:, 0] = 48 + k[:, 0] % 16
     halves = split_halves(q, config.split), split_halves(k, config.split)
     estimates = estimate_scores(halves[0][0], halves[1][0])
     scores = refine_scores(estimates, *halves)
     rows, items, compared, read = [], [], [], []
     for r, row in enumerate(estimates):
-        keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
+        keys = rng.choice([1, config.max_seq_len, config.max_seq_len, rng.randint(1, config.max_seq_len)])
         # Often such that a key just survives, or does not.
-        gap = int(row[:keys].max() - rng.choice([row[:keys].min(), row[rng.randrange(keys)]]))
+        gap = int(row[:keys].max() - rng.choice([row[:keys].min(), *row[:keys]]))
         tau = rng.choice([1, config.tau_keep_all, rng.randint(1, 300), max(1, gap), gap + 1])
         job_last = rng.getrandbits(1)
         keep = threshold_filter(row[None, :keys], np.ones((1, keys), bool), tau)[0]

@@ -17,12 +17,12 @@ from latte.rtl.wide.payloads import gap_weight_bits
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, with_builds
-from tests.cocotb.weighed import PRUNING, SINGLE_PRUNING, fill_tables, held_scale
+from tests.cocotb.weighed import PRUNING, SINGLE_PRUNING, fill_tables, flat_scale, held_scale
 
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
 
-_AHEAD = 12
+_AHEAD = 18
 """Jobs that have their table before the first of them looks anything up."""
 
 
@@ -61,8 +61,12 @@ class LookUps(wiring.Component):
 
 
 def scales_of_jobs(rng, config):
-    """Yield scales: each differs from the last in one bit that can, then long runs of the same one, then others."""
-    scale = min((held_scale(rng, config) for _ in range(20)), key=lambda one: one[0] * 0.5**one[1])
+    """Yield scales: a long run for each table, then each differs from the last in one bit that can, then others.
+
+    A reset in the midst of the first run leaves the scale that comes behind it again.
+    """
+    for scale in (held_scale(rng, config), flat_scale(config)):
+        yield from [scale] * (_AHEAD - 1)
     for bit in range(SCALE_MANTISSA_BITS - 1 + SCALE_SHIFT_BITS):
         yield scale
         near = scale[0] ^ 1 << bit, scale[1]
@@ -89,8 +93,10 @@ def test_gap_tables(config, check):
             continue
         expected = gap_weights(all_gaps, scale, config)
         end = np.count_nonzero(expected)
+        # At first so many that the next table is filled before any job behind this one has begun.
+        many = 1000 if scale != filled and len(jobs) < _AHEAD + 4 else rng.choice([0, 40])
         gaps = [0, 1, end - 1, end, end + 1, GAP_TABLE_SIZE - 1, GAP_TABLE_SIZE, GAP_TABLE_SIZE + 1,
-                (1 << config.est_bits) - 1, *(rng.randrange(end) for _ in range(rng.choice([0, 40])))]
+                (1 << config.est_bits) - 1, *(rng.randrange(end) for _ in range(many))]
         if scale == filled:
             gaps = gaps[:rng.randint(1, len(gaps))]
         else:

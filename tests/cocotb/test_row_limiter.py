@@ -117,7 +117,7 @@ def random_estimates(rng: random.Random, length: int, config) -> np.ndarray:
 def test_row_limiter(config, check):
     rng = random.Random(SEED)
     pairs, (low, high) = config.pairs_per_cycle, limits(config.est_bits)
-    scales = [flat_scale(rng, config), held_scale(rng, config)]
+    scales = [flat_scale(config), held_scale(rng, config)]
     tables = [gap_weights(np.arange(config.tau_keep_all + 1), scale, config) for scale in scales]
     scanned, limited, masses = [], [], []
     for length in [1, 1, config.max_seq_len, 1, *(rng.randint(1, config.max_seq_len) for _ in range(200)), *[1] * 50,

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig
-from latte.golden.normalizer import normalize
+from latte.golden.normalizer import NUMERATOR_FRAC_BITS, RECIPROCAL_FRAC_BITS, normalize, reciprocal
 from latte.golden.quantizer import QK_MAX, SCALE_SHIFT_MAX
 from latte.golden.score_estimator import estimate_scores
 from latte.golden.scores import refine_scores
@@ -306,16 +306,17 @@ def test_scorer(config, check):
     q[2:] >>= np.random.default_rng(SEED).integers(0, 7, (len(q) - 2, 1)).astype(np.int8)
     # Estimates as far apart as can be; scores of one element, many of them next to each other.
     q[2:12] = np.random.default_rng(SEED).choice([-128, QK_MAX], (10, config.head_dim))
-    q[12:24] = 0
-    q[12:24, 0] = 1 << config.low_bits
+    q[12:30] = 0
+    q[12:30, 0] = np.random.default_rng(SEED).integers(-7, 8, 18) << config.low_bits
+    k[:, 0] = 48 + k[:, 0] % 16
     halves = split_halves(q, config.split), split_halves(k, config.split)
     estimates = estimate_scores(halves[0][0], halves[1][0])
     scores = refine_scores(estimates, *halves)
     rows, items, compared, read = [], [], [], []
     for r, row in enumerate(estimates):
-        keys = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
+        keys = rng.choice([1, config.max_seq_len, config.max_seq_len, rng.randint(1, config.max_seq_len)])
         # Often such that a key just survives, or does not.
-        gap = int(row[:keys].max() - rng.choice([row[:keys].min(), row[rng.randrange(keys)]]))
+        gap = int(row[:keys].max() - rng.choice([row[:keys].min(), *row[:keys]]))
         tau = rng.choice([1, config.tau_keep_all, rng.randint(1, 300), max(1, gap), gap + 1])
         job_last = rng.getrandbits(1)
         keep = threshold_filter(row[None, :keys], np.ones((1, keys), bool), tau)[0]
@@ -367,27 +368,48 @@ class FinishedRows(wiring.Component):
         return m
 
 
+def random_scored_row(rng: random.Random, index: int, config) -> tuple[list[int], list[int], tuple[int, int]]:
+    """Return (keys, their scores, softmax scale) of a row."""
+    low, high = -(1 << (config.score_bits - 1)), (1 << (config.score_bits - 1)) - (1 << config.low_bits)
+    count = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
+    # Of equal values -128 at first: the only case that reaches the limit of the output.
+    keys = [index] if index < 2 else sorted(rng.sample(range(config.max_seq_len), count))
+    if index % 3 == 2:
+        # Each distance times the scale is a single bit, wherever it may be.
+        scores = [0, *(-1 << rng.randint(config.low_bits, config.score_bits - 1) for _ in keys[1:])]
+        return keys, scores, (1 << 15, rng.choice([0, rng.randint(0, 26)]))
+    spread = rng.choice([1, 40, 3000, high])
+    scores = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) & -(1 << config.low_bits)
+              for _ in keys]
+    return keys, scores, (rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
+                          rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))
+
+
+def weighted_values(keys: list[int], scores: list[int], scale: tuple[int, int], v: np.ndarray, config
+                    ) -> tuple[np.ndarray, np.ndarray]:
+    """Return a row's sums of weighted values, and of weights."""
+    row, keep = np.zeros((1, config.max_seq_len), np.int64), np.zeros((1, config.max_seq_len), bool)
+    row[0, keys], keep[0, keys] = scores, True
+    return accumulate_values(softmax_weights(row, keep, scale, config), v)
+
+
+def rounding_margin(accumulated: np.ndarray, weight_sum: np.ndarray, config) -> int:
+    """Return how far, of a row's quotients, the nearest to an edge of rounding lies from it."""
+    mantissa, exponent = reciprocal(weight_sum, config)
+    step = 1 << (RECIPROCAL_FRAC_BITS + NUMERATOR_FRAC_BITS - config.fraction_bits)
+    beyond = ((accumulated << NUMERATOR_FRAC_BITS >> exponent) * mantissa + step // 2) % step
+    return int(np.minimum(beyond, step - beyond).min())
+
+
 def test_finisher(config, check):
     rng = random.Random(SEED)
     v = extreme_rows(config.max_seq_len, config, 127, SEED)
-    low, high = -(1 << (config.score_bits - 1)), (1 << (config.score_bits - 1)) - (1 << config.low_bits)
     rows, beats = [], []
     for index in range(120):
-        count = rng.choice([1, config.max_seq_len, rng.randint(1, config.max_seq_len)])
-        # Of equal values -128 at first: the only case that reaches the limit of the output.
-        keys = [index] if index < 2 else sorted(rng.sample(range(config.max_seq_len), count))
-        spread = rng.choice([1, 40, 3000, high])
-        scores = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) & -(1 << config.low_bits)
-                  for _ in keys]
-        code = (rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
-                rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))
-        if index % 3 == 2:
-            # Each distance times the scale is a single bit, wherever it may be.
-            scores = [0, *(-1 << rng.randint(config.low_bits, config.score_bits - 1) for _ in keys[1:])]
-            code = 1 << 15, rng.choice([0, rng.randint(0, 26)])
-        row, keep = np.zeros((1, config.max_seq_len), np.int64), np.zeros((1, config.max_seq_len), bool)
-        row[0, keys], keep[0, keys] = scores, True
-        codes = normalize(*accumulate_values(softmax_weights(row, keep, code, config), v), config)[0].tolist()
+        # The low bits of a product count near an edge alone.
+        some = [random_scored_row(rng, index, config) for _ in range(16 if index % 2 else 1)]
+        keys, scores, code = min(some, key=lambda row: rounding_margin(*weighted_values(*row, v, config), config))
+        codes = normalize(*weighted_values(keys, scores, code, v, config), config)[0].tolist()
         job_last = rng.getrandbits(1)
         entries = [{"score": score >> config.low_bits, "key": key} for score, key in zip(scores, keys, strict=True)]
         entries += [{"score": 0, "key": 0}] * ((1 << (config.max_seq_len - 1).bit_length()) - len(keys))

@@ -2,11 +2,13 @@
 
 import random
 
+import numpy as np
 from amaranth import Module, Mux, Signal
 from amaranth.lib import stream
 
 from latte.golden.config import AttentionConfig
-from latte.golden.pruned_mass import MASS_FRAC_BITS, table_holds
+from latte.golden.pruned_mass import MASS_FRAC_BITS, gap_weights, least_held_scale, table_holds
+from latte.golden.quantizer import softmax_scale_code
 from latte.golden.softmax import exp2_table
 from latte.rtl.common.primitives import delay
 from latte.rtl.wide.gap_table import TABLES, FillTables
@@ -27,9 +29,19 @@ def held_scale(rng: random.Random, config: AttentionConfig) -> tuple[int, int]:
     return mantissa, rng.choice([rng.choice(held), rng.choice(held[-3:])])
 
 
-def flat_scale(rng: random.Random, config: AttentionConfig) -> tuple[int, int]:
-    """Return one of the flattest of such scales: far gaps have weights, too, and weights are near to each other."""
-    return min((held_scale(rng, config) for _ in range(20)), key=lambda scale: scale[0] * 0.5**scale[1])
+def weight_end(scale: tuple[int, int], config: AttentionConfig) -> int:
+    """Return the first gap without weight."""
+    return int(np.argmin(gap_weights(np.arange(config.tau_keep_all + 1), scale, config)))
+
+
+def flat_scale(config: AttentionConfig) -> tuple[int, int]:
+    """Return a scale that is as flat as a table holds it: weights are near to each other, some beyond the table.
+
+    Their end is odd: the lowest bit of a gap decides whether it is the last one with a weight.
+    """
+    mantissa, shift = softmax_scale_code(least_held_scale(config), config)
+    scales = ((steeper, shift) for steeper in range(mantissa, 1 << 16, 16))
+    return next(scale for scale in scales if weight_end(scale, config) % 2)
 
 
 def rescaling(row_max: int, score_max: int, scale: tuple[int, int], config: AttentionConfig

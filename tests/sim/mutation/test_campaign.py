@@ -24,7 +24,7 @@ BLOCK = Block(SOURCE, tests=("tests/cocotb/test_softmax.py",))
 def netlist_of(name: str, cells: int) -> Netlist:
     """Return a netlist with a component of that many cells."""
     cell = f'  attribute \\src "{SOURCE}:84"\n  cell $not $1\n  end\n'
-    return Netlist(name, f"module \\harness.dut\n{cell * cells}end\n", {}, {}, (Case("one", "block", {}),))
+    return Netlist(name, f"module \\harness.dut\n{cell * cells}end\n", {}, {}, (Case(name, "block", {}),))
 
 
 @pytest.fixture
@@ -58,6 +58,12 @@ def test_a_sample_is_of_the_largest_build(run):
     outcomes, examined = run(40, netlist_of("small", 2), netlist_of("large", 9))
     assert examined == [("large", 40)] and len(outcomes) == 40
     assert {one.netlist for one in outcomes} == {"large"}
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_of_builds_of_one_size_a_sample_is_of_the_first_by_name(names, run):
+    _, examined = run(4, *(netlist_of(name, 2) for name in names))
+    assert examined == [("a", 4)]
 
 
 def test_all_are_of_every_build(monkeypatch, run):

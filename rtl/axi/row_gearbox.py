@@ -76,7 +76,8 @@ class RowGearbox(wiring.Component):
                 m.d.sync += skipped.eq(self.skip)
             with m.Elif(given):
                 m.d.sync += skipped.eq(0)
-            for byte in range(self.out_bytes):
+            # A row begins in the last lane at the latest.
+            for byte in range(self.out_bytes - lane):
                 with m.If(skipped > byte // lane):
                     m.d.comb += self.strobe[byte].eq(0)
         m.d.sync += level.eq(after + Mux(taken, added, 0))

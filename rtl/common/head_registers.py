@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import AttentionConfig, ceil_log2
 from latte.golden.jobs import COUNT_BITS
+from latte.golden.key_groups import GROUP_BITS_MAX
 from latte.golden.pruned_mass import table_holds
 from latte.golden.quantizer import MASS_CODE_BITS, SCALE_MANTISSA_BITS, SCALE_SHIFT_BITS, SCALE_SHIFT_MAX
 from latte.golden.thresholds import ThresholdKind
@@ -121,8 +122,9 @@ class HeadRegisters(wiring.Component):
                     m.d.comb += word.as_value().eq(offer.data)
                     rest = offer.data[layout.size:]
                     if name == "control":
-                        m.d.sync += fault.eq(~Cat(word.kind == n for n in kinds).any() | rest.any()
-                                             | (word.group_bits > config.group_bits))
+                        # Every number of groups that the word can say may be there.
+                        grouped = word.group_bits > config.group_bits if config.group_bits < GROUP_BITS_MAX else 0
+                        m.d.sync += fault.eq(~Cat(word.kind == n for n in kinds).any() | rest.any() | grouped)
                         with m.If(accepted):
                             m.d.sync += [kind.eq(word.kind), shift.eq(word.scale_shift)]
                     elif name == "scale":
@@ -135,7 +137,7 @@ class HeadRegisters(wiring.Component):
                         m.d.sync += fault.eq((word.mean_gain > word.denominator_gain)
                                              | (small & (word.denominator_gain != 0)))
                     elif name.startswith("group_"):
-                        m.d.sync += fault.eq(word.as_value()[:8] >= config.head_dim)
+                        m.d.sync += fault.eq(word.as_value()[:8] >= config.head_dim if config.head_dim < 256 else 0)
                     else:
                         code = word.as_value()
                         sign = code[config.est_bits - 1:]

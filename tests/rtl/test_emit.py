@@ -25,6 +25,7 @@ SMALL = preset("small", max_seq_len=100, heads=20, query_rows=12, survivor_fifo_
 BUILDS = {
     "tiny": TINY, "small": SMALL, "sliced": SMALL.replace(split="slice", pe_structure="dsp", kv_banks=1),
     "multiplexed": SMALL.replace(pe_structure="multiplier", dim_lanes=4, bus_bytes=1, value_lanes=2, query_lanes=1),
+    "eight-groups": SMALL.replace(key_groups=8),
     "dense": SMALL.replace(query_lanes=2).dense(),
 }
 

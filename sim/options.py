@@ -16,12 +16,15 @@ from latte.golden.errors import LatteError
 from latte.sim.runner import BUILD_FOLDER
 
 __all__ = ["INTERFACES", "REGISTER_PORTS", "board_config_options", "build_option", "config_options", "data_bits_option",
-           "refuse_given", "refuse_without_bus"]
+           "refuse_given", "refuse_keys_on_chip", "refuse_without_bus"]
 
 INTERFACES = ("core", "axi", "axi-stream")
 """What stands around a core: nothing, or registers behind AXI4-Lite with an AXI4 master or with AXI4-Stream ports."""
 REGISTER_PORTS = ("axi-lite", "wishbone")
 """What registers are reached by."""
+_ON_CHIP = ("board", "query_lanes", "key_lanes", "dim_lanes", "cross_lanes", "value_lanes", "bus_bytes", "kv_banks",
+            "query_rows", "survivor_fifo_depth", "pe_structure")
+"""Options of a build that say nothing of a core with keys in memory, whose bus decides its lanes."""
 
 
 def refuse_without_bus(interface: str, *parameters: str) -> None:
@@ -35,6 +38,14 @@ def refuse_given(whose: str, *parameters: str) -> None:
     for name in parameters:
         if click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise LatteError(f"--{name.replace('_', '-')} is of {whose}; leave it out")
+
+
+def refuse_keys_on_chip(config: AttentionConfig) -> None:
+    """Raise `LatteError` if the core with keys in memory does not follow what was asked of a build."""
+    if config.engine != "latte":
+        raise LatteError(f"the core with keys in memory has no {config.engine} engine; choose another --config or "
+                         "--engine, or a core with keys on chip")
+    refuse_given("a core with keys on chip", *_ON_CHIP)
 
 
 def _check_folder(ctx: click.Context, option: click.Option, folder: pathlib.Path) -> pathlib.Path:

@@ -104,6 +104,9 @@ def test_emit_refuses_what_it_cannot_write(tmp_path):
     refused("emit", "--output", "core.sv", "--top", "cache", "--register-port", "wishbone", folder=tmp_path,
             says="--register-port")
     refused("emit", "--output", "core.sv", "--top", "cache", "--data-bits", "32", folder=tmp_path, says="64 or 128")
+    for option in ("--query-lanes", "--bus-bytes"):
+        refused("emit", "--output", "core.sv", "--top", "cache", option, "2", folder=tmp_path, says="keys on chip")
+    refused("emit", "--output", "core.sv", "--top", "cache", "--config", "tiny", folder=tmp_path, says="serial engine")
     refused("emit", "--package", "p", "--top", "cache", folder=tmp_path, says="--top axi")
     refused("sim", "--data-bits", "128", folder=tmp_path, says="--data-bits")
     refused("nonsense", folder=tmp_path, says="nonsense")

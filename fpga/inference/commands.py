@@ -19,7 +19,7 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.golden.train.options import PATH, thresholds_option
 from latte.sim.compilation import SIMULATORS, check_simulator
-from latte.sim.options import board_config_options, build_option
+from latte.sim.options import board_config_options, build_option, refuse_keys_on_chip
 
 if TYPE_CHECKING:
     from latte.golden.models.compared import ComparedAttention
@@ -136,9 +136,7 @@ def _check_keys_in_memory(config: AttentionConfig, images: pathlib.Path | None, 
         raise LatteError("--keys-in-memory is of texts, which grow by a token; leave it out with --images")
     if port_name is not None or board is not None:
         raise LatteError("no board has its keys in memory yet; leave out --keys-in-memory, or --port and --board")
-    if config.engine == "serial":
-        raise LatteError("the core with keys in memory has no serial engine; choose another --config, or leave out "
-                         "--keys-in-memory")
+    refuse_keys_on_chip(config)
     if simulator != "verilator":
         raise LatteError(f"the core with keys in memory is not simulated by {simulator}; leave out --sim, or "
                          "--keys-in-memory")

@@ -16,6 +16,7 @@ from latte.sim.options import (
     config_options,
     data_bits_option,
     refuse_given,
+    refuse_keys_on_chip,
     refuse_without_bus,
 )
 
@@ -53,6 +54,7 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
     refuse_without_bus(top, "data_bits", "register_port")
     if top == _CACHE:
         refuse_given("a core with registers", "register_port")
+        refuse_keys_on_chip(config)
     else:
         refuse_given(f"the core with keys in memory (--top {_CACHE})", *SIZES, "slots")
     if folder is not None:

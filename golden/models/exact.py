@@ -19,6 +19,9 @@ __all__ = ["Filtered", "HeadCodes", "TensorTrace", "attend_survivors", "compensa
            "finish", "group_sums", "key_membership", "normalize_trace", "power_tensor", "row_octaves", "score_all",
            "split_tensor", "spread_over_groups", "visible_mask"]
 
+SURVIVOR_CHUNK = 1 << 16
+"""Of survivors that get their weights at a time: what a step leaves for the next stays in the processor's cache."""
+
 
 @dataclasses.dataclass(frozen=True)
 class HeadCodes:
@@ -148,7 +151,7 @@ def filter_rows(estimate: torch.Tensor, codes: HeadCodes, config: AttentionConfi
     threshold = codes.threshold[..., row_octaves(m, n, causal).to(estimate.device)]
     if codes.kind is ThresholdKind.MASS:
         weight = _gap_weights(gap, codes, config)
-        least = _mass_threshold(weight.sum(-1, dtype=torch.int64), threshold)
+        least = _mass_threshold(_mass(weight, config), threshold)
         # The difference is below 2**31 where it matters: a weight has 18 bits.
         keep = (weight > least.clamp(max=1 << 30).to(torch.int32)[..., None]).logical_or_(gap == 0)
         if causal:
@@ -158,6 +161,12 @@ def filter_rows(estimate: torch.Tensor, codes: HeadCodes, config: AttentionConfi
         limit = threshold if codes.kind is ThresholdKind.RELATIVE else row_max.to(torch.int64) - threshold
         keep = gap < limit.clamp(min=1)[..., None]
     return Filtered(estimate, row_max, keep, weight)
+
+
+def _mass(weight: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
+    """Return the sums over keys of gap weights, int64; added up in int32, which is faster, where that holds them."""
+    held = weight.shape[-1] << (config.weight_bits + MASS_FRAC_BITS) <= 1 << 31
+    return weight.sum(-1, dtype=torch.int32 if held else torch.int64).to(torch.int64)
 
 
 def row_octaves(m: int, n: int, causal: bool) -> torch.Tensor:
@@ -292,14 +301,15 @@ def power_tensor(delta: torch.Tensor, mantissa: torch.Tensor, shift: torch.Tenso
 def _weights(score: torch.Tensor, score_max: torch.Tensor, keep: torch.Tensor, codes: HeadCodes,
              config: AttentionConfig) -> torch.Tensor:
     batch, heads, m, n = score.shape
-    survivors = keep.flatten().nonzero().squeeze(1)
-    row = survivors // n
-    delta = (score_max.flatten()[row] - score.flatten()[survivors]).to(torch.int64)
-    head = row // m
-    mantissa, shift = (code.expand(batch, heads).flatten()[head] for code in (codes.mantissa, codes.shift))
-    weight = torch.zeros(score.numel(), dtype=torch.float32, device=score.device)
-    weight[survivors] = power_tensor(delta, mantissa, shift, config).float()
-    return weight.view_as(score)
+    score, score_max = score.flatten(), score_max.flatten()
+    mantissa, shift = (code.expand(batch, heads).flatten() for code in (codes.mantissa, codes.shift))
+    weight = torch.zeros_like(score)
+    for survivors in keep.flatten().nonzero().squeeze(1).split(SURVIVOR_CHUNK):
+        row = survivors // n
+        delta = (score_max[row] - score[survivors]).to(torch.int64)
+        head = row // m
+        weight[survivors] = power_tensor(delta, mantissa[head], shift[head], config).float()
+    return weight.view(batch, heads, m, n)
 
 
 def _gap_weights(gap: torch.Tensor, codes: HeadCodes, config: AttentionConfig) -> torch.Tensor:

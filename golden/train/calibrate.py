@@ -142,8 +142,9 @@ def keep_all(passes: Passes, config: AttentionConfig, *, kind: ThresholdKind = T
 
 
 def starting_thresholds(passes: Passes, start: Thresholds, target: float, config: AttentionConfig, *,
-                        mode: str = "global", gain: tuple[float, float] | None = (1.0, 1.0), groups: int = 1,
-                        by_length: bool = False) -> Thresholds:
+                        mode: str = "global", lead: np.ndarray | float = 0.0,
+                        gain: tuple[float, float] | None = (1.0, 1.0), groups: int = 1, by_length: bool = False
+                        ) -> Thresholds:
     """Return thresholds that prune `target` without training.
 
     Parameters
@@ -152,6 +153,8 @@ def starting_thresholds(passes: Passes, start: Thresholds, target: float, config
         From `keep_all`: kind, smoothing and scales stay.
     mode
         ``"global"``: one for all heads; ``"head"``: fixed head-wise, each head prunes the target.
+    lead : float64 [blocks, heads]
+        By how much a head's threshold lies beyond the common one, so that it keeps more.
     gain
         (denominator, mean) gains for all heads, or ``None`` for no compensation.
     groups
@@ -161,7 +164,7 @@ def starting_thresholds(passes: Passes, start: Thresholds, target: float, config
     """
     found = histogram(passes, start, config)
     cut = np.full_like(start.tau, found.uniform_cut(target)) if mode == "global" else found.head_cuts(target)
-    thresholds = dataclasses.replace(start, tau=from_distance(start.kind, cut))
+    thresholds = dataclasses.replace(start, tau=from_distance(start.kind, cut + lead))
     if gain is not None:
         denominator, mean = (np.full_like(thresholds.tau, value) for value in gain)
         thresholds = thresholds.with_arrays(choose_groups(passes, thresholds, ceil_log2(groups)))

@@ -1,9 +1,11 @@
 """``latte calibrate``: static scales and untrained thresholds from calibration data."""
 
 import dataclasses
+import math
 import pathlib
 
 import click
+import numpy as np
 
 from latte.golden.errors import LatteError
 from latte.golden.thresholds import ThresholdKind
@@ -28,11 +30,25 @@ from latte.golden.train.options import (
 __all__ = ["calibrate"]
 
 
+def _parse_denser(text: str) -> tuple[int, float]:
+    """Return (blocks, natural units) of ``--denser``."""
+    try:
+        blocks, further = text.split(",")
+        found = int(blocks), float(further)
+    except ValueError:
+        raise LatteError(f"--denser {text!r} must be two numbers: blocks,nats, such as 2,0.5") from None
+    if found[0] < 0 or not math.isfinite(found[1]):
+        raise LatteError(f"--denser {text!r} must be a number of blocks, not negative, and a finite number of nats")
+    return found
+
+
 @click.command()
 @model_options
 @click.option("--target", default=0.85, show_default=True, help="Share of visible pairs to prune.")
 @click.option("--mode", type=click.Choice(["global", "head", "top-theta"]), default="global", show_default=True,
               help="One threshold for all heads; fixed head-wise; or Top-Theta's own, on exact scores.")
+@click.option("--denser", default="0,0", show_default=True, metavar="BLOCKS,NATS",
+              help="The first blocks keep more: their thresholds lie that far beyond the others'.")
 @threshold_option
 @estimate_option
 @length_option
@@ -51,14 +67,16 @@ __all__ = ["calibrate"]
 @worker_options
 @click.option("--output", required=True, type=PATH, help="Thresholds (.npz), with the static scales.")
 def calibrate(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
-              split: str, target: float, mode: str, threshold: str, estimate_bits: str, by_length: bool,
+              split: str, target: float, mode: str, denser: str, threshold: str, estimate_bits: str, by_length: bool,
               context: int | None, gain: str, groups: str, deviations: float, thresholds: str | None, fit: bool,
               smooth: bool, scales: str, quantile: float, workers: int | None, scheduler: str | None,
               cache: pathlib.Path, output: pathlib.Path) -> None:
     """Find static scales and untrained thresholds on calibration data."""
     check_share("--target", target)
     check_output(output, ".npz")
-    gains = parse_gain(gain)
+    gains, (first_blocks, further) = parse_gain(gain), _parse_denser(denser)
+    if first_blocks and (thresholds is not None or mode == "top-theta"):
+        raise LatteError("--denser is for LATTE's thresholds, found anew: give it without --thresholds and top-theta")
     if fit and thresholds is None:
         raise LatteError("--fit needs thresholds to scale: give --thresholds FILE or NAME")
     from latte.golden.models.extras import require_models
@@ -99,15 +117,16 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
         if given is None:
             start = keep_all(passes, config, kind=ThresholdKind(threshold), smooth=smooth, static=static,
                              quantile=quantile)
-            learned = starting_thresholds(passes, start, target, config, mode=mode, gain=gains, groups=int(groups),
-                                          by_length=by_length)
+            lead = np.where(np.arange(checkpoint.blocks) < first_blocks, further, 0.0)[:, None]
+            learned = starting_thresholds(passes, start, target, config, mode=mode, lead=lead, gain=gains,
+                                          groups=int(groups), by_length=by_length)
         else:
             learned = given.with_arrays(static_scales(passes, given, config, quantile)) if static else given
         if fit:
             learned = fit_to_target(passes, learned, target, config, by_length=by_length)
     save_thresholds(output, learned, checkpoint.name,
-                    {"command": "calibrate", "mode": mode, "target": target, "items": len(source.dataset()),
-                     "split": split})
+                    {"command": "calibrate", "mode": mode, "denser": denser, "target": target,
+                     "items": len(source.dataset()), "split": split})
     slope = "" if learned.tau_per_octave is None else f" + {learned.tau_per_octave.mean():.3f} per octave of length"
     click.echo(f"{output}: {learned.kind} thresholds, {scales} scales, of {checkpoint.blocks} x {checkpoint.heads} "
                f"heads, mean tau {learned.tau.mean():.3f}{slope}")

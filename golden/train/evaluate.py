@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +17,14 @@ from latte.golden.bit_operations import DENSE_BITOPS
 from latte.golden.config import preset
 from latte.golden.model_thresholds import Thresholds
 from latte.golden.models.checkpoint import Checkpoint
-from latte.golden.models.hook import float_handler
+from latte.golden.models.hook import Handler, float_handler
 from latte.golden.results import write_text
-from latte.golden.train.methods import build_method
+from latte.golden.train.methods import Measured, build_method
 from latte.golden.train.passes import forward
 from latte.golden.train.source import Source, digest
-from latte.golden.train.workers import Workers
+from latte.golden.train.workers import Workers, one_thread
 
-__all__ = ["Chunks", "Job", "evaluate", "evaluate_chunk", "summarise"]
+__all__ = ["Chunks", "Job", "evaluate", "evaluate_chunk", "summarise", "time_over_float"]
 
 Chunks = list[dict[str, Any]]
 """What `evaluate_chunk` returned for all chunks of a job, in order."""
@@ -75,11 +77,9 @@ def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
     `SEGMENTS` per window of text.
     """
     checkpoint, data = job.source.checkpoint(), job.source.dataset()
-    config = preset("small", split=job.split).for_head_dim(checkpoint.head_dim)
-    method = build_method(job.method, job.thresholds, checkpoint, config)
+    method = _method(job)
     inputs, labels = data.batch(np.arange(start, stop))
-    handler = float_handler if method is None else method.handler
-    logits, target = forward(checkpoint, handler, inputs), torch.from_numpy(labels)
+    logits, target = forward(checkpoint, _handler(method), inputs), torch.from_numpy(labels)
     if checkpoint.causal:
         logits, target = logits[:, :-1], target[:, 1:]
     loss = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), target, reduction="none").double()
@@ -97,6 +97,16 @@ def evaluate_chunk(job: Job, start: int, stop: int) -> dict[str, Any]:
                    "square": heads * len(inputs) * n * n,
                    "bitops": method.bit_operations(checkpoint.head_dim, heads * len(inputs) * n)}
     return result
+
+
+def _method(job: Job) -> Measured | None:
+    checkpoint = job.source.checkpoint()
+    config = preset("small", split=job.split).for_head_dim(checkpoint.head_dim)
+    return build_method(job.method, job.thresholds, checkpoint, config)
+
+
+def _handler(method: Measured | None) -> Handler:
+    return float_handler if method is None else method.handler
 
 
 @functools.lru_cache(maxsize=1)
@@ -153,6 +163,28 @@ def evaluate(job: Job, *, workers: Workers | None = None, cache: pathlib.Path | 
             write_text(folder / "{}-{}.json".format(*missing[index]), json.dumps(result))
         progress(len(results), len(ranges))
     return [results[place] for place in ranges]
+
+
+def time_over_float(job: Job, rounds: int = 3) -> float:
+    """Return how many times as long as the float model a method takes for a job's first chunk, with one thread each.
+
+    Parameters
+    ----------
+    job
+    rounds
+        Passes of both in turn, of which the fastest counts: what else the machine does only slows them down.
+    """
+    checkpoint, data = job.source.checkpoint(), job.source.dataset()
+    inputs = data.batch(np.arange(min(job.chunk, len(data))))[0]
+    handlers = float_handler, _handler(_method(job))
+    fastest = [math.inf, math.inf]
+    with one_thread(), torch.inference_mode():
+        for _ in range(rounds):
+            for which, handler in enumerate(handlers):
+                began = time.perf_counter()
+                forward(checkpoint, handler, inputs)
+                fastest[which] = min(fastest[which], time.perf_counter() - began)
+    return fastest[1] / fastest[0]
 
 
 def summarise(results: Chunks, reference: Chunks, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -44,13 +44,26 @@ def _sources(source: "Source", lengths: str | None) -> "list[Source]":
     return [dataclasses.replace(source, tokens=length, items=items * max(tokens) // length) for length in tokens]
 
 
+def _own_thresholds(text: str) -> tuple[str, str | None]:
+    """Return a method, and the thresholds that it names in brackets."""
+    if not text.endswith("]"):
+        return text, None
+    from latte.golden.train.methods import takes_thresholds
+
+    method, _, own = text[:-1].partition("[")
+    if not own or not takes_thresholds(method):
+        raise LatteError(f"--method {text!r}: brackets hold a method's own thresholds, such as "
+                         "latte-exact[deit_tiny/best_90]")
+    return method, own
+
+
 @click.command("eval")
 @model_options
 @click.option("--method", "methods", multiple=True,
               help="Beside float and dense, which are always measured: latte, latte-slice, latte-exact, "
                    "latte-bits:2|3|4, latte-blend:SHARE, latte-value:WEIGHT, top-k:KEEP, "
-                   "top-theta[-exact|-exp|-offline]:FILE, energon:A2,A4, elsa:T, a3:M,MARGIN. Repeatable. "
-                   "[default: latte]")
+                   "top-theta[-exact|-exp|-offline]:FILE, energon:A2,A4, elsa:T, a3:M,MARGIN. Repeatable. The latte "
+                   "methods are measured with all --thresholds, or as METHOD[THRESHOLDS] with those. [default: latte]")
 @thresholds_option("For the latte methods. Repeatable.", multiple=True)
 @click.option("--cross", nargs=2, multiple=True, metavar="A B",
               help="Thresholds trained on the even and on the odd half: A is measured on the odd items, B on the even "
@@ -62,12 +75,14 @@ def _sources(source: "Source", lengths: str | None) -> "list[Source]":
 @click.option("--lengths", help="Window lengths instead of --tokens, such as 1024,4096: each measures the same text, "
               "--items windows of the longest.")
 @click.option("--chunk", type=click.IntRange(1), help="Items of a task. [default: 10 images, 1 text window]")
+@click.option("--time", "timed", is_flag=True,
+              help="Measure how many times as long as the float model each method takes, by the first chunk.")
 @worker_options
 @click.option("--output", default="build/eval.json", show_default=True, type=PATH, help="Result file; .csv beside it.")
 def evaluate_command(model: str, data: str, part: str, tokens: int | None, items: int | None, skip_unreadable: bool,
                      split: str, methods: tuple[str, ...], thresholds: tuple[str, ...],
                      cross: tuple[tuple[str, str], ...], tau: float | None, threshold: str, gain: str, dynamic: bool,
-                     lengths: str | None, chunk: int | None, workers: int | None, scheduler: str | None,
+                     lengths: str | None, chunk: int | None, timed: bool, workers: int | None, scheduler: str | None,
                      cache: pathlib.Path, output: pathlib.Path) -> None:
     """Measure accuracy and work of whole models on hardware arithmetic.
 
@@ -84,7 +99,7 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
     from latte.golden.models.extras import require_models
 
     require_models()
-    from latte.golden.train.evaluate import Job, evaluate, summarise
+    from latte.golden.train.evaluate import Job, evaluate, summarise, time_over_float
     from latte.golden.train.methods import build_method, takes_thresholds
     from latte.golden.train.report import COLUMNS, as_csv, print_table
     from latte.golden.train.source import Source
@@ -100,26 +115,33 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
             found = load_thresholds(name, *checkpoint.shape)
             return dataclasses.replace(found, q_scale=None, k_scale=None, v_scale=None) if dynamic else found
 
+        rows: list[dict[str, Any]] = []
+
         def measure(of: "Source", label: str, method: str, entry: Thresholds | None) -> "Chunks":
             with progress(label) as update:
                 return evaluate(Job(of, method, entry, split, chunk), workers=pool, cache=cache,
                                 progress=lambda done, total: update(completed=done, total=total))
+
+        def time_last(of: "Source", method: str, entry: Thresholds | None) -> None:
+            if timed:
+                with progress(f"timing {rows[-1]['method']}"):
+                    rows[-1]["time_over_float"] = time_over_float(Job(of, method, entry, split, chunk))
 
         sets = {pathlib.PurePath(name).stem: load(name) for name in thresholds}
         if tau is not None:
             sets[f"tau{tau:g}"] = Thresholds.uniform(tau, checkpoint.blocks, checkpoint.heads, kind=kind, gain=gains)
         pairs = {f"{pathlib.PurePath(a).stem} x {pathlib.PurePath(b).stem}": (load(a), load(b)) for a, b in cross}
         runs: list[tuple[str, str, Thresholds | None]] = []
-        for method in methods or ("latte",) * bool(sets or not pairs):
-            build_method(method, next(iter(sets.values()), None), checkpoint, model_config(checkpoint, split))
+        for text in methods or ("latte",) * bool(sets or not pairs):
+            method, own = _own_thresholds(text)
+            entries = {pathlib.PurePath(own).stem: load(own)} if own else sets
+            build_method(method, next(iter(entries.values()), None), checkpoint, model_config(checkpoint, split))
             if takes_thresholds(method):
-                runs += [(f"{method}[{name}]", method, entry) for name, entry in sets.items()]
+                runs += [(f"{method}[{name}]", method, entry) for name, entry in entries.items()]
             elif method not in ("float", "dense"):
                 name, _, argument = method.partition(":")
                 runs.append((f"{name}:{pathlib.Path(argument).stem}" if name.startswith("top-theta") else method,
                              method, None))
-
-        rows: list[dict[str, Any]] = []
 
         def tabulate(label: str, of: "Source", results: "Chunks", reference: "Chunks") -> None:
             length = {"tokens": of.tokens} if checkpoint.causal else {}
@@ -131,8 +153,10 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
             first = {method: measure(part_source, method, method, None) for method in ("float", "dense")}
             for label, results in first.items():
                 tabulate(label + suffix, part_source, results, first[base])
+            time_last(part_source, "dense", None)
             for label, method, entry in runs:
                 tabulate(label + suffix, part_source, measure(part_source, label, method, entry), first[base])
+                time_last(part_source, method, entry)
         halves = {half: dataclasses.replace(source, part=half) for half in ("odd", "even")} if pairs else {}
         bases = {half: measure(of, base, base, None) for half, of in halves.items()}
         for label, entries in pairs.items():
@@ -141,6 +165,7 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
             for half, results in found.items():
                 tabulate(f"latte[{label}] {half}", source, results, bases[half])
             tabulate(f"latte[{label}]", source, found["odd"] + found["even"], bases["odd"] + bases["even"])
+            time_last(halves["odd"], "latte", entries[0])
     write_text(output.with_suffix(".csv"), as_csv(rows))
     results = [{"name": f"{checkpoint.name}.{row['method']}.{column}", "unit": unit, "value": row[column]}
                for row in rows for column, unit in COLUMNS.items() if column in row]

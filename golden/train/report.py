@@ -12,7 +12,8 @@ __all__ = ["COLUMNS", "as_csv", "history_csv", "print_table"]
 COLUMNS = {"items": "count", "tokens": "count", "loss": "nat", "loss_increase": "nat", "loss_interval": "nat",
            "divergence": "nat", "divergence_interval": "nat", "top1": "percent", "top1_drop": "points",
            "top1_interval": "points", "ppl": "perplexity", "ppl_increase": "points", "ppl_increase_percent": "percent",
-           "pruned": "ratio", "pruned_macro": "ratio", "bitops_saved": "ratio", "bitops_saved_n2": "ratio"}
+           "pruned": "ratio", "pruned_macro": "ratio", "bitops_saved": "ratio", "bitops_saved_n2": "ratio",
+           "time_over_float": "ratio"}
 """Measured columns and their units. Images are compared with the float model, text with dense 8-bit attention."""
 
 
@@ -40,7 +41,10 @@ def print_table(title: str, rows: Iterable[Mapping[str, Any]], *, causal: bool) 
                 else {"top1": "top-1 (%)", "top1_drop": "points below float", "top1_interval": "+-"})
     headings |= {"loss_increase": "loss increase", "loss_interval": "+-", "divergence": "KL to float",
                  "pruned": "pruned", "bitops_saved": "bit operations saved"}
-    table, rows = create_table("method", *headings.values(), title=title), list(rows)
+    rows = list(rows)
+    if any("time_over_float" in row for row in rows):
+        headings["time_over_float"] = "time over float"
+    table = create_table("method", *headings.values(), title=title)
     table.columns[0].min_width = max(len(row["method"]) for row in rows)
     for row in rows:
         table.add_row(row["method"], *(_cell(name, row.get(name)) for name in headings))
@@ -52,5 +56,6 @@ def _cell(name: str, value: float | None) -> str:
         return ""
     if name in ("pruned", "bitops_saved"):
         return f"{value:.2%}"
-    digits = {"top1": 1, "top1_drop": 1, "top1_interval": 1, "ppl": 2, "ppl_increase": 2, "ppl_increase_percent": 2}
+    digits = {"top1": 1, "top1_drop": 1, "top1_interval": 1, "ppl": 2, "ppl_increase": 2, "ppl_increase_percent": 2,
+              "time_over_float": 2}
     return f"{value:.{digits.get(name, 4)}f}"

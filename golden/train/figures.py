@@ -42,12 +42,16 @@ def training_curves(history: Sequence[Mapping[str, float]], target: float | None
 
 
 def family(method: str) -> str:
-    """Return what a method's points share: its name, or of LATTE's methods the thresholds' name without the target."""
-    name, _, thresholds = method.removesuffix("]").partition("[")
-    kind = re.sub(r"_?\d+$", "", re.sub(r"\d+\.\d+$", "", thresholds))
-    if not thresholds:
+    """Return what a method's points share: its name, and of LATTE's methods the thresholds' name without the target.
+
+    Crossed thresholds are named by the first ones; points of one half of the items share nothing with the other half's.
+    """
+    name, bracket, rest = method.partition("[")
+    if not bracket:
         return name.split(":")[0].split("@")[0]
-    return f"{name} {kind}" if kind else name
+    thresholds, _, half = rest.rpartition("]")
+    kind = re.sub(r"_?\d+(\.\d+)?(_seed\d+)?$", r"\2", thresholds.partition(" x ")[0])
+    return " ".join(part for part in (name, kind, half.strip()) if part)
 
 
 def comparison(rows: Iterable[Mapping[str, Any]], work: str, quality: str, labels: tuple[str, str, str],

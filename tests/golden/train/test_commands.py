@@ -160,6 +160,33 @@ def test_eval_writes_all_methods(inputs, tmp_path):
     assert len(output.with_suffix(".csv").read_text().splitlines()) == 1 + 2 + len(methods)
 
 
+def test_methods_with_thresholds_of_their_own(inputs, tmp_path):
+    for name, tau in (("a", 2.0), ("b", 3.0)):
+        thresholds = Thresholds.uniform(tau, 2, 2, kind=ThresholdKind.MASS, gain=(1, 1))
+        save_thresholds(tmp_path / f"{name}.npz", thresholds, "random-vit", {})
+    succeed("eval", *inputs, "--thresholds", "a.npz", "--thresholds", "b.npz", "--output", "all.json")
+    succeed("eval", *inputs, "--thresholds", "a.npz", "--method", "latte", "--method", "latte-exact[b.npz]",
+            "--method", "latte[b.npz]", "--time", "--output", "own.json")
+    together, own = ({result["name"].removeprefix("random-vit."): result["value"]
+                      for result in json.loads((tmp_path / f"{name}.json").read_text())["results"]}
+                     for name in ("all", "own"))
+    assert own["latte[b].divergence"] == together["latte[b].divergence"] != own["latte[a].divergence"]
+    assert own["latte-exact[b].pruned"] == pytest.approx(own["latte[b].pruned"], abs=0.01)
+    assert "latte-exact[a].pruned" not in own
+    timed = {name.removesuffix(".time_over_float") for name in own if name.endswith(".time_over_float")}
+    assert timed == {"dense", "latte[a]", "latte[b]", "latte-exact[b]"}
+    assert all(own[f"{name}.time_over_float"] > 0.5 for name in timed)
+
+
+def test_first_blocks_can_be_left_denser(inputs, tmp_path):
+    arguments = ["calibrate", *inputs, "--target", 0.6]
+    succeed(*arguments, "--output", "alike.npz")
+    succeed(*arguments, "--denser", "1,0.5", "--output", "denser.npz")
+    alike, denser = (load_thresholds(tmp_path / f"{name}.npz", "random-vit", 2, 2, 64) for name in ("alike", "denser"))
+    np.testing.assert_allclose(denser.tau[0] - denser.tau[1], 0.5)
+    assert np.ptp(alike.tau) < 1e-9 and (denser.tau[1] < alike.tau[1]).all() and (denser.tau[0] > alike.tau[0]).all()
+
+
 def test_cross_measures_each_half_with_the_other_half_s_thresholds(inputs, tmp_path):
     for name, tau in (("a", 2.0), ("b", 3.0)):
         thresholds = Thresholds.uniform(tau, 2, 2, kind=ThresholdKind.MASS, gain=(1, 1))
@@ -240,6 +267,11 @@ def test_unreachable_scheduler(command, inputs, tmp_path):
     ("eval", ["--tau", "-1", "--output", "a.json"], "must be zero or positive for thresholds of kind mass"),
     ("eval", ["--tau", "nan", "--threshold", "absolute", "--output", "a.json"], "--tau nan"),
     ("eval", ["--method", "latte", "--output", "a.json"], "needs thresholds"),
+    ("eval", ["--method", "top-k:0.2[deit_tiny/best_90]", "--output", "a.json"], "a method's own thresholds"),
+    ("eval", ["--method", "latte-exact[]", "--output", "a.json"], "a method's own thresholds"),
+    ("calibrate", ["--denser", "2"], "must be two numbers"),
+    ("calibrate", ["--denser", "2,inf"], "a finite number"),
+    ("calibrate", ["--denser", "2,0.5", "--mode", "top-theta"], "--denser is for LATTE's thresholds"),
     ("eval", ["--data", "missing", "--tau", "1", "--output", "a.json"], "no such image"),
 ])
 def test_bad_input_is_one_sentence(inputs, command, arguments, words, tmp_path):

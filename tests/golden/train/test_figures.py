@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from latte.golden.config import preset
 from latte.golden.documents import read_section, section_names
+from latte.golden.register_image import RegisterImage
 from latte.golden.train.figures import family
 from latte.golden.train.figures_command import figures
 from latte.golden.train.tables import DOCUMENT, RESULTS, sections
-from latte.golden.train.threshold_files import SHIPPED
+from latte.golden.train.threshold_files import SHIPPED, load_thresholds
 
 
 def test_figures(tmp_path):
@@ -40,7 +42,8 @@ def test_figures_of_the_committed_results(tmp_path):
 @pytest.mark.parametrize(("method", "name"), [
     ("latte[deit_tiny_85]", "latte deit_tiny"), ("latte[tau2.5]", "latte tau"), ("elsa:0.1", "elsa"),
     ("top-theta-exact:theta_85", "top-theta-exact"), ("float@4096", "float"),
-    ("latte-bits:3[tau2]", "latte-bits:3 tau"),
+    ("latte-bits:3[tau2]", "latte-bits:3 tau"), ("latte[best_90 x best_90_odd]", "latte best"),
+    ("latte[best_93 x best_93_odd] odd", "latte best odd"), ("latte[best_90_seed2 x other]", "latte best_seed2"),
 ])
 def test_points_of_one_family_share_a_line(method, name):
     assert family(method) == name
@@ -57,6 +60,15 @@ def test_shipped_thresholds_fit_the_registers(model, shape):
             assert np.isfinite(tau).all() and (tau >= 0).all() and (mean >= 0).all()
             assert (mean <= denominator).all() and (denominator < 4).all()
             assert str(data["model"]).replace("-", "_") == model
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*/*.npz")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_shipped_thresholds_become_registers(path):
+    with np.load(path, allow_pickle=False) as data:
+        model, shape = str(data["model"]), data["tau"].shape
+    image = RegisterImage.encode(model, preset("small"), load_thresholds(str(path), model, *shape, 64))
+    assert len(image.heads) == shape[0] * shape[1]
+    image.check_fits(preset("small", heads=len(image.heads)))
 
 
 def test_the_document_shows_the_tables_as_they_are():

@@ -16,7 +16,9 @@ from latte.golden.memory.cycles import Machine
 from latte.golden.memory.measurement import LengthFigures
 from latte.golden.memory.parts import find_part
 from latte.golden.memory.workloads import ShareKept, Task, resampled_tasks, thresholds_at_width
-from latte.golden.train.threshold_files import read_thresholds
+from latte.golden.model_thresholds import Thresholds
+from latte.golden.thresholds import ThresholdKind
+from latte.golden.train.threshold_files import read_thresholds, save_thresholds
 from latte.golden.vectors import embedded_vectors
 from tests.golden.memory.made_up import build
 
@@ -64,12 +66,18 @@ def test_embedded_heads(bits, tmp_path):
     (["--text", "a.txt"], "--text is read by a model"), (["--model", "smollm2"], "give it with --text FILE"),
     (["--thresholds", "best"], "neither a thresholds file nor the name"), (["--output", "x.txt"], ".json file"),
     (["--thresholds", "deit_tiny/best_90"], "the thresholds are of deit-tiny"),
-    (["--thresholds", "smollm2_135m/relative_90"], "no static scales"), (["--candidates", "3"], "candidates must be"),
+    (["--candidates", "3"], "candidates must be"),
 ])
 def test_bad_input(options, says, tmp_path):
     done = run(*options)
     assert isinstance(done.exception, LatteError) and says in str(done.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_thresholds_without_scales(tmp_path):
+    save_thresholds(tmp_path / "dynamic.npz", Thresholds.uniform(4.0, 30, 9, kind=ThresholdKind.MASS), "smollm2-135m", {})
+    done = run("--thresholds", tmp_path / "dynamic.npz")
+    assert isinstance(done.exception, LatteError) and "no static scales" in str(done.exception)
 
 
 def test_only_lengths_that_were_asked_for(tmp_path):

@@ -107,8 +107,8 @@ class AxiCacheProgram:
     ring_log2
         Base-2 logarithm of the ring's descriptors.
     seed
-        None: rows lie one behind the other, records and pages where the golden model has them. Else gaps and strides are
-        random, and records and pages lie elsewhere.
+        None: rows lie one behind the other, records and pages where the golden model has them. Else gaps and strides
+        are random, and records and pages lie elsewhere.
 
     Attributes
     ----------
@@ -203,8 +203,9 @@ class AxiCacheProgram:
         build = self.memory.build
         words = [[head, word["word"], word["data"]] for head, entry in self.entries.items()
                  for word in pack_entry(head, entry, build.core)]
-        jobs = [{"descriptor": job.descriptor().hex(), "operands": [[at, row.hex()] for at, row in job.operands.items()],
-                 "rows": job.rows, "patches": [[at, data.hex()] for at, data in job.patches], "alone": job.alone,
+        jobs = [{"descriptor": job.descriptor().hex(), "rows": job.rows, "alone": job.alone,
+                 "operands": [[at, row.hex()] for at, row in job.operands.items()],
+                 "patches": [[at, data.hex()] for at, data in job.patches],
                  "faults": [dataclasses.asdict(fault) for fault in job.faults]} for job in self.jobs]
         sizes = dataclasses.asdict(build) | {"core": build.core.to_dict()}
         write_text(folder / "program.json", json.dumps({

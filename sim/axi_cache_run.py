@@ -148,5 +148,6 @@ def _compare_registers(program: AxiCacheProgram, registers: dict[str, Any]) -> l
               ("CORE_STATUS", of_jobs, program.expected_status()),
               ("STATUS", bits("STATUS"), {"ring_empty"}), ("INTERRUPT_STATUS", bits("INTERRUPT_STATUS"), interrupts),
               ("RING_TAIL", registers["RING_TAIL"], len(program.jobs) % (1 << 16)),
-              ("COUNTER_DESCRIPTORS", registers["COUNTER_DESCRIPTORS"], len(program.jobs)), ("irq", registers["irq"], 1)]
+              ("COUNTER_DESCRIPTORS", registers["COUNTER_DESCRIPTORS"], len(program.jobs)),
+              ("irq", registers["irq"], 1)]
     return [f"{name} is {found}, expected {want}" for name, found, want in wanted if found != want]

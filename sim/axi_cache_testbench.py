@@ -3,6 +3,7 @@
 Runs inside the simulator's process. It writes what came to the folder; `latte.sim.axi_cache_run` prepares and reads it.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -16,10 +17,10 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiResp
 
 from latte.golden.results import write_text
-from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, STATUS_OFFSET
 from latte.rtl.axi.registers import VERSION
 from latte.rtl.common.identity import MAGIC
+from latte.rtl.memory.axi_cache_core import rows_master_of
 from latte.rtl.memory.cache_registers import AREAS, cache_register_table
 from latte.sim.agents import TestbenchFailure
 from latte.sim.axi_cache_program import load_build
@@ -85,7 +86,7 @@ class AxiCacheTestbench:
         self.program = program
         self.settings = settings
         build = load_build(program["build"])
-        self.registers = RegisterAccess(dut, cache_register_table(build, MasterParameters(data_bits=8 * build.bus_bytes)))
+        self.registers = RegisterAccess(dut, cache_register_table(build, rows_master_of(build)))
         self.edge = RisingEdge(dut.clk)
         self.cycle = 0
         self.rung: list[int] = []
@@ -100,7 +101,7 @@ class AxiCacheTestbench:
             self.memories[name] = AxiMemory(
                 dut, PERIOD, latency=settings["latency"], size=program["end"], prefix=name,
                 source=source and source.fork(name), sink=sink and sink.fork(name), beside=self.memories.get("m_axi"))
-            self.memories[name].failing = lambda address, write, name=name: self._response(name, address, write)
+            self.memories[name].failing = functools.partial(self._response, name)
         self.memories["m_axi"].written = self._written
         self.faults: list[dict[str, Any]] = []
         self._seen = dict.fromkeys(((name, write) for name in _MASTERS for write in (False, True)), 0)
@@ -166,8 +167,8 @@ class AxiCacheTestbench:
                 moved, moved_at = now, self.cycle
             elif self.cycle - moved_at > self.settings["patience"]:
                 state = await self.registers.read_fields("STATUS")
-                raise TestbenchFailure(f"nothing moved on the buses for {self.settings['patience']} cycles, waiting for "
-                                       f"{what}; STATUS {state}")
+                raise TestbenchFailure(f"nothing moved on the buses for {self.settings['patience']} cycles, waiting "
+                                       f"for {what}; STATUS {state}")
 
     async def run(self, cycles: int | None = None) -> None:
         """Carry out all jobs from the first one on, or begin with them and stop after some cycles."""
@@ -187,13 +188,16 @@ class AxiCacheTestbench:
         before: dict[str, Any] = {"alone": False}
         for number, job in enumerate(jobs):
             room = number - (0 if job["alone"] or before["alone"] else (1 << self.program["ring_log2"]) - 1)
-            await self.until(lambda room=room: len(self.ended) >= room or late(), f"the end of job {room - 1}")
+            await self._until_ended(room, late)
             if late():
                 return
             self._submit(number, job)
             await self.registers.write("RING_HEAD", number=(number + 1) % _NUMBERS)
             before = job
-        await self.until(lambda: len(self.ended) == len(jobs) or late(), "the last job")
+        await self._until_ended(len(jobs), late)
+
+    async def _until_ended(self, number: int, late: Callable[[], bool]) -> None:
+        await self.until(lambda: len(self.ended) >= number or late(), f"the end of job {number - 1}")
 
     def _submit(self, number: int, job: dict[str, Any]) -> None:
         """Do what the host does before a job, and write its rows and its descriptor."""

@@ -59,7 +59,8 @@ class AxiMemory:
         self.longest = 0
         self.written: Callable[[int, bytes], None] = lambda address, data: None
         self.failing: Callable[[int, bool], AxiResp] = lambda address, write: AxiResp.OKAY
-        self.ram = AxiRam(AxiBus.from_prefix(dut, prefix), dut.clk, dut.rst, size=1 << 62, mem=beside and beside.ram.mem)
+        self.ram: Any = AxiRam(AxiBus.from_prefix(dut, prefix), dut.clk, dut.rst, size=1 << 62,
+                          mem=beside and beside.ram.mem)
         reads, writes = self.ram.read_if, self.ram.write_if
         self._errors: dict[str, AxiResp] = {}
         reads._read, writes._write = self._read, self._write

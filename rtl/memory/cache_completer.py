@@ -90,8 +90,8 @@ class CacheCompleter(wiring.Component):
             with m.State("IDLE"):
                 offer = self.begun.payload
                 m.d.comb += self.begun.ready.eq(1)
-                m.d.sync += [begun.eq(offer), causes.eq(offer.causes), faulty.eq(0), head.eq(0), row_address.eq(offer.address),
-                             position_address.eq(offer.address + offer.stride)]
+                m.d.sync += [begun.eq(offer), causes.eq(offer.causes), faulty.eq(0), head.eq(0),
+                             row_address.eq(offer.address), position_address.eq(offer.address + offer.stride)]
                 with m.If(self.begun.valid):
                     m.next = "STATUS"
                     with m.If(offer.in_core):

@@ -141,7 +141,8 @@ class CacheCore(wiring.Component):
             sequencer.failure.eq(engine.failure), sequencer.appended.eq(appender.done),
             sequencer.append_fault.eq(appender.fault | self.rows_failed), self.verdict.eq(sequencer.verdict),
             self.busy.eq(sequencer.busy), self.drained.eq(engine.drained), reads.stop.eq(self.stop),
-            writes.stop.eq(self.stop), self.idle.eq(reads.idle & writes.idle), engine.first_page.eq(self.first_page), engine.spill_address.eq(self.spill),
+            writes.stop.eq(self.stop), self.idle.eq(reads.idle & writes.idle),
+            engine.first_page.eq(self.first_page), engine.spill_address.eq(self.spill),
             engine.taken.eq(reads.taken_0), engine.data.eq(reads.data), engine.fault.eq(reads.fault),
         ]
         lost = self._keep_record(m, sequencer, record, appender, engine, reads)

@@ -68,13 +68,13 @@ CACHE_STATUS_BITS = {
     "unknown_type": "The type is none that this hardware knows; nothing else was looked at.",
     "reserved_set": "A reserved bit is set.",
     "unaligned": "An address or a stride is no multiple of the data width in bytes.",
-    "shape_invalid": "Numbers that the type does not allow: append asks no queries; decode one of one head or more, and "
-                     "appends one row at most; prefill one or more of one head or more.",
+    "shape_invalid": "Numbers that the type does not allow: append asks no queries; decode one of one head or more, "
+                     "and appends one row at most; prefill one or more of one head or more.",
     "fetch_failed": "The descriptor could not be read.",
     **{f"refused_{name}": f"The job was refused: {text}." for name, text in REFUSALS.items()},
     **{f"failed_{name}": f"The job failed in course: {text}." for name, text in FAILURES.items()},
-    "read_failed": "A read of rows was answered with an error; zeros stand for what it did not give. Rows of K or V that "
-                   "are not whole are not appended: failed_memory_error is set, too.",
+    "read_failed": "A read of rows was answered with an error; zeros stand for what it did not give. Rows of K or V "
+                   "that are not whole are not appended: failed_memory_error is set, too.",
     "write_failed": "A write of output rows was answered with an error.",
 }
 """Bits of the status word from bit 0, with their meaning; its high half is the descriptor's number in the ring.

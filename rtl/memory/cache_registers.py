@@ -32,14 +32,14 @@ AREAS = {"record": "the record of slot 0", "page": "page 0", "spill": "what tile
 _RING = RING_REGISTERS
 CACHE_REGISTERS = dataclasses.replace(
     _RING, data_port=2,
-    reset="Finish what is under way on both buses, then reset core, ring and register file: RING_HEAD and RING_TAIL are "
-          "0. The record of a sequence that a job was appending to may be written in part: free it.",
+    reset="Finish what is under way on both buses, then reset core, ring and register file: RING_HEAD and RING_TAIL "
+          "are 0. The record of a sequence that a job was appending to may be written in part: free it.",
     errors={
         **{name: text for name, text in _RING.errors.items() if name != "descriptor_invalid"},
         "descriptor_invalid": "A descriptor was not understood.",
         "job_failed": "A job failed in course.",
-        "base_unaligned": "The ring is enabled and RECORD_BASE, PAGE_BASE or SPILL_BASE is no multiple of the data width "
-                          "in bytes: nothing is fetched.",
+        "base_unaligned": "The ring is enabled and RECORD_BASE, PAGE_BASE or SPILL_BASE is no multiple of the data "
+                          "width in bytes: nothing is fetched.",
     },
     counters={**_RING.counters, "read_beats": "Beats of data read by m_axi.",
               "write_beats": "Beats of data written by m_axi.",

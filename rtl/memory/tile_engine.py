@@ -108,8 +108,9 @@ class TileEngine(wiring.Component):
             "row": In(stream.Signature(engine_row_layout(build))),
             "q": In(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes))), **sums,
             "o": Out(stream.Signature(output_layout(tile_config(build)))),
-            "ended": Out(1), "drained": Out(1), "failed": Out(1), "failure": Out(failure_layout()), "events": Out(tile_events_layout()),
-            "overflow": Out(1), **reader_members(parameters), **writer_members(parameters)})
+            "ended": Out(1), "drained": Out(1), "failed": Out(1), "failure": Out(failure_layout()),
+            "events": Out(tile_events_layout()), "overflow": Out(1), **reader_members(parameters),
+            **writer_members(parameters)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,4 +1,4 @@
-"""The core with keys in memory behind AXI: jobs by descriptors under pauses, errors on both buses, resets; real heads."""
+"""The core with keys in memory behind AXI: jobs by descriptors, pauses, errors on both buses, resets, real heads."""
 
 import copy
 import dataclasses
@@ -192,11 +192,12 @@ def fail_at_random(bench: Bench, sequence: Handle, count: int) -> None:
         else:
             size = d * (2 if what == "o" else 1)
             at = int(rng.integers(size // beat))
-            described = program.add(job, alone=True, causes=[] if what in "qo" else ["read_failed", "failed_memory_error"])
+            causes = [] if what in "qo" else ["read_failed", "failed_memory_error"]
+            described = program.add(job, alone=True, causes=causes)
             address = described.fields[f"{what}_address"] + at * beat
-            causes = described.causes | {"write_failed" if what == "o" else "read_failed"}
+            told = described.causes | {"write_failed" if what == "o" else "read_failed"}
             program.jobs[-1] = dataclasses.replace(
-                described, causes=causes, faults=[Fault("m_axi", what == "o", address=address, **answer)])
+                described, causes=told, faults=[Fault("m_axi", what == "o", address=address, **answer)])
         if what not in ("status", "q", "o"):
             program.add(job)
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["emit_command"]
 
 _NAME = "attention_core"
-_CACHE = "cache"
-"""The core with keys in memory, as ``--top``."""
+_CACHE, _AXI_CACHE = "cache", "axi-cache"
+"""The core with keys in memory, bare and behind AXI, as ``--top``."""
 
 
 @click.command("emit")
@@ -37,9 +37,10 @@ _CACHE = "cache"
               help="New folder for all that a system needs of a core behind AXI: SystemVerilog, registers, drivers, a "
                    "bench, FuseSoC, IP-XACT, Vivado, LiteX, and a guide.")
 @click.option("--name", help=f"Name of the top module. [default: {_NAME}]")
-@click.option("--top", default="core", show_default=True, type=click.Choice((*INTERFACES, _CACHE)),
+@click.option("--top", default="core", show_default=True, type=click.Choice((*INTERFACES, _CACHE, _AXI_CACHE)),
               help="The core with its own streams, or behind AXI: s_axil_*, irq, and m_axi_* or s_axis_*, m_axis_*; or "
-                   "cache, the core whose keys and values lie in memory: streams of jobs and rows, and m_axi_*.")
+                   "cache, the core whose keys and values lie in memory: streams of jobs and rows, and m_axi_*; or "
+                   "axi-cache, this one behind AXI: s_axil_*, irq, m_axi_*, m_axi_cache_*.")
 @data_bits_option
 @click.option("--register-port", default="axi-lite", show_default=True, type=click.Choice(REGISTER_PORTS),
               help="Bus of the registers behind AXI: s_axil_*, or s_wb_*, Wishbone B4 classic.")
@@ -54,9 +55,10 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
     refuse_without_bus(top, "data_bits", "register_port")
     if top == _CACHE:
         refuse_given("a core with registers", "register_port")
+    if top in (_CACHE, _AXI_CACHE):
         refuse_keys_on_chip(config)
     else:
-        refuse_given(f"the core with keys in memory (--top {_CACHE})", *SIZES, "slots")
+        refuse_given(f"the core with keys in memory (--top {_CACHE} or {_AXI_CACHE})", *SIZES, "slots")
     if folder is not None:
         if register_port != "axi-lite":
             raise LatteError("a package has its registers behind AXI4-Lite; leave --register-port out, or write "
@@ -73,8 +75,8 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
 
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
 
-    core = _create_cache_core(config, data_bits, sizes | {"slots": slots}) if top == _CACHE else _create_core(
-        config, top, data_bits, register_port)
+    core = (_create_cache_core(config, top, data_bits, register_port, sizes | {"slots": slots})
+            if top in (_CACHE, _AXI_CACHE) else _create_core(config, top, data_bits, register_port))
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
     click.echo(f"{output}: core {config.name!r}, top module {name}")
 
@@ -88,18 +90,20 @@ def _create_core(config: AttentionConfig, top: str, data_bits: int, register_por
     return create_bus_core(config, DATA_PORTS[top](data_bits=data_bits), register_port=register_port)
 
 
-def _create_cache_core(config: AttentionConfig, data_bits: int, sizes: dict[str, int]) -> "wiring.Component":
+def _create_cache_core(config: AttentionConfig, top: str, data_bits: int, register_port: str, sizes: dict[str, int]
+                       ) -> "wiring.Component":
     from latte.golden.memory.build import MemoryBuild
+    from latte.rtl.memory.axi_cache_core import AxiCacheCore
     from latte.rtl.memory.cache_core import CacheCore, master_of
 
     if data_bits not in (64, 128):
         raise LatteError(f"--data-bits of the core with keys in memory must be 64 or 128, not {data_bits}")
     build = MemoryBuild(core=config, bus_bytes=data_bits // 8, **sizes)
-    return CacheCore(build, master_of(build))
+    return CacheCore(build, master_of(build)) if top == _CACHE else AxiCacheCore(build, register_port=register_port)
 
 
 def _emit_package(config: AttentionConfig, folder: pathlib.Path, name: str | None, top: str, data_bits: int) -> None:
-    if top in ("core", _CACHE) or name is not None:
+    if top in ("core", _CACHE, _AXI_CACHE) or name is not None:
         raise LatteError("--package takes the core behind AXI under its own name; give --top axi or axi-stream, and "
                          "leave --name out")
     if not folder.absolute().parent.is_dir():

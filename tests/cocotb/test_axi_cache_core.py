@@ -188,7 +188,7 @@ def fail_at_random(bench: Bench, sequence: Handle, count: int) -> None:
         elif what == "descriptor":
             program.add(job, faults=[Fault("m_axi", False, address=slot + 16, **answer)], causes={"fetch_failed"})
         elif what == "status":
-            program.add(job, faults=[Fault("m_axi", True, address=slot + STATUS_OFFSET // beat * beat, **answer)])
+            program.add(job, faults=[Fault("m_axi", True, address=slot + STATUS_OFFSET, **answer)])
         else:
             size = d * (2 if what == "o" else 1)
             at = int(rng.integers(size // beat))

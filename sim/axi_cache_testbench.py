@@ -50,6 +50,7 @@ async def run_axi_cache_program(dut: Any) -> None:
             await core.soft_reset()
         await core.run()
         report["registers"] = await core.read_registers()
+        await core.misplace_areas()
     except TestbenchFailure as failure:
         report["failure"] = str(failure)
     report |= {"words": core.words, "ended": core.ended, "rung": core.rung, "cycles": core.cycle}
@@ -236,6 +237,27 @@ class AxiCacheTestbench:
         return found | {name: await self.registers.read_fields(name) for name in
                         ("STATUS", "ERROR", "CORE_STATUS", "INTERRUPT_STATUS")} | {
             "irq": int(self.dut.irq.value), "longest": [memory.longest for memory in self.memories.values()]}
+
+    async def misplace_areas(self) -> None:
+        """Enable the ring with an area at an address that it cannot have; nothing is fetched, nothing moves it then."""
+        counts = [memory.count for memory in self.memories.values()]
+        for area in AREAS:
+            name, address = f"{area.upper()}_BASE_LOW", self.program["areas"][area] & 0xFFFFFFFF
+            await self.registers.write("CONTROL", enable=0)
+            await self.registers.write(name, address=address + 4)
+            await self.registers.write("CONTROL", enable=1)
+            await self.registers.write("RING_HEAD", number=(len(self.program["jobs"]) + 1) % _NUMBERS)
+            for _ in range(20):
+                await self.edge
+            done = await self.registers.bus.write(self.registers.registers[name].offset, bytes(4))
+            errors = await self.registers.read_fields("ERROR")
+            if [memory.count for memory in self.memories.values()] != counts or not errors["base_unaligned"] or (
+                    done.resp != AxiResp.SLVERR):
+                raise TestbenchFailure(f"{name} is no multiple of the data width, which is not told")
+            await self.registers.write("ERROR", base_unaligned=1)
+            await self.registers.write("CONTROL", enable=0)
+            await self.registers.write("ERROR", base_unaligned=1)
+            await self.registers.write(name, address=address)
 
     def image(self) -> bytes:
         """Return the golden model's memory as it is now."""

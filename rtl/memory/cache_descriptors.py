@@ -12,12 +12,12 @@ from amaranth.lib import data
 from latte.golden.jobs import COUNT_BITS
 from latte.golden.memory.jobs import FAILURES, REFUSALS
 from latte.rtl.axi.bus import ADDRESS_BITS
-from latte.rtl.axi.descriptors import DescriptorField
+from latte.rtl.axi.descriptors import DescriptorField, DescriptorTable
 from latte.rtl.axi.payloads import causes_layout
 from latte.rtl.memory.cache_payloads import cache_job_layout
 
-__all__ = ["CACHE_FIELDS", "CACHE_STATUS_BITS", "CacheType", "cache_causes_layout", "cache_descriptor_layout",
-           "cache_status_word_layout"]
+__all__ = ["CACHE_DESCRIPTOR", "CACHE_FIELDS", "CACHE_STATUS_BITS", "CacheType", "cache_causes_layout",
+           "cache_descriptor_layout", "cache_status_word_layout"]
 
 _STRIDE_BITS = 32
 
@@ -81,6 +81,8 @@ CACHE_STATUS_BITS = {
 
 The rows were appended unless the descriptor is invalid or a bit of ``refused_`` or ``failed_`` is set.
 """
+
+CACHE_DESCRIPTOR = DescriptorTable(CACHE_FIELDS, CacheType, CACHE_STATUS_BITS)
 
 
 def cache_descriptor_layout() -> data.StructLayout:

@@ -152,9 +152,9 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     for found in lengths_found:
         table.add_row(*cells(found))
     console.print(table)
-    for found in lengths_found if through else []:
-        console.print(f"{found['keys']} keys behind AXI: {found['axi_cycles']:.0f} cycles from the doorbell to the "
-                      f"status word, {found['axi_cycles'] / found['cycles'] - 1:+.2%}", soft_wrap=True)
+    for n, of_axi in sorted(through.items()):
+        console.print(f"{n} keys behind AXI: {of_axi / sums[n].jobs:.0f} cycles from the doorbell to the status word, "
+                      f"{of_axi / counted[n]['cycles'] - 1:+.2%}", soft_wrap=True)
     memory = f"{part.title}; {rate:.2f} bytes a cycle at {part.core_mhz:g} MHz" if part else (
         f"a beat of {rate} bytes a cycle")
     console.print(f"cycles of a job; {latency} of latency, {memory}; dense: by the model of time; "

@@ -230,6 +230,16 @@ def test_a_record_that_cannot_be_written(beat, tmp_path, build_folder):
 
 
 @pytest.mark.slow
+def test_registers_behind_wishbone(tmp_path, build_folder):
+    """The same program, and the same addresses that cannot be."""
+    bench = Bench(EVERY_KIND, SEED, ring_log2=2)
+    every_end(bench)
+    model = build_axi_cache_core(EVERY_KIND, register_port="wishbone", build_folder=build_folder)
+    report = run_axi_cache(model, bench.program, tmp_path / "run", latency=12, patience=5000, stall="both")
+    assert not report.problems, report.problems[:20]
+
+
+@pytest.mark.slow
 def test_real_heads(tmp_path, build_folder):
     """Three heads that share a real head's keys, decoded and as a prompt, on the build that figures are of."""
     build = MemoryBuild(core=MemoryBuild().core.replace(max_seq_len=4096), slots=1)

@@ -8,14 +8,12 @@ from amaranth.lib import data
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import ENTRY_BYTES
 from latte.golden.memory.page_format import PageFormat
-from latte.golden.memory.sequence_state import HEADER_BYTES, SUM_BYTES, StateFormat
 from latte.rtl.axi.bus import ADDRESS_BITS
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.memory.entry_reader import EntryReader
 from latte.rtl.memory.page_table import PagePart, PageTable
 from latte.rtl.memory.piece_bursts import PIECE_BITS, PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
-from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.sim.formal.axi_master import MASTER, is_legal
 from latte.sim.formal.memory_builds import small_build
 from latte.sim.formal.setting import Proof, Setting
@@ -48,7 +46,7 @@ def _bursts(s: Setting) -> None:
     s.stable("bursts_stable", "a burst stands until it is taken", dut.burst.valid, dut.burst.ready, burst)
     s.claim("bursts_legal", "none is empty, none longer than the master's, none crosses 4 KB",
             is_legal(burst.address, burst.beats), when=dut.burst.valid)
-    s.claim("all_beats", "the bursts of a piece have as many beats as it, in all: the next piece is taken with the last",
+    s.claim("all_beats", "the bursts of a piece have as many beats as it, in all; the next one is taken with the last",
             Mux(dut.piece.ready, left == Mux(dut.burst.valid, burst.beats, 0), left >= burst.beats),
             when=dut.burst.valid | dut.piece.ready)
     s.claim("places", "each begins where the one before it ended, the first where the piece does", burst.address == at,
@@ -124,8 +122,9 @@ def _table(s: Setting, build: MemoryBuild, from_middle: bool) -> None:
     offset = Signal(ADDRESS_BITS)
     with m.Switch(part):
         for this, begin, size in (
-                (PagePart.STREAM, form.groups_offset, build.bus_bytes), (PagePart.HIGH, form.high_offset, form.high_bytes),
-                (PagePart.LOW, form.low_offset, form.low_bytes), (PagePart.VALUE, 0, form.value_bytes)):
+                (PagePart.STREAM, form.groups_offset, build.bus_bytes),
+                (PagePart.HIGH, form.high_offset, form.high_bytes), (PagePart.LOW, form.low_offset, form.low_bytes),
+                (PagePart.VALUE, 0, form.value_bytes)):
             with m.Case(this):
                 m.d.comb += offset.eq(begin + row * size)
     known = here & (entry != 0) & (dut.look_up.page == page)
@@ -135,6 +134,55 @@ def _table(s: Setting, build: MemoryBuild, from_middle: bool) -> None:
             when=s.held("known", known, dut.latency))
 
 
+def _entries(s: Setting, build: MemoryBuild) -> None:
+    dut = EntryReader(build)
+    inside, m = s.add(dut), s.m
+    names, latency = list(dut.words), HeadRegisters.latency
+    first = next(n for n, name in enumerate(names) if name.startswith("code_"))
+    octaves = build.core.code_octaves
+    # Of the entry that is read: what was asked, words that were looked up, and what they said.
+    ask, under_way = Signal(dut.ask.payload.shape()), Signal()
+    looked, said = Signal(range(first + 2)), [Signal(len(dut.word), name=f"said_{n}") for n in range(first + 1)]
+    s.assume("octave", ~dut.ask.valid | (dut.ask.payload.octave < octaves.stop))
+    with m.If(dut.ask.valid & dut.ask.ready):
+        m.d.sync += [under_way.eq(1), looked.eq(0), ask.eq(dut.ask.payload)]
+    with m.Elif(dut.o.valid & dut.o.ready):
+        m.d.sync += under_way.eq(0)
+    with m.If(dut.look_up):
+        m.d.sync += looked.eq(looked + 1)
+    came = s.held("came", Cat(dut.look_up, looked), latency)
+    for n, word in enumerate(said):
+        with m.If(came == Cat(Const(1, 1), Const(n, len(looked)))):
+            m.d.sync += word.eq(dut.word)
+    row = dut.o.payload.row
+    agrees = row.code == said[first][:len(row.code)]
+    for n, name in enumerate(names[:first]):
+        layout = dut.words[name]
+        word = data.View(layout, said[n][:layout.size])
+        for field in row.shape().members:
+            if field in layout.members:
+                agrees = agrees & (row[field] == word[field])
+    code = first + Mux(ask.octave > octaves.start, ask.octave - octaves.start, 0)
+    for name, condition in {
+            "any": inside.state(), "idle": inside.state("ASK") == ~under_way,
+            "head": inside.state("ASK") | ((dut.head == ask.head[:len(dut.head)]) & (inside["octave"] == ask.octave)
+                                           & (inside["exists"] == ~ask.head[-1])),
+            "looked": inside.state("ASK") | ((inside["asked"] == looked)
+                                             & Mux(inside.state("WORDS"), looked <= first, looked == first + 1)),
+            "given": ~inside.state("GIVE") | agrees}.items():
+        s.invariant(name, condition)
+    s.claim("in_turn", "the words in front of the codes are looked up, then the code of the row's octave, or the first",
+            under_way & (dut.index == Mux(looked == first, code, looked)) & (dut.head == ask.head[:len(dut.head)]),
+            when=dut.look_up)
+    s.claim("entry", "an entry says what its words say, in each of its fields", agrees, when=dut.o.valid)
+    s.claim("known", "it is known if its head is, and exists", dut.o.payload.known == (dut.known & ~ask.head[-1]),
+            when=dut.o.valid)
+    s.claim("nothing_else", "one entry for each that is asked for", under_way & ~dut.ask.ready, when=dut.o.valid)
+    s.within("in_time", "an entry is given a cycle behind its last word", first + 1 + latency,
+             waits=under_way & ~dut.o.valid)
+    s.stable("stable", "and stands until it is taken", dut.o.valid, dut.o.ready, row)
+
+
 PROOFS = (
     Proof("PieceBursts", _bursts, "induction", 2, 12, f"bursts of {MASTER.burst_beats} beats"),
     Proof("PieceReader", _reads, "induction", 2, 24, f"bursts of {MASTER.burst_beats} beats, "
@@ -142,4 +190,5 @@ PROOFS = (
     Proof("PageTable", functools.partial(_table, build=_LEAN, from_middle=False), "induction", 7, 14, "3 pages"),
     Proof("PageTable", functools.partial(_table, build=_GROUPED, from_middle=True), "induction", 7, 14,
           "3 pages, with group numbers, from any page on", "from_middle"),
+    Proof("EntryReader", functools.partial(_entries, build=_LEAN), "induction", 12, 16, "thresholds by mass"),
 )

@@ -109,6 +109,8 @@ def prove(proof: Proof, folder: pathlib.Path) -> Outcome:
     word = _word(_ask(place, path, "bounded", "-t", str(proof.depth)))
     if word == "proved" and proof.mode == "induction":
         word = _word(_ask(place, path, "induction", "-i", "-t", str(proof.depth), "--dump-vcd", "induction.vcd"))
+    if word in ("fails", "proved") and setting.seeks:
+        run_yosys(_SCRIPT.format(seek="chtype -set $assume t:$seek"), place)
     if word == "fails":
         # After a failed induction it may be from a state that cannot be reached.
         log = _ask(place, path, "search", "-t", str(steps), "--keep-going", "--dump-vcd", "trace%.vcd")
@@ -117,11 +119,10 @@ def prove(proof: Proof, folder: pathlib.Path) -> Outcome:
         failed = set(_FAILED.findall(log))
         problems += [f"{proof.name}: a counterexample is {trace}" for trace in sorted(place.glob("trace*.vcd"))]
     elif word == "not proved":
-        problems.append(f"{proof.name}: holds for {steps} cycles, but not by induction over {proof.depth}; a state "
-                        f"from which it fails is in {place / 'induction.vcd'}")
+        where = " where one was sought" if setting.seeks else ""
+        problems.append(f"{proof.name}: holds for {steps} cycles{where}, but not by induction over {proof.depth}; a "
+                        f"state from which it fails is in {place / 'induction.vcd'}")
     elif word == "proved":
-        if setting.seeks:
-            run_yosys(_SCRIPT.format(seek="chtype -set $assume t:$seek"), place)
         log = _ask(place, path, "cover", "-c", "-t", str(steps))
         reached = {name: int(step) for step, name in _REACHED.findall(log)}
         problems += [f"{proof.name}: {name!r} is not reached in {steps} cycles" for name in _MISSED.findall(log)]

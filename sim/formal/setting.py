@@ -18,7 +18,7 @@ __all__ = ["CELLS", "Inside", "Proof", "Property", "Setting"]
 CELLS = ("assert", "assume", "cover", "anyconst", "initstate")
 """Cells of Yosys that an Amaranth instance cannot name: they are written as ``\\$assert`` and renamed afterwards.
 
-Beside them, ``\\$seek`` is an assumption where witnesses are sought, and nothing else.
+Beside them, ``\\$seek`` is an assumption where something is sought, and else nothing.
 """
 
 
@@ -123,7 +123,7 @@ class Setting:
     properties
         Claimed so far, by name.
     seeks
-        Witnesses are sought only where a condition holds.
+        What is sought is sought only where a condition holds.
     """
 
     def __init__(self) -> None:
@@ -199,7 +199,10 @@ class Setting:
         self._cell("cover", name, ~self._first & condition.bool())
 
     def seek(self, condition: Value) -> None:
-        """Seek witnesses where this holds in each cycle, without another reset; what is proved is not confined by it."""
+        """Seek witnesses, and the way to a failure, where this holds in each cycle, without another reset.
+
+        What is proved is not confined by it.
+        """
         self._cell("seek", "witness", self._first | (condition.bool() & ~self.reset))
         self.seeks = True
 

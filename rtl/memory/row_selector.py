@@ -110,7 +110,8 @@ class RowSelector(wiring.Component):
 
     Latency: `latency` cycles from a row to its first key, by mass as many more as `MassThreshold` says, and as long
     from the last key to the summary; before that, by mass, a cycle for each gap that weighs something. When the list is
-    full, a pass of `CandidateList` and, by mass, a cycle for each gap of the reach and some 25 for each of its octaves. Throughput: one key per cycle; in the end a pass of `CandidateList`, and beside that one gap per cycle.
+    full, a pass of `CandidateList` and, by mass, a cycle for each gap of the reach and some 25 for each of its octaves.
+    Throughput: one key per cycle; in the end a pass of `CandidateList`, and beside that one gap per cycle.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ from latte.golden.memory import tables as memory_tables
 from latte.golden.train import tables
 from latte.rtl import block_table
 from latte.rtl.axi.tables import TABLES as AXI_TABLES
+from latte.rtl.memory.tables import TABLES as CACHE_TABLES
 from latte.sim import decode_figures
 from latte.sim.coverage import baseline as coverage
 from latte.sim.coverage import testplan
@@ -28,7 +29,8 @@ __all__ = ["documents_command", "documents", "sections"]
 
 def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     """Return what makes the text of each section of every document."""
-    of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **_measured("interface", INTERFACE_TABLES)}
+    of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **CACHE_TABLES,
+              **_measured("interface", INTERFACE_TABLES)}
     return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
             memory_tables.DOCUMENT: memory_tables.sections() | {decode_figures.SECTION: decode_figures.decode_table},
             block_table.DOCUMENT: of_rtl,

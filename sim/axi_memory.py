@@ -30,6 +30,10 @@ class AxiMemory:
         Bytes; addresses beyond are answered with DECERR.
     source, sink
         When the memory gives nothing, and when it does not listen.
+    prefix
+        Of the master's signals.
+    beside
+        What another master reads and writes, and this one as well; none: a memory of its own.
 
     Attributes
     ----------
@@ -46,7 +50,8 @@ class AxiMemory:
     """
 
     def __init__(self, dut: Any, period: int, *, latency: int, size: int, source: Stall | None = None,
-                 sink: Stall | None = None) -> None:
+                 sink: Stall | None = None, prefix: str = "m_axi",
+                 beside: "AxiMemory | None" = None) -> None:
         self.period = period
         self.latency = latency
         self.size = size
@@ -54,7 +59,8 @@ class AxiMemory:
         self.longest = 0
         self.written: Callable[[int, bytes], None] = lambda address, data: None
         self.failing: Callable[[int, bool], AxiResp] = lambda address, write: AxiResp.OKAY
-        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=1 << 62)
+        self.ram: Any = AxiRam(AxiBus.from_prefix(dut, prefix), dut.clk, dut.rst, size=1 << 62,
+                          mem=beside and beside.ram.mem)
         reads, writes = self.ram.read_if, self.ram.write_if
         self._errors: dict[str, AxiResp] = {}
         reads._read, writes._write = self._read, self._write

@@ -13,7 +13,8 @@ from latte.golden.errors import LatteError
 from latte.golden.memory.options import size_options
 from latte.golden.results import write_results
 from latte.sim.decode_figures import COLUMNS, cells, update_figures
-from latte.sim.options import build_option
+from latte.sim.options import build_option, refuse_given
+from latte.sim.stalls import STALLS
 
 if TYPE_CHECKING:
     from latte.golden.memory.build import MemoryBuild
@@ -43,15 +44,22 @@ _LENGTHS = "1024,4096,16384"
               help="Cycles from a read to its first beat.")
 @click.option("--part", "part_name", metavar="NAME", help="Memory whose pins and banks limit it: ulx3s_sdram, "
               "orangecrab_ddr3, arty_ddr3, zynq_lpddr4. [default: none; a beat in each cycle]")
+@click.option("--interface", default="core", show_default=True, type=click.Choice(("core", "axi")),
+              help="What the jobs come through: the core's own streams, or as well AXI, by descriptors in memory; its "
+                   "cycles then stand beside.")
+@click.option("--stall", default="none", show_default=True, type=click.Choice(STALLS),
+              help="Behind AXI: random pauses of the memory's answers (source), of its attention (sink), or both.")
+@click.option("--seed", default=1, show_default=True, help="Behind AXI: seed of the pauses.")
 @click.option("--rebase", is_flag=True, help="Make these figures those of golden/memory/README.md.")
 @build_option
 def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str, lengths: str, sample: int,
-                   prompt: int, sizes: dict[str, int], latency: int, part_name: str | None, rebase: bool,
-                   build_folder: pathlib.Path) -> None:
+                   prompt: int, sizes: dict[str, int], latency: int, part_name: str | None, interface: str,
+                   stall: str, seed: int, rebase: bool, build_folder: pathlib.Path) -> None:
     """Decode tokens on the simulated core with keys and values in memory.
 
     Each token is a job on a memory of its own that holds the keys before it. Outputs, the memory behind the job, rows
-    fetched and beats read must be the golden model's; exits with 0 only if they are. Writes build/decode.json.
+    fetched and beats read must be the golden model's, behind AXI outputs, memory and status; exits with 0 only if they
+    are. Writes build/decode.json.
     """
     from latte.golden.config import ceil_div, preset
     from latte.golden.memory.build import LONGEST, MemoryBuild
@@ -59,12 +67,18 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     from latte.golden.memory.measurement import LengthFigures, add_up, job_figures, prepare
     from latte.golden.memory.parts import PARTS, find_part
     from latte.golden.train.threshold_files import find_thresholds
+    from latte.sim.axi_cache_program import AxiCacheProgram
+    from latte.sim.axi_cache_run import build_axi_cache_core, run_axi_cache
     from latte.sim.cache_run import build_cache_core, run_cache_jobs, words_needed
 
     if (model is None) != (text is None):
         raise LatteError("a model reads a text, and nothing else does; give both --model and --text, or neither")
     if prompt and model:
         raise LatteError("--prompt is of the embedded heads; leave out --model, or --prompt")
+    if interface == "core":
+        refuse_given("the core behind AXI (--interface axi)", "stall", "seed")
+    elif part_name is not None:
+        raise LatteError("--part is of the bare core; leave out it, or --interface axi")
     find_thresholds(thresholds)
     wanted = _lengths(lengths, prompt)
     part = None if part_name is None else find_part(part_name)
@@ -77,10 +91,12 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     with show_status(console, "compiling the core with keys in memory (some minutes; kept for the next time) ..."):
         words = words_needed(build, ceil_div(wanted[-1], build.page_rows))
         compiled = build_cache_core(build, words, latency=latency, part=part, build_folder=build_folder)
+        behind_axi = build_axi_cache_core(build, build_folder=build_folder) if interface == "axi" else None
     console.print(f"compiled in {time.monotonic() - started:.0f} s")
     folder = build_folder / "sim" / "runs" / f"decode-{os.getpid()}"
     figures: dict[int, list[LengthFigures]] = {}
     counted: dict[int, dict[str, int]] = {}
+    through: dict[int, int] = {}
     problems: list[str] = []
     key_heads: int | None = None
 
@@ -96,6 +112,13 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
             of_length = counted.setdefault(n, dict.fromkeys(done.counters, 0))
             for name, count in done.counters.items():
                 of_length[name] += count
+        if behind_axi is not None:
+            program = AxiCacheProgram(prepare(task, build)[0], dict(enumerate(task.entries)))
+            program.add(job)
+            found = run_axi_cache(behind_axi, program, folder / "axi", stall=stall, seed=seed, latency=latency,
+                                  patience=100_000 + 16 * n)
+            problems.extend(f"{task.name}, {n} keys, behind AXI: {text}" for text in found.problems)
+            through[n] = through.get(n, 0) + sum(found.cycles)
 
     with create_progress(console, "jobs") as progress:
         bar = progress.add_task("decoding", total=sample * len(wanted))
@@ -123,11 +146,15 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
             "dense_values_per_value": of.dense_rows / max(1, hardware["values_fetched"]),
             # Of all the model's heads of keys, one job after the other.
             "token_ms": key_heads and cycles * key_heads / (1e3 * machine.part.core_mhz),
-            "dense_token_ms": key_heads and of.dense_cycles / of.jobs * key_heads / (1e3 * machine.part.core_mhz)})
+            "dense_token_ms": key_heads and of.dense_cycles / of.jobs * key_heads / (1e3 * machine.part.core_mhz),
+            **({"axi_cycles": through[n] / of.jobs} if n in through else {})})
     table = create_table(*COLUMNS, title="keys and values in memory: RTL against golden")
     for found in lengths_found:
         table.add_row(*cells(found))
     console.print(table)
+    for n, of_axi in sorted(through.items()):
+        console.print(f"{n} keys behind AXI: {of_axi / sums[n].jobs:.0f} cycles from the doorbell to the status word, "
+                      f"{of_axi / counted[n]['cycles'] - 1:+.2%}", soft_wrap=True)
     memory = f"{part.title}; {rate:.2f} bytes a cycle at {part.core_mhz:g} MHz" if part else (
         f"a beat of {rate} bytes a cycle")
     console.print(f"cycles of a job; {latency} of latency, {memory}; dense: by the model of time; "
@@ -140,7 +167,8 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
         update_figures(f"{name}, {pathlib.Path(thresholds).stem}{f', prompts of {prompt}' if prompt else ''}"
                        f"{f', {part_name}' if part_name else ''}", lengths_found)
     write_results(build_folder / "decode.json", "decode", build.core, results, not problems, thresholds=thresholds,
-                  model=model, latency=latency, part=part_name, **sizes, problems=problems)
+                  model=model, latency=latency, part=part_name, interface=interface, stall=stall, seed=seed, **sizes,
+                  problems=problems)
     console.print(f"{'every' if not problems else 'not every'} bit and beat is the golden model's; "
                   f"{build_folder / 'decode.json'}", soft_wrap=True)
     raise SystemExit(1 if problems else 0)

@@ -107,7 +107,13 @@ def test_emit_refuses_what_it_cannot_write(tmp_path):
     for option in ("--query-lanes", "--bus-bytes"):
         refused("emit", "--output", "core.sv", "--top", "cache", option, "2", folder=tmp_path, says="keys on chip")
     refused("emit", "--output", "core.sv", "--top", "cache", "--config", "tiny", folder=tmp_path, says="serial engine")
-    refused("emit", "--package", "p", "--top", "cache", folder=tmp_path, says="--top axi")
+    refused("emit", "--output", "core.sv", "--top", "axi-cache", "--kv-banks", "2", folder=tmp_path,
+            says="keys on chip")
+    for top in ("cache", "axi-cache"):
+        refused("emit", "--package", "p", "--top", top, folder=tmp_path, says="--top axi")
+    refused("emit", "--registers", "r", folder=tmp_path, says="axi-cache")
+    refused("emit", "--registers", "r", "--output", "core.sv", folder=tmp_path, says="name one")
+    refused("emit", "--registers", "absent/r", "--top", "axi-cache", folder=tmp_path, says="existing")
     refused("sim", "--data-bits", "128", folder=tmp_path, says="--data-bits")
     refused("nonsense", folder=tmp_path, says="nonsense")
 

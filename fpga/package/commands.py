@@ -23,11 +23,13 @@ from latte.sim.options import (
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
+    from latte.golden.memory.build import MemoryBuild
+
 __all__ = ["emit_command"]
 
 _NAME = "attention_core"
-_CACHE = "cache"
-"""The core with keys in memory, as ``--top``."""
+_CACHE, _AXI_CACHE = "cache", "axi-cache"
+"""The core with keys in memory, bare and behind AXI, as ``--top``."""
 
 
 @click.command("emit")
@@ -36,33 +38,46 @@ _CACHE = "cache"
 @click.option("--package", "folder", type=click.Path(path_type=pathlib.Path, file_okay=False),
               help="New folder for all that a system needs of a core behind AXI: SystemVerilog, registers, drivers, a "
                    "bench, FuseSoC, IP-XACT, Vivado, LiteX, and a guide.")
+@click.option("--registers", "register_folder", type=click.Path(path_type=pathlib.Path, file_okay=False),
+              help="New folder for the registers, and descriptors, of a core behind AXI: SystemRDL, C headers, a "
+                   "Python module. A package has them.")
 @click.option("--name", help=f"Name of the top module. [default: {_NAME}]")
-@click.option("--top", default="core", show_default=True, type=click.Choice((*INTERFACES, _CACHE)),
+@click.option("--top", default="core", show_default=True, type=click.Choice((*INTERFACES, _CACHE, _AXI_CACHE)),
               help="The core with its own streams, or behind AXI: s_axil_*, irq, and m_axi_* or s_axis_*, m_axis_*; or "
-                   "cache, the core whose keys and values lie in memory: streams of jobs and rows, and m_axi_*.")
+                   "cache, the core whose keys and values lie in memory: streams of jobs and rows, and m_axi_*; or "
+                   "axi-cache, this one behind AXI: s_axil_*, irq, m_axi_*, m_axi_cache_*.")
 @data_bits_option
 @click.option("--register-port", default="axi-lite", show_default=True, type=click.Choice(REGISTER_PORTS),
               help="Bus of the registers behind AXI: s_axil_*, or s_wb_*, Wishbone B4 classic.")
 @size_options
 @click.option("--slots", default=16, show_default=True, help="Sequences that live in memory at a time.")
 @config_options
-def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: pathlib.Path | None, name: str | None,
-                 top: str, data_bits: int, register_port: str, sizes: dict[str, int], slots: int) -> None:
-    """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys), or as a package."""
-    if (output is None) == (folder is None):
-        raise LatteError("latte emit writes one of --output FILE and --package FOLDER; name one")
+def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: pathlib.Path | None,
+                 register_folder: pathlib.Path | None, name: str | None, top: str, data_bits: int, register_port: str,
+                 sizes: dict[str, int], slots: int) -> None:
+    """Write a core as SystemVerilog (for other tools) or RTLIL (for Yosys), or as a package; or its registers."""
+    if sum(path is not None for path in (output, folder, register_folder)) != 1:
+        raise LatteError("latte emit writes one of --output FILE, --package FOLDER and --registers FOLDER; name one")
     refuse_without_bus(top, "data_bits", "register_port")
     if top == _CACHE:
         refuse_given("a core with registers", "register_port")
+    if top in (_CACHE, _AXI_CACHE):
         refuse_keys_on_chip(config)
     else:
-        refuse_given(f"the core with keys in memory (--top {_CACHE})", *SIZES, "slots")
+        refuse_given(f"the core with keys in memory (--top {_CACHE} or {_AXI_CACHE})", *SIZES, "slots")
     if folder is not None:
         if register_port != "axi-lite":
             raise LatteError("a package has its registers behind AXI4-Lite; leave --register-port out, or write "
                              "--output FILE")
         _emit_package(config, folder, name, top, data_bits)
         return
+    if register_folder is not None:
+        if top in ("core", _CACHE) or name is not None:
+            raise LatteError("--registers takes a core behind AXI under its own name; give --top axi, axi-stream or "
+                             "axi-cache, and leave --name out")
+        _emit_registers(config, register_folder, top, data_bits, sizes | {"slots": slots})
+        return
+    assert output is not None
     if output.suffix not in (".sv", ".v", ".il"):
         raise LatteError(f"--output {output} must end in .sv, .v (SystemVerilog) or .il (RTLIL)")
     name = name or _NAME
@@ -73,8 +88,8 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
 
     from latte.rtl.emit import emit_rtlil, emit_systemverilog
 
-    core = _create_cache_core(config, data_bits, sizes | {"slots": slots}) if top == _CACHE else _create_core(
-        config, top, data_bits, register_port)
+    core = (_create_cache_core(config, top, data_bits, register_port, sizes | {"slots": slots})
+            if top in (_CACHE, _AXI_CACHE) else _create_core(config, top, data_bits, register_port))
     write_text(output, emit_rtlil(core, name) if output.suffix == ".il" else emit_systemverilog(core, name))
     click.echo(f"{output}: core {config.name!r}, top module {name}")
 
@@ -88,18 +103,25 @@ def _create_core(config: AttentionConfig, top: str, data_bits: int, register_por
     return create_bus_core(config, DATA_PORTS[top](data_bits=data_bits), register_port=register_port)
 
 
-def _create_cache_core(config: AttentionConfig, data_bits: int, sizes: dict[str, int]) -> "wiring.Component":
+def _memory_build(config: AttentionConfig, data_bits: int, sizes: dict[str, int]) -> "MemoryBuild":
     from latte.golden.memory.build import MemoryBuild
-    from latte.rtl.memory.cache_core import CacheCore, master_of
 
     if data_bits not in (64, 128):
         raise LatteError(f"--data-bits of the core with keys in memory must be 64 or 128, not {data_bits}")
-    build = MemoryBuild(core=config, bus_bytes=data_bits // 8, **sizes)
-    return CacheCore(build, master_of(build))
+    return MemoryBuild(core=config, bus_bytes=data_bits // 8, **sizes)
+
+
+def _create_cache_core(config: AttentionConfig, top: str, data_bits: int, register_port: str, sizes: dict[str, int]
+                       ) -> "wiring.Component":
+    from latte.rtl.memory.axi_cache_core import AxiCacheCore
+    from latte.rtl.memory.cache_core import CacheCore, master_of
+
+    build = _memory_build(config, data_bits, sizes)
+    return CacheCore(build, master_of(build)) if top == _CACHE else AxiCacheCore(build, register_port=register_port)
 
 
 def _emit_package(config: AttentionConfig, folder: pathlib.Path, name: str | None, top: str, data_bits: int) -> None:
-    if top in ("core", _CACHE) or name is not None:
+    if top in ("core", _CACHE, _AXI_CACHE) or name is not None:
         raise LatteError("--package takes the core behind AXI under its own name; give --top axi or axi-stream, and "
                          "leave --name out")
     if not folder.absolute().parent.is_dir():
@@ -114,3 +136,29 @@ def _emit_package(config: AttentionConfig, folder: pathlib.Path, name: str | Non
         write_package(config, parameters, folder)
     click.echo(f"{folder}: package of {config.name!r}, top module {form_of(parameters).name}; begin with "
                f"{folder / 'README.md'}")
+
+
+def _emit_registers(config: AttentionConfig, folder: pathlib.Path, top: str, data_bits: int, sizes: dict[str, int]
+                    ) -> None:
+    if not folder.absolute().parent.is_dir() or (folder.exists() and any(folder.iterdir())):
+        raise LatteError(f"--registers {folder} must be a new or an empty folder in an existing one")
+
+    from latte.fpga.package.contents import write_registers
+    from latte.fpga.package.exports import check_tools
+    from latte.fpga.package.forms import form_of
+    from latte.rtl.axi.bus_cores import DATA_PORTS
+    from latte.rtl.axi.registers import register_table
+    from latte.rtl.memory.axi_cache_core import rows_master_of
+    from latte.rtl.memory.cache_descriptors import CACHE_DESCRIPTOR
+    from latte.rtl.memory.cache_registers import cache_register_table
+
+    check_tools()
+    if top == _AXI_CACHE:
+        build = _memory_build(config, data_bits, sizes)
+        write_registers("latte_axi_cache", cache_register_table(build, rows_master_of(build)), config,
+                        CACHE_DESCRIPTOR, folder)
+    else:
+        parameters = DATA_PORTS[top](data_bits=data_bits)
+        form = form_of(parameters)
+        write_registers(form.name, register_table(config, parameters), config, form.descriptors, folder)
+    click.echo(f"{folder}: registers of {config.name!r} behind --top {top}")

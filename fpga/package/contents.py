@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 
 from latte.fpga.package.bench_head import head_header
 from latte.fpga.package.exports import check_tools, compile_rdl, export_headers, export_html
@@ -17,10 +18,12 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_text
 from latte.rtl.axi.bus import DataParameters
 from latte.rtl.axi.bus_cores import create_bus_core
+from latte.rtl.axi.descriptors import DescriptorTable
+from latte.rtl.axi.register_types import Register
 from latte.rtl.axi.registers import register_table
 from latte.rtl.emit import WAIVERS, emit_systemverilog
 
-__all__ = ["write_drivers", "write_package"]
+__all__ = ["write_drivers", "write_package", "write_registers"]
 
 
 def write_package(config: AttentionConfig, parameters: DataParameters, folder: pathlib.Path) -> None:
@@ -67,16 +70,41 @@ def _write(config: AttentionConfig, parameters: DataParameters, folder: pathlib.
 
 def write_drivers(config: AttentionConfig, parameters: DataParameters, folder: pathlib.Path) -> dict[str, object]:
     """Write the SystemRDL and what drivers are made of it, and the drivers; return the compiled address maps."""
-    registers, form = register_table(config, parameters), form_of(parameters)
-    for name in ("registers", "driver"):
-        (folder / name).mkdir(parents=True)
-    rdl = folder / "registers" / f"{form.name}.rdl"
-    write_text(rdl, system_rdl(registers, descriptors=form.descriptors))
-    maps = compile_rdl(rdl, descriptors=form.descriptors)
-    export_headers(maps, folder / "driver")
-    write_text(folder / "driver" / "latte_registers.py",
-               register_module(registers, config, descriptors=form.descriptors))
+    form = form_of(parameters)
+    maps = write_registers(form.name, register_table(config, parameters), config, form.descriptors, folder)
     for name, place in form.copied.items():
         if place == "driver":
             shutil.copyfile(SOURCES / name, folder / place / name)
+    return maps
+
+
+def write_registers(name: str, registers: Sequence[Register], config: AttentionConfig,
+                    descriptors: DescriptorTable | None, folder: pathlib.Path) -> dict[str, object]:
+    """Write the SystemRDL, and C headers and a Python module made of it; return the compiled address maps.
+
+    Parameters
+    ----------
+    name
+        Of the top module, and of the SystemRDL.
+    registers
+        Their table.
+    config
+        Whose entries the register file has.
+    descriptors
+        Of jobs in memory, if there are any.
+    folder
+        Has neither ``registers`` nor ``driver``.
+
+    Raises
+    ------
+    LatteError
+        A tool is missing.
+    """
+    for part in ("registers", "driver"):
+        (folder / part).mkdir(parents=True)
+    rdl = folder / "registers" / f"{name}.rdl"
+    write_text(rdl, system_rdl(registers, descriptors=descriptors))
+    maps = compile_rdl(rdl, descriptors=descriptors is not None)
+    export_headers(maps, folder / "driver")
+    write_text(folder / "driver" / "latte_registers.py", register_module(registers, config, descriptors=descriptors))
     return maps

@@ -3,6 +3,7 @@
 import dataclasses
 
 from latte.rtl.axi.bus import DataParameters
+from latte.rtl.axi.descriptors import JOB_DESCRIPTOR, DescriptorTable
 
 __all__ = ["Form", "form_of"]
 
@@ -20,13 +21,13 @@ class Form:
     copied
         File of `SOURCES`, as a template with the name in it: folder in a package.
     descriptors
-        Jobs are descriptors in memory.
+        Of jobs in memory, if there are any.
     """
 
     name: str
     guide: str
     copied: dict[str, str]
-    descriptors: bool
+    descriptors: DescriptorTable | None
 
 
 _FORMS = {
@@ -34,11 +35,11 @@ _FORMS = {
         "latte_axi", "guide.md", {
             "latte.c": "driver", "latte.h": "driver", "latte_driver.py": "driver", "bench.cpp": "bench",
             "run_head.h": "bench", "latte_litex.py": "litex", "package_ip.tcl": "vivado", "latte_axi.core": "."},
-        descriptors=True),
+        descriptors=JOB_DESCRIPTOR),
     "axi-stream": Form(
         "latte_axi_stream", "stream_guide.md", {
             "stream_bench.cpp": "bench", "package_ip.tcl": "vivado", "latte_axi_stream.core": "."},
-        descriptors=False)}
+        descriptors=None)}
 """By `interface` of the parameters."""
 
 

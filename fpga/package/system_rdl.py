@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from latte.golden.jobs import COUNT_BITS
-from latte.rtl.axi.descriptors import DESCRIPTOR_FIELDS, STATUS_BITS, DescriptorField, DescriptorType
+from latte.rtl.axi.descriptors import JOB_DESCRIPTOR, DescriptorField, DescriptorTable
 from latte.rtl.axi.register_types import REGISTER_BITS, Access, Register
 
 __all__ = ["DESCRIPTOR_MAP", "REGISTER_MAP", "system_rdl"]
@@ -21,7 +21,9 @@ _PROPERTIES = {
     Access.WRITE_1_TO_PULSE: "sw = w; hw = r; singlepulse;",
 }
 _TO_HARDWARE, _FROM_HARDWARE = "sw = rw; hw = r;", "sw = rw; hw = w;"
-_SHARED_WORDS = {"type": ("JOB", "What to do."), "query_rows": ("ROWS", "How many rows.")}
+_SHARED_WORDS = {"type": ("JOB", "What to do."), "query_rows": ("ROWS", "How many rows."),
+                 "queries": ("ROWS", "How many rows."), "slot": ("SEQUENCE", "Which sequence."),
+                 "heads": ("HEADS", "How many query heads.")}
 """Name and description of words that hold several fields, by the first."""
 _KEYWORDS = {"number", "type"}
 """Names that mean something else in SystemRDL, and are escaped there."""
@@ -29,14 +31,14 @@ _LOCKED = " Written only while the ring is disabled and idle."
 _WHOLE = " A write must have the strobes of all bytes of its fields."
 
 
-def system_rdl(registers: Iterable[Register], *, descriptors: bool = True) -> str:
+def system_rdl(registers: Iterable[Register], *, descriptors: DescriptorTable | None = JOB_DESCRIPTOR) -> str:
     """Return one file with the address map `REGISTER_MAP`, and with `DESCRIPTOR_MAP` if there are descriptors."""
     return "\n".join([
         *_map(REGISTER_MAP, "Registers", "Little-endian words behind AXI4-Lite. An address without a register, and an "
               "access that a register does not allow, is answered with SLVERR.",
               (line for register in registers for line in _register(register))),
         *(_map(DESCRIPTOR_MAP, "Descriptor", "One job, in memory, little-endian, at a multiple of its size.",
-               _descriptor()) if descriptors else ()), ""])
+               _descriptor(descriptors)) if descriptors else ()), ""])
 
 
 def _map(name: str, title: str, text: str, lines: Iterable[str]) -> Iterator[str]:
@@ -71,23 +73,24 @@ def _register(register: Register) -> list[str]:
         for field in register.fields))
 
 
-def _descriptor() -> Iterator[str]:
+def _descriptor(table: DescriptorTable) -> Iterator[str]:
     """Yield the words of a descriptor: fields that share 32 bits are one, the others stand alone."""
     words: dict[int, list[DescriptorField]] = {}
-    for field in DESCRIPTOR_FIELDS:
+    for field in table.fields:
         words.setdefault(field.offset // REGISTER_BITS, []).append(field)
     for fields in words.values():
         first = fields[0]
         name, text = _SHARED_WORDS.get(first.name, (first.name.upper(), first.description))
-        bits = (_status() if first.name == "status" else
+        only = next(iter(table.types)) if len(table.types) == 1 else None
+        bits = (_status(table) if first.name == "status" else
                 (_field(field.name, field.offset - first.offset, field.width, _TO_HARDWARE, field.description,
-                        DescriptorType.JOB if field.name == "type" else None) for field in fields))
+                        only if field.name == "type" else None) for field in fields))
         yield from _word(name, first.offset // 8, max(REGISTER_BITS, first.width), text, bits)
 
 
-def _status() -> Iterator[str]:
+def _status(table: DescriptorTable) -> Iterator[str]:
     """Yield the fields of a descriptor's status word."""
-    for low, (name, text) in enumerate(STATUS_BITS.items()):
+    for low, (name, text) in enumerate(table.status_bits.items()):
         yield _field(name, low, 1, _FROM_HARDWARE, text)
     yield _field("number", REGISTER_BITS - COUNT_BITS, COUNT_BITS, _FROM_HARDWARE, "Of the descriptor, as RING_TAIL "
                  "counts.")

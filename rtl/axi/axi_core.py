@@ -1,6 +1,10 @@
 """The attention core with standard buses: what a system on chip instantiates."""
 
-from amaranth import Cat, Module, Signal
+import functools
+import operator
+from collections.abc import Sequence
+
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 
 from latte.golden.config import AttentionConfig
@@ -11,8 +15,8 @@ from latte.rtl.axi.descriptor_runner import READERS, DescriptorRunner
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES
 from latte.rtl.axi.read_engine import ReadEngine
 from latte.rtl.axi.register_bank import RegisterBank
+from latte.rtl.axi.register_types import Register
 from latte.rtl.axi.write_engine import WriteEngine
-from latte.rtl.common.core import Core
 
 __all__ = ["AxiCore"]
 
@@ -42,8 +46,10 @@ class AxiCore(BusCore):
     config
     parameters
         Of the master.
-    probe, core, register_port
+    probe, core, register_port, registers
         As of `BusCore`.
+    ports
+        Further ones.
 
     Members
     -------
@@ -60,27 +66,42 @@ class AxiCore(BusCore):
     parameters: MasterParameters
 
     def __init__(self, config: AttentionConfig, parameters: MasterParameters | None = None, *,
-                 probe: bool = False, core: Core | None = None, register_port: str = "axi-lite") -> None:
+                 probe: bool = False, core: wiring.Component | None = None, register_port: str = "axi-lite",
+                 registers: Sequence[Register] | None = None, ports: dict[str, wiring.Member] | None = None) -> None:
         parameters = parameters or MasterParameters()
-        super().__init__(config, parameters, prefixed("m_axi", write_members(parameters) | read_members(parameters)),
-                         probe=probe, core=core, register_port=register_port)
+        master = prefixed("m_axi", write_members(parameters) | read_members(parameters))
+        super().__init__(config, parameters, master | (ports or {}), probe=probe, core=core,
+                         register_port=register_port, registers=registers)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        self._surround(m, DescriptorRunner(self.config, self.parameters))
+        return m
+
+    def _surround(self, m: Module, runner: wiring.Component, *idle: Value) -> tuple[RegisterBank, Signal]:
+        """Put everything around the core; return (registers, a soft reset is under way).
+
+        Parameters
+        ----------
+        m
+        runner
+            A `DescriptorRunner`, or what has its ports with the core's layouts.
+        *idle
+            What else has ended before the core is reset.
+        """
         parameters = self.parameters
         m.submodules.read_engine = reads = ReadEngine(parameters, len(READERS))
         m.submodules.write_engine = writes = WriteEngine(parameters)
-        runner = DescriptorRunner(self.config, parameters)
-        bank, resetting = self._assemble(m, runner, reads.idle & writes.idle)
+        bank, resetting = self._assemble(m, runner, functools.reduce(operator.and_, idle, reads.idle & writes.idle))
         self._ports(m, "m_axi", read_members(parameters), reads)
         self._ports(m, "m_axi", write_members(parameters), writes)
         m.d.comb += [reads.stop.eq(resetting), writes.stop.eq(resetting)]
         self._data(m, runner, reads, writes)
         self._ring(m, bank, runner, resetting)
         self._watch(m, bank, runner, reads, writes)
-        return m
+        return bank, resetting
 
-    def _data(self, m: Module, runner: DescriptorRunner, reads: ReadEngine, writes: WriteEngine) -> None:
+    def _data(self, m: Module, runner: wiring.Component, reads: ReadEngine, writes: WriteEngine) -> None:
         """Connect runner and master."""
         for n, name in enumerate(READERS):
             wiring.connect(m, getattr(runner, f"request_{name}"), getattr(reads, f"request_{n}"))
@@ -92,21 +113,26 @@ class AxiCore(BusCore):
             runner.write_fault.eq(writes.fault), runner.unanswered.eq(~writes.idle),
         ]
 
-    def _ring(self, m: Module, bank: RegisterBank, runner: DescriptorRunner, resetting: Signal) -> None:
+    def _misplaced(self, bank: RegisterBank) -> dict[str, Value]:
+        """Return what lies where it cannot: by the bit of ERROR that says so while the ring is enabled."""
+        return {"ring_unaligned": (bank.ring_base_low.address & (DESCRIPTOR_BYTES - 1)).any()}
+
+    def _ring(self, m: Module, bank: RegisterBank, runner: wiring.Component, resetting: Signal) -> None:
         """Connect the registers of the ring."""
-        misplaced = (bank.ring_base_low.address & (DESCRIPTOR_BYTES - 1)).any()
+        misplaced = self._misplaced(bank)
         m.d.comb += [
-            runner.enable.eq(bank.control.enable & ~resetting & ~misplaced),
+            runner.enable.eq(bank.control.enable & ~resetting & ~functools.reduce(operator.or_, misplaced.values())),
             runner.base.eq(Cat(bank.ring_base_low.address, bank.ring_base_high.address)),
             runner.size_log2.eq(bank.ring_size.log2),
             runner.ring.eq(bank.ring_head_written & ~resetting), runner.number.eq(bank.written_data[:COUNT_BITS]),
             bank.refuse.eq(bank.error_set.parameter_lost | runner.overflow | (resetting & bank.ring_head_written)),
             bank.locked.eq(bank.control.enable | runner.busy | resetting),
             bank.ring_head.number.eq(runner.head), bank.ring_tail.number.eq(runner.tail),
-            bank.status.ring_empty.eq(runner.empty), bank.error_set.ring_unaligned.eq(bank.control.enable & misplaced),
+            bank.status.ring_empty.eq(runner.empty),
+            *(bank.error_set[name].eq(bank.control.enable & wrong) for name, wrong in misplaced.items()),
         ]
 
-    def _watch(self, m: Module, bank: RegisterBank, runner: DescriptorRunner, reads: ReadEngine, writes: WriteEngine
+    def _watch(self, m: Module, bank: RegisterBank, runner: wiring.Component, reads: ReadEngine, writes: WriteEngine
                ) -> None:
         """Keep errors, interrupts and the counters of the master."""
         came = Signal()

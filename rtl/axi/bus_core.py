@@ -1,5 +1,7 @@
 """What a core behind a bus has whatever its rows come by: registers, register file, soft reset, interrupt."""
 
+from collections.abc import Sequence
+
 from amaranth import Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -9,10 +11,9 @@ from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.bus import DataParameters, lite_members, prefixed, register_members, wishbone_members
 from latte.rtl.axi.payloads import STREAMS
 from latte.rtl.axi.register_bank import RegisterBank
-from latte.rtl.axi.register_types import REGISTER_BITS
-from latte.rtl.axi.registers import data_registers, register_table
+from latte.rtl.axi.register_types import REGISTER_BITS, Register
+from latte.rtl.axi.registers import register_table
 from latte.rtl.axi.wishbone_slave import WishboneSlave
-from latte.rtl.common.core import Core, counters_layout
 from latte.rtl.common.entry_words import ENTRY_WORDS_MAX, parameter_layout
 from latte.rtl.common.primitives import next_modulo
 from latte.rtl.common.stream_queue import StreamQueue
@@ -44,9 +45,11 @@ class BusCore(wiring.Component):
     probe
         The core's taps are a port, for a scoreboard.
     core
-        What computes; by default the engine of the configuration.
+        What computes: a `Core`, or what has its ports with other layouts; by default the engine of the configuration.
     register_port
         Of `REGISTER_PORTS`.
+    registers
+        By default those of `register_table`.
 
     Attributes
     ----------
@@ -55,11 +58,12 @@ class BusCore(wiring.Component):
     """
 
     def __init__(self, config: AttentionConfig, parameters: DataParameters, ports: dict[str, wiring.Member], *,
-                 probe: bool, core: Core | None, register_port: str) -> None:
+                 probe: bool, core: wiring.Component | None, register_port: str,
+                 registers: Sequence[Register] | None = None) -> None:
         self.config = config
         self.parameters = parameters
         self.core = create_core(config) if core is None else core
-        self.registers = register_table(config, parameters)
+        self.registers = register_table(config, parameters) if registers is None else list(registers)
         taps = {"probe": Out(self.core.signature.members["probe"].shape)} if probe else {}
         self.register_port = register_port
         prefix, members, _ = REGISTER_PORTS[register_port]
@@ -157,14 +161,14 @@ class BusCore(wiring.Component):
             bank.interrupt_status_set.error.eq(bank.error_set.as_value().any()),
         ]
         m.d.sync += self.irq.eq((bank.interrupt_status.as_value() & bank.interrupt_enable.as_value()).any())
-        for name in counters_layout().members:
+        for name in core.counters.shape().members:
             m.d.comb += getattr(bank, f"counter_{name}").count.eq(core.counters[name])
 
     def _count(self, m: Module, bank: RegisterBank, events: dict[str, Value]) -> None:
         """Count what happens on the ports of rows: for each counter of theirs, by how much it grows."""
-        for name in data_registers(self.parameters).counters:
-            step, count = Signal.like(events[name], name=f"{name}_step"), Signal(REGISTER_BITS, name=f"{name}_count")
-            m.d.sync += [step.eq(events[name]), count.eq(count + step)]
+        for name, event in events.items():
+            step, count = Signal.like(event, name=f"{name}_step"), Signal(REGISTER_BITS, name=f"{name}_count")
+            m.d.sync += [step.eq(event), count.eq(count + step)]
             with m.If(bank.control.clear):
                 m.d.sync += count.eq(0)
             m.d.comb += getattr(bank, f"counter_{name}").count.eq(count)

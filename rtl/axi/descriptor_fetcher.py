@@ -1,13 +1,15 @@
 """Reader of descriptors: takes them from the ring one by one, and checks them."""
 
-from amaranth import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from collections.abc import Iterable
+
+from amaranth import Cat, Module, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from latte.golden.config import ceil_log2
 from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters, burst_layout, fault_layout
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, DescriptorType, descriptor_layout
-from latte.rtl.axi.payloads import checked_layout
+from latte.rtl.axi.payloads import checked_layout, descriptor_causes_layout
 
 __all__ = ["DescriptorFetcher"]
 
@@ -17,7 +19,7 @@ class DescriptorFetcher(wiring.Component):
 
     What is looked at: whether it could be read at all; its type; reserved bits; whether addresses and strides are
     multiples of the data width, of operands that are not used, too; whether there is anything to do. The rest the core
-    knows better, and judges: heads and numbers of rows.
+    knows better, and judges: heads and numbers of rows. A subclass reads descriptors of another layout.
 
     Parameters
     ----------
@@ -39,16 +41,17 @@ class DescriptorFetcher(wiring.Component):
 
     def __init__(self, parameters: MasterParameters) -> None:
         self.parameters = parameters
+        self.layout, causes = self._layouts()
         super().__init__({
             "enable": In(1), "waiting": In(1), "address": In(ADDRESS_BITS), "take": Out(1),
             "request": Out(stream.Signature(burst_layout(parameters))), "taken": In(1),
             "data": In(parameters.data_bits), "fault": In(fault_layout()),
-            "checked": Out(stream.Signature(checked_layout())), "faults": Out(fault_layout())})
+            "checked": Out(stream.Signature(checked_layout(self.layout, causes))), "faults": Out(fault_layout())})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         beats = DESCRIPTOR_BYTES // self.parameters.data_bytes
-        fields, beat, failed = Signal(descriptor_layout()), Signal(range(beats)), Signal()
+        fields, beat, failed = Signal(self.layout), Signal(range(beats)), Signal()
         checked = self.checked.payload
         m.d.comb += [checked.fields.eq(fields), self.request.payload.beats.eq(beats)]
         with m.If(self.taken):
@@ -84,14 +87,29 @@ class DescriptorFetcher(wiring.Component):
     def _check(self, m: Module, fields: Signal, failed: Signal) -> None:
         """Set the causes that make a descriptor invalid."""
         causes = self.checked.payload.causes
-        low = ceil_log2(self.parameters.data_bytes)
-        odd = Cat(fields[f"{operand}_{what}"][:low] for operand in "qkvo" for what in ("address", "stride"))
         with m.If(failed):
             m.d.sync += causes.fetch_failed.eq(1)
-        with m.Elif(fields.type != DescriptorType.JOB):
+        with m.Elif(self._unknown(fields)):
             m.d.sync += causes.unknown_type.eq(1)
         with m.Else():
-            m.d.sync += [
-                causes.reserved_set.eq(fields.reserved_flags.any() | fields.reserved_word.any()),
-                causes.unaligned.eq(odd.any()), causes.no_rows.eq((fields.query_rows == 0) & (fields.load_rows == 0)),
-            ]
+            m.d.sync += [causes[name].eq(wrong) for name, wrong in self._wrong(fields).items()]
+
+    def _layouts(self) -> tuple[data.StructLayout, data.StructLayout]:
+        """Return the layouts of a descriptor, and of why one cannot be carried out."""
+        return descriptor_layout(), descriptor_causes_layout()
+
+    def _unknown(self, fields: data.View) -> Value:
+        """Return whether the type is none of this hardware's."""
+        return fields.type != DescriptorType.JOB
+
+    def _wrong(self, fields: data.View) -> dict[str, Value]:
+        """Return what may be wrong with a descriptor of a known type, by cause."""
+        operands = [f"{operand}_{what}" for operand in "qkvo" for what in ("address", "stride")]
+        return {"reserved_set": fields.reserved_flags.any() | fields.reserved_word.any(),
+                "unaligned": self._odd(fields, operands),
+                "no_rows": (fields.query_rows == 0) & (fields.load_rows == 0)}
+
+    def _odd(self, fields: data.View, names: Iterable[str]) -> Value:
+        """Return whether some fields are no multiples of the data width."""
+        low = ceil_log2(self.parameters.data_bytes)
+        return Cat(fields[name][:low] for name in names).any()

@@ -19,7 +19,7 @@ from latte.rtl.axi.write_engine import beat_layout
 from latte.rtl.common.payloads import job_layout, output_layout, verdict_layout
 from latte.rtl.common.stream_queue import StreamQueue
 
-__all__ = ["READERS", "DescriptorRunner"]
+__all__ = ["READERS", "DescriptorRunner", "connect_ring", "ring_members"]
 
 READERS = (*STREAMS, "descriptor")
 """Who reads from memory, by number at `ReadEngine`."""
@@ -27,6 +27,47 @@ _JOBS_BEGUN = 8
 """Descriptors that the core may have at a time, and that wait for their end."""
 _COMMANDS = 4
 """Jobs whose rows may be fetched later: queries of those whose keys are being loaded."""
+
+
+def ring_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
+    """Return the signals of a runner but those of its core: to the registers, the master, the interrupt."""
+    return {
+        "enable": In(1), "base": In(ADDRESS_BITS), "size_log2": In(range(RING_SIZE_MAX + 1)), "ring": In(1),
+        "number": In(COUNT_BITS), "overflow": Out(1), "head": Out(COUNT_BITS), "tail": Out(COUNT_BITS),
+        "empty": Out(1), "settled": In(1),
+        **{f"request_{name}": Out(stream.Signature(burst_layout(parameters))) for name in READERS},
+        **{f"taken_{name}": In(1) for name in READERS}, "data": In(parameters.data_bits),
+        "fault": In(fault_layout()), "burst": Out(stream.Signature(burst_layout(parameters))),
+        "write": Out(stream.Signature(beat_layout(parameters))), "answered": In(1),
+        "write_fault": In(fault_layout()), "unanswered": In(1), "done": Out(1), "refused": Out(1),
+        "invalid": Out(1), "interrupt": Out(1), "drained": Out(1), "busy": Out(1)}
+
+
+def connect_ring(m: Module, runner: wiring.Component, fetcher: DescriptorFetcher, completer: wiring.Component) -> None:
+    """Put the ring into a runner, between what fetches its descriptors and what ends them, and these to the master.
+
+    The completer has the ports of `JobCompleter` but those that say what has begun, and what became of it.
+    """
+    m.submodules.ring = ring = DescriptorRing()
+    wiring.connect(m, fetcher.request, wiring.flipped(runner.request_descriptor))
+    wiring.connect(m, completer.burst, wiring.flipped(runner.burst))
+    wiring.connect(m, completer.write, wiring.flipped(runner.write))
+    m.d.comb += [
+        ring.base.eq(runner.base), ring.size_log2.eq(runner.size_log2), ring.ring.eq(runner.ring),
+        ring.number.eq(runner.number), runner.overflow.eq(ring.overflow), runner.head.eq(ring.head),
+        runner.tail.eq(ring.tail), runner.empty.eq(ring.empty),
+        ring.take.eq(fetcher.take), ring.release.eq(completer.release), ring.done.eq(completer.done),
+        runner.busy.eq(ring.under_way | (runner.enable & ring.waiting)),
+        fetcher.enable.eq(runner.enable), fetcher.waiting.eq(ring.waiting), fetcher.address.eq(ring.take_address),
+        fetcher.taken.eq(runner.taken_descriptor), fetcher.data.eq(runner.data), fetcher.fault.eq(runner.fault),
+        completer.answered.eq(runner.answered), completer.fault.eq(runner.write_fault),
+        completer.unanswered.eq(runner.unanswered),
+        completer.address.eq(ring.done_address), completer.number.eq(ring.tail),
+        runner.done.eq(completer.done), runner.refused.eq(completer.done & completer.refused),
+        runner.invalid.eq(completer.done & completer.invalid),
+        runner.interrupt.eq(completer.done & completer.interrupt),
+        runner.drained.eq(completer.done & ring.last & ~runner.ring),
+    ]
 
 
 class DescriptorRunner(wiring.Component):
@@ -74,43 +115,24 @@ class DescriptorRunner(wiring.Component):
         self.parameters = parameters
         rows = Out(stream.Signature(8 * config.bus_bytes))
         super().__init__({
-            "enable": In(1), "base": In(ADDRESS_BITS), "size_log2": In(range(RING_SIZE_MAX + 1)), "ring": In(1),
-            "number": In(COUNT_BITS), "overflow": Out(1), "head": Out(COUNT_BITS), "tail": Out(COUNT_BITS),
-            "empty": Out(1), "settled": In(1),
-            "job": Out(stream.Signature(job_layout())), "verdict": In(verdict_layout()), **dict.fromkeys(STREAMS, rows),
-            "o": In(stream.Signature(output_layout(config))),
-            **{f"request_{name}": Out(stream.Signature(burst_layout(parameters))) for name in READERS},
-            **{f"taken_{name}": In(1) for name in READERS}, "data": In(parameters.data_bits),
-            "fault": In(fault_layout()), "burst": Out(stream.Signature(burst_layout(parameters))),
-            "write": Out(stream.Signature(beat_layout(parameters))), "answered": In(1),
-            "write_fault": In(fault_layout()), "unanswered": In(1), "done": Out(1), "refused": Out(1),
-            "invalid": Out(1), "interrupt": Out(1), "drained": Out(1), "busy": Out(1)})
+            **ring_members(parameters), "job": Out(stream.Signature(job_layout())), "verdict": In(verdict_layout()),
+            **dict.fromkeys(STREAMS, rows), "o": In(stream.Signature(output_layout(config)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, parameters = self.config, self.parameters
-        m.submodules.ring = ring = DescriptorRing()
         m.submodules.descriptor_fetcher = fetcher = DescriptorFetcher(parameters)
         m.submodules.dispatcher = dispatcher = JobDispatcher(descriptor_causes_layout())
         m.submodules.begun_queue = begun = StreamQueue(written_layout(), _JOBS_BEGUN)
         m.submodules.output_packer = packer = OutputPacker(config, parameters, 2 * parameters.burst_beats)
         m.submodules.completer = completer = JobCompleter(packer.row_bytes, parameters, packer.depth)
         checked = fetcher.checked.payload
-        wiring.connect(m, fetcher.request, wiring.flipped(self.request_descriptor))
+        connect_ring(m, self, fetcher, completer)
         wiring.connect(m, dispatcher.job, wiring.flipped(self.job))
         wiring.connect(m, begun.o, completer.begun)
         wiring.connect(m, wiring.flipped(self.o), packer.o)
         wiring.connect(m, packer.beat, completer.beat)
-        wiring.connect(m, completer.burst, wiring.flipped(self.burst))
-        wiring.connect(m, completer.write, wiring.flipped(self.write))
         m.d.comb += [
-            ring.base.eq(self.base), ring.size_log2.eq(self.size_log2), ring.ring.eq(self.ring),
-            ring.number.eq(self.number), self.overflow.eq(ring.overflow), self.head.eq(ring.head),
-            self.tail.eq(ring.tail), self.empty.eq(ring.empty),
-            ring.take.eq(fetcher.take), ring.release.eq(completer.release), ring.done.eq(completer.done),
-            self.busy.eq(ring.under_way | (self.enable & ring.waiting)),
-            fetcher.enable.eq(self.enable), fetcher.waiting.eq(ring.waiting), fetcher.address.eq(ring.take_address),
-            fetcher.taken.eq(self.taken_descriptor), fetcher.data.eq(self.data), fetcher.fault.eq(self.fault),
             dispatcher.asked.valid.eq(fetcher.checked.valid), fetcher.checked.ready.eq(dispatcher.asked.ready),
             dispatcher.asked.payload.interrupt.eq(checked.fields.interrupt),
             dispatcher.asked.payload.invalid.eq(checked.invalid), dispatcher.asked.payload.causes.eq(checked.causes),
@@ -118,13 +140,7 @@ class DescriptorRunner(wiring.Component):
             begun.i.valid.eq(dispatcher.begun.valid), dispatcher.begun.ready.eq(begun.i.ready),
             begun.i.payload.begun.eq(dispatcher.begun.payload), begun.i.payload.address.eq(checked.fields.o_address),
             begun.i.payload.stride.eq(checked.fields.o_stride),
-            completer.level.eq(packer.level), completer.answered.eq(self.answered),
-            completer.fault.eq(self.write_fault), completer.unanswered.eq(self.unanswered),
-            completer.address.eq(ring.done_address), completer.number.eq(ring.tail),
-            self.done.eq(completer.done), self.refused.eq(completer.done & completer.refused),
-            self.invalid.eq(completer.done & completer.invalid),
-            self.interrupt.eq(completer.done & completer.interrupt),
-            self.drained.eq(completer.done & ring.last & ~self.ring),
+            completer.level.eq(packer.level),
         ]
         m.d.comb += [dispatcher.asked.payload.job[name].eq(checked.fields[name]) for name in job_layout().members]
         for name in STREAMS:

@@ -6,14 +6,15 @@ a meaning, and a descriptor that means more than this hardware knows is refused.
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 
 from amaranth.lib import data
 
 from latte.golden.jobs import COUNT_BITS, REFUSALS
 from latte.rtl.axi.bus import ADDRESS_BITS
 
-__all__ = ["DESCRIPTOR_BYTES", "DESCRIPTOR_FIELDS", "STATUS_BITS", "STATUS_BYTES", "STATUS_OFFSET",
-           "DescriptorField", "DescriptorType", "descriptor_layout", "status_word_layout"]
+__all__ = ["DESCRIPTOR_BYTES", "DESCRIPTOR_FIELDS", "JOB_DESCRIPTOR", "STATUS_BITS", "STATUS_BYTES", "STATUS_OFFSET",
+           "DescriptorField", "DescriptorTable", "DescriptorType", "descriptor_layout", "status_word_layout"]
 
 DESCRIPTOR_BYTES = 64
 _STRIDE_BITS = 32
@@ -88,6 +89,28 @@ STATUS_BITS = {
     "write_decerr": "Nobody answers at an address of output rows.",
 }
 """Bits of the status word from bit 0, with their meaning; its high half is the descriptor's number in the ring."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DescriptorTable:
+    """All that is to be known of the descriptors of one kind of core.
+
+    Parameters
+    ----------
+    fields
+        In order, without gaps.
+    types
+        Values of the field ``type``.
+    status_bits
+        Of the status word from bit 0, with their meaning.
+    """
+
+    fields: tuple[DescriptorField, ...]
+    types: type[enum.IntEnum]
+    status_bits: Mapping[str, str]
+
+
+JOB_DESCRIPTOR = DescriptorTable(DESCRIPTOR_FIELDS, DescriptorType, STATUS_BITS)
 
 
 def descriptor_layout() -> data.StructLayout:

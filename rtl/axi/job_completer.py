@@ -11,7 +11,58 @@ from latte.rtl.axi.payloads import STREAMS, descriptor_causes_layout, written_la
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.write_engine import beat_layout
 
-__all__ = ["JobCompleter"]
+__all__ = ["JobCompleter", "completer_members", "end_descriptor"]
+
+
+def completer_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
+    """Return the signals of a completer to `WriteEngine` and to the ring."""
+    return {"burst": Out(stream.Signature(burst_layout(parameters))),
+            "write": Out(stream.Signature(beat_layout(parameters))),
+            "answered": In(1), "fault": In(fault_layout()), "unanswered": In(1),
+            "address": In(ADDRESS_BITS), "number": In(COUNT_BITS),
+            "release": Out(1), "done": Out(1), "refused": Out(1), "invalid": Out(1), "interrupt": Out(1)}
+
+
+def end_descriptor(m: Module, completer: wiring.Component, causes: data.View, layout: data.StructLayout) -> None:
+    """Write the status word and tell that it is done: states of a completer's machine from STATUS on, back to IDLE.
+
+    Parameters
+    ----------
+    m
+    completer
+        With `completer_members`.
+    causes
+        What the word says.
+    layout
+        Of the word.
+    """
+    data_bytes = completer.parameters.data_bytes
+    status, beat = Signal(layout), Signal(beat_layout(completer.parameters))
+    place, low = STATUS_OFFSET % data_bytes, STATUS_OFFSET // data_bytes * data_bytes
+    m.d.comb += [status[name].eq(causes[name]) for name in causes.shape().members]
+    m.d.comb += [
+        status.done.eq(1), status.error.eq(causes.as_value().any()), status.number.eq(completer.number),
+        beat.data.eq(status.as_value() << 8 * place),
+        beat.strobe.eq(((1 << STATUS_BYTES) - 1) << place),
+    ]
+    with m.State("STATUS"):
+        m.d.comb += [completer.burst.valid.eq(1), completer.burst.payload.address.eq(completer.address | low),
+                     completer.burst.payload.beats.eq(1), completer.release.eq(completer.burst.ready)]
+        with m.If(completer.burst.ready):
+            m.next = "WORD"
+    with m.State("WORD"):
+        m.d.comb += [completer.write.valid.eq(1), completer.write.payload.eq(beat)]
+        with m.If(completer.write.ready):
+            m.next = "ANSWER"
+    with m.State("ANSWER"):
+        with m.If(~completer.unanswered):
+            m.next = "DONE"
+    with m.State("DONE"):
+        m.d.comb += completer.done.eq(1)
+        m.next = "LEAVE"
+    with m.State("LEAVE"):
+        # The next one's address is on its way.
+        m.next = "IDLE"
 
 
 class JobCompleter(wiring.Component):
@@ -63,11 +114,7 @@ class JobCompleter(wiring.Component):
             "begun": In(stream.Signature(written_layout())),
             **{f"fetched_{name}": In(stream.Signature(fault_layout())) for name in STREAMS},
             "level": In(range(depth + 1)), "beat": In(stream.Signature(beat_layout(parameters))),
-            "burst": Out(stream.Signature(burst_layout(parameters))),
-            "write": Out(stream.Signature(beat_layout(parameters))),
-            "answered": In(1), "fault": In(fault_layout()), "unanswered": In(1),
-            "address": In(ADDRESS_BITS), "number": In(COUNT_BITS),
-            "release": Out(1), "done": Out(1), "refused": Out(1), "invalid": Out(1), "interrupt": Out(1)})
+            **completer_members(parameters)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -77,7 +124,6 @@ class JobCompleter(wiring.Component):
         broken = Signal()
         rows, burst = bursts.rows.payload, bursts.burst
         fetched = [getattr(self, f"fetched_{name}") for name in STREAMS]
-        status_beat = self._status_beat(m, causes)
         m.d.comb += [
             rows.address.eq(written.address), rows.stride.eq(written.stride),
             rows.rows.eq(Mux(begun.refused, 0, begun.rows)),
@@ -88,7 +134,7 @@ class JobCompleter(wiring.Component):
         with m.If(self.answered):
             m.d.sync += [causes.write_slverr.eq(causes.write_slverr | self.fault.slverr),
                          causes.write_decerr.eq(causes.write_decerr | self.fault.decerr)]
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.begun.ready.eq(1)
                 m.d.sync += [written.eq(self.begun.payload), causes.eq(self.begun.payload.begun.causes)]
@@ -115,38 +161,7 @@ class JobCompleter(wiring.Component):
                     lost = Cat(port.payload.as_value() for name, port in zip(STREAMS, fetched) if name != "q").any()
                     m.d.sync += broken.eq(Mux(begun.fresh, 0, broken) | lost)
                     m.next = "STATUS"
-            with m.State("STATUS"):
-                low = STATUS_OFFSET // self.parameters.data_bytes * self.parameters.data_bytes
-                m.d.comb += [self.burst.valid.eq(1), self.burst.payload.address.eq(self.address | low),
-                             self.burst.payload.beats.eq(1)]
-                with m.If(~begun.in_core):
-                    m.d.sync += broken.eq(1)
-                m.d.comb += self.release.eq(self.burst.ready)
-                with m.If(self.burst.ready):
-                    m.next = "WORD"
-            with m.State("WORD"):
-                m.d.comb += [self.write.valid.eq(1), self.write.payload.eq(status_beat)]
-                with m.If(self.write.ready):
-                    m.next = "ANSWER"
-            with m.State("ANSWER"):
-                with m.If(~self.unanswered):
-                    m.next = "DONE"
-            with m.State("DONE"):
-                m.d.comb += self.done.eq(1)
-                m.next = "LEAVE"
-            with m.State("LEAVE"):
-                # The next one's address is on its way.
-                m.next = "IDLE"
+            end_descriptor(m, self, causes, status_word_layout())
+        with m.If(fsm.ongoing("STATUS") & ~begun.in_core):
+            m.d.sync += broken.eq(1)
         return m
-
-    def _status_beat(self, m: Module, causes: data.View) -> data.View:
-        """Return the beat that holds the status word."""
-        status, beat = Signal(status_word_layout()), Signal(beat_layout(self.parameters))
-        place = STATUS_OFFSET % self.parameters.data_bytes
-        m.d.comb += [status[name].eq(causes[name]) for name in causes.shape().members]
-        m.d.comb += [
-            status.done.eq(1), status.error.eq(causes.as_value().any()), status.number.eq(self.number),
-            beat.data.eq(status.as_value() << 8 * place),
-            beat.strobe.eq(((1 << STATUS_BYTES) - 1) << place),
-        ]
-        return beat

@@ -6,7 +6,7 @@ from amaranth.lib import data
 
 from latte.golden.jobs import COUNT_BITS
 from latte.rtl.axi.bus import ADDRESS_BITS
-from latte.rtl.axi.descriptors import STATUS_BITS, descriptor_layout
+from latte.rtl.axi.descriptors import STATUS_BITS
 from latte.rtl.axi.job_registers import JOB_STATUS_BITS
 from latte.rtl.common.payloads import job_layout
 
@@ -32,9 +32,9 @@ def job_causes_layout() -> data.StructLayout:
     return causes_layout(JOB_STATUS_BITS)
 
 
-def checked_layout() -> data.StructLayout:
+def checked_layout(fields: data.StructLayout, causes: data.StructLayout) -> data.StructLayout:
     """A descriptor as it was read, and why it cannot be carried out, if it cannot."""
-    return data.StructLayout({"fields": descriptor_layout(), "invalid": 1, "causes": descriptor_causes_layout()})
+    return data.StructLayout({"fields": fields, "invalid": 1, "causes": causes})
 
 
 def asked_layout(causes: data.StructLayout) -> data.StructLayout:

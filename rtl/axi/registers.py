@@ -5,6 +5,9 @@ ignore what is written. What only one way of carrying rows has is in `ring_regis
 """
 
 from collections.abc import Iterable
+from typing import Any
+
+from amaranth.lib import data
 
 from latte.golden.config import AttentionConfig
 from latte.golden.jobs import COUNT_BITS
@@ -16,7 +19,11 @@ from latte.rtl.common.core import counters_layout, status_layout
 from latte.rtl.common.entry_words import ENTRY_WORD_BITS, ENTRY_WORDS_MAX, entry_words
 from latte.rtl.common.identity import MAGIC, fingerprint, identity_values
 
-__all__ = ["VERSION", "data_registers", "output_element_bytes", "register_table"]
+__all__ = ["VERSION", "Capability", "arithmetic", "complete_table", "data_registers", "identity", "interface_registers",
+           "output_element_bytes", "register_contract", "register_table"]
+
+Capability = tuple[str, tuple[Field, ...], str]
+"""Name, fields and description of a register that says what was built."""
 
 VERSION = 1
 """Of this interface: registers, descriptors and what they do."""
@@ -31,18 +38,17 @@ def data_registers(parameters: DataParameters) -> DataRegisters:
     return _DATA_REGISTERS[parameters.interface]
 
 
-def _capabilities(config: AttentionConfig, parameters: DataParameters) -> Iterable[tuple[str, tuple[Field, ...], str]]:
-    """Yield (name, fields, description) of the registers that say what was built."""
-    choice = identity_values(config)
+def identity(number: int) -> Iterable[Capability]:
+    """Yield who is there; `number` is the fingerprint."""
     yield "ID", constant_fields(("magic", 32, MAGIC, "The characters LATT.")), "Who is there."
     yield "VERSION", constant_fields(("version", 32, VERSION, "Of registers and descriptors.")), "What it speaks."
-    form = data_registers(parameters)
-    yield "FINGERPRINT", constant_fields(
-        ("fingerprint", 32, _fingerprint(config, form), "Equal only for equal ones.")), (
+    yield "FINGERPRINT", constant_fields(("fingerprint", 32, number, "Equal only for equal ones.")), (
         "Of the configuration, as far as it decides bits, and of this interface.")
-    yield "SHAPE", constant_fields(
-        ("head_dim", 16, config.head_dim, "Elements of a row."),
-        ("max_seq_len", 16, config.max_seq_len, "Keys of a sequence.")), "Sizes."
+
+
+def arithmetic(config: AttentionConfig) -> Iterable[Capability]:
+    """Yield the register file, and how is computed."""
+    choice = identity_values(config)
     yield "PARAMETERS", constant_fields(
         ("heads", 16, config.heads, "Entries of the register file."),
         ("entry_words", 16, len(entry_words(config)), "Words of an entry.")), "The register file."
@@ -58,6 +64,16 @@ def _capabilities(config: AttentionConfig, parameters: DataParameters) -> Iterab
         ("fraction_bits", 8, config.fraction_bits, "Of them, behind the point."),
         ("element_bytes", 8, output_element_bytes(config), "Of an output element in memory."),
         ("normalizer_lanes", 8, config.normalizer_lanes % 256, "Elements divided per cycle; 0: 256.")), "Its results."
+
+
+def _capabilities(config: AttentionConfig, parameters: DataParameters) -> Iterable[Capability]:
+    """Yield what was built."""
+    form = data_registers(parameters)
+    yield from identity(_fingerprint(config, form))
+    yield "SHAPE", constant_fields(
+        ("head_dim", 16, config.head_dim, "Elements of a row."),
+        ("max_seq_len", 16, config.max_seq_len, "Keys of a sequence.")), "Sizes."
+    yield from arithmetic(config)
     yield "BUS", constant_fields(
         ("data_bits", 12, parameters.data_bits, "Of the master, or of each stream."),
         ("data_port", 4, form.data_port, "0 AXI4 master, 1 AXI4-Stream."),
@@ -67,9 +83,13 @@ def _capabilities(config: AttentionConfig, parameters: DataParameters) -> Iterab
 
 def _fingerprint(config: AttentionConfig, form: DataRegisters) -> int:
     """Return the fingerprint of a build behind AXI: of registers by name and place, of what memory holds."""
-    contract = [(register.name, register.offset, [(field.name, field.low, field.width, field.access.value)
-                                                  for field in register.fields]) for register in _interface(form)]
-    return fingerprint(config, VERSION, [contract, *form.contract])
+    return fingerprint(config, VERSION, [register_contract(_interface(form)), *form.contract])
+
+
+def register_contract(registers: Iterable[Register]) -> list[Any]:
+    """Return registers by name and place, for a fingerprint."""
+    return [(register.name, register.offset, [(field.name, field.low, field.width, field.access.value)
+                                              for field in register.fields]) for register in registers]
 
 
 def output_element_bytes(config: AttentionConfig) -> int:
@@ -79,7 +99,12 @@ def output_element_bytes(config: AttentionConfig) -> int:
 
 def _interface(form: DataRegisters) -> list[Register]:
     """Return the registers that every build with these data ports has, by offset."""
-    counters = {**{str(name): f"The core's counter `{name}`." for name in counters_layout().members}, **form.counters}
+    return interface_registers(form, status_layout(), counters_layout())
+
+
+def interface_registers(form: DataRegisters, status: data.StructLayout, counted: data.StructLayout) -> list[Register]:
+    """Return the registers behind the constants, by offset, of a core with these status bits and counters."""
+    counters = {**{str(name): f"The core's counter `{name}`." for name in counted.members}, **form.counters}
     interrupts = {**form.interrupts, "error": "A bit of ERROR was set."}
     errors = {**form.errors, "parameter_lost": "PARAMETER_DATA was written in a soft reset, or while its queue was "
                                                "full; the word is lost."}
@@ -94,7 +119,7 @@ def _interface(form: DataRegisters) -> list[Register]:
         Register("INTERRUPT_ENABLE", 0x48, bit_fields(interrupts.items(), rw), "Which bits raise the interrupt."),
         Register("INTERRUPT_STATUS", 0x4C, bit_fields(interrupts.items(), Access.WRITE_1_TO_CLEAR), "What happened."),
         Register("CORE_STATUS", 0x50, bit_fields(((str(name), f"The core's status bit `{name}`.")
-                                                  for name in status_layout().members), Access.WRITE_1_TO_CLEAR),
+                                                  for name in status.members), Access.WRITE_1_TO_CLEAR),
                  "What the core has seen; nothing else is cleared with a bit.", external=True),
         Register("ERROR", 0x54, bit_fields(errors.items(), Access.WRITE_1_TO_CLEAR), "What went wrong."),
         *(register for register in form.registers if register.offset < _DATA_END),
@@ -114,9 +139,13 @@ def _interface(form: DataRegisters) -> list[Register]:
 
 def register_table(config: AttentionConfig, parameters: DataParameters) -> list[Register]:
     """Return the registers of a build, by offset; only constants depend on the build, and on how rows come and go."""
-    constants = [Register(name, 4 * n, fields, text)
-                 for n, (name, fields, text) in enumerate(_capabilities(config, parameters))]
-    table = [*constants, *_interface(data_registers(parameters))]
+    return complete_table(_capabilities(config, parameters), _interface(data_registers(parameters)))
+
+
+def complete_table(capabilities: Iterable[Capability], interface: Iterable[Register]) -> list[Register]:
+    """Return the registers of what was built and those behind them, of which none lies on another."""
+    constants = [Register(name, 4 * n, fields, text) for n, (name, fields, text) in enumerate(capabilities)]
+    table = [*constants, *interface]
     for register in table:
         used = 0
         for field in register.fields:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from latte.golden.config import preset
 from latte.golden.documents import markdown_table
 from latte.rtl.axi.bus import DataParameters, MasterParameters, StreamParameters
-from latte.rtl.axi.descriptors import DESCRIPTOR_FIELDS, STATUS_BITS
+from latte.rtl.axi.descriptors import DESCRIPTOR_FIELDS, STATUS_BITS, DescriptorField
 from latte.rtl.axi.register_types import Access, Field, Register
 from latte.rtl.axi.registers import register_table
 
-__all__ = ["TABLES"]
+__all__ = ["TABLES", "descriptor_rows", "register_rows", "status_rows"]
 
 _BUILD = preset("small")
 """Whose registers are shown; those of another differ in what they are worth."""
@@ -20,7 +20,7 @@ def _bits(low: int, width: int) -> str:
     return str(low) if width == 1 else f"{low + width - 1}:{low}"
 
 
-def _registers(registers: Iterable[Register]) -> str:
+def register_rows(registers: Iterable[Register]) -> str:
     """Return a row for each field, under one for its register where that has several."""
     rows: list[tuple[str, ...]] = []
     for register in registers:
@@ -53,10 +53,10 @@ def _field(field: Field) -> tuple[str, str, str]:
     return f"`{field.name}`", _bits(field.low, field.width), access
 
 
-def _descriptor() -> str:
+def descriptor_rows(fields: Iterable[DescriptorField]) -> str:
     """Return a row for each field of a descriptor, by its bytes."""
     rows = []
-    for field in DESCRIPTOR_FIELDS:
+    for field in fields:
         byte, bit = divmod(field.offset, 8)
         whole = bit == 0 and field.width % 8 == 0
         place = f"{byte}" if field.width <= 8 else f"{byte} to {byte + field.width // 8 - 1}"
@@ -64,14 +64,14 @@ def _descriptor() -> str:
     return markdown_table(("bytes", "bits", "field", "meaning"), rows)
 
 
-def _status(bits: Mapping[str, str]) -> str:
+def status_rows(bits: Mapping[str, str]) -> str:
     """Return a row for each bit of a status."""
     rows = [(str(bit), f"`{name}`", text) for bit, (name, text) in enumerate(bits.items())]
     return markdown_table(("bit", "name", "meaning"), rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "axi-registers": lambda: _registers(register_table(_BUILD, MasterParameters())),
-    "axi-stream-registers": lambda: _registers(_others(StreamParameters(), MasterParameters())),
-    "axi-descriptor": _descriptor, "axi-status": lambda: _status(STATUS_BITS)}
+    "axi-registers": lambda: register_rows(register_table(_BUILD, MasterParameters())),
+    "axi-stream-registers": lambda: register_rows(_others(StreamParameters(), MasterParameters())),
+    "axi-descriptor": lambda: descriptor_rows(DESCRIPTOR_FIELDS), "axi-status": lambda: status_rows(STATUS_BITS)}
 """By section of ``rtl/README.md``."""

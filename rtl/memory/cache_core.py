@@ -79,9 +79,20 @@ class CacheCore(wiring.Component):
         Their queries: of each position in turn those of all heads.
     o : Out(stream of output_layout)
         In the same order, but for queries of a tile that failed. ``job_last`` with the last row of each tile.
+    rows_failed : In(1)
+        A row of K or V of the present job could not be had: it ends with ``memory_error`` and leaves the record as it
+        was. From before the row is taken to the verdict.
     verdict : Out(cache_verdict_layout)
+    drained : Out(1)
+        With the verdict or later: all outputs of the job have left.
     busy : Out(1)
     status : Out(cache_status_layout), counters : Out(cache_counters_layout), clear : In(1)
+    clear_status : In(cache_status_layout)
+        Bits to clear alone.
+    stop : In(1)
+        Begin nothing more on the bus. The core then stands, and only a reset helps.
+    idle : Out(1)
+        Everything that was begun on the bus has ended.
     m_axi_* : AXI4
     """
 
@@ -93,9 +104,11 @@ class CacheCore(wiring.Component):
             "records": In(ADDRESS_BITS), "first_page": In(ADDRESS_BITS), "spill": In(ADDRESS_BITS),
             "parameter": In(stream.Signature(parameter_layout())), "job": In(stream.Signature(cache_job_layout())),
             "k": In(stream.Signature(beat)), "v": In(stream.Signature(beat)), "q": In(stream.Signature(beat)),
-            "o": Out(stream.Signature(output_layout(tile_config(build)))), "verdict": Out(cache_verdict_layout()),
-            "busy": Out(1), "status": Out(cache_status_layout()), "counters": Out(cache_counters_layout()),
-            "clear": In(1), **prefixed("m_axi", read_members(parameters) | write_members(parameters))})
+            "o": Out(stream.Signature(output_layout(tile_config(build)))), "rows_failed": In(1),
+            "verdict": Out(cache_verdict_layout()), "drained": Out(1), "busy": Out(1),
+            "status": Out(cache_status_layout()), "counters": Out(cache_counters_layout()), "clear": In(1),
+            "clear_status": In(cache_status_layout()), "stop": In(1), "idle": Out(1),
+            **prefixed("m_axi", read_members(parameters) | write_members(parameters))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -126,8 +139,10 @@ class CacheCore(wiring.Component):
             entries.word.eq(registers.word), entries.known.eq(registers.known),
             sequencer.records.eq(self.records), sequencer.ended.eq(engine.ended),
             sequencer.failure.eq(engine.failure), sequencer.appended.eq(appender.done),
-            sequencer.append_fault.eq(appender.fault), self.verdict.eq(sequencer.verdict),
-            self.busy.eq(sequencer.busy), engine.first_page.eq(self.first_page), engine.spill_address.eq(self.spill),
+            sequencer.append_fault.eq(appender.fault | self.rows_failed), self.verdict.eq(sequencer.verdict),
+            self.busy.eq(sequencer.busy), self.drained.eq(engine.drained), reads.stop.eq(self.stop),
+            writes.stop.eq(self.stop), self.idle.eq(reads.idle & writes.idle),
+            engine.first_page.eq(self.first_page), engine.spill_address.eq(self.spill),
             engine.taken.eq(reads.taken_0), engine.data.eq(reads.data), engine.fault.eq(reads.fault),
         ]
         lost = self._keep_record(m, sequencer, record, appender, engine, reads)
@@ -243,6 +258,6 @@ class CacheCore(wiring.Component):
         increments = {"cycles": sequencer.busy, "beats_read": reads.beat, "beats_written": writes.moved,
                       "keys_fetched": engine.events.key, "values_fetched": engine.events.value}
         for name, event in events.items():
-            m.d.sync += self.status[name].eq((self.status[name] & ~self.clear) | event)
+            m.d.sync += self.status[name].eq((self.status[name] & ~self.clear & ~self.clear_status[name]) | event)
         for name, increment in increments.items():
             m.d.sync += self.counters[name].eq(Mux(self.clear, 0, self.counters[name]) + increment)

@@ -319,7 +319,8 @@ class CacheSequencer(wiring.Component):
                 m.d.sync += at.status.memory_error.eq(1)
                 m.next = "DROP"
             with m.Elif(self.failure.page_unmapped):
-                m.d.sync += at.status.page_unmapped.eq(1)
+                # If rows could not be written, that is the reason: it was first.
+                m.d.sync += at.status.page_unmapped.eq(~at.status.memory_error)
                 m.next = "DROP"
 
     def _sum(self, m: Module, at: "_Job") -> None:

@@ -86,7 +86,8 @@ class CandidateList(wiring.Component):
                 entries.write_en.eq(appends & (self.used[:exact_log2(self.lanes)] == lane)),
                 entries.write_data.eq(Mux(stays, candidate.as_value(), self.candidate.as_value())),
                 queue.i.payload.candidates[lane].eq(register(m, found, f"found_{lane}")),
-                queue.i.payload.above[lane].eq(register(m, present[lane] & (found.estimate > self.floor), "above")),
+                queue.i.payload.above[lane].eq(delay(m, present[lane] & (found.estimate > self.floor), 1,
+                                                     name="above")),
             ]
         m.d.comb += [queue.i.valid.eq(queue.i.payload.above.any()),
                      self.overflow.eq(queue.overflow | (self.append & self.full))]

@@ -110,8 +110,8 @@ class RowSelector(wiring.Component):
 
     Latency: `latency` cycles from a row to its first key, by mass as many more as `MassThreshold` says, and as long
     from the last key to the summary; before that, by mass, a cycle for each gap that weighs something. When the list is
-    full, a pass of `CandidateList` and, by mass, two cycles for each gap of the reach and some 25 for each of its
-    octaves. Throughput: one key per cycle; in the end a pass of `CandidateList`, and beside that one gap per cycle.
+    full, a pass of `CandidateList` and, by mass, a cycle for each gap of the reach and some 25 for each of its octaves.
+    Throughput: one key per cycle; in the end a pass of `CandidateList`, and beside that one gap per cycle.
 
     Parameters
     ----------
@@ -274,14 +274,15 @@ class RowSelector(wiring.Component):
                    limits: LimitFinder, candidates: CandidateList) -> None:
         """Raise the floor and thin the list by it; spill it if it is still full: states of the machine."""
         bound, raises = Signal.like(at.floor), Signal()
-        # Of the search: gaps before the first that is raised to, and half of those in question.
-        position, step, small = Signal(gap_shape()), Signal(gap_shape()), Signal()
+        # Of the search: gaps before the first that is raised to, what they weigh, and half of those in question.
+        position, nearer, step = Signal(gap_shape()), Signal.like(at.mass), Signal(gap_shape())
+        mass, small = Signal.like(at.mass), Signal()
         left, entry = Signal.like(candidates.used), self.spilled.payload
         m.d.comb += [entry.place.eq(candidates.o.payload.place), entry.estimate.eq(candidates.o.payload.estimate),
                      entry.last.eq(left == 1)]
         with m.State("FULL"), m.If(~histogram.busy):
             m.d.sync += [bound.eq(Mux(at.absolute & (at.code < key.row_max), at.code, key.row_max - at.reach)),
-                         raises.eq(at.fine), position.eq(0), step.eq(1 << (len(step) - 1))]
+                         raises.eq(at.fine), position.eq(0), nearer.eq(0), step.eq(1 << (len(step) - 1))]
             m.next = "RAISE"
         with m.State("RAISE"):
             with m.If(bound > at.floor):
@@ -292,7 +293,7 @@ class RowSelector(wiring.Component):
         # The first gap whose weight is too small beside most of the mass up to it, by bisection: the further the gap,
         # the less the weight and the more the mass.
         with m.State("PROBE"):
-            m.d.comb += gap_mass.end.eq(position | step)
+            m.d.comb += [gap_mass.first.eq(position), gap_mass.end.eq(position | step)]
             m.d.sync += bound.eq(key.row_max - Mux(position == 0, 1, position))
             with m.If(step == 0):
                 m.d.sync += raises.eq(0)
@@ -302,8 +303,12 @@ class RowSelector(wiring.Component):
             with m.Else():
                 m.d.comb += gap_mass.begin.eq(1)
                 m.next = "JUDGE"
-        with m.State("JUDGE"), m.If(~gap_mass.busy):
-            m.d.sync += at.mass.eq(gap_mass.mass - (gap_mass.mass >> 3) - 1)
+        with m.State("JUDGE"):
+            m.d.sync += mass.eq(nearer + gap_mass.mass)
+            with m.If(~gap_mass.busy):
+                m.next = "SHARE"
+        with m.State("SHARE"):
+            m.d.sync += at.mass.eq(mass - (mass >> 3) - 1)
             m.d.comb += limits.begin.eq(1)
             m.next = "COMPARE"
         with m.State("COMPARE"):
@@ -312,7 +317,9 @@ class RowSelector(wiring.Component):
             with m.If(limits.least_valid):
                 m.next = "NEXT"
         with m.State("NEXT"):
-            m.d.sync += [position.eq(Mux(small, position, position | step)), step.eq(step >> 1)]
+            m.d.sync += step.eq(step >> 1)
+            with m.If(~small):
+                m.d.sync += [position.eq(position | step), nearer.eq(mass)]
             m.next = "PROBE"
         with m.State("THIN"):
             m.d.comb += [candidates.begin.eq(1), candidates.thins.eq(1)]

@@ -5,6 +5,7 @@ from amaranth.hdl import ShapeLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from latte.golden.jobs import COUNT_BITS
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.sequence_state import SUM_BYTES
 from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
@@ -86,6 +87,8 @@ class TileEngine(wiring.Component):
         ``job_last`` of the tile.
     ended : Out(1)
         No tile is under way.
+    drained : Out(1)
+        All rows have left that are to come of tiles so far.
     failed, failure
         As of `TileFront`: when `ended`, why the last tile failed.
     events : Out(tile_events_layout)
@@ -105,8 +108,9 @@ class TileEngine(wiring.Component):
             "row": In(stream.Signature(engine_row_layout(build))),
             "q": In(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes))), **sums,
             "o": Out(stream.Signature(output_layout(tile_config(build)))),
-            "ended": Out(1), "failed": Out(1), "failure": Out(failure_layout()), "events": Out(tile_events_layout()),
-            "overflow": Out(1), **reader_members(parameters), **writer_members(parameters)})
+            "ended": Out(1), "drained": Out(1), "failed": Out(1), "failure": Out(failure_layout()),
+            "events": Out(tile_events_layout()), "overflow": Out(1), **reader_members(parameters),
+            **writer_members(parameters)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -149,6 +153,11 @@ class TileEngine(wiring.Component):
             weighed.i.valid.eq(softmax.o.valid & (~key.fetch | front.fetch.ready)), weighed.i.payload.eq(key),
             softmax.o.ready.eq(weighed.i.ready & (~key.fetch | front.fetch.ready)),
         ]
+        # Rows on their way, fewer than a job can have.
+        rows_due = Signal(COUNT_BITS)
+        m.d.sync += rows_due.eq(rows_due + values.row_reserve
+                                - (self.o.valid & self.o.ready & self.o.payload.row_last))
+        m.d.comb += self.drained.eq(rows_due == 0)
         was_busy = Signal()
         m.d.sync += was_busy.eq(values.busy)
         m.d.comb += front.end.eq(was_busy & ~values.busy)

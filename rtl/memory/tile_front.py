@@ -23,6 +23,10 @@ from latte.rtl.wide.row_limiter import group_mass_layout
 
 __all__ = ["TileFront", "failure_layout", "tile_layout"]
 
+ESTIMATES = 1024
+"""Keys whose estimates wait while a selector makes room in its list: it takes a key in each cycle, and a bus of a beat
+for half a row of high parts brings one in two, so that it catches up."""
+
 
 def tile_layout(build: MemoryBuild) -> data.StructLayout:
     """A tile of `rows` query rows, of which the last sees `keys` keys, of the sequence whose page table is there."""
@@ -284,7 +288,7 @@ class TileFront(wiring.Component):
         core, rows = self.build.core, self.build.tile_rows
         group = {"group": core.group_bits} if core.group_bits else {}
         layout = data.StructLayout({"estimates": data.ArrayLayout(signed(core.est_bits), rows), **group})
-        m.submodules.estimates = queue = StreamQueue(layout, producer_latency=array.latency)
+        m.submodules.estimates = queue = StreamQueue(layout, ESTIMATES, producer_latency=array.latency)
         ready = (Cat(selector.key.ready for selector in selectors) | ~self.present).all()
         m.d.comb += [
             array.crosses.eq(at.selects), reader.chunk.ready.eq(at.selects | queue.room),

@@ -45,6 +45,7 @@ class Testpoint:
 
 
 _CORE, _AXI, _STREAM = (f"cocotb/{name}.py::" for name in ("test_core", "test_axi_core", "test_axi_stream_core"))
+_AXI_CACHE = "cocotb/test_axi_cache_core.py::"
 _CASES = "sim/fuzz/test_cases.py::"
 
 TESTPOINTS: tuple[Testpoint, ...] = (
@@ -115,6 +116,12 @@ TESTPOINTS: tuple[Testpoint, ...] = (
                "cocotb/test_row_appender.py::test_row_appender",
                "cocotb/test_sequence_record.py::test_sequence_record",
                "sim/test_cache_run.py::test_pages_are_used_again", "sim/test_cache_run.py::test_what_differs_is_said")),
+    Testpoint("keys in memory by descriptors", "appends, decodes, prefills by rings of any size; each descriptor ends "
+              "with its status, whatever it asks for and whichever beat fails; soft resets",
+              (_AXI_CACHE + "test_every_descriptor_ends_as_it_must", _AXI_CACHE + "test_rings_of_any_size",
+               _AXI_CACHE + "test_every_error_is_told_and_harms_no_other_job",
+               _AXI_CACHE + "test_a_record_that_cannot_be_written", _AXI_CACHE + "test_soft_reset_in_the_middle",
+               _AXI_CACHE + "test_real_heads")),
     Testpoint("memory errors", "words that cannot be read or written, pages without entry: told, and no harm besides",
               ("cocotb/test_tile_engine.py::test_a_value_that_cannot_be_read",
                "cocotb/test_tile_front.py::test_a_page_without_entry_and_a_table_that_cannot_be_read",

@@ -10,19 +10,19 @@ from latte.rtl.axi.write_engine import WriteEngine
 from latte.rtl.common.primitives import times
 from latte.sim.formal.setting import Proof, Setting
 
-__all__ = ["PROOFS"]
+__all__ = ["MASTER", "PROOFS", "is_legal"]
 
-_MASTER = MasterParameters(burst_beats=8, reads_in_flight=2, writes_in_flight=2)
+MASTER = MasterParameters(burst_beats=8, reads_in_flight=2, writes_in_flight=2)
 _READERS = 2
-_BEAT = _MASTER.data_bytes
+_BEAT = MASTER.data_bytes
 _STEP = _BEAT.bit_length() - 1
 _PAGE = BOUNDARY.bit_length() - 1
 
 
-def _legal(address: Value, beats: Value) -> Value:
+def is_legal(address: Value, beats: Value) -> Value:
     """Return whether a burst is one: aligned, not empty, not too long, within 4 KB."""
     last = address[_STEP:_PAGE] + beats - 1
-    return (address[:_STEP] == 0) & (beats != 0) & (beats <= _MASTER.burst_beats) & (last < BOUNDARY // _BEAT)
+    return (address[:_STEP] == 0) & (beats != 0) & (beats <= MASTER.burst_beats) & (last < BOUNDARY // _BEAT)
 
 
 def _address_channel(s: Setting, dut: ReadEngine | WriteEngine, channel: str, taken: Value, burst: data.View) -> Value:
@@ -37,9 +37,9 @@ def _address_channel(s: Setting, dut: ReadEngine | WriteEngine, channel: str, ta
     with m.If(taken):
         m.d.sync += kept.eq(burst)
     s.invariant(f"{name}_kept", ~valid | ((address == kept.address) & (length + 1 == kept.beats)
-                                         & _legal(kept.address, kept.beats)))
+                                         & is_legal(kept.address, kept.beats)))
     s.claim(f"{name}_legal", "incrementing bursts of whole beats, none longer than the build's, none across 4 KB",
-            _legal(address, length + 1) & (size == _STEP) & (kind == 1), when=valid)
+            is_legal(address, length + 1) & (size == _STEP) & (kind == 1), when=valid)
     s.claim(f"{name}_asked_for", f"{port}VALID a cycle after a burst was taken, for that burst, and never else",
             (address == kept.address) & (length + 1 == kept.beats)
             & (s.held(f"{name}_taken", taken) | s.held(f"{name}_waits", valid & ~ready)), when=valid)
@@ -49,13 +49,13 @@ def _address_channel(s: Setting, dut: ReadEngine | WriteEngine, channel: str, ta
 
 
 def _reads(s: Setting) -> None:
-    dut = ReadEngine(_MASTER, _READERS)
+    dut = ReadEngine(MASTER, _READERS)
     inside, m = s.add(dut), s.m
     requests = [getattr(dut, f"request_{n}") for n in range(_READERS)]
     for n, request in enumerate(requests):
         burst = request.payload
         s.assume_stable(f"request_{n}_stable", request.valid, request.ready, burst)
-        s.assume(f"request_{n}_legal", ~request.valid | _legal(burst.address, burst.beats))
+        s.assume(f"request_{n}_legal", ~request.valid | is_legal(burst.address, burst.beats))
     grants = Cat(request.valid & request.ready for request in requests)
     reader = Signal()
     granted = Signal(requests[0].payload.shape())
@@ -66,7 +66,7 @@ def _reads(s: Setting) -> None:
 
     # Beats that memory owes: data come for what was asked for, and for nothing else.
     asked, came = dut.arvalid & dut.arready, dut.rvalid & dut.rready
-    owed = Signal(range(2 * _MASTER.burst_beats * _MASTER.reads_in_flight))
+    owed = Signal(range(2 * MASTER.burst_beats * MASTER.reads_in_flight))
     m.d.sync += owed.eq(owed + Mux(asked, dut.arlen + 1, 0) - came)
     s.assume("data_asked_for", ~dut.rvalid | (owed != 0) | asked)
 
@@ -76,13 +76,13 @@ def _reads(s: Setting) -> None:
     latest = Mux(in_flight == 2, second.beats, front.beats)
     for name, condition in {
             "pointers": write == (read + in_flight)[0],
-            "front": Mux(in_flight == 0, count == 0, (front.beats > count) & (front.beats <= _MASTER.burst_beats)),
-            "second": (in_flight != 2) | ((second.beats != 0) & (second.beats <= _MASTER.burst_beats)),
+            "front": Mux(in_flight == 0, count == 0, (front.beats > count) & (front.beats <= MASTER.burst_beats)),
+            "second": (in_flight != 2) | ((second.beats != 0) & (second.beats <= MASTER.burst_beats)),
             "owed": open_beats == owed + pending, "pending": ~dut.arvalid | ((latest == pending) & (in_flight != 0)),
             }.items():
         s.invariant(name, condition)
-    s.claim("reads_bounded", "no more bursts under way than the build's", in_flight <= _MASTER.reads_in_flight)
-    s.reach("most_reads", in_flight == _MASTER.reads_in_flight)
+    s.claim("reads_bounded", "no more bursts under way than the build's", in_flight <= MASTER.reads_in_flight)
+    s.reach("most_reads", in_flight == MASTER.reads_in_flight)
     s.claim("reads_idle", "idle if, and only if, nothing was asked for that has not come",
             dut.idle == ((owed == 0) & ~dut.arvalid), when=dut.idle | (owed == 0))
     s.claim("r_ready", "RREADY is always high", dut.rready, when=dut.rvalid)
@@ -119,11 +119,11 @@ def _reads(s: Setting) -> None:
 
 
 def _writes(s: Setting) -> None:
-    dut = WriteEngine(_MASTER)
+    dut = WriteEngine(MASTER)
     inside, m = s.add(dut), s.m
     burst = dut.burst.payload
     s.assume_stable("burst_stable", dut.burst.valid, dut.burst.ready, burst)
-    s.assume("burst_legal", ~dut.burst.valid | _legal(burst.address, burst.beats))
+    s.assume("burst_legal", ~dut.burst.valid | is_legal(burst.address, burst.beats))
     begun, moved = dut.burst.valid & dut.burst.ready, dut.wvalid & dut.wready
     aw, b = dut.awvalid & dut.awready, dut.bvalid & dut.bready
     _address_channel(s, dut, "aw", begun, burst)
@@ -141,7 +141,7 @@ def _writes(s: Setting) -> None:
     left = inside["left"]
     s.invariant("left", Mux(second != 0, (first == 1) & dut.wvalid & (left == second), first == left + dut.wvalid))
     s.invariant("last", ~dut.wvalid | (dut.wlast == (first == 1)))
-    s.invariant("whole", (first <= _MASTER.burst_beats) & (second <= _MASTER.burst_beats))
+    s.invariant("whole", (first <= MASTER.burst_beats) & (second <= MASTER.burst_beats))
     s.stable("w_stable", "WVALID, WDATA, WSTRB and WLAST stand until WREADY", dut.wvalid, dut.wready,
              Cat(dut.wdata, dut.wstrb, dut.wlast))
     s.claim("w_last", "as many beats as the burst was asked for with, WLAST with the last one, none without a burst",
@@ -162,8 +162,8 @@ def _writes(s: Setting) -> None:
     s.invariant("unanswered", unanswered == inside["unanswered"])
     s.invariant("asked", unanswered == asked + dut.awvalid)
     s.invariant("given", unanswered == given + (first != 0) + (second != 0))
-    s.claim("writes_bounded", "no more bursts unanswered than the build's", unanswered <= _MASTER.writes_in_flight)
-    s.reach("most_writes", unanswered == _MASTER.writes_in_flight)
+    s.claim("writes_bounded", "no more bursts unanswered than the build's", unanswered <= MASTER.writes_in_flight)
+    s.reach("most_writes", unanswered == MASTER.writes_in_flight)
     s.claim("writes_answered", "each response is counted, for a burst that waits for it",
             (unanswered != 0) & (dut.answered == dut.bvalid), when=dut.bvalid)
     s.claim("writes_idle", "idle if, and only if, everything that was begun is answered",
@@ -173,7 +173,7 @@ def _writes(s: Setting) -> None:
 
 
 def _bursts(s: Setting, row_beats: int = 3) -> None:
-    dut = RowBursts(row_beats * _BEAT, _MASTER)
+    dut = RowBursts(row_beats * _BEAT, MASTER)
     inside, m = s.add(dut), s.m
     rows, burst = dut.rows.payload, dut.burst.payload
     accepted, leaves = dut.rows.valid & dut.rows.ready, dut.burst.valid & dut.burst.ready
@@ -201,12 +201,12 @@ def _bursts(s: Setting, row_beats: int = 3) -> None:
             "aligned": (burst.address[:_STEP] == 0) & (row_at[:_STEP] == 0) & (stride[:_STEP] == 0),
             "kept": ~busy | ((inside["row_address"] == row_at) & (inside["stride"] == stride)
                              & (inside["joined"] == joined)),
-            "cut": ~dut.burst.valid | (_legal(burst.address, burst.beats) & (burst.beats <= run)),
+            "cut": ~dut.burst.valid | (is_legal(burst.address, burst.beats) & (burst.beats <= run)),
             }.items():
         s.invariant(name, condition)
     s.stable("bursts_stable", "a burst stands until it is taken", dut.burst.valid, dut.burst.ready, burst)
     s.claim("bursts_legal", "none is empty, none longer than the build's, none crosses 4 KB",
-            _legal(burst.address, burst.beats), when=dut.burst.valid)
+            is_legal(burst.address, burst.beats), when=dut.burst.valid)
     s.claim("all_beats", "the bursts of some rows have as many beats as the rows, in all",
             Mux(dut.rows.ready, left == 0, left >= burst.beats), when=dut.burst.valid | dut.rows.ready)
     s.claim("places", "each burst begins where the one before it ended, or at the beginning of the next row",
@@ -214,11 +214,11 @@ def _bursts(s: Setting, row_beats: int = 3) -> None:
     s.within("bursts_in_time", "a burst is offered in two cycles from the one before, a row's first in three",
              2, waits=~dut.burst.valid & busy)
     s.reach("joined", leaves & joined & (burst.beats > row_beats))
-    s.reach("cut", leaves & joined & (left > burst.beats) & (burst.beats < _MASTER.burst_beats))
+    s.reach("cut", leaves & joined & (left > burst.beats) & (burst.beats < MASTER.burst_beats))
 
 
-_BUILD = (f"{_MASTER.data_bits} bits, bursts of {_MASTER.burst_beats} beats, {_MASTER.reads_in_flight} reads and "
-          f"{_MASTER.writes_in_flight} writes under way")
+_BUILD = (f"{MASTER.data_bits} bits, bursts of {MASTER.burst_beats} beats, {MASTER.reads_in_flight} reads and "
+          f"{MASTER.writes_in_flight} writes under way")
 PROOFS = (
     Proof("ReadEngine", _reads, "induction", 4, 14, f"{_BUILD}, {_READERS} readers"),
     Proof("WriteEngine", _writes, "induction", 3, 14, _BUILD),

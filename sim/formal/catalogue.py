@@ -4,14 +4,28 @@ import pathlib
 
 from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
-from latte.sim.formal import axi_lite, axi_master, axi_memory, axi_stream, jobs, pruning, streams, survivors, wishbone
+from latte.sim.formal import (
+    axi_lite,
+    axi_master,
+    axi_memory,
+    axi_stream,
+    cache_jobs,
+    jobs,
+    memory_access,
+    memory_rows,
+    pruning,
+    streams,
+    survivors,
+    wishbone,
+)
 from latte.sim.formal.setting import Proof
 
 __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
-_MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone)
+_MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
+            memory_access, memory_rows)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

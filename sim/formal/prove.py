@@ -24,7 +24,7 @@ _PATIENCE = 1800
 """Seconds for each question to the solver."""
 _RENAME = "; ".join(f"chtype -set ${cell} t:${cell}" for cell in CELLS)
 # Memories become registers, those without a write port constants; then every register may begin with anything.
-_SCRIPT = (f"read_rtlil setting.il; {_RENAME}; hierarchy -top setting; proc -norom; flatten; opt_clean; "
+_SCRIPT = ("read_rtlil setting.il; {seek}; " + _RENAME + "; hierarchy -top setting; proc -norom; flatten; opt_clean; "
            "memory_collect; memory_nordff; memory_map; dffunmap; opt_clean; setattr -unset init w:*; "
            "write_smt2 -wires setting.smt2")
 _FAILED = re.compile(r"Assert failed in setting: (?:assert-)(?P<name>\S+)")
@@ -101,7 +101,7 @@ def prove(proof: Proof, folder: pathlib.Path) -> Outcome:
     place.mkdir(parents=True)
     setting = proof.setting()
     (place / "setting.il").write_text(setting.emit())
-    run_yosys(_SCRIPT, place)
+    run_yosys(_SCRIPT.format(seek="delete t:$seek"), place)
     problems: list[str] = []
     reached: dict[str, int] = {}
     failed: set[str] = set()
@@ -109,6 +109,8 @@ def prove(proof: Proof, folder: pathlib.Path) -> Outcome:
     word = _word(_ask(place, path, "bounded", "-t", str(proof.depth)))
     if word == "proved" and proof.mode == "induction":
         word = _word(_ask(place, path, "induction", "-i", "-t", str(proof.depth), "--dump-vcd", "induction.vcd"))
+    if word in ("fails", "proved") and setting.seeks:
+        run_yosys(_SCRIPT.format(seek="chtype -set $assume t:$seek"), place)
     if word == "fails":
         # After a failed induction it may be from a state that cannot be reached.
         log = _ask(place, path, "search", "-t", str(steps), "--keep-going", "--dump-vcd", "trace%.vcd")
@@ -117,8 +119,9 @@ def prove(proof: Proof, folder: pathlib.Path) -> Outcome:
         failed = set(_FAILED.findall(log))
         problems += [f"{proof.name}: a counterexample is {trace}" for trace in sorted(place.glob("trace*.vcd"))]
     elif word == "not proved":
-        problems.append(f"{proof.name}: holds for {steps} cycles, but not by induction over {proof.depth}; a state "
-                        f"from which it fails is in {place / 'induction.vcd'}")
+        where = " where one was sought" if setting.seeks else ""
+        problems.append(f"{proof.name}: holds for {steps} cycles{where}, but not by induction over {proof.depth}; a "
+                        f"state from which it fails is in {place / 'induction.vcd'}")
     elif word == "proved":
         log = _ask(place, path, "cover", "-c", "-t", str(steps))
         reached = {name: int(step) for step, name in _REACHED.findall(log)}

@@ -16,7 +16,10 @@ from amaranth.lib.wiring import In
 __all__ = ["CELLS", "Inside", "Proof", "Property", "Setting"]
 
 CELLS = ("assert", "assume", "cover", "anyconst", "initstate")
-"""Cells of Yosys that an Amaranth instance cannot name: they are written as ``\\$assert`` and renamed afterwards."""
+"""Cells of Yosys that an Amaranth instance cannot name: they are written as ``\\$assert`` and renamed afterwards.
+
+Beside them, ``\\$seek`` is an assumption where something is sought, and else nothing.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +122,14 @@ class Setting:
         Reset is high; it was in the cycle before.
     properties
         Claimed so far, by name.
+    seeks
+        What is sought is sought only where a condition holds.
     """
 
     def __init__(self) -> None:
         self.m = Module()
         self.properties: dict[str, Property] = {}
+        self.seeks = False
         self.reset, self._first = Signal(name="in_reset"), Signal(name="first_cycle")
         self.after_reset = Signal(name="after_reset", reset_less=True)
         self._ports: dict[str, tuple[Value, None]] = {}
@@ -191,6 +197,14 @@ class Setting:
     def reach(self, name: str, condition: Value) -> None:
         """Demand that this can happen."""
         self._cell("cover", name, ~self._first & condition.bool())
+
+    def seek(self, condition: Value) -> None:
+        """Seek witnesses, and the way to a failure, where this holds in each cycle, without another reset.
+
+        What is proved is not confined by it.
+        """
+        self._cell("seek", "witness", self._first | (condition.bool() & ~self.reset))
+        self.seeks = True
 
     def stable(self, name: str, meaning: str, valid: Value, ready: Value, payload: Value) -> None:
         """Claim that what is offered stands until it is taken."""

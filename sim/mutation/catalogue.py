@@ -96,9 +96,9 @@ NOT_JUDGED = {
         "write_engine")},
     "wide/packed_dsp_dot": _PRODUCTS,
     **{f"memory/{file}": _BESIDE_MEMORY for file in (
-        "cache_core", "cache_sequencer", "entry_reader", "page_table", "piece_bursts", "piece_reader", "place_merge",
-        "plane_unpacker", "row_appender", "score_store", "spill_store", "tile_array", "tile_engine", "tile_front",
-        "tile_reader")},
+        "axi_cache_core", "cache_completer", "cache_core", "cache_dispatcher", "cache_runner", "cache_sequencer",
+        "entry_reader", "page_table", "piece_bursts", "piece_reader", "place_merge", "plane_unpacker", "row_appender",
+        "score_store", "spill_store", "tile_array", "tile_engine", "tile_front", "tile_reader")},
 }
 """Files that describe hardware and have no mutants, and why."""
 

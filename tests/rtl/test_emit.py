@@ -17,6 +17,7 @@ from latte.rtl.axi.axi_core import AxiCore
 from latte.rtl.axi.axi_stream_core import AxiStreamCore
 from latte.rtl.axi.bus import MasterParameters, StreamParameters
 from latte.rtl.engines import create_core
+from latte.rtl.memory.axi_cache_core import AxiCacheCore
 from latte.rtl.memory.cache_core import CacheCore, master_of
 
 TINY = preset("tiny", max_seq_len=64)
@@ -95,15 +96,27 @@ def test_axi_stream_top_has_conventional_ports_and_no_warning(config, bits, tmp_
         assert port in text
 
 
-@pytest.mark.parametrize("build", [
+memory_builds = pytest.mark.parametrize("build", [
     MemoryBuild(core=preset("small", max_seq_len=4096), tile_rows=1, candidates=1000, bus_bytes=8),
     pytest.param(MemoryBuild(), marks=pytest.mark.slow),
     pytest.param(MemoryBuild(core=preset("small", key_groups=0, estimate_bits=3), tile_rows=2, page_rows=16, slots=3),
                  marks=pytest.mark.slow)], ids=["one-row", "default", "no-groups"])
+
+
+@memory_builds
 def test_top_with_keys_in_memory_has_conventional_ports_and_no_warning(build, tmp_path):
     text = lint_top(CacheCore(build, master_of(build)), tmp_path / "core.sv")
     for port in (f"output [{8 * build.bus_bytes - 1}:0] m_axi_wdata;", "output [63:0] m_axi_araddr;",
                  "input job__valid;", "output o__valid;", "input [63:0] records;"):
+        assert port in text
+
+
+@memory_builds
+def test_axi_top_with_keys_in_memory_has_conventional_ports_and_no_warning(build, tmp_path):
+    text = lint_top(AxiCacheCore(build), tmp_path / "core.sv")
+    bits = 8 * build.bus_bytes
+    for port in (f"output [{bits - 1}:0] m_axi_wdata;", f"input [{bits - 1}:0] m_axi_cache_rdata;", "output irq;",
+                 "output [63:0] m_axi_cache_awaddr;", "input s_axil_rready;"):
         assert port in text
 
 

@@ -98,7 +98,8 @@ def test_what_differs_is_said(model, program, tmp_path, monkeypatch):
     (["--lengths", "1"], "must be numbers of keys from 2"), (["--lengths", "99999"], "to 65536"),
     (["--lengths", "many"], "such as 1024"), (["--text", "some.txt"], "give both"),
     (["--thresholds", "nobody"], "nobody"), (["--prompt", "8", "--lengths", "8"], "from 9"),
-    (["--candidates", "3"], "candidates must be")])
+    (["--candidates", "3"], "candidates must be"), (["--stall", "both"], "behind AXI"),
+    (["--interface", "axi", "--part", "arty_ddr3"], "--part is of the bare core")])
 def test_bad_options_are_refused(options, said, tmp_path):
     result = CliRunner().invoke(cli, ["decode", "--build", str(tmp_path), *options])
     text = f"{result.output} {result.exception}"
@@ -112,3 +113,13 @@ def test_tokens_of_resampled_heads(output):
     result = CliRunner().invoke(cli, ["decode", "--build", str(output), "--lengths", "300,2000", "--sample", "1"])
     assert result.exit_code == 0, result.output
     assert "every bit and beat is the golden model's" in result.output and (output / "decode.json").exists()
+
+
+@pytest.mark.slow
+def test_tokens_by_descriptors(output):
+    """The same by descriptors, with pauses of the memory."""
+    pytest.importorskip("cocotbext.axi")
+    result = CliRunner().invoke(cli, ["decode", "--build", str(output), "--lengths", "300", "--sample", "1",
+                                      "--interface", "axi", "--stall", "both"])
+    assert result.exit_code == 0, result.output
+    assert "300 keys behind AXI" in result.output

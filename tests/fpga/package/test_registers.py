@@ -1,15 +1,23 @@
 """The compiled SystemRDL against the table it is made of, and against the hardware; what the exporters make of it."""
 
 import json
+import runpy
+import subprocess
 
 import pytest
+from click.testing import CliRunner
 
+from latte.fpga.cli import cli
 from latte.fpga.package import contents
 from latte.fpga.package.exports import compile_rdl
 from latte.fpga.package.system_rdl import DESCRIPTOR_MAP, REGISTER_MAP, system_rdl
+from latte.golden.memory.build import MemoryBuild
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, DESCRIPTOR_FIELDS, descriptor_layout
 from latte.rtl.axi.register_types import Access
 from latte.rtl.axi.registers import register_table
+from latte.rtl.memory.axi_cache_core import rows_master_of
+from latte.rtl.memory.cache_descriptors import CACHE_FIELDS
+from latte.rtl.memory.cache_registers import cache_register_table
 from latte.sim.axi_run import build_axi_core
 from tests.cocotb import test_axi_stream_core
 from tests.cocotb.test_axi_core import BUILDS
@@ -59,6 +67,30 @@ def test_compiled_descriptor_is_the_hardwares(drivers):
     for field in DESCRIPTOR_FIELDS:
         if field.name != "status":
             assert places[field.name] == (layout[field.name].offset, layout[field.name].width)
+
+
+def test_registers_and_descriptors_with_keys_in_memory(tmp_path):
+    """What ``latte emit --registers`` writes of them is the tables; the C headers compile."""
+    folder, build = tmp_path / "registers", MemoryBuild(bus_bytes=8, slots=3)
+    result = CliRunner().invoke(cli, ["emit", "--top", "axi-cache", "--registers", str(folder), "--slots", "3",
+                                      "--max-seq-len", str(build.core.max_seq_len)])
+    assert result.exit_code == 0, result.output
+    maps = compile_rdl(folder / "registers" / "latte_axi_cache.rdl")
+    table = cache_register_table(build, rows_master_of(build))
+    assert [(r["name"], r["offset"], [field["reset"] for field in r["fields"]])
+            for r in described(maps[REGISTER_MAP])] == [
+        (r.name, r.offset, [field.reset for field in r.fields]) for r in table]
+    places = {field.inst_name: (8 * register.address_offset + field.low, field.width)
+              for register in maps[DESCRIPTOR_MAP].registers() for field in register.fields()}
+    assert {field.name: (field.offset, field.width) for field in CACHE_FIELDS if field.name != "status"}.items() <= (
+        places.items())
+    tables = runpy.run_path(str(folder / "driver" / "latte_registers.py"))
+    assert tables["TYPE_PREFILL"] == 4 and tables["STATUS_BITS"][-1] == "write_failed"
+    assert tables["CONSTANTS"]["number"] == 3 and "TYPE_JOB" not in tables
+    (tmp_path / "use.c").write_text('#include "latte_registers.h"\n#include "latte_descriptor.h"\n'
+                                    "char size[sizeof(latte_descriptor_t) == 64 ? 1 : -1];\n")
+    subprocess.run(["cc", "-std=gnu99", "-Wall", "-Werror", "-c", "use.c", f"-I{folder / 'driver'}"], cwd=tmp_path,
+                   check=True)
 
 
 def test_every_register_over_the_bus(drivers, tmp_path, build_folder):

@@ -21,6 +21,15 @@ from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.operand_split import SplitBeat
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.common.word_packer import WordPacker
+from latte.rtl.memory.candidate_list import CandidateList
+from latte.rtl.memory.entry_reader import EntryReader
+from latte.rtl.memory.page_table import PageTable
+from latte.rtl.memory.piece_bursts import PieceBursts
+from latte.rtl.memory.piece_reader import PieceReader
+from latte.rtl.memory.place_merge import PlaceMerge
+from latte.rtl.memory.plane_unpacker import PlaneUnpacker
+from latte.rtl.memory.score_store import ScoreStore
+from latte.rtl.memory.survivor_merge import SurvivorMerge
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.running_maximum import RunningMaximum
 from latte.rtl.wide.threshold_filter import ThresholdFilter
@@ -88,6 +97,25 @@ MUTANTS = {
                 "self.compute.ready"),
     "known": ("HeadRegisters-registers", HeadRegisters, "(starts | good) & in_turn & ~fault",
               "(starts | good) & ~fault"),
+    # Keys in memory: pieces, pages, entries; lists that lose, repeat, or end elsewhere.
+    "places": ("PieceBursts-bursts", PieceBursts, "burst.address + (burst.beats << step)",
+               "burst.address + (most << step)"),
+    "asks_for_room": ("PieceReader-reads", PieceReader, "self.request.valid.eq(burst.valid & fits)",
+                      "self.request.valid.eq(burst.valid)"),
+    "address": ("PageTable-table", PageTable, "table.write_addr.eq(number)", "table.write_addr.eq(0)"),
+    "unmapped": ("PageTable-table-from_middle", PageTable, "before & (at >= self.first)", "before & (at > self.first)"),
+    "in_turn": ("EntryReader-entries", EntryReader, "is_code & (octave >=", "is_code & (octave <"),
+    "entry": ("EntryReader-entries", EntryReader, "HeadRegisters.latency, name", "HeadRegisters.latency - 1, name"),
+    "spilled_first": ("SurvivorMerge-survivors", SurvivorMerge, "self.busy & ~recalls & ready", "self.busy & ready"),
+    "goes_on": ("SurvivorMerge-survivors", SurvivorMerge, "self.busy & ~recalls & self.listed_last",
+                "self.busy & self.listed_last"),
+    "first": ("PlaceMerge-merge", PlaceMerge, "row.payload.place < self.last_page",
+              "row.payload.place > self.last_page"),
+    "gives": ("PlaceMerge-merge", PlaceMerge, "item.rows.eq(ours)", "item.rows.eq(left)"),
+    "waits": ("PlaneUnpacker-unpacks", PlaneUnpacker, "self.o.payload.last & (rows == 1)", "(rows == 1)"),
+    "row_max": ("ScoreStore-scores", ScoreStore, "score > self.row_max[row]", "score < self.row_max[row]"),
+    "stays_or_leaves": ("CandidateList-listed", CandidateList, "name=\"above\")",
+                        "name=\"above\", reset_less=True)"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

@@ -1,0 +1,485 @@
+"""The work list of a core with keys in memory: what is refused, what is done of a job, in which order, and its end."""
+
+import functools
+
+from amaranth import Cat, Const, Mux, Signal, Value
+
+from latte.golden.memory.build import MemoryBuild
+from latte.golden.memory.cache import ENTRY_BYTES
+from latte.golden.memory.jobs import FAILURES, REFUSALS
+from latte.golden.memory.sequence_state import StateFormat
+from latte.rtl.axi.bus import ADDRESS_BITS
+from latte.rtl.common.payloads import groups_layout
+from latte.rtl.memory.cache_payloads import cache_job_layout
+from latte.rtl.memory.cache_sequencer import CacheSequencer
+from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.setting import Inside, Proof, Setting
+
+__all__ = ["PROOFS"]
+
+_BUILD = small_build()
+_GROUPED = small_build(key_groups=2)
+_NUMBER_BITS = 34
+"""Of a model's numbers of keys: those of a record have 32."""
+
+
+class _Job:
+    """A job as it is offered, and what the blocks around the sequencer do for it, each in its own time.
+
+    Attributes
+    ----------
+    job
+        Under way, or the last one.
+    under_way
+        It was taken, and there was no verdict.
+    owed, of_table
+        Beats of the piece that is read and have not come; whether it is part of the page table.
+    read, record_fault, length
+        The record is here; a beat of it had an error; its keys, with those appended.
+    table_fault, unmapped
+        Of the part of the page table that was read.
+    asked, looked, unknown
+        An entry was asked for; entries that came to judge by; one of them is not known.
+    appending, left, append_fault
+        Rows that are being appended; that were not given to be; an answer was an error.
+    query, head
+        Of the query that no tile has had and that was not dropped: its position in the job, and its head.
+    tile, rows, tile_memory, tile_unmapped
+        A tile is under way; its rows that were not handed over; why one has failed.
+    wrote, write_fault
+        The record is written; an answer was an error.
+    """
+
+    def __init__(self, s: Setting, dut: CacheSequencer) -> None:
+        self.s, self.dut, self.build = s, dut, dut.build
+        self.job = Signal(cache_job_layout())
+        self.under_way = Signal()
+        m, job = s.m, self.job
+        begins, ends = dut.job.valid & dut.job.ready, dut.verdict.valid
+        with m.If(begins):
+            m.d.sync += [job.eq(dut.job.payload), self.under_way.eq(1)]
+        with m.Elif(ends):
+            m.d.sync += self.under_way.eq(0)
+        self.asks = (job.queries != 0) & (job.heads != 0)
+        self._read(begins)
+        self._look_up(begins)
+        self._append(begins)
+        self._compute(begins)
+        self.wrote, self.write_fault = Signal(name="wrote"), Signal(name="write_failed")
+        with m.If(begins):
+            m.d.sync += [self.wrote.eq(0), self.write_fault.eq(0)]
+        with m.If(dut.record_piece.valid & dut.record_piece.ready):
+            m.d.sync += self.wrote.eq(1)
+        self.answers = Signal()
+        with m.If(self.answers & dut.written):
+            m.d.sync += [self.write_fault.eq(dut.write_fault), self.answers.eq(0)]
+        with m.If(dut.record_piece.valid & dut.record_piece.ready):
+            m.d.sync += self.answers.eq(1)
+
+    def _read(self, begins: Value) -> None:
+        """Give the beats of a piece; the record says what it likes until they have come."""
+        s, m, dut = self.s, self.s.m, self.dut
+        self.owed, self.of_table = Signal(16, name="owed"), Signal(name="of_table")
+        self.read, self.record_fault, self.table_fault, self.unmapped = (
+            Signal(name=name) for name in ("record_read", "record_fault", "table_fault", "table_unmapped"))
+        self.length, self.before = Signal(32, name="record_keys"), Signal(32, name="keys_before")
+        s.assume("beats", ~dut.read_beat | (self.owed != 0))
+        asks = dut.piece.valid & dut.piece.ready
+        with m.If(asks):
+            # Beats of the record are not counted by the sequencer: two stand for all.
+            m.d.sync += [self.owed.eq(Mux(dut.reads_table, dut.piece.payload.beats, 2)),
+                         self.of_table.eq(dut.reads_table)]
+        with m.Else():
+            m.d.sync += self.owed.eq(self.owed - dut.read_beat)
+        last = dut.read_beat & (self.owed == 1)
+        fields = Cat(dut.record_live, dut.record_generation, dut.record_table,
+                     dut.groups if self.build.core.group_bits else Const(0, 0))
+        kept = s.held("fields", fields)
+        s.assume("record_stands", ~s.held("was_read", self.read) | (fields == kept))
+        with m.If(dut.read_beat & self.of_table):
+            m.d.sync += [self.table_fault.eq(self.table_fault | dut.read_fault),
+                         self.unmapped.eq(self.unmapped | s.free("is_unmapped"))]
+        with m.If(dut.read_beat & ~self.of_table):
+            any_length = s.free("any_length", 32)
+            m.d.sync += [self.length.eq(any_length), self.before.eq(any_length), self.read.eq(last),
+                         self.record_fault.eq(self.record_fault | dut.read_fault)]
+        with m.If(begins):
+            m.d.sync += [signal.eq(0) for signal in (self.read, self.record_fault, self.table_fault, self.unmapped)]
+        m.d.comb += [dut.record_complete.eq(self.read), dut.unmapped.eq(self.unmapped),
+                     dut.record_length.eq(self.length)]
+
+    def _look_up(self, begins: Value) -> None:
+        """Give an entry for each that is asked for."""
+        s, m, dut = self.s, self.s.m, self.dut
+        self.asked, self.unknown, self.differs = (Signal(name=name) for name in ("asked", "unknown", "differs"))
+        self.looked = Signal(17, name="looked")
+        grouped = bool(self.build.core.group_bits)
+        self.needed = Mux(self.asks, self.job.heads, Const(grouped) & (self.job.rows != 0))
+        comes = dut.entry.valid & dut.entry.ready
+        s.assume("entry_asked_for", ~dut.entry.valid | self.asked)
+        s.assume_stable("entry", dut.entry.valid, dut.entry.ready, dut.entry.payload)
+        with m.If(dut.ask.valid & dut.ask.ready):
+            m.d.sync += self.asked.eq(1)
+        with m.Elif(comes):
+            m.d.sync += self.asked.eq(0)
+        with m.If(comes & (self.looked != self.needed)):
+            m.d.sync += [self.looked.eq(self.looked + 1), self.unknown.eq(self.unknown | ~dut.entry.payload.known)]
+        if grouped:
+            self.groups = Signal(groups_layout(self.build.core), name="first_groups")
+            theirs = dut.entry.payload.groups
+            with m.If(comes & (self.looked == 0) & (self.looked != self.needed)):
+                m.d.sync += self.groups.eq(theirs)
+            for index, ours in (("first", self.groups), ("record", dut.groups)):
+                same: Value = ours.group_bits == theirs.group_bits
+                for bit in range(self.build.core.group_bits):
+                    same = same & ((ours.group_bits <= bit) | ((ours.elements[bit] == theirs.elements[bit])
+                                                               & (ours.cuts[bit] == theirs.cuts[bit])))
+                counts = (self.length == 0) & (self.looked != 0) if index == "first" else self.length != 0
+                with m.If(comes & (self.looked != self.needed) & counts & ~same):
+                    m.d.sync += self.differs.eq(1)
+        with m.If(begins):
+            m.d.sync += [self.looked.eq(0), self.unknown.eq(0), self.differs.eq(0)]
+
+    def _append(self, begins: Value) -> None:
+        """Append rows: the record counts them."""
+        s, m, dut = self.s, self.s.m, self.dut
+        self.appending, self.append_fault = Signal(name="appending"), Signal(name="append_failed")
+        self.left, self.pending = Signal(16, name="rows_left"), Signal(16, name="pending")
+        s.assume("appended", ~dut.appended | self.appending)
+        gives = dut.append.valid & dut.append.ready
+        with m.If(gives):
+            m.d.sync += [self.appending.eq(1), self.pending.eq(dut.append.payload.rows),
+                         self.left.eq(self.left - dut.append.payload.rows)]
+        with m.Elif(dut.appended):
+            m.d.sync += [self.appending.eq(0), self.length.eq(self.length + self.pending),
+                         self.append_fault.eq(self.append_fault | dut.append_fault)]
+        with m.If(begins):
+            m.d.sync += [self.left.eq(dut.job.payload.rows), self.append_fault.eq(0)]
+        with m.If(dut.drop.valid & dut.drop.ready):
+            m.d.sync += self.left.eq(self.left - dut.drop.payload.keys)
+
+    def _compute(self, begins: Value) -> None:
+        """Take tiles and their rows; queries go by position, then by head."""
+        m, dut, job = self.s.m, self.dut, self.job
+        self.query, self.head = Signal(16, name="next_query"), Signal(16, name="next_head")
+        self.tile, self.tile_memory, self.tile_unmapped = (
+            Signal(name=name) for name in ("tile_under_way", "tile_memory_error", "tile_unmapped"))
+        self.rows = Signal(range(self.build.tile_rows + 1), name="tile_rows_left")
+        self.hands = dut.row.valid & dut.row.ready
+        drops = dut.drop.valid & dut.drop.ready & (self.query != job.queries)
+        with m.If(drops | (self.hands & (self.head + 1 == job.heads))):
+            m.d.sync += [self.query.eq(self.query + 1), self.head.eq(0)]
+        with m.Elif(self.hands):
+            m.d.sync += self.head.eq(self.head + 1)
+        with m.If(begins):
+            m.d.sync += [self.query.eq(0), self.head.eq(0), self.tile_memory.eq(0), self.tile_unmapped.eq(0)]
+        self.over = self.tile & (self.rows == 0) & dut.ended
+        with m.If(dut.tile.valid & dut.tile.ready):
+            m.d.sync += [self.tile.eq(1), self.rows.eq(dut.tile.payload.rows)]
+        with m.Elif(self.hands):
+            m.d.sync += self.rows.eq(self.rows - 1)
+        with m.Elif(self.over):
+            m.d.sync += [self.tile.eq(0), self.tile_memory.eq(dut.failure.memory_error),
+                         self.tile_unmapped.eq(dut.failure.page_unmapped & ~dut.failure.memory_error)]
+
+        self.total = Signal(_NUMBER_BITS, name="total")
+        m.d.comb += self.total.eq(self.before + job.rows)
+
+    def refusals(self) -> dict[str, Value]:
+        """Return golden's conditions by their names; of a job whose record was read the first that is true counts."""
+        job, dut, total = self.job, self.dut, self.total
+        return {"sequence_invalid": ~dut.record_live | (dut.record_generation != job.generation),
+                "head_invalid": self.unknown, "no_keys": total == 0,
+                "too_long": (total > self.build.core.max_seq_len) | (job.queries > Mux(job.rows == 0, 1, job.rows)),
+                "groups_differ": self.differs}
+
+
+def _carry_out(s: Setting, build: MemoryBuild) -> None:
+    dut = CacheSequencer(build)
+    inside = s.add(dut)
+    room = inside.part("sums").block.room if build.core.key_groups else Const(1)
+    s.m.d.comb += dut.records.eq(s.constant("any_place", ADDRESS_BITS))
+    golden = _Job(s, dut)
+    job, verdict = golden.job, dut.verdict
+    bad_slot, fault = job.slot >= build.slots, golden.record_fault
+    # The reason to refuse a job, or to give it up, as golden has it.
+    earlier, expected, refused = bad_slot | fault, {}, bad_slot
+    for name, applies in golden.refusals().items():
+        expected[name] = applies & ~earlier
+        earlier = earlier | applies
+        refused = refused | expected[name]
+    expected["sequence_invalid"] |= bad_slot
+    goes_on = Signal()
+    s.m.d.comb += goes_on.eq(~earlier)
+    failed = golden.table_fault | golden.append_fault | golden.tile_memory | golden.write_fault
+    expected["memory_error"] = (~bad_slot & fault) | (goes_on & failed)
+    expected["page_unmapped"] = goes_on & ~failed & (golden.unmapped | golden.tile_unmapped)
+    judged = golden.read & (golden.looked == golden.needed)
+    _invariants(s, inside, dut, golden, goes_on, expected)
+
+    writes = dut.record_piece
+    s.claim("one_verdict", "a job that is taken ends with one verdict, and no other is taken before",
+            golden.under_way & ~dut.job.ready, when=verdict.valid)
+    s.claim("busy", "busy from a job to its verdict", dut.busy == golden.under_way,
+            when=dut.busy | golden.under_way)
+    s.claim("refuses", "a job is refused by golden's rule, and for golden's reason",
+            Cat(verdict[name] == expected[name] for name in REFUSALS).all(), when=verdict.valid)
+    s.claim("fails", "one that is not refused fails if a page is missing or an answer was an error, and never else",
+            Cat(verdict[name] == expected[name] for name in FAILURES).all(), when=verdict.valid)
+    said = verdict.as_value()[1:]
+    s.claim("one_reason", "a verdict has one reason, or none", (said & (said - 1)) == 0, when=verdict.valid)
+    # Some of the reasons in either build: what is looked for in one is fixed in the other.
+    grouped = bool(build.core.group_bits)
+    for name in ("head_invalid", "groups_differ") if grouped else sorted(set(expected) - {"groups_differ"}):
+        s.reach(name, verdict.valid & verdict[name])
+    does = dut.append.valid | dut.tile.valid | dut.row.valid | writes.valid | (dut.piece.valid & dut.reads_table)
+    s.claim("record_first", "the record is read before an entry is looked up or anything else is read", golden.read,
+            when=dut.ask.valid | does)
+    s.claim("untouched", "nothing is appended, computed or written of a job before all is known by which it is judged, "
+            "or if it is refused", judged & goes_on, when=does)
+    s.claim("looks_up", "entries are looked up by which a job is judged: of its heads, one after the other",
+            dut.ask.payload.head == job.head + golden.looked, when=dut.ask.valid & (golden.looked != golden.needed))
+    s.claim("one_piece", "a piece is asked for when all of the last one has come", golden.owed == 0,
+            when=dut.piece.valid)
+    s.claim("whose_beats", "and its beats go where they belong", dut.reads_table == golden.of_table,
+            when=dut.read_beat)
+    size, entries = StateFormat(build).state_bytes, build.page_rows * build.bus_bytes // ENTRY_BYTES
+    first, last = golden.before // entries, (golden.total - 1) // entries
+    place, table = dut.records + job.slot * size, dut.piece.payload
+    for name, port, valid in (("record", dut.piece, dut.piece.valid & ~dut.reads_table),
+                              ("written", writes, writes.valid)):
+        s.claim(f"{name}_place", "it is the whole record of the job's slot",
+                (port.payload.address == place[:ADDRESS_BITS]) & (port.payload.beats == size // build.bus_bytes),
+                when=valid)
+    s.claim("table_place", "of the page table, entries of the pages that get rows are read",
+            (table.address == (dut.record_table + first * build.bus_bytes)[:ADDRESS_BITS])
+            & (table.beats == last - first + 1), when=dut.piece.valid & dut.reads_table)
+    s.claim("appends", "rows are appended behind those that are there, no more than the job has",
+            (dut.append.payload.place == golden.length) & (dut.append.payload.rows <= golden.left)
+            & (dut.append.payload.rows != 0), when=dut.append.valid)
+    _computes(s, dut, golden)
+    s.claim("record_last", "the record is written last: of a job that has rows, when all are appended, all its queries "
+            "are computed, and nothing has failed", (job.rows != 0) & (golden.left == 0) & ~golden.appending
+            & (~golden.asks | (golden.query == job.queries)) & ~golden.tile & ~failed & ~golden.unmapped
+            & ~golden.tile_unmapped & ~golden.wrote, when=writes.valid)
+    s.claim("nothing_behind", "nothing is done behind it", ~golden.wrote,
+            when=does | dut.ask.valid | dut.drop.valid | dut.piece.valid)
+    done = ~said.any()
+    s.claim("carried_out", "of a job without a reason all rows are appended, all queries are computed, and the record "
+            "is written if there were rows", (golden.left == 0) & (golden.wrote == (job.rows != 0))
+            & (~golden.asks | (golden.query == job.queries)), when=verdict.valid & done)
+    if not grouped:
+        s.reach("appended_alone", verdict.valid & done & ~golden.asks & (job.rows != 0))
+    s.claim("drops", "what a job that fails has not taken is dropped, position by position",
+            (dut.drop.payload.keys == golden.left)
+            & (dut.drop.payload.queries == Mux(golden.query == job.queries, 0, job.heads - golden.head)),
+            when=dut.drop.valid)
+    s.claim("streams_in_step", "when a job ends, each of its rows was appended or dropped, each query computed or "
+            "dropped, once", (golden.left == 0) & ((golden.query == job.queries) | (job.heads == 0)),
+            when=verdict.valid)
+    for name in ("piece", "append", "ask", "tile", "row", "record_piece", "drop"):
+        port = getattr(dut, name)
+        s.stable(f"{name}_stable", "what is asked of a neighbour stands until it is taken", port.valid, port.ready,
+                 port.payload)
+    _ends(s, inside, dut, golden, room)
+    # A witness: one job of few rows and queries, neighbours of which each takes a cycle.
+    offer = dut.job.payload
+    ports = {name: getattr(dut, name) for name in ("piece", "append", "ask", "tile", "row", "record_piece", "drop")}
+    prompt = Cat(port.ready == s.held(f"{name}_offered", port.valid) for name, port in ports.items()).all()
+    s.seek((offer.slot[2:] == 0) & (offer.generation == 0) & (offer.head == 0) & (offer.heads == build.tile_rows)
+           & (offer.rows[1:] == 0) & (offer.queries[1:] == 0) & (dut.records == 0) & (dut.record_table == 0)
+           & ((golden.length & ~65) == 0) & (dut.record_generation[1:] == 0) & (dut.entry.payload.row.as_value() == 0)
+           & dut.job.valid & (dut.appended == golden.appending) & dut.ended & dut.written & dut.dropped & prompt
+           & (dut.read_beat == (golden.owed != 0)) & (dut.entry.valid == golden.asked)
+           & (~Const(grouped) | ((offer.rows == 1) & (offer.queries == 1) & dut.record_live & ~dut.read_fault
+                                 & (dut.record_generation == 0) & ~dut.append_fault & ~dut.write_fault
+                                 & (dut.failure.as_value() == 0) & ~golden.unmapped)))
+
+
+def _computes(s: Setting, dut: CacheSequencer, golden: _Job) -> None:
+    """Claim that tiles and rows are golden's."""
+    job, tile, row, rows = golden.job, dut.tile.payload, dut.row.payload, golden.build.tile_rows
+    positions: Value = Const(1)
+    for heads in range(1, rows + 1):
+        positions = Mux(job.heads == heads, rows // heads, positions)
+    count, behind = Signal(range(rows + 1)), job.queries - golden.query
+    s.m.d.comb += count.eq(Mux(behind < positions, behind, positions))
+    rest = job.heads - golden.head
+    s.claim("tiles", "a tile has the heads of as many positions as it has room for, or some of the heads of one, and "
+            "the keys up to its last one", (tile.keys == golden.total - behind + count)
+            & (tile.rows == Mux(positions > 1, count * job.heads[:len(count)], Mux(rest > rows, rows, rest)))
+            & (tile.rows != 0) & ~golden.tile, when=dut.tile.valid)
+    s.claim("rows", "its rows go by position, then by head; each sees the keys up to its own position",
+            golden.tile & (golden.rows != 0) & (row.keys == golden.total - behind + 1), when=dut.row.valid)
+    s.claim("row_entry", "and has the entry of its head", dut.ask.payload.head == job.head + golden.head,
+            when=dut.ask.valid & (golden.looked == golden.needed))
+    s.claim("appended_before", "a row is handed over when all keys that it sees are in the record",
+            (golden.length >= row.keys) & ~golden.appending, when=dut.row.valid)
+
+
+def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, goes_on: Value,
+                expected: dict[str, Value]) -> None:
+    """Say how the sequencer's registers belong to the job."""
+    at, job, state, build = inside["at"], golden.job, inside.state, dut.build
+    grouped, compensates = bool(build.core.group_bits), bool(build.core.key_groups)
+    fits = state("FIT", "RECORD", "AWAIT RECORD", "CHECK")
+    looks, tables = state("ASK", "ENTRY"), state("TABLE", "TABLE PIECE", "AWAIT TABLE")
+    begins = fits | looks | state("JUDGE") | tables
+    sums = state("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS")
+    hands = state("HAND OVER", "ASK ROW", "ROW")
+    inside_tile = state("POSITION") | sums | hands | state("AWAIT TILE")
+    tiles = state("TILE") | inside_tile
+    last, writes, drops = state("APPEND LAST", "AWAIT LAST"), state("WRITE", "AWAIT WRITE"), state("DROP", "DROPPED")
+    failed = Cat(golden.tile_memory, golden.tile_unmapped, golden.write_fault)
+    table_failed = golden.table_fault | golden.unmapped
+    status = at.status.as_value()[1:]
+    agrees = Cat(at.status[name] == expected[name] for name in (*REFUSALS, *FAILURES)).all()
+    number = Mux(state("ASK ROW", "ROW"), at.number, Mux(state("AWAIT TILE"), at.done, 0))
+    many, heads = at.positions > 1, job.heads[:len(at.count)]
+    behind = job.queries - at.query
+    # Keys that the last position sees for which rows are appended, at the beginning of a tile, and in it.
+    unseen = golden.total - behind
+    shown = Mux((at.query == 0) & (at.head == 0), golden.before, unseen + (at.head != 0))
+    seen = unseen + at.number + 1
+    for name, condition in {
+            "any": state() & ~at.status.valid, "idle": state("JOB") == ~golden.under_way,
+            "job": state("JOB") | ((at.job.as_value() == job.as_value()) & (at.left == golden.left)
+                                   & (at.faulty == (golden.record_fault | golden.table_fault))),
+            "begins": ~begins | (~status.any() & ~golden.append_fault & ~failed.any() & (at.query == 0)
+                                 & (golden.query == 0) & (golden.head == 0) & (golden.left == job.rows)
+                                 & (~golden.read | (golden.length == golden.before))),
+            "fits": ~fits | ((at.head == 0) & (golden.looked == 0) & ~golden.unknown & ~golden.differs & ~at.unknown
+                             & ~at.differs & ~table_failed),
+            "slot": state("JOB", "FIT", "DROP", "DROPPED", "DONE") | (job.slot < build.slots),
+            "read": state("JOB", "AWAIT RECORD")
+                    | (golden.read == ~(state("FIT", "RECORD") | (job.slot >= build.slots))),
+            "owed": Mux(state("AWAIT RECORD"), (golden.owed != 0) == ~golden.read,
+                        state("AWAIT TABLE") | (golden.owed == 0)),
+            "table": ~state("AWAIT TABLE") | ((inside["beats"] == golden.owed)
+                                              & (golden.of_table | (golden.owed == 0))),
+            "of_table": ~state("AWAIT RECORD") | ~golden.of_table | (golden.owed == 0),
+            "table_failed": ~(state("JUDGE", "TABLE", "TABLE PIECE") | looks | tiles | last | writes) | ~table_failed,
+            "record_fault": ~(looks | state("JUDGE") | tables | tiles | last | writes) | ~golden.record_fault,
+            "total": ~(state("CHECK") | looks | state("JUDGE") | tables | tiles | last | writes)
+                     | (at.total == golden.total),
+            "sequence": ~(looks | state("JUDGE")) | (dut.record_live & (dut.record_generation == job.generation)),
+            "looked": Mux(looks, (at.head == golden.looked) & (golden.looked < golden.needed),
+                          fits | state("JOB", "DROP", "DROPPED", "DONE") | (golden.looked == golden.needed)),
+            "asked": golden.asked == state("ENTRY", "ROW"),
+            "unknown": ~(looks | state("JUDGE")) | ((at.unknown == golden.unknown) & (at.differs == golden.differs)),
+            "goes_on": ~(tables | tiles | last | writes) | (goes_on & (golden.looked == golden.needed)),
+            "heads": ~(tables | last) | (at.head == 0) | (last & ~golden.asks),
+            "positions": state("JOB", "DROP", "DROPPED", "DONE") | last | writes | Mux(
+                many, (at.positions * heads <= build.tile_rows) & (job.heads <= build.tile_rows) & (job.heads != 0),
+                at.positions == 1),
+            "fitting": ~state("FIT") | ((at.fitting + job.heads) == at.positions * job.heads),
+            "most": ~(state("RECORD", "AWAIT RECORD", "CHECK", "JUDGE") | looks | tables | tiles) | (job.heads == 0)
+                    | ((at.positions + 1) * job.heads > build.tile_rows),
+            "status": ~(tiles | last) | (~failed.any() & ~Cat(at.status[name] for name in REFUSALS).any()
+                                         & ~at.status.page_unmapped & (at.status.memory_error == golden.append_fault)),
+            "appending": golden.appending == state("AWAIT APPEND", "AWAIT LAST"),
+            "rows": ~(tables | tiles | last | writes) | (
+                golden.length + golden.left + Mux(golden.appending, golden.pending, 0) == golden.total),
+            "query": ~(tiles | drops) | (at.query <= job.queries),
+            "next": ~(tiles | drops) | ((golden.head == at.head) & (golden.query == at.query + number)),
+            "head": ~tiles | Mux(golden.asks, at.head < job.heads, (at.head == 0) & (at.query == 0)),
+            "dropped_head": ~drops | (at.head == 0) | ((at.head < job.heads) & (at.query != job.queries)),
+            "tile_asks": ~inside_tile | (golden.asks & (at.query < job.queries)),
+            "last": ~(last | writes) | (golden.query == Mux(golden.asks, job.queries, 0)),
+            "count": ~inside_tile | (at.count == Mux(behind < at.positions, behind, at.positions)),
+            "number": ~(sums | state("ASK ROW", "ROW")) | (at.number < at.count),
+            "first": ~(state("POSITION", "HAND OVER")) | (at.number == 0),
+            "many": ~(state("POSITION") | sums | state("HAND OVER") | state("TILE")) | ~many | (at.head == 0),
+            "sums": ~sums | (at.head == 0),
+            "tile": golden.tile == (state("ASK ROW", "ROW", "AWAIT TILE") | (state("HAND OVER") & ~at.offers)
+                                    | (compensates & (state("POSITION") | sums) & ~at.offers)),
+            "offers": ~at.offers | state("HAND OVER") | (compensates & (state("POSITION") | sums)),
+            "handed": Mux(state("ASK ROW", "ROW"), (golden.rows == at.rows) & (at.rows != 0),
+                          Mux(state("AWAIT TILE"), golden.rows == 0,
+                              ~golden.tile | (golden.rows == dut.tile.payload.rows))),
+            "tile_rows": ~state("ASK ROW", "ROW") | Mux(
+                many, at.rows + at.head == (at.count - at.number)[:len(at.count)] * heads,
+                (at.rows <= job.heads - at.head) & (at.number == 0)),
+            "done": ~state("AWAIT TILE") | Mux(many, (at.done == at.count) & (at.head == 0),
+                                               at.done == (at.head == 0)),
+            "length_tile": ~(state("TILE", "POSITION") & golden.asks) | (golden.length == shown),
+            "length_append": ~state("APPEND") | ((golden.length <= seen) & ((at.number == 0)
+                                                                            | (golden.length == seen - 1))),
+            "length_appended": ~state("AWAIT APPEND") | (golden.length + golden.pending == seen),
+            "length_summed": ~state("SUMS", "AWAIT SUMS") | (golden.length == seen),
+            "length_handed": ~(hands | state("AWAIT TILE")) | (golden.length == unseen + at.count),
+            "ends": ~(drops | state("DONE")) | (agrees & ~golden.asked & ~golden.tile & ~at.offers),
+            "reason": ~drops | status.any(),
+            "dropped": ~state("DROPPED") | (golden.left == 0),
+            "wrote": state("JOB", "DONE") | (golden.wrote == state("AWAIT WRITE")),
+            "answers": golden.answers == state("AWAIT WRITE"),
+            "writes": ~writes | (~status.any() & ~golden.append_fault & ~failed.any() & (golden.left == 0)
+                                 & (job.rows != 0)),
+            "left": ~last | (golden.left == 0) | ~golden.asks,
+            "done_left": ~state("DONE") | ((golden.left == 0) & ((golden.query == job.queries) | (job.heads == 0)) & (
+                status.any() | (golden.wrote == (job.rows != 0)))),
+            }.items():
+        s.invariant(name, condition)
+    if grouped:
+        s.invariant("groups", ~(looks | state("JUDGE")) | (golden.before != 0) | (golden.looked == 0)
+                    | (dut.new_groups.as_value() == golden.groups.as_value()))
+
+
+def _ends(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, room: Value) -> None:
+    """Claim that a job comes to its end but for its neighbours: a number that cannot be negative becomes smaller."""
+    at, job, state, build = inside["at"], golden.job, inside.state, dut.build
+
+    def rank(*groups: str | tuple[str, ...]) -> Value:
+        """Return a number for the present state, the larger the earlier it comes in the list."""
+        number: Value = Const(0, range(len(groups)))
+        for place, names in enumerate(reversed(groups)):
+            number = Mux(state(*((names,) if isinstance(names, str) else names)), place, number)
+        return number
+
+    # Of the beginning: how many positions fit, beats, entries; and of a look-up, whether it is asked for.
+    fields = Signal(17)
+    s.m.d.comb += fields.eq(Mux(state("FIT"), build.tile_rows - at.positions, Mux(
+        state("ASK", "ENTRY"), golden.needed - at.head, golden.owed)))
+    begins = Cat(state("ASK"), fields, rank("FIT", "RECORD", "AWAIT RECORD", "CHECK", ("ASK", "ENTRY"), "JUDGE",
+                                            "TABLE", "TABLE PIECE", "AWAIT TABLE"))
+    # Of tiles: positions and heads, then the way through a tile; its first state follows a position or a head.
+    positions, heads = Signal(16), Signal(16)
+    s.m.d.comb += [positions.eq(job.queries - golden.query), heads.eq(job.heads - golden.head)]
+    sums: Value = Const(0)
+    if build.core.key_groups:
+        s.invariant("slice", inside["_sum.part"] < inside["slices"])
+        sums = Mux(at.summing, inside["groups"] * inside["slices"] - inside["group"] * inside["slices"]
+                   - inside["_sum.part"], 0)
+    here, left_of_tile, left_of_sums = state("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), Signal(3), Signal(4)
+    s.m.d.comb += [left_of_tile.eq(Mux(here, at.count - at.number, at.offers)), left_of_sums.eq(sums)]
+    tiles = Cat(left_of_sums, rank("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), left_of_tile,
+                rank("AWAIT TILE", "TILE", "POSITION", ("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), "HAND OVER",
+                     "ASK ROW", "ROW"), heads, positions)
+    drops = Cat(Mux(state("DROP"), Mux(golden.query == job.queries, 2, 0), state("DROPPED")), positions)
+    ends = Cat(rank("AWAIT LAST", "APPEND LAST", "WRITE", "AWAIT WRITE", "DONE"), golden.left != 0)
+    measure = Signal(64)
+    s.m.d.comb += measure.eq(Mux(
+        state("FIT", "RECORD", "AWAIT RECORD", "CHECK", "ASK", "ENTRY", "JUDGE", "TABLE", "TABLE PIECE", "AWAIT TABLE"),
+        Cat(begins, Const(0, 61 - len(begins)), Const(4, 3)),
+        Mux(state("DROP", "DROPPED"), Cat(drops, Const(0, 61 - len(drops)), Const(1, 3)),
+            Mux(state("APPEND LAST", "AWAIT LAST", "WRITE", "AWAIT WRITE", "DONE"),
+                Mux(state("DONE"), 0, Cat(ends, Const(0, 61 - len(ends)), Const(1, 3))),
+                Cat(tiles, Const(0, 61 - len(tiles)), Const(2, 3))))))
+    waits = [(golden.owed != 0) & ~dut.read_beat, golden.asked & ~dut.entry.valid, golden.appending & ~dut.appended,
+             state("TILE", "AWAIT TILE") & ~dut.ended, golden.answers & ~dut.written,
+             state("DROPPED") & ~dut.dropped, at.summing & ~room,
+             state("HAND OVER") & dut.tile.valid & ~dut.tile.ready]
+    for name in ("piece", "append", "ask", "row", "record_piece", "drop"):
+        port = getattr(dut, name)
+        waits.append(port.valid & ~port.ready)
+    goes = s.held("goes", dut.busy & ~Cat(waits).any() & ~dut.verdict.valid)
+    s.claim("returns", "in each cycle in which no neighbour lets it wait a job comes nearer to its end, so that it has "
+            "one", dut.busy & (measure < s.held("measure", measure)), when=goes)
+
+
+PROOFS = (
+    Proof("CacheSequencer", functools.partial(_carry_out, build=_BUILD), "induction", 1, 28,
+          "40 keys, tiles of 2 rows, thresholds by mass"),
+    Proof("CacheSequencer", functools.partial(_carry_out, build=_GROUPED), "induction", 1, 30,
+          "40 keys, tiles of 2 rows, two key groups", "grouped"),
+)

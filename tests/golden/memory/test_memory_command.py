@@ -75,7 +75,8 @@ def test_bad_input(options, says, tmp_path):
 
 
 def test_thresholds_without_scales(tmp_path):
-    save_thresholds(tmp_path / "dynamic.npz", Thresholds.uniform(4.0, 30, 9, kind=ThresholdKind.MASS), "smollm2-135m", {})
+    dynamic = Thresholds.uniform(4.0, 30, 9, kind=ThresholdKind.MASS)
+    save_thresholds(tmp_path / "dynamic.npz", dynamic, "smollm2-135m", {})
     done = run("--thresholds", tmp_path / "dynamic.npz")
     assert isinstance(done.exception, LatteError) and "no static scales" in str(done.exception)
 

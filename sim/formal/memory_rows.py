@@ -150,7 +150,7 @@ def _scores(s: Setting) -> None:
     dut = ScoreStore(build)
     inside, m = s.add(dut), s.m
     queue, kept = inside.part(f"queue_{row}"), inside.part(f"list_{row}")
-    state = QueueState(s, queue.block, queue)
+    QueueState(s, queue.block, queue)
     item = dut.item
     score, given = item.values[row], queue.block.i
     keeps = dut.valid & item.rows[row] & ~item.spilled[row]

@@ -33,20 +33,24 @@ class _Job:
         It was taken, and there was no verdict.
     owed, of_table
         Beats of the piece that is read and have not come; whether it is part of the page table.
-    read, record_fault, length
-        The record is here; a beat of it had an error; its keys, with those appended.
+    read, record_fault
+        The record is here; a beat of it had an error.
+    before, length, total
+        Keys that it has; with those appended so far; with all of the job's.
     table_fault, unmapped
         Of the part of the page table that was read.
-    asked, looked, unknown
-        An entry was asked for; entries that came to judge by; one of them is not known.
-    appending, left, append_fault
-        Rows that are being appended; that were not given to be; an answer was an error.
+    asked, looked, needed
+        An entry was asked for; entries that came to judge by, and how many there must be.
+    unknown, differs
+        One of them is not known, or has other groups.
+    appending, pending, left, append_fault
+        Rows are being appended, and how many; rows that were neither appended nor dropped; an answer was an error.
     query, head
         Of the query that no tile has had and that was not dropped: its position in the job, and its head.
     tile, rows, tile_memory, tile_unmapped
         A tile is under way; its rows that were not handed over; why one has failed.
-    wrote, write_fault
-        The record is written; an answer was an error.
+    wrote, answers, write_fault
+        The record is written; it is not answered; an answer was an error.
     """
 
     def __init__(self, s: Setting, dut: CacheSequencer) -> None:

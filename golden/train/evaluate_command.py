@@ -134,10 +134,10 @@ def evaluate_command(model: str, data: str, part: str, tokens: int | None, items
         runs: list[tuple[str, str, Thresholds | None]] = []
         for text in methods or ("latte",) * bool(sets or not pairs):
             method, own = _own_thresholds(text)
-            entries = {pathlib.PurePath(own).stem: load(own)} if own else sets
-            build_method(method, next(iter(entries.values()), None), checkpoint, model_config(checkpoint, split))
+            chosen = {pathlib.PurePath(own).stem: load(own)} if own else sets
+            build_method(method, next(iter(chosen.values()), None), checkpoint, model_config(checkpoint, split))
             if takes_thresholds(method):
-                runs += [(f"{method}[{name}]", method, entry) for name, entry in entries.items()]
+                runs += [(f"{method}[{name}]", method, entry) for name, entry in chosen.items()]
             elif method not in ("float", "dense"):
                 name, _, argument = method.partition(":")
                 runs.append((f"{name}:{pathlib.Path(argument).stem}" if name.startswith("top-theta") else method,

@@ -18,7 +18,7 @@ from latte.sim.formal.streams import QueueState
 __all__ = ["PROOFS"]
 
 _LEAN = small_build()
-_UNEVEN = small_build(head_dim=32, estimate_bits=3)
+_UNEVEN = small_build(head_dim=16, estimate_bits=3)
 
 
 def _survivors(s: Setting) -> None:
@@ -150,7 +150,7 @@ def _scores(s: Setting) -> None:
     dut = ScoreStore(build)
     inside, m = s.add(dut), s.m
     queue, kept = inside.part(f"queue_{row}"), inside.part(f"list_{row}")
-    state = QueueState(s, queue.block, queue)
+    QueueState(s, queue.block, queue)
     item = dut.item
     score, given = item.values[row], queue.block.i
     keeps = dut.valid & item.rows[row] & ~item.spilled[row]
@@ -192,7 +192,6 @@ def _scores(s: Setting) -> None:
     s.claim("no_overflow", "none is lost: the queue that takes them has room for all that are under way",
             ~queue.block.overflow & queue.block.i.ready, when=given.valid)
     s.claim("empty", "a row is empty if none of its scores was kept", dut.empty[row] == (total == 0), when=reading)
-    s.reach("waits", state.items == queue.block.depth - queue.block.under_way)
 
 
 def _unpacks(s: Setting) -> None:
@@ -294,8 +293,8 @@ def _listed(s: Setting) -> None:
 
 PROOFS = (
     Proof("SurvivorMerge", _survivors, "induction", 2, 14, "40 keys"),
-    Proof("PlaneUnpacker", _unpacks, "induction", 1, 12, "rows of 32 elements in two chunks, high parts of 3 bits"),
-    Proof("ScoreStore", _scores, "induction", 7, 24, "lists of 16 scores"),
+    Proof("PlaneUnpacker", _unpacks, "induction", 1, 12, "rows of 16 elements, high parts of 3 bits"),
+    Proof("ScoreStore", _scores, "induction", 7, 16, "lists of 16 scores"),
     Proof("CandidateList", _listed, "bounded", 12, 14, "lists of 16 candidates"),
     Proof("PlaceMerge", _merge, "induction", 2, 12, "2 rows, 40 keys"),
 )

@@ -17,7 +17,7 @@ from latte.sim.formal.setting import Proof, Setting
 
 QUICK = {"AxiLiteSlave-writes", "AxiLiteSlave-reads", "WriteEngine-writes", "StreamQueue-queue",
          "RunningMaximum-maximum", "PacketTransmitter-transmits", "PacketReceiver-receives", "PacketSender-sends",
-         "WishboneSlave-cycles"}
+         "WishboneSlave-cycles", "SurvivorMerge-survivors", "EntryReader-entries"}
 """A few seconds each: what every test run shows."""
 
 

@@ -112,7 +112,7 @@ MUTANTS = {
     "first": ("PlaceMerge-merge", PlaceMerge, "row.payload.place < self.last_page",
               "row.payload.place > self.last_page"),
     "gives": ("PlaceMerge-merge", PlaceMerge, "item.rows.eq(ours)", "item.rows.eq(left)"),
-    "waits": ("PlaneUnpacker-unpacks", PlaneUnpacker, "self.o.payload.last & (rows == 1)", "(rows == 1)"),
+    "waits": ("PlaneUnpacker-unpacks", PlaneUnpacker, "done.eq((rows == 0) | ends)", "done.eq((rows == 0) | gives)"),
     "row_max": ("ScoreStore-scores", ScoreStore, "score > self.row_max[row]", "score < self.row_max[row]"),
     "stays_or_leaves": ("CandidateList-listed", CandidateList, "name=\"above\")",
                         "name=\"above\", reset_less=True)"),

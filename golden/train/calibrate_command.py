@@ -97,6 +97,8 @@ def calibrate(model: str, data: str, part: str, tokens: int | None, items: int |
     with Workers(workers, scheduler) as pool, progress("calibrating") as update:
         source = Source(model, data, part, tokens or 1024, None, skip_unreadable, context)
         checkpoint = source.checkpoint()
+        if first_blocks >= checkpoint.blocks:
+            raise LatteError(f"--denser {denser!r} leaves none of the model's {checkpoint.blocks} blocks as it is")
         given = None
         if thresholds:
             given = load_thresholds(thresholds, *checkpoint.shape)

@@ -271,6 +271,7 @@ def test_unreachable_scheduler(command, inputs, tmp_path):
     ("eval", ["--method", "latte-exact[]", "--output", "a.json"], "a method's own thresholds"),
     ("calibrate", ["--denser", "2"], "must be two numbers"),
     ("calibrate", ["--denser", "2,inf"], "a finite number"),
+    ("calibrate", ["--denser", "2,0.5"], "none of the model's 2 blocks"),
     ("calibrate", ["--denser", "2,0.5", "--mode", "top-theta"], "--denser is for LATTE's thresholds"),
     ("eval", ["--data", "missing", "--tau", "1", "--output", "a.json"], "no such image"),
 ])

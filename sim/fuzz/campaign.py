@@ -23,10 +23,8 @@ __all__ = ["CASES_PER_BUILD", "Outcome", "Task", "build_tasks", "run_case", "run
 
 CASES_PER_BUILD = 16
 """Cases with one build, one after the other: compiling it takes as long as some of them."""
-_CYCLES = {"verilator": 100_000, "icarus": 4_000}
-"""Of a case: as many as a small build simulates in some seconds."""
-_PAIRWISE_CYCLES = 10_000
-"""Of the only case of a build."""
+_ICARUS_CYCLES = 4_000
+"""Of a case on Icarus at most: it simulates them in some seconds."""
 _REAL_SIZE_EVERY = 4
 """One build of so many is one of `REAL_SIZES`, the others are random."""
 _ICARUS_EVERY = 8
@@ -92,7 +90,7 @@ class Outcome:
     file: pathlib.Path | None = None
 
 
-def seed_tasks(seed: int, config: AttentionConfig | None, simulators: Sequence[str],
+def seed_tasks(seed: int, config: AttentionConfig | None, simulators: Sequence[str], cycles: int,
                cases: int | None = None) -> Iterator[list[Task]]:
     """Yield groups of tasks with one build, from a seed on.
 
@@ -103,6 +101,8 @@ def seed_tasks(seed: int, config: AttentionConfig | None, simulators: Sequence[s
         Of all of them; None: the seed decides.
     simulators
         The first one runs most cases, the last one some of small builds.
+    cycles
+        Of a case on Verilator.
     cases
         Tasks in all; None: without end.
     """
@@ -114,7 +114,7 @@ def seed_tasks(seed: int, config: AttentionConfig | None, simulators: Sequence[s
         build = config or _build_of(group)
         seeds = range(max(seed, first), behind if end is None else min(behind, end))
         chosen = [_simulator_of(number, build, simulators) for number in seeds]
-        yield [Task(number, build, simulator, _CYCLES[simulator])
+        yield [Task(number, build, simulator, min(cycles, _ICARUS_CYCLES) if simulator == "icarus" else cycles)
                for number, simulator in zip(seeds, chosen, strict=True)]
 
 
@@ -127,9 +127,9 @@ def _simulator_of(seed: int, config: AttentionConfig, simulators: Sequence[str])
     return simulators[-1 if products(config) <= _ICARUS_PRODUCTS and seed % _ICARUS_EVERY == 1 else 0]
 
 
-def build_tasks(builds: Iterable[AttentionConfig], simulator: str) -> Iterator[list[Task]]:
+def build_tasks(builds: Iterable[AttentionConfig], simulator: str, cycles: int) -> Iterator[list[Task]]:
     """Yield a group of one task for each build, whose number is the seed."""
-    return ([Task(number, build, simulator, _PAIRWISE_CYCLES)] for number, build in enumerate(builds))
+    return ([Task(number, build, simulator, cycles)] for number, build in enumerate(builds))
 
 
 def run_tasks(groups: Iterable[list[Task]], build_folder: pathlib.Path, *, processes: int,

@@ -20,7 +20,7 @@ from latte.sim.stalls import STALLS
 __all__ = ["Case", "load_case", "random_case", "save_case"]
 
 _SHORTEST = 1000
-"""Cycles that a program aims at; the longest is 64 times as long."""
+"""Cycles that a program aims at; the longest takes all of its case."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +51,9 @@ def random_case(seed: int, config: AttentionConfig, simulator: str, cycles: int)
     """
     rng = np.random.default_rng([seed, cycles])
     runs = []
+    longest = max(1.0, cycles / _SHORTEST)
     while cycles > 0:
-        aim = min(cycles, int(_SHORTEST * 2 ** rng.uniform(0, 6)))
+        aim = min(cycles, int(_SHORTEST * longest ** rng.random()))
         runs.append(Run(random_program(rng, config, aim), STALLS[rng.choice(4, p=[.4, .2, .2, .2])],
                         int(rng.integers(1 << 31)), int(rng.integers(1, aim)) if rng.random() < 0.25 else None))
         cycles -= aim

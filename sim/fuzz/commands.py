@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["fuzz_command"]
 
 _MINUTES = 10.0
+_CYCLES = 100_000
+"""Of a case: as many as a small build simulates in some seconds."""
+_PAIRWISE_CYCLES = 10_000
+"""Of the only case of a build."""
 _BUILD_OPTIONS = ("config", "board", *(field.name for field in dataclasses.fields(AttentionConfig)
                                        if field.name != "name"))
 
@@ -36,6 +40,9 @@ _BUILD_OPTIONS = ("config", "board", *(field.name for field in dataclasses.field
 @click.option("--minutes", type=click.FloatRange(0, min_open=True),
               help=f"Begin no case after so long. [default: {_MINUTES:g}]")
 @click.option("--cases", type=click.IntRange(1), metavar="N", help="Run so many cases, however long it takes.")
+@click.option("--cycles", type=click.IntRange(1000), metavar="N",
+              help="Of a case, about; long ones compare more scores a second. "
+                   f"[default: {_CYCLES:,}, with --pairwise {_PAIRWISE_CYCLES:,}]")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Number of the first case.")
 @click.option("--pairwise", is_flag=True,
               help="One case on each build of a set in which every two values of two fields meet; all of them, unless "
@@ -48,8 +55,8 @@ _BUILD_OPTIONS = ("config", "board", *(field.name for field in dataclasses.field
               help="Simulations at a time.")
 @build_option
 @config_options
-def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | None, seed: int, pairwise: bool,
-                 file: pathlib.Path | None, simulators: tuple[str, ...], processes: int,
+def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | None, cycles: int | None, seed: int,
+                 pairwise: bool, file: pathlib.Path | None, simulators: tuple[str, ...], processes: int,
                  build_folder: pathlib.Path) -> None:
     """Run random programs on random builds and compare every bit, status bit and counter with the golden model.
 
@@ -82,9 +89,9 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
         if seed >= len(array.builds):
             raise LatteError(f"--seed {seed} must be a build's number, from 0 to {len(array.builds) - 1}")
         total = cases or len(array.builds) - seed
-        groups = itertools.islice(build_tasks(array.builds, usable[0]), seed, seed + total)
+        groups = itertools.islice(build_tasks(array.builds, usable[0], cycles or _PAIRWISE_CYCLES), seed, seed + total)
     else:
-        total, groups = cases, seed_tasks(seed, config if build else None, usable, cases)
+        total, groups = cases, seed_tasks(seed, config if build else None, usable, cycles or _CYCLES, cases)
     ends_by_time = minutes is not None or total is None
     started = time.monotonic()
     outcomes: list[Outcome] = []
@@ -103,7 +110,7 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
     failed = [outcome for outcome in outcomes if outcome.problems]
     target = "pairwise" if pairwise else "fuzz"
     figures = _figures(target, outcomes, elapsed, array)
-    repeats = {outcome.task.seed: _repeat(outcome, pairwise, build) for outcome in failed}
+    repeats = {outcome.task.seed: _repeat(outcome, pairwise, build, cycles) for outcome in failed}
     write_results(
         build_folder / f"{target}.json", target, config if build else preset("small"),
         [{"name": name, "unit": unit, "value": value} for name, (unit, value) in figures.items()]
@@ -165,10 +172,10 @@ def _spell(build: dict[str, Any]) -> str:
                     for name, value in build.items())
 
 
-def _repeat(outcome: "Outcome", pairwise: bool, build: dict[str, Any]) -> str:
+def _repeat(outcome: "Outcome", pairwise: bool, build: dict[str, Any], cycles: int | None) -> str:
     """Return the command line that runs a case again."""
     words = ["latte fuzz", "--pairwise" if pairwise else _spell(build), f"--seed {outcome.task.seed} --cases 1",
-             f"--sim {outcome.task.simulator}"]
+             f"--cycles {cycles}" if cycles else "", f"--sim {outcome.task.simulator}"]
     return " ".join(word for word in words if word)
 
 

@@ -9,6 +9,7 @@ from latte.golden.config import AttentionConfig, ceil_div
 from latte.golden.errors import LatteError
 from latte.sim.fuzz.builds import FIELD_VALUES, find_build, pairwise_builds, random_build
 from latte.sim.fuzz.campaign import CASES_PER_BUILD, seed_tasks
+from latte.sim.fuzz.case import random_case
 
 FIELDS = ("engine", "head_dim", "dim_slices", "bus_bytes", "kv_banks", "key_groups", "heads")
 
@@ -51,7 +52,7 @@ def test_what_no_build_has_is_the_first_refusal():
 def test_a_seed_gives_the_same_build_and_programs_again():
     assert random_build(np.random.default_rng(5)) == random_build(np.random.default_rng(5))
     seed = CASES_PER_BUILD + 3
-    several, alone = (next(seed_tasks(first, None, ["verilator", "icarus"], cases))
+    several, alone = (next(seed_tasks(first, None, ["verilator", "icarus"], 100_000, cases))
                       for first, cases in ((CASES_PER_BUILD, None), (seed, 1)))
     assert alone == [several[3]] and len(several) == CASES_PER_BUILD
     arrays, again = ([run.program.to_arrays() for run in task.case().runs] for task in (several[3], *alone))
@@ -61,5 +62,21 @@ def test_a_seed_gives_the_same_build_and_programs_again():
 
 
 def test_cases_in_all():
-    tasks = list(itertools.chain.from_iterable(seed_tasks(CASES_PER_BUILD - 1, AttentionConfig(), ["verilator"], 3)))
+    tasks = list(itertools.chain.from_iterable(seed_tasks(CASES_PER_BUILD - 1, AttentionConfig(), ["verilator"], 9_000,
+                                                          3)))
     assert [task.seed for task in tasks] == [CASES_PER_BUILD - 1, CASES_PER_BUILD, CASES_PER_BUILD + 1]
+    assert {task.cycles for task in tasks} == {9_000}
+
+
+def test_a_case_on_icarus_is_short():
+    tasks = next(seed_tasks(0, AttentionConfig(query_lanes=1, key_lanes=1, dim_lanes=8, cross_lanes=8, value_lanes=8,
+                                            pe_structure="multiplier"),
+                            ["verilator", "icarus"], 9_000))
+    assert {(task.simulator, task.cycles) for task in tasks} == {("verilator", 9_000), ("icarus", 4_000)}
+
+
+def test_programs_of_a_long_case_are_longer():
+    longest = [max(sum(len(job.q) * (len(job.q) + len(job.k)) for job in run.program.jobs)
+                   for run in random_case(3, AttentionConfig(), "verilator", cycles).runs)
+               for cycles in (10_000, 1_000_000)]
+    assert longest[1] > 8 * longest[0]

@@ -44,7 +44,7 @@ def test_more_new_cases(name, seed, output):
 @pytest.mark.slow
 @pytest.mark.parametrize("group", range(1, 4))
 def test_random_builds(group, output):
-    [task] = next(seed_tasks(CASES_PER_BUILD * group, None, ["verilator"], 1))
+    [task] = next(seed_tasks(CASES_PER_BUILD * group, None, ["verilator"], 100_000, 1))
     check(task, output)
 
 
@@ -58,5 +58,5 @@ def test_second_simulator_fuzzes_too(simulator, output):
 @pytest.mark.parametrize("index", [0, 20, 40])
 def test_builds_of_pairs_of_values(index, output):
     pytest.importorskip("allpairspy")
-    [task] = next(itertools.islice(build_tasks(pairwise_builds().builds, "verilator"), index, None))
+    [task] = next(itertools.islice(build_tasks(pairwise_builds().builds, "verilator", 10_000), index, None))
     check(task, output)

@@ -61,6 +61,12 @@ def test_a_failing_case_prints_the_command_that_repeats_it(fuzz, tmp_path):
     assert values["fuzz.cases"] == 3
 
 
+def test_long_cases(fuzz, tmp_path):
+    result = fuzz("--config", "tiny", "--cases", "1", "--cycles", "5000000", "--seed", "3", failing=[3])
+    assert "latte fuzz --config tiny --seed 3 --cases 1 --cycles 5000000 --sim verilator" in result.output
+    assert fuzz("--cases", "1", "--cycles", "20").exit_code == 2
+
+
 def test_pairs(fuzz, tmp_path, monkeypatch):
     pytest.importorskip("allpairspy")
     builds = pytest.importorskip("latte.sim.fuzz.builds")

@@ -10,6 +10,7 @@ from latte.fpga.benchmark.interface import TABLES as INTERFACE_TABLES
 from latte.fpga.benchmark.tables import TABLES as BENCH_TABLES
 from latte.fpga.link.protocol import layouts_table, messages_table
 from latte.fpga.placement.board_results import TABLES as BOARD_TABLES
+from latte.fpga.synthesis.area import MEMORY_TABLES
 from latte.fpga.synthesis.area import TABLES as AREA_TABLES
 from latte.golden.documents import replace_section
 from latte.golden.memory import tables as memory_tables
@@ -30,7 +31,7 @@ __all__ = ["documents_command", "documents", "sections"]
 def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     """Return what makes the text of each section of every document."""
     of_rtl = {block_table.SECTION: block_table.block_table, **AXI_TABLES, **CACHE_TABLES,
-              **_measured("interface", INTERFACE_TABLES)}
+              **_measured("interface", INTERFACE_TABLES), **_measured("area", MEMORY_TABLES)}
     return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
             memory_tables.DOCUMENT: memory_tables.sections() | {decode_figures.SECTION: decode_figures.decode_table},
             block_table.DOCUMENT: of_rtl,

@@ -17,7 +17,8 @@ from latte.fpga.benchmark.interface import (
     more,
 )
 from latte.fpga.benchmark.results import Bar, differences
-from latte.fpga.synthesis.area import is_preset, total
+from latte.fpga.synthesis.area import total
+from latte.fpga.synthesis.builds import is_preset
 from latte.fpga.synthesis.targets import TARGETS, find_target
 from latte.fpga.synthesis.tools import check_tools
 from latte.fpga.synthesis.yosys import Usage

@@ -14,12 +14,13 @@ from latte.fpga.placement.bitstream import build_bitstream
 from latte.fpga.placement.board_results import describe_build, figures, make_baseline
 from latte.fpga.placement.place import Placement, median
 from latte.fpga.placement.timing import BLOCKS, measure_timing
+from latte.fpga.synthesis.builds import Build, arithmetic_of, core_options, name_of
 from latte.fpga.synthesis.tools import check_tools
-from latte.golden.config import AttentionConfig
 from latte.golden.console import create_console, create_table, show_status
 from latte.golden.errors import LatteError
+from latte.golden.memory.build import MemoryBuild
 from latte.golden.results import write_results
-from latte.sim.options import board_config_options, build_option
+from latte.sim.options import build_option
 
 __all__ = ["bitstream_command", "timing_command"]
 
@@ -29,18 +30,20 @@ _DEFAULT_DEVICE = "25k"
 @click.command("timing")
 @click.option("--device", "device_name", metavar="NAME",
               help=f"Part: {', '.join(DEVICES)}. [default: the board's, else {_DEFAULT_DEVICE}]")
-@click.option("--block", "names", multiple=True, default=["core", "pe_array"], show_default=True, metavar="NAME",
-              help=f"What is placed, each alone; repeatable: {', '.join(BLOCKS)}.")
+@click.option("--block", "names", multiple=True, metavar="NAME",
+              help=f"What is placed, each alone; repeatable: {', '.join(BLOCKS)}. [default: core and pe_array, with "
+                   "--keys-in-memory core]")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Runs per block.")
 @click.option("--mhz", type=click.FloatRange(1),
               help="Clock to place for and to reach. Default: the block's own, 120 for the core, 200 for the PE array.")
 @build_option
-@board_config_options
-def timing_command(config: AttentionConfig, board: str | None, device_name: str | None, names: tuple[str, ...],
+@core_options
+def timing_command(build: Build, board: str | None, device_name: str | None, names: tuple[str, ...],
                    seeds: int, mhz: float | None, build_folder: pathlib.Path) -> None:
     """Place and route without pins; print the median Fmax over the seeds and where the critical path is."""
     console = create_console()
     device = find_device(device_name or (find_board(board).device if board else _DEFAULT_DEVICE))
+    names = names or (("core",) if isinstance(build, MemoryBuild) else ("core", "pe_array"))
     for name in names:
         if name not in BLOCKS:
             raise LatteError(f"unknown block {name!r}; the blocks are {', '.join(BLOCKS)}")
@@ -49,19 +52,19 @@ def timing_command(config: AttentionConfig, board: str | None, device_name: str 
     for name in names:
         with show_status(console, f"placing {name} on the {device.title}, minutes ...") as status:
             runs[name] = measure_timing(
-                name, config, device, build_folder / "timing" / f"{config.name}-{device.name}",
+                name, build, device, build_folder / "timing" / f"{name_of(build)}-{device.name}",
                 mhz=mhz or BLOCKS[name].goal, seeds=seeds,
                 progress=lambda placement, name=name, status=status: status.update(
                     Text(f"placing {name}; seed {placement.seed}: {placement.fmax:.1f} MHz ...")))
     measured: list[dict[str, Any]] = []
     for name, placements in runs.items():
-        prefix = f"{config.name}.{device.target}" if name == "core" else f"{name}.{device.target}"
+        prefix = f"{name_of(build)}.{device.target}" if name == "core" else f"{name}.{device.target}"
         slowest = _slowest(placements)
         measured.append({"name": f"{prefix}.fmax", "unit": "MHz", "value": round(median(placements), 2),
                         "device": device.name, "seeds": {run.seed: round(run.fmax, 2) for run in placements},
                         "utilisation": slowest.utilisation, "critical_path": slowest.path})
     passed = all(median(placements) >= (mhz or BLOCKS[name].goal) for name, placements in runs.items())
-    write_results(build_folder / "timing.json", "timing", config, measured, passed)
+    write_results(build_folder / "timing.json", "timing", arithmetic_of(build), measured, passed)
     table = create_table("block", "median MHz", "seeds", "utilisation", "critical path",
                          title=f"Timing, {device.title}", left=("utilisation", "critical path"))
     for name, placements in runs.items():

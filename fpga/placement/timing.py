@@ -10,11 +10,13 @@ from latte.fpga.boards.devices import Device
 from latte.fpga.placement.fit import check_fits
 from latte.fpga.placement.place import Placement, place
 from latte.fpga.synthesis.area import baseline_usages
+from latte.fpga.synthesis.builds import Build, arithmetic_of, create, name_of
 from latte.fpga.synthesis.core_stub import CoreStub
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import synthesise
 from latte.golden.config import AttentionConfig
 from latte.golden.errors import LatteError
+from latte.golden.memory.build import MemoryBuild
 from latte.rtl.axi.axi_core import AxiCore
 from latte.rtl.engines import create_core, engine_of
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
@@ -53,22 +55,28 @@ BLOCKS = {
 _OF_ALL_ENGINES = ("pe_array", "core", "axi")
 
 
-def measure_timing(name: str, config: AttentionConfig, device: Device, folder: pathlib.Path, *, mhz: float,
+def measure_timing(name: str, build: Build, device: Device, folder: pathlib.Path, *, mhz: float,
                    seeds: int, progress: Callable[[Placement], None] = lambda placement: None) -> list[Placement]:
     """Place and route a block of `BLOCKS` with several seeds.
 
     Raises
     ------
     LatteError
-        It does not fit the device, or the configuration has no such block.
+        It does not fit the device, or the build has no such block.
     """
-    if config.engine == "serial" and name not in _OF_ALL_ENGINES:
-        raise LatteError(f"{config.name!r} has no {name}; of engine 'serial' there are {', '.join(_OF_ALL_ENGINES)}")
+    if isinstance(build, MemoryBuild):
+        if name != "core":
+            raise LatteError(f"of a core with keys in memory, the core is placed as a whole; leave out --block {name}")
+        component = create(build)
+    else:
+        if build.engine == "serial" and name not in _OF_ALL_ENGINES:
+            raise LatteError(f"{build.name!r} has no {name}; of engine 'serial' there are "
+                             f"{', '.join(_OF_ALL_ENGINES)}")
+        component = BLOCKS[name].create(build)
     folder = folder / name
-    blocks = synthesise(BLOCKS[name].create(config), TARGETS[device.target], folder, top=name,
-                        block_rams=device.bram)
+    blocks = synthesise(component, TARGETS[device.target], folder, top=name, block_rams=device.bram)
     usage = next(iter(blocks.values()))
-    what = f"{config.name!r} with max_seq_len = {config.max_seq_len}"
+    what = f"{name_of(build)!r} with max_seq_len = {arithmetic_of(build).max_seq_len}"
     check_fits(usage, device, what, baseline_usages(device.target))
     placements = []
     for seed in range(1, seeds + 1):

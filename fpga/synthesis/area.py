@@ -5,25 +5,27 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from latte.fpga.baselines import read_baseline, update_baseline
+from latte.fpga.baselines import DOCUMENT, read_baseline, update_baseline
+from latte.fpga.synthesis.builds import MEMORY, Build, create, is_preset, name_of
 from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.yosys import Usage, synthesise_once
 from latte.golden.config import PRESETS, AttentionConfig
 from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
-from latte.rtl.engines import create_core, engine_of
+from latte.golden.memory.build import MemoryBuild
+from latte.rtl import block_table
+from latte.rtl.engines import engine_of
 
-__all__ = ["TABLES", "baseline_usages", "is_preset", "make_baseline", "measure_area",
-           "per_mac", "results", "total"]
+__all__ = ["MEMORY_TABLES", "TABLES", "baseline_usages", "make_baseline", "measure_area", "per_mac", "results", "total"]
 
 _UNITS = {"lut": "count", "carry": "count", "lutram": "count", "ff": "count", "dsp": "count", "bram": "count",
           "spram": "count", "bram_bits": "bit", "lut4_equivalents": "count", "gate": "count", "transistors": "count"}
 
 
-def measure_area(config: AttentionConfig, target: Target, folder: pathlib.Path,
+def measure_area(build: Build, target: Target, folder: pathlib.Path,
                  block_rams: int | None = None) -> dict[str, Usage]:
     """Synthesise the core with its blocks kept apart, unless `folder` has it already; return the usage of each."""
-    return synthesise_once(create_core(config), target, folder, keep_blocks=True, block_rams=block_rams)
+    return synthesise_once(create(build), target, folder, keep_blocks=True, block_rams=block_rams)
 
 
 def total(blocks: dict[str, Usage]) -> Usage:
@@ -41,12 +43,13 @@ def per_mac(config: AttentionConfig, blocks: dict[str, Usage]) -> float:
     return (array.lut4_equivalents or array.transistors) / (engine.products * config.pairs_per_cycle * config.dim_lanes)
 
 
-def results(config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -> list[dict[str, Any]]:
+def results(build: Build, target: Target, blocks: dict[str, Usage]) -> list[dict[str, Any]]:
     """Return the figures of a result file; ``lut4`` counts LUTs, ``lut4_equivalents`` carry cells and LUT RAM too."""
-    prefix = f"{config.name}.{target.name}"
+    prefix = f"{name_of(build)}.{target.name}"
     unit = "gate" if target.name == "cmos" else "lut4"
-    figures = [{"name": f"{prefix}.{'transistors' if unit == 'gate' else 'lut4'}_per_mac", "unit": "count",
-                "value": round(per_mac(config, blocks), 3)}]
+    figures = [] if isinstance(build, MemoryBuild) else [
+        {"name": f"{prefix}.{'transistors' if unit == 'gate' else 'lut4'}_per_mac", "unit": "count",
+         "value": round(per_mac(build, blocks), 3)}]
     for name, usage in {"": total(blocks), **blocks}.items():
         for field in dataclasses.fields(usage):
             value = getattr(usage, field.name)
@@ -57,23 +60,22 @@ def results(config: AttentionConfig, target: Target, blocks: dict[str, Usage]) -
     return figures
 
 
-def is_preset(config: AttentionConfig) -> bool:
-    """Whether a configuration is a preset as it stands, so that the baseline applies."""
-    return PRESETS.get(config.name) == config
-
-
-def make_baseline(config: AttentionConfig, target: Target, figures: list[dict[str, Any]]) -> None:
+def make_baseline(build: Build, target: Target, figures: list[dict[str, Any]]) -> None:
     """Put the figures of a preset and target in the place of those that the baseline has.
 
     Raises
     ------
     LatteError
-        The configuration is no preset as it stands.
+        The build is no preset as it stands.
     """
-    if not is_preset(config):
-        raise LatteError("a baseline is kept of the presets as they stand; leave out the options that change one")
-    update_baseline("area", {figure["name"]: figure["value"] for figure in figures}, TABLES,
-                    replaced=f"{config.name}.{target.name}.")
+    if not is_preset(build):
+        longest = ", with --max-seq-len 65536 for keys in memory"
+        raise LatteError("a baseline is kept of the presets as they stand; leave out the options that change one"
+                         f"{longest if isinstance(build, MemoryBuild) else ''}")
+    in_memory = isinstance(build, MemoryBuild)
+    update_baseline("area", {figure["name"]: figure["value"] for figure in figures},
+                    MEMORY_TABLES if in_memory else TABLES, replaced=f"{name_of(build)}.{target.name}.",
+                    document=block_table.DOCUMENT if in_memory else DOCUMENT)
 
 
 def baseline_usages(target: str) -> dict[str, Usage]:
@@ -94,7 +96,7 @@ _SHOWN_BLOCKS = (("small", "ecp5"), ("tiny", "ice40"))
 
 def _presets_table(figures: Mapping[str, float]) -> str:
     """Return a row for each preset and family of a baseline."""
-    cores = dict.fromkeys(".".join(name.split(".")[:2]) for name in figures)
+    cores = dict.fromkeys(".".join(name.split(".")[:2]) for name in figures if MEMORY not in name)
     rows = [[f"`{core.partition('.')[0]}`", core.partition(".")[2], *_cells(figures, core, _COLUMNS)]
             for core in sorted(cores, key=lambda core: (core.partition(".")[2], figures[f"{core}.lut4_equivalents"]))]
     return markdown_table(["preset", "family", *_COLUMNS.values()], rows)
@@ -116,5 +118,21 @@ def _cells(figures: Mapping[str, float], prefix: str, columns: Mapping[str, str]
     return [f"{figures[f'{prefix}.{name}']:g}" if figures.get(f"{prefix}.{name}") else "" for name in columns]
 
 
+def _memory_table(figures: Mapping[str, float]) -> str:
+    """Return a row for each build with keys in memory of a baseline, and one for its preset with keys on chip."""
+    columns = {name: title for name, title in _COLUMNS.items() if name not in ("lut4_per_mac", "spram")}
+    cores = sorted({tuple(name.split(".")[:2]) for name in figures if MEMORY in name})
+    rows = []
+    for name, target in cores:
+        rows_of_tile, candidates, bits = name.partition(MEMORY)[2].replace("x", "-").split("-")
+        title = f"{rows_of_tile} row{'s' if rows_of_tile != '1' else ''}, lists of {candidates}, a bus of {bits} bits"
+        rows.append([f"`{name.partition(MEMORY)[0]}`, {title}", target, *_cells(figures, f"{name}.{target}", columns)])
+    for preset, target in dict.fromkeys((name.partition(MEMORY)[0], target) for name, target in cores):
+        rows.append([f"`{preset}`, keys on chip", target, *_cells(figures, f"{preset}.{target}", columns)])
+    return markdown_table(["build", "family", *columns.values()], rows)
+
+
 TABLES = {"areas": _presets_table, "blocks": _blocks_table}
 """By section of ``fpga/README.md``."""
+MEMORY_TABLES = {"memory-areas": _memory_table}
+"""By section of ``rtl/README.md``."""

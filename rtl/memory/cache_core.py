@@ -30,8 +30,9 @@ __all__ = ["CacheCore", "cache_counters_layout", "cache_status_layout", "master_
 
 
 def master_of(build: MemoryBuild) -> MasterParameters:
-    """Return the master that suits a build: as many bursts in flight as hide 60 cycles behind rows of two beats."""
-    return MasterParameters(data_bits=8 * build.bus_bytes, burst_beats=16, reads_in_flight=32, writes_in_flight=16)
+    """Return the master that suits a build: as many bursts in flight as hide 60 cycles behind rows of 32 bytes."""
+    return MasterParameters(data_bits=8 * build.bus_bytes, burst_beats=16, reads_in_flight=2 * build.bus_bytes,
+                            writes_in_flight=16)
 
 
 def cache_status_layout() -> data.StructLayout:

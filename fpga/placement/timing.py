@@ -74,7 +74,8 @@ def measure_timing(name: str, build: Build, device: Device, folder: pathlib.Path
                              f"{', '.join(_OF_ALL_ENGINES)}")
         component = BLOCKS[name].create(build)
     folder = folder / name
-    blocks = synthesise(component, TARGETS[device.target], folder, top=name, block_rams=device.bram)
+    blocks = synthesise(component, TARGETS[device.target], folder, top=name, block_rams=device.bram,
+                        fill=isinstance(build, MemoryBuild))
     usage = next(iter(blocks.values()))
     what = f"{name_of(build)!r} with max_seq_len = {arithmetic_of(build).max_seq_len}"
     check_fits(usage, device, what, baseline_usages(device.target))

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from amaranth.lib import wiring
 
 from latte.fpga.synthesis.block_registers import absorb_registers
-from latte.fpga.synthesis.memory_spill import spill_memories
+from latte.fpga.synthesis.memory_spill import fill_block_rams, spill_memories
 from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.tools import run_yosys_script
 from latte.rtl.emit import emit_rtlil
@@ -81,7 +81,7 @@ def parse_statistics(text: str, top: str, target: Target) -> dict[str, Usage]:
 
 
 def synthesise(component: wiring.Component, target: Target, folder: pathlib.Path, *, top: str = "core",
-               keep_blocks: bool = False, block_rams: int | None = None) -> dict[str, Usage]:
+               keep_blocks: bool = False, block_rams: int | None = None, fill: bool = False) -> dict[str, Usage]:
     """Map a component to the cells of `target`; return the usage of its blocks (one block if they are not kept).
 
     Leaves ``<top>.json``, the netlist for nextpnr, in `folder`.
@@ -98,9 +98,11 @@ def synthesise(component: wiring.Component, target: Target, folder: pathlib.Path
         Keep the submodules of the top apart: a figure for each, at the price of optimisations across them.
     block_rams
         That the device has: memories beyond go into LUT RAM (`spill_memories`).
+    fill
+        Use what is left of them for small memories (`fill_block_rams`).
     """
     return synthesise_rtlil(emit_rtlil(component, top), target, folder, top=top, keep_blocks=keep_blocks,
-                            block_rams=block_rams)
+                            block_rams=block_rams, fill=fill)
 
 
 def synthesise_once(component: wiring.Component, target: Target, folder: pathlib.Path, *,
@@ -119,11 +121,13 @@ def synthesise_once(component: wiring.Component, target: Target, folder: pathlib
 
 
 def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: str, keep_blocks: bool = False,
-                     block_rams: int | None = None) -> dict[str, Usage]:
+                     block_rams: int | None = None, fill: bool = False) -> dict[str, Usage]:
     """Do what `synthesise` does from RTLIL."""
     folder.mkdir(parents=True, exist_ok=True)
     if block_rams is not None:
         text = spill_memories(text, target, block_rams)
+        if fill:
+            text = fill_block_rams(text, target, block_rams)
     (folder / f"{top}.il").write_text(_INDEX_IN_NAME.sub(r".\1", text))
     # Direct submodules only: what is below them is flattened.
     keep = f"setattr -mod -set keep_hierarchy 1 {top}.* {top}.*.* %d\n" if keep_blocks else ""

@@ -2,10 +2,10 @@
 
 import pytest
 from amaranth import Module
-from amaranth.lib import wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from latte.fpga.synthesis.memory_spill import block_rams_of, spill_memories
+from latte.fpga.synthesis.memory_spill import block_rams_of, fill_block_rams, spill_memories
 from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.yosys import synthesise
 from latte.rtl.common.ram import Ram
@@ -34,8 +34,24 @@ class Memories(wiring.Component):
         return m
 
 
-def spilled(text):
-    """Return the shapes of the memories that are marked."""
+class Asynchronous(wiring.Component):
+    """A memory that is read without a clock."""
+
+    def __init__(self):
+        super().__init__({"address": In(5), "write": In(1), "data": In(72), "o": Out(72)})
+
+    def elaborate(self, platform):
+        """Connect it."""
+        m = Module()
+        m.submodules.memory = array = memory.Memory(shape=72, depth=32, init=[])
+        write, read = array.write_port(), array.read_port(domain="comb")
+        m.d.comb += [write.addr.eq(self.address), write.data.eq(self.data), write.en.eq(self.write),
+                     read.addr.eq(self.address), self.o.eq(read.data)]
+        return m
+
+
+def marked(text):
+    """Return the shapes of the memories that are told where to be."""
     lines = text.splitlines()
     return [tuple(int(lines[n + 1].split()[word]) for word in (2, 4)) for n, line in enumerate(lines)
             if "ram_style" in line]
@@ -53,7 +69,7 @@ def test_block_rams_of_a_memory(width, words, count):
 def test_the_cheapest_go_first(block_rams, expected):
     """Four block RAMs, since the second is one, the third two, and 20 words are none."""
     text = emit_rtlil(Memories(), "dut")
-    assert spilled(spill_memories(text, TARGETS["ecp5"], block_rams)) == expected
+    assert marked(spill_memories(text, TARGETS["ecp5"], block_rams)) == expected
     assert spill_memories(text, TARGETS["ecp5"], 4) == text
     assert spill_memories(text, TARGETS["ice40"], block_rams) == text  # no LUT RAM
 
@@ -71,3 +87,25 @@ def test_a_table_stays_in_block_ram(tmp_path):
     table = Ram(12, 1024, [n * 3 % 4096 for n in range(1024)])
     (usage,) = synthesise(table, TARGETS["ecp5"], tmp_path, top="dut", block_rams=0).values()
     assert (usage.bram, usage.lutram) == (1, 0)
+
+
+@pytest.mark.parametrize(("shape", "block_rams", "expected"), [
+    ((36, 32), 1, True), ((36, 32), 0, False),
+    ((44, 16), 9, False),  # two block RAMs for 11 cells
+    ((28, 32), 1, True), ((24, 16), 1, False), ((36, 512), 9, False)])
+def test_small_memories_take_what_is_left(shape, block_rams, expected):
+    text = emit_rtlil(Ram(*shape), "dut")
+    filled = fill_block_rams(text, TARGETS["ecp5"], block_rams)
+    assert marked(filled) == ([shape] if expected else [])
+    assert fill_block_rams(text, TARGETS["ice40"], block_rams) == text
+
+
+def test_what_is_read_without_a_clock_stays_in_lut_ram():
+    text = emit_rtlil(Asynchronous(), "dut")
+    assert fill_block_rams(text, TARGETS["ecp5"], 9) == text
+
+
+def test_what_is_filled_is_in_block_ram(tmp_path):
+    for fill, expected in ((False, (0, 36)), (True, (2, 0))):
+        (usage,) = synthesise(Ram(72, 32), TARGETS["ecp5"], tmp_path, top="dut", block_rams=2, fill=fill).values()
+        assert (usage.bram, usage.lutram) == expected

@@ -93,6 +93,8 @@ class TileFront(wiring.Component):
         Taken when the last one has `ended`.
     row : In(stream of tile_row_layout), q : In(stream of ArrayLayout(signed(8), bus_bytes))
         Those of the tile, in order.
+    complete : In(1)
+        The tile's keys may be streamed: they are all in memory.
     rows, present : Out
         Rows of the tile, their number and a bit for each; `entries` : Out(ArrayLayout(tile_row_layout, tile_rows)).
     estimate_max, score_max : Out
@@ -130,7 +132,7 @@ class TileFront(wiring.Component):
         super().__init__({
             "first_page": In(ADDRESS_BITS), "spill_address": In(ADDRESS_BITS),
             "tile": In(stream.Signature(tile_layout(build))),
-            "row": In(stream.Signature(tile_row_layout(build))), "q": In(stream.Signature(beat)),
+            "row": In(stream.Signature(tile_row_layout(build))), "q": In(stream.Signature(beat)), "complete": In(1),
             "rows": Out(range(build.tile_rows + 1)), "present": Out(build.tile_rows),
             "entries": Out(data.ArrayLayout(tile_row_layout(build), build.tile_rows)),
             "estimate_max": Out(data.ArrayLayout(signed(core.est_bits), build.tile_rows)),
@@ -192,7 +194,8 @@ class TileFront(wiring.Component):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += at.asked.eq(0)
-                with m.If(reader.table_read & (array.loaded == tile.rows) & (at.filled == self.present)):
+                with m.If(self.complete & reader.table_read & (array.loaded == tile.rows)
+                          & (at.filled == self.present)):
                     m.next = "STREAM"
                     with m.If(reader.unmapped | reader.memory_error):
                         m.next = "FAILED"

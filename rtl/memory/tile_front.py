@@ -24,8 +24,8 @@ from latte.rtl.wide.row_limiter import group_mass_layout
 __all__ = ["TileFront", "failure_layout", "tile_layout"]
 
 ESTIMATES = 1024
-"""Keys whose estimates wait while a selector makes room in its list: it takes a key in each cycle, and a bus of a beat
-for half a row of high parts brings one in two, so that it catches up."""
+"""Keys whose estimates wait while a row's tables are filled, or a selector makes room in its list: it takes a key in each
+cycle, and a bus of a beat for half a row of high parts brings one in two, so that it catches up."""
 
 
 def tile_layout(build: MemoryBuild) -> data.StructLayout:
@@ -194,8 +194,7 @@ class TileFront(wiring.Component):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += at.asked.eq(0)
-                with m.If(self.complete & reader.table_read & (array.loaded == tile.rows)
-                          & (at.filled == self.present)):
+                with m.If(self.complete & reader.table_read & (array.loaded == tile.rows)):
                     m.next = "STREAM"
                     with m.If(reader.unmapped | reader.memory_error):
                         m.next = "FAILED"
@@ -217,7 +216,8 @@ class TileFront(wiring.Component):
                 m.d.comb += at.scores.eq(1)
                 with m.If(self.end):
                     m.next = "END"
-            with m.State("FAILED"):
+            # A table that is still being filled would be taken for the next tile's.
+            with m.State("FAILED"), m.If(at.filled == self.present):
                 m.d.comb += self.failed.eq(1)
                 m.next = "END"
             with m.State("END"):
@@ -251,7 +251,8 @@ class TileFront(wiring.Component):
                 wiring.connect(m, wiring.flipped(masses), selector.masses)
             m.d.comb += [
                 *(offered[name].eq(value) for name, value in fields.items()),
-                selector.row.valid.eq(at.streams & self.present[n] & ~at.given[n]),
+                # Keys are streamed before; their estimates wait.
+                selector.row.valid.eq(at.streams & at.filled[n] & ~at.given[n]),
                 selector.summary.ready.eq(1),
             ]
             with m.If(takes & (taken == n)):

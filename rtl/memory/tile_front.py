@@ -24,8 +24,8 @@ from latte.rtl.wide.row_limiter import group_mass_layout
 __all__ = ["TileFront", "failure_layout", "tile_layout"]
 
 ESTIMATES = 1024
-"""Keys whose estimates wait while a row's tables are filled, or a selector makes room in its list: it takes a key in each
-cycle, and a bus of a beat for half a row of high parts brings one in two, so that it catches up."""
+"""Keys whose estimates wait while a row's tables are filled, or a selector makes room in its list: it takes a key in
+each cycle, and a bus of a beat for half a row of high parts brings one in two, so that it catches up."""
 
 
 def tile_layout(build: MemoryBuild) -> data.StructLayout:

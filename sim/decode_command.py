@@ -65,7 +65,7 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     from latte.golden.memory.build import LONGEST, MemoryBuild
     from latte.golden.memory.cycles import Machine
     from latte.golden.memory.measurement import LengthFigures, add_up, job_figures, prepare
-    from latte.golden.memory.parts import PARTS, find_part
+    from latte.golden.memory.parts import find_part, ideal_part
     from latte.golden.train.threshold_files import find_thresholds
     from latte.sim.axi_cache_program import AxiCacheProgram
     from latte.sim.axi_cache_run import build_axi_cache_core, run_axi_cache
@@ -84,8 +84,8 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
     part = None if part_name is None else find_part(part_name)
     build = MemoryBuild(core=preset("small", max_seq_len=LONGEST), slots=1, bus_bytes=part.bus_bytes if part else 16,
                         **sizes)
-    machine = Machine(build, part or PARTS["arty_ddr3"], latency)
-    rate = machine.stream_rate if part else build.bus_bytes
+    machine = Machine(build, part or ideal_part(build.bus_bytes), latency)
+    rate = machine.stream_rate
     console = create_console()
     started = time.monotonic()
     with show_status(console, "compiling the core with keys in memory (some minutes; kept for the next time) ..."):

@@ -11,7 +11,7 @@ from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import CacheMemory
 from latte.golden.memory.cycles import Machine, TileWork, dense_tile_cycles, job_cycles, tile_cycles
 from latte.golden.memory.dense import dense_job, dense_tile
-from latte.golden.memory.jobs import CacheJob, JobKind, Outcome, carry_out
+from latte.golden.memory.jobs import CacheJob, JobKind, Outcome, Tile, carry_out, tile_places
 from latte.golden.memory.selection import RowSelector
 from latte.golden.memory.traffic import OPERANDS, Traffic
 from latte.golden.memory.workloads import Task
@@ -123,30 +123,43 @@ def job_figures(outcome: Outcome, job: CacheJob, entries: Iterable[HeadParameter
                 ) -> LengthFigures:
     """Return the figures of a job with queries that was carried out; `entries` are those of its heads."""
     keys = outcome.tiles[-1].keys
-    gaps = max(RowSelector(entry, keys, machine.build).gaps for entry in entries)
+    selectors = [RowSelector(entry, keys, machine.build) for entry in entries]
+    heads, queries = job.q.shape[:2]
     found = LengthFigures(keys, 1, traffic=outcome.traffic)
     cycles, dense_cycles, dense_tiles = [], [], []
-    for tile in outcome.tiles:
-        work = TileWork(len(tile.rows), tile.keys, sum(len(row.score) for row in tile.rows),
-                        sum(int((row.weight > 0).sum()) for row in tile.rows), gaps)
+    for tile, places in zip(outcome.tiles, tile_places(heads, queries, machine.build), strict=True):
+        # Of several tiles of a position, the first waits for its keys, and is given its sums.
+        positions = sum(head == 0 for head, _ in places)
+        work = TileWork(len(tile.rows), tile.keys, _weighings(tile), max(of.gaps for of in selectors),
+                        positions if len(job.k) else 0, positions,
+                        sum(row.selection.compactions for row in tile.rows),
+                        max(row.selection.compactions for row in tile.rows), max(of.probed for of in selectors))
         found.rows += work.rows
         found.pairs += tile.pairs
         found.dense_rows += tile.keys
-        found.kept += work.survivors
-        found.weighty_rows += work.weighty
+        found.kept += sum(len(row.score) for row in tile.rows)
+        found.weighty_rows += sum(int((row.weight > 0).sum()) for row in tile.rows)
         found.spilled += sum(bool(row.selection.spilled) for row in tile.rows)
         found.most_candidates = max(found.most_candidates, *(row.selection.most_candidates for row in tile.rows))
         found.compactions = max(found.compactions, *(row.selection.compactions for row in tile.rows))
         cycles.append(tile_cycles(machine, tile.traffic, work))
         dense_tiles.append(dense_tile(machine.build, tile.keys))
-        dense_cycles.append(dense_tile_cycles(machine, dense_tiles[-1], work.rows))
+        dense_cycles.append(dense_tile_cycles(machine, dense_tiles[-1], work.rows, work.appends))
     found.value_rows = outcome.traffic.requests["values"]
     found.key_rows = outcome.traffic.requests["key_low"]
     found.dense = dense_job(machine.build, dense_tiles, len(job.k))
     found.dense.add(OPERANDS, outcome.traffic.moved[OPERANDS], outcome.traffic.requests[OPERANDS])
-    found.cycles = job_cycles(machine, outcome.traffic, cycles)
-    found.dense_cycles = job_cycles(machine, found.dense, dense_cycles)
+    found.cycles = job_cycles(machine, outcome.traffic, cycles, heads)
+    found.dense_cycles = job_cycles(machine, found.dense, dense_cycles, 0)
     return found
+
+
+def _weighings(tile: Tile) -> int:
+    """Return the cycles of a beat of each value: even and odd rows weigh it side by side."""
+    banks = np.zeros((2, tile.keys), np.int64)
+    for number, row in enumerate(tile.rows):
+        banks[number % 2, row.selection.kept[row.weight > 0]] += 1
+    return int(banks.max(axis=0).sum())
 
 
 def add_up(measured: Iterable[LengthFigures]) -> LengthFigures:

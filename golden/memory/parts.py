@@ -4,7 +4,7 @@ import dataclasses
 
 from latte.golden.errors import LatteError
 
-__all__ = ["PARTS", "Part", "find_part"]
+__all__ = ["PARTS", "Part", "find_part", "ideal_part"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,12 @@ PARTS = {part.name: part for part in (
          2400, 32, 16, 4096, 8, 18, 18, 42, 40, 280, 3904, 100, 16),
 )}
 """By name."""
+
+
+def ideal_part(bus_bytes: int) -> Part:
+    """Return a memory that gives a beat of the bus in each cycle at 100 MHz, wherever it lies."""
+    return Part("ideal", f"a beat of {bus_bytes} bytes in each cycle", "", 100, 8 * bus_bytes, 1, bus_bytes, 1,
+                0, 0, 0, 0, 0, 1, 100, bus_bytes)
 
 
 def find_part(name: str) -> Part:

@@ -121,6 +121,11 @@ class RowSelector:
         """Gaps that weigh something, which the limit's search adds up; 0 without a histogram."""
         return int((self._weights > 0).sum())
 
+    @property
+    def probed(self) -> int:
+        """Gaps among which a full list's bound is looked for; 0 if it is raised to the static one alone."""
+        return self._reach if self._kind is ThresholdKind.MASS and self._rounding_is_small() else 0
+
     def _static_reach(self) -> int:
         """Return the first gap below the running maximum whose key can be no survivor, whatever comes."""
         if self._kind is ThresholdKind.RELATIVE:

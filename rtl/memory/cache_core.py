@@ -139,6 +139,7 @@ class CacheCore(wiring.Component):
             registers.look_up.eq(entries.look_up), registers.head.eq(entries.head), registers.index.eq(entries.index),
             entries.word.eq(registers.word), entries.known.eq(registers.known),
             sequencer.records.eq(self.records), sequencer.ended.eq(engine.ended),
+            engine.complete.eq(sequencer.complete),
             sequencer.failure.eq(engine.failure), sequencer.appended.eq(appender.done),
             sequencer.append_fault.eq(appender.fault | self.rows_failed), self.verdict.eq(sequencer.verdict),
             self.busy.eq(sequencer.busy), self.drained.eq(engine.drained), reads.stop.eq(self.stop),

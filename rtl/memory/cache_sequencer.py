@@ -30,11 +30,12 @@ class CacheSequencer(wiring.Component):
     r"""`latte.golden.memory.jobs.carry_out`, one job at a time::
 
         job -> record -> entries of its heads -> refused? -> page table of what is appended
-          +-> positions of a tile: append up to each -> its sums of groups -> tile, rows -> [engine]  ... -> record
+          +-> tile, rows -> [engine] -> its positions: append up to each -> its sums of groups  ... -> record
           +-> rows of a job that is refused, or fails, are dropped
 
-    A tile has as many positions as its rows hold heads, or some of the heads of one position. Keys of later positions
-    are appended when the tiles before are through: each position's sums are those of the keys that it sees.
+    A tile has as many positions as its rows hold heads, or some of the heads of one position. The engine prepares it
+    while its keys are appended, and begins to read them behind that. Keys of later positions are appended when the
+    tiles before are through: each position's sums are those of the keys that it sees.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ class CacheSequencer(wiring.Component):
         Of `RowAppender`.
     ask : Out(stream of entry_ask_layout), entry : In(stream of entry_layout)
         Of `EntryReader`.
-    tile, row, sums : Out(stream), ended : In(1), failure : In
+    tile, row, sums : Out(stream), complete : Out(1), ended : In(1), failure : In
         Of `TileEngine`.
     record_write : Out(1), record_piece : Out(stream of piece_layout), written, write_fault : In(1)
         The record is to be written there; everything is answered, an answer was an error.
@@ -89,7 +90,8 @@ class CacheSequencer(wiring.Component):
             "append": Out(stream.Signature(append_layout(build))), "appended": In(1), "append_fault": In(1),
             "ask": Out(stream.Signature(entry_ask_layout(build))), "entry": In(stream.Signature(entry_layout(build))),
             "tile": Out(stream.Signature(engine_tile_layout(build))),
-            "row": Out(stream.Signature(engine_row_layout(build))), "ended": In(1), "failure": In(failure_layout()),
+            "row": Out(stream.Signature(engine_row_layout(build))), "complete": Out(1), "ended": In(1),
+            "failure": In(failure_layout()),
             "record_write": Out(1), "record_piece": Out(stream.Signature(piece_layout())), "written": In(1),
             "write_fault": In(1), "drop": Out(stream.Signature(drop_layout())), "dropped": In(1),
             "verdict": Out(cache_verdict_layout()), "busy": Out(1), "overflow": Out(1)})
@@ -238,7 +240,8 @@ class CacheSequencer(wiring.Component):
         m.d.comb += [
             at.behind.eq(job.queries - at.query), at.seen.eq(at.total - at.behind + 1 + at.number),
             tile.keys.eq(at.total - at.behind + at.count), tile.table_address.eq(self.record_table),
-            self.tile.valid.eq(at.offers), self.append.payload.place.eq(self.record_length),
+            self.tile.valid.eq(at.offers), self.complete.eq(at.complete),
+            self.append.payload.place.eq(self.record_length),
             *(row[name].eq(entry.row[name]) for name in entry.row.shape().members), row.keys.eq(at.seen),
         ]
         # As many heads of one position as there is room for, or all of some positions.
@@ -257,21 +260,39 @@ class CacheSequencer(wiring.Component):
             self._sum(m, at)
 
     def _compute(self, m: Module, at: "_Job") -> None:
-        """Append up to the positions of a tile, and hand the tile over: states of the machine."""
-        job, compensates, first_of = at.job, bool(self.build.core.key_groups), at.head == 0
+        """Hand a tile over, and append up to its positions: states of the machine."""
+        job = at.job
         with m.State("TILE"):
-            m.d.sync += [at.number.eq(0), at.count.eq(Mux(at.behind < at.positions, at.behind, at.positions))]
+            m.d.sync += [at.number.eq(0), at.count.eq(Mux(at.behind < at.positions, at.behind, at.positions)),
+                         at.complete.eq(0)]
             with m.If(self.ended):
                 m.next = "APPEND LAST"
                 with m.If(at.asks & (at.query != job.queries)):
-                    m.next = "POSITION"
-                    # Sums are taken while the tile is on offer, and the tile behind the last of them.
-                    m.d.sync += at.offers.eq(compensates)
-        with m.State("POSITION"):
-            m.next = "APPEND"
-            with m.If(~first_of):
-                m.d.sync += [] if compensates else [at.offers.eq(1)]
-                m.next = "HAND OVER"
+                    m.d.sync += [at.offers.eq(1), at.first_of.eq(at.head == 0)]
+                    m.next = "HAND OVER"
+        with m.State("HAND OVER"), m.If(~at.offers):
+            m.d.sync += at.rows.eq(self.tile.payload.rows)
+            m.next = "ASK ROW"
+        with m.State("ASK ROW"):
+            m.d.comb += [self.ask.valid.eq(1), self.ask.payload.head.eq(job.head + at.head),
+                         self.ask.payload.octave.eq(at.octave)]
+            with m.If(self.ask.ready):
+                m.next = "ROW"
+        with m.State("ROW"):
+            m.d.comb += [self.row.valid.eq(self.entry.valid), self.entry.ready.eq(self.row.ready)]
+            with m.If(self.entry.valid & self.row.ready):
+                m.d.sync += [at.rows.eq(at.rows - 1), at.head.eq(at.head + 1)]
+                with m.If(at.head + 1 == job.heads):
+                    m.d.sync += [at.head.eq(0), at.number.eq(at.number + 1), at.done.eq(at.number + 1)]
+                with m.Else():
+                    m.d.sync += at.done.eq(0)
+                m.next = "ASK ROW"
+                with m.If(at.rows == 1):
+                    m.d.sync += at.number.eq(0)
+                    m.next = "APPEND"
+                    with m.If(~at.first_of):
+                        m.next = "COMPLETE"
+        # While the engine reads its page table and fills its rows' tables.
         with m.State("APPEND"):
             rows = (at.seen - self.record_length)[:COUNT_BITS]
             m.d.comb += [self.append.payload.rows.eq(rows), self.append.valid.eq(rows != 0)]
@@ -291,27 +312,10 @@ class CacheSequencer(wiring.Component):
             m.d.sync += at.number.eq(at.number + 1)
             m.next = "APPEND"
             with m.If(at.number + 1 == at.count):
-                m.d.sync += [at.number.eq(0), *([] if compensates else [at.offers.eq(1)])]
-                m.next = "HAND OVER"
-        with m.State("HAND OVER"), m.If(~at.offers):
-            m.d.sync += at.rows.eq(self.tile.payload.rows)
-            m.next = "ASK ROW"
-        with m.State("ASK ROW"):
-            m.d.comb += [self.ask.valid.eq(1), self.ask.payload.head.eq(job.head + at.head),
-                         self.ask.payload.octave.eq(at.octave)]
-            with m.If(self.ask.ready):
-                m.next = "ROW"
-        with m.State("ROW"):
-            m.d.comb += [self.row.valid.eq(self.entry.valid), self.entry.ready.eq(self.row.ready)]
-            with m.If(self.entry.valid & self.row.ready):
-                m.d.sync += [at.rows.eq(at.rows - 1), at.head.eq(at.head + 1)]
-                with m.If(at.head + 1 == job.heads):
-                    m.d.sync += [at.head.eq(0), at.number.eq(at.number + 1), at.done.eq(at.number + 1)]
-                with m.Else():
-                    m.d.sync += at.done.eq(0)
-                m.next = "ASK ROW"
-                with m.If(at.rows == 1):
-                    m.next = "AWAIT TILE"
+                m.next = "COMPLETE"
+        with m.State("COMPLETE"):
+            m.d.sync += at.complete.eq(1)
+            m.next = "AWAIT TILE"
         with m.State("AWAIT TILE"), m.If(self.ended):
             m.d.sync += at.query.eq(at.query + at.done)
             m.next = "TILE"
@@ -410,8 +414,10 @@ class _Job:
         Positions of the tile, and the one of them that is at hand; positions of the job from the tile's first on.
     seen, octave
         Keys that this position sees; the octave of their number.
-    offers
-        The tile is on offer.
+    first_of
+        The tile has the first heads of its positions, up to which nothing is appended yet.
+    offers, complete
+        The tile is on offer; all is given of it.
     sums_begin, summing
         Sums of groups are sent, from the first on; are being sent.
     rows, done
@@ -436,6 +442,7 @@ class _Job:
         self.number, self.behind = Signal(row_shape(build)), Signal(COUNT_BITS)
         self.seen = Signal(length_shape(build.core))
         self.octave = Signal(range(build.core.max_seq_len.bit_length()))
-        self.offers, self.sums_begin, self.summing = (Signal(name=name) for name in ("offers", "sums_begin", "summing"))
+        self.first_of, self.offers, self.complete, self.sums_begin, self.summing = (
+            Signal(name=name) for name in ("first_of", "offers", "complete", "sums_begin", "summing"))
         self.first_page, self.last_page = (Signal(range(build.page_limit), name=name)
                                            for name in ("first_page", "last_page"))

@@ -1,6 +1,6 @@
 """Attention of a tile of query rows whose keys and values lie in memory."""
 
-from amaranth import Array, Const, Module, Signal, signed
+from amaranth import Array, Const, Module, Signal, Value, signed
 from amaranth.hdl import ShapeLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -82,7 +82,10 @@ class TileEngine(wiring.Component):
     tile : In(stream of engine_tile_layout), row : In(stream of engine_row_layout)
     q : In(stream of ArrayLayout(signed(8), bus_bytes))
     sums : In(stream of group_sum_layout)
-        Present in a build that compensates.
+        Of the tile that was taken. Present in a build that compensates.
+    complete : In(1)
+        All keys that the tile sees are in memory, and its sums are on their way: the stream may begin. Low when a tile
+        is offered.
     o : Out(stream of output_layout)
         ``job_last`` of the tile.
     ended : Out(1)
@@ -106,7 +109,7 @@ class TileEngine(wiring.Component):
             "first_page": In(ADDRESS_BITS), "spill_address": In(ADDRESS_BITS),
             "tile": In(stream.Signature(engine_tile_layout(build))),
             "row": In(stream.Signature(engine_row_layout(build))),
-            "q": In(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes))), **sums,
+            "q": In(stream.Signature(data.ArrayLayout(signed(8), build.bus_bytes))), **sums, "complete": In(1),
             "o": Out(stream.Signature(output_layout(tile_config(build)))),
             "ended": Out(1), "drained": Out(1), "failed": Out(1), "failure": Out(failure_layout()),
             "events": Out(tile_events_layout()), "overflow": Out(1), **reader_members(parameters),
@@ -136,6 +139,7 @@ class TileEngine(wiring.Component):
             *(front.tile.payload[name].eq(offer[name]) for name in front.tile.payload.shape().members),
             *(front.row.payload[name].eq(row[name]) for name in front.row.payload.shape().members),
             front.row.valid.eq(self.row.valid), self.row.ready.eq(front.row.ready),
+            front.tile.valid.eq(self.tile.valid), self.tile.ready.eq(front.tile.ready), self.ended.eq(front.ended),
             softmax.row_max.eq(front.score_max), values.rows.eq(front.rows), values.begin.eq(front.scored),
             normalizer.row_reserve.eq(values.row_reserve), values.row_room.eq(normalizer.row_room),
             *(getattr(normalizer, name).eq(getattr(values, name))
@@ -161,16 +165,15 @@ class TileEngine(wiring.Component):
         was_busy = Signal()
         m.d.sync += was_busy.eq(values.busy)
         m.d.comb += front.end.eq(was_busy & ~values.busy)
-        loads, lost = (self._compensate(m, front, softmax, values, normalizer) if build.core.key_groups else
-                       (Const(0), Const(0)))
-        m.d.comb += self.overflow.eq(front.overflow | softmax.overflow | lost)
-        m.d.comb += [front.tile.valid.eq(self.tile.valid & ~loads), self.tile.ready.eq(front.tile.ready & ~loads),
-                     self.ended.eq(front.ended)]
+        summed, lost = (self._compensate(m, front, softmax, values, normalizer) if build.core.key_groups else
+                        (Const(1), Const(0)))
+        m.d.comb += [front.complete.eq(self.complete & summed),
+                     self.overflow.eq(front.overflow | softmax.overflow | lost)]
         return m
 
     def _compensate(self, m: Module, front: TileFront, softmax: TileSoftmax, values: TileValues,
-                    normalizer: Normalizer) -> tuple[Signal, Signal]:
-        """Give back what is pruned; return whether sums of groups are still to come, and whether a queue overflows."""
+                    normalizer: Normalizer) -> tuple[Value, Value]:
+        """Give back what is pruned; return whether all sums of groups are here, and whether a queue overflows."""
         build, config = self.build, tile_config(self.build)
         m.submodules.mass_return = mass = MassReturn(build)
         for n in range(build.tile_rows):
@@ -197,9 +200,8 @@ class TileEngine(wiring.Component):
             m.d.sync += [position[rows].eq(self.row.payload.position), rows.eq(rows + 1)]
         with m.If(front.ended):
             m.d.sync += rows.eq(0)
-        left, known = Signal(self.tile.payload.sums.shape()), Signal()
-        loads = Signal()
-        m.d.comb += [loads.eq((self.tile.payload.sums != 0) & ~known), self.sums.ready.eq(left != 0)]
+        left = Signal(self.tile.payload.sums.shape())
+        m.d.comb += self.sums.ready.eq(left != 0)
         takes = self.sums.valid & self.sums.ready
 
         def place(at: Signal, group: Signal) -> Signal:
@@ -215,10 +217,8 @@ class TileEngine(wiring.Component):
             sums.read_addr.eq(place(Array(position)[values.sums_row], values.sums_group) * config.value_slices
                               + values.sums_slice), values.sums.eq(sums.read_data),
         ]
-        with m.If(takes):
-            m.d.sync += [left.eq(left - 1), known.eq(left == 1)]
-        with m.Elif(self.tile.valid & front.ended & (left == 0) & ~known):
+        with m.If(self.tile.valid & self.tile.ready):
             m.d.sync += left.eq(self.tile.payload.sums)
-        with m.If(~self.tile.valid | (front.tile.valid & front.tile.ready)):
-            m.d.sync += known.eq(0)
-        return loads, mass.overflow
+        with m.Elif(takes):
+            m.d.sync += left.eq(left - 1)
+        return left == 0, mass.overflow

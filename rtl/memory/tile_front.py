@@ -24,8 +24,8 @@ from latte.rtl.wide.row_limiter import group_mass_layout
 __all__ = ["TileFront", "failure_layout", "tile_layout"]
 
 ESTIMATES = 1024
-"""Keys whose estimates wait while a selector makes room in its list: it takes a key in each cycle, and a bus of a beat
-for half a row of high parts brings one in two, so that it catches up."""
+"""Keys whose estimates wait while a row's tables are filled, or a selector makes room in its list: it takes a key in
+each cycle, and a bus of a beat for half a row of high parts brings one in two, so that it catches up."""
 
 
 def tile_layout(build: MemoryBuild) -> data.StructLayout:
@@ -93,6 +93,8 @@ class TileFront(wiring.Component):
         Taken when the last one has `ended`.
     row : In(stream of tile_row_layout), q : In(stream of ArrayLayout(signed(8), bus_bytes))
         Those of the tile, in order.
+    complete : In(1)
+        The tile's keys may be streamed: they are all in memory.
     rows, present : Out
         Rows of the tile, their number and a bit for each; `entries` : Out(ArrayLayout(tile_row_layout, tile_rows)).
     estimate_max, score_max : Out
@@ -130,7 +132,7 @@ class TileFront(wiring.Component):
         super().__init__({
             "first_page": In(ADDRESS_BITS), "spill_address": In(ADDRESS_BITS),
             "tile": In(stream.Signature(tile_layout(build))),
-            "row": In(stream.Signature(tile_row_layout(build))), "q": In(stream.Signature(beat)),
+            "row": In(stream.Signature(tile_row_layout(build))), "q": In(stream.Signature(beat)), "complete": In(1),
             "rows": Out(range(build.tile_rows + 1)), "present": Out(build.tile_rows),
             "entries": Out(data.ArrayLayout(tile_row_layout(build), build.tile_rows)),
             "estimate_max": Out(data.ArrayLayout(signed(core.est_bits), build.tile_rows)),
@@ -192,7 +194,7 @@ class TileFront(wiring.Component):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += at.asked.eq(0)
-                with m.If(reader.table_read & (array.loaded == tile.rows) & (at.filled == self.present)):
+                with m.If(self.complete & reader.table_read & (array.loaded == tile.rows)):
                     m.next = "STREAM"
                     with m.If(reader.unmapped | reader.memory_error):
                         m.next = "FAILED"
@@ -214,7 +216,8 @@ class TileFront(wiring.Component):
                 m.d.comb += at.scores.eq(1)
                 with m.If(self.end):
                     m.next = "END"
-            with m.State("FAILED"):
+            # A table that is still being filled would be taken for the next tile's.
+            with m.State("FAILED"), m.If(at.filled == self.present):
                 m.d.comb += self.failed.eq(1)
                 m.next = "END"
             with m.State("END"):
@@ -248,7 +251,8 @@ class TileFront(wiring.Component):
                 wiring.connect(m, wiring.flipped(masses), selector.masses)
             m.d.comb += [
                 *(offered[name].eq(value) for name, value in fields.items()),
-                selector.row.valid.eq(at.streams & self.present[n] & ~at.given[n]),
+                # Keys are streamed before; their estimates wait.
+                selector.row.valid.eq(at.streams & at.filled[n] & ~at.given[n]),
                 selector.summary.ready.eq(1),
             ]
             with m.If(takes & (taken == n)):

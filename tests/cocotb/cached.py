@@ -1,6 +1,7 @@
 """What the benches of blocks that read a sequence from memory share: sequences, queries, what they come to."""
 
 import numpy as np
+from amaranth import Module, Signal, Value
 
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
@@ -142,3 +143,13 @@ def read_beats(tile: Tile, build: MemoryBuild, *kinds: str) -> int:
     """Return the beats that a tile reads, of some kinds of its traffic; half of what is spilled is written."""
     moved = tile.traffic.moved
     return sum(moved[kind] // (2 if kind == "spilled" else 1) for kind in kinds) // build.bus_bytes
+
+
+def complete_in(m: Module, complete: Signal, begins: Value, cycles: int = 100) -> None:
+    """Say that a tile is complete some cycles behind its begin: until then it waits, whatever else is ready."""
+    left = Signal(range(cycles + 1))
+    m.d.comb += complete.eq(left == 0)
+    with m.If(begins):
+        m.d.sync += left.eq(cycles)
+    with m.Elif(left != 0):
+        m.d.sync += left.eq(left - 1)

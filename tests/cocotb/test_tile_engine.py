@@ -15,7 +15,7 @@ from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import EVERY_KIND, LEAN, Cache, master, read_beats
+from tests.cocotb.cached import EVERY_KIND, LEAN, Cache, complete_in, master, read_beats
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 builds = pytest.mark.parametrize("build", [EVERY_KIND, pytest.param(LEAN, marks=pytest.mark.slow)],
@@ -67,6 +67,7 @@ class EngineBench(wiring.Component):
         m.d.sync += values.eq(values + engine.events.value)
         with m.If(begins):
             m.d.sync += [beats.eq(slow.read), values.eq(0)]
+        complete_in(m, engine.complete, begins)
         ended = engine.ended & ~delay(m, engine.ended, 1, name="ended")
         # Nothing ends at reset.
         ran = Signal()

@@ -18,7 +18,7 @@ from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import EVERY_KIND, Cache, master, read_beats
+from tests.cocotb.cached import EVERY_KIND, Cache, complete_in, master, read_beats
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 FINE = {"page_unmapped": 0, "memory_error": 0}
@@ -66,6 +66,7 @@ class FrontBench(wiring.Component):
         wiring.connect(m, wiring.flipped(self.fill), slow.fill)
         last = self.scores.valid & self.scores.ready & self.scores.payload.last
         ended, before = delay(m, front.end | front.failed, 2, name="ended"), Signal.like(slow.read)
+        complete_in(m, front.complete, self.tile.valid & self.tile.ready)
         with m.If(self.tile.valid & self.tile.ready):
             m.d.sync += before.eq(slow.read)
         m.d.comb += [

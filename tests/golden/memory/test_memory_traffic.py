@@ -128,7 +128,7 @@ def full(of, keys, survivors):
     traffic.add("key_high", 32 * survivors, survivors)
     traffic.add("key_low", 32 * survivors, survivors)
     traffic.add("values", 64 * survivors, survivors)
-    return traffic, TileWork(1, keys, survivors, survivors, 0)
+    return traffic, TileWork(1, keys, survivors, 0)
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -138,7 +138,7 @@ def test_time_is_bounded_by_each_resource(name):
     traffic, work = full(machine.build, 65536, 6000)
     cycles = tile_cycles(machine, traffic, work)
     moved = traffic.total
-    assert cycles >= moved / machine.stream_rate and cycles >= work.keys + 4 * work.survivors
+    assert cycles >= moved / machine.stream_rate and cycles >= work.keys + 4 * work.weighings
     assert machine.stream_rate <= part.bus_bytes
     assert machine.stream_rate <= part.bytes_per_second / (1e6 * part.core_mhz)
     # More latency, fewer requests in flight, or more to do never takes less.
@@ -147,6 +147,10 @@ def test_time_is_bounded_by_each_resource(name):
     assert alone >= 60 * (3 * 6000 + 65536 * 32 / machine.request_bytes)
     assert tile_cycles(machine, *full(machine.build, 65536, 7000)) > cycles > tile_cycles(
         machine, *full(machine.build, 32768, 6000))
+    # Full lists are thinned beside the stream, until too many keys wait.
+    once, often = (tile_cycles(machine, traffic, dataclasses.replace(work, stops=stops, rounds=1, probed=100))
+                   for stops in (1, 20))
+    assert once == cycles < often
 
 
 def test_time_grows_with_keys_as_a_line():

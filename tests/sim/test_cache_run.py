@@ -12,7 +12,7 @@ from latte.golden.memory.cache import CacheMemory
 from latte.golden.memory.cycles import Machine
 from latte.golden.memory.jobs import CacheJob, JobKind
 from latte.golden.memory.measurement import job_figures
-from latte.golden.memory.parts import ideal_part
+from latte.golden.memory.parts import PARTS, ideal_part
 from latte.golden.thresholds import Threshold
 from latte.sim.cache_run import build_cache_core, run_cache_jobs
 from latte.sim.decode_figures import RESULTS
@@ -121,12 +121,13 @@ def test_bad_options_are_refused(options, said, tmp_path):
     assert not (tmp_path / "decode.json").exists()
 
 
-@pytest.mark.parametrize(("workload", "keys", "hardware", "model"), [
-    (workload, of["keys"], of["cycles"], of["model_cycles"])
-    for workload, lengths in json.loads(RESULTS.read_text()).items() for of in lengths])
-def test_the_model_of_time_tells_what_was_measured(workload, keys, hardware, model):
-    # What a part's banks do to single rows is counted by the model as a mean.
-    assert model == pytest.approx(hardware, rel=0.05 if workload.count(",") > 1 else 0.03)
+@pytest.mark.parametrize(("hardware", "model"), [
+    pytest.param(of["cycles"], of["model_cycles"], id=f"{workload}, {of['keys']}")
+    for workload, lengths in json.loads(RESULTS.read_text()).items() for of in lengths if not workload.endswith(
+        tuple(PARTS))])
+def test_the_model_of_time_says_what_was_measured(hardware, model):
+    """Of the memory that gives a beat in each cycle; of others it knows no banks, but means."""
+    assert model == pytest.approx(hardware, rel=0.03)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Jobs of the core with keys in memory on the compiled clock loop, as `latte decode` runs them."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -8,9 +9,13 @@ from click.testing import CliRunner
 
 from latte.fpga.cli import cli
 from latte.golden.memory.cache import CacheMemory
+from latte.golden.memory.cycles import Machine
 from latte.golden.memory.jobs import CacheJob, JobKind
+from latte.golden.memory.measurement import job_figures
+from latte.golden.memory.parts import PARTS, ideal_part
 from latte.golden.thresholds import Threshold
 from latte.sim.cache_run import build_cache_core, run_cache_jobs
+from latte.sim.decode_figures import RESULTS
 from tests.cocotb.blocks import SEED
 from tests.cocotb.cached import EVERY_KIND, group_of, random_entries
 
@@ -50,6 +55,9 @@ def test_pages_are_used_again(model, program, tmp_path):
             job(JobKind.DECODE, first, 5, 1, 1)]
     report = run_cache_jobs(model, memory, entries, jobs, tmp_path / "first")
     assert report.all_problems == [] and [found.outcome.status for found in report.jobs] == [None] * 3
+    # Of another build than the model's constants were found with, and of short rows: what stands around streams.
+    for found, of in zip(report.jobs, jobs, strict=True):
+        assert modelled(found.outcome, of, entries) == pytest.approx(found.counters["cycles"], rel=0.12)
     memory.free(first)
     again = memory.open()
     assert again.slot == first.slot
@@ -62,6 +70,12 @@ def test_pages_are_used_again(model, program, tmp_path):
     assert [found.outcome.status for found in report.jobs] == ["sequence_invalid", None, None, None]
     tokens = [found.counters["cycles"] for found in report.jobs if found.outcome.status is None]
     assert min(tokens) > 100
+
+
+def modelled(outcome, job, entries):
+    """Return the cycles of a job by the model of time."""
+    machine = Machine(EVERY_KIND, ideal_part(EVERY_KIND.bus_bytes), LATENCY)
+    return job_figures(outcome, job, [entries[head] for head in range(job.q.shape[0])], machine).cycles
 
 
 @pytest.mark.parametrize("keys", [36, 48])
@@ -107,12 +121,23 @@ def test_bad_options_are_refused(options, said, tmp_path):
     assert not (tmp_path / "decode.json").exists()
 
 
+@pytest.mark.parametrize(("hardware", "model"), [
+    pytest.param(of["cycles"], of["model_cycles"], id=f"{workload}, {of['keys']}")
+    for workload, lengths in json.loads(RESULTS.read_text()).items() for of in lengths if not workload.endswith(
+        tuple(PARTS))])
+def test_the_model_of_time_says_what_was_measured(hardware, model):
+    """Of the memory that gives a beat in each cycle; of others it knows no banks, but means."""
+    assert model == pytest.approx(hardware, rel=0.03)
+
+
 @pytest.mark.slow
 def test_tokens_of_resampled_heads(output):
     """The build that figures are of, on three heads that share the keys of a longer cache."""
     result = CliRunner().invoke(cli, ["decode", "--build", str(output), "--lengths", "300,2000", "--sample", "1"])
     assert result.exit_code == 0, result.output
-    assert "every bit and beat is the golden model's" in result.output and (output / "decode.json").exists()
+    assert "every bit and beat is the golden model's" in result.output
+    for of in json.loads((output / "decode.json").read_text())["results"]:
+        assert of["model_cycles"] == pytest.approx(of["cycles"], rel=0.03)
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Queues and width converters: what leaves is what came, in order, once."""
 
 import functools
+from collections.abc import Callable
 
-from amaranth import Cat, Mux, Signal, Value, unsigned
+from amaranth import Cat, Const, Mux, Signal, Value, unsigned
 
 from latte.golden.config import ceil_div
 from latte.rtl.axi.row_gearbox import RowGearbox
@@ -23,6 +24,8 @@ class QueueState:
     queue
     inside
         Of the queue.
+    name
+        Of its invariants, where there are several queues.
 
     Attributes
     ----------
@@ -30,35 +33,49 @@ class QueueState:
         In the queue, its output register included.
     """
 
-    def __init__(self, setting: Setting, queue: StreamQueue, inside: Inside) -> None:
-        self.setting, self.queue, self.inside = setting, queue, inside
+    def __init__(self, setting: Setting, queue: StreamQueue, inside: Inside, name: str = "queue") -> None:
+        self.setting, self.queue, self.inside, self.name = setting, queue, inside, name
         self.storage = inside.memory("storage")
         self.window = self.storage.read_port(domain="comb")
-        self.items = Signal(range(queue.depth + 2))
+        self.items = Signal(range(queue.depth + 2), name=f"{name}_items")
         stored, some, full, fetched, vacant = (inside[name] for name in ("stored", "some", "full", "fetched", "vacant"))
         read, write = self.storage.read_ports[0], self.storage.write_ports[0]
         self.out, self.fetched = ~vacant, fetched
         setting.m.d.comb += self.items.eq(stored + fetched + ~vacant)
-        for name, condition in {
+        for part, condition in {
                 "some": some == (stored != 0), "full": full == (stored == queue.depth - 1),
                 "stored": stored <= queue.depth - 1, "read": read.addr < queue.depth,
                 "write": write.addr == self._place(read.addr, stored)}.items():
-            setting.invariant(f"queue_{name}", condition)
+            setting.invariant(f"{name}_{part}", condition)
 
     def _place(self, start: Value, steps: Value) -> Value:
         """Return an address behind another."""
         total = start + steps
         return Mux(total >= self.queue.depth, total - self.queue.depth, total)
 
-    def find(self, followed: Followed) -> None:
-        """Say where an item that is followed lies."""
-        ahead = followed.ahead
+    def at(self, ahead: Value) -> Value:
+        """Return the item behind so many others, as bits; one such place may be looked at."""
         here = self.out + self.fetched
         self.setting.m.d.comb += self.window.addr.eq(self._place(self.storage.read_ports[0].addr, ahead - here))
-        self.setting.invariant("followed", ~followed.here | (
-            (ahead < self.items)
-            & (followed.item == Mux(ahead < self.out, self.inside["held"],
-                                    Mux(ahead < here, self.storage.read_ports[0].data, self.window.data)))))
+        return Mux(ahead < self.out, self.inside["held"],
+                   Mux(ahead < here, self.storage.read_ports[0].data, self.window.data))
+
+    def find(self, followed: Followed) -> None:
+        """Say where an item that is followed lies."""
+        self.setting.invariant(f"{self.name}_followed", ~followed.here | (
+            (followed.ahead < self.items) & (followed.item == self.at(followed.ahead))))
+
+    def each(self, says: Callable[[Value, Value], Value]) -> None:
+        """Say of each item, as bits, and of how many are ahead of it, that something is true."""
+        read, here, stored = self.storage.read_ports[0], self.out + self.fetched, self.inside["stored"]
+        self.setting.invariant(f"{self.name}_out", ~self.out | says(self.inside["held"], Const(0)))
+        self.setting.invariant(f"{self.name}_fetched", ~self.fetched | says(read.data, self.out))
+        for place in range(self.queue.depth):
+            window = self.storage.read_port(domain="comb")
+            self.setting.m.d.comb += window.addr.eq(place)
+            behind = Signal(range(self.queue.depth))
+            self.setting.m.d.comb += behind.eq(Mux(read.addr > place, place + self.queue.depth, place) - read.addr)
+            self.setting.invariant(f"{self.name}_{place}", (behind >= stored) | says(window.data, here + behind))
 
 
 def _queue(s: Setting, depth: int, every_other: bool) -> None:

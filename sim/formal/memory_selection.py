@@ -84,26 +84,32 @@ def _counts(s: Setting, build: MemoryBuild) -> None:
     under_way = [s.held("comes", comes, age) for age in range(1, writes + 1)]
     written = Signal.like(count)
     m.d.comb += written.eq(count - sum(under_way))
+    # Behind reset all words are cleared in turn; later one of them behind each row.
+    row, cleared, left, began = inside["row"], inside["cleared"], inside["left"], Signal(name="has_begun")
+    steady = began | dut.ready
+    with m.If(dut.ready):
+        m.d.sync += began.eq(1)
+    swept = steady | (ours[:bits] < cleared)
+    s.invariant("sweep", Mux(steady, left <= 1, (cleared + left == build.window) & (row == 0) & (count == 0)))
     for index in range(max(1, build.core.key_groups)):
         part = inside.part(f"words_{index}")
         window = part.memory("array_0").read_port(domain="comb")
         m.d.comb += window.addr.eq(ours[:bits])
-        found, row, cleared, left = window.data, inside["row"], inside["cleared"], inside["left"]
+        found = window.data
         age, since = (row - found.row)[:len(row)], (cleared - 1 - ours)[:bits]
-        steady, of_row = left <= 1, (found.count != 0) & (found.row == row) & (found.tag == ours[bits:])
-        # Behind reset all words are cleared in turn; later one of them in each row.
-        swept = steady | (ours[:bits] < cleared)
+        of_row = (found.row == row) & (found.tag == ours[bits:])
         s.invariant(f"old_{index}", ~swept | (found.count == 0) | (age <= since + left))
-        s.invariant(f"sweep_{index}", steady | (cleared + left == build.window))
         s.invariant(f"count_{index}", (group != index) | gone | ~swept | (Mux(of_row, found.count, 0) == written))
+    s.invariant("seen", (count == 0) | seen)
     s.invariant("first_row", dut.ready | (inside["left"] == 1) | (count == 0))
     kept = s.held("written", written, latency)
-    asks = s.held("asks", (dut.estimate == ours) & ~gone & dut.ready & ~dut.restart, latency)
+    asks = s.held("asks", (dut.estimate == ours) & ~gone & dut.ready, latency) & ~Cat(
+        s.held("ends", dut.restart, age) for age in range(1, latency + 1)).any()
     s.claim("counts", "counts of any estimate: the keys of the row that have it, in each group, but those on their way",
             Array(dut.counts[n] for n in range(max(1, build.core.key_groups)))[group] == kept, when=asks)
     s.claim("busy", "it is busy while any is on its way", dut.busy | ~Cat(under_way).any(), when=Cat(under_way).any())
-    s.within("ready", "a row may begin when all words are cleared behind reset, one behind another row", build.window,
-             waits=~dut.ready)
+    s.claim("ready", "a row may begin in the second cycle behind another one", dut.ready,
+            when=s.held("ended", dut.restart, 2))
     s.reach("two", asks & (kept == 2))
     s.reach("next_row", asks & (kept == 1) & (inside["row"] == 1))
 
@@ -147,8 +153,8 @@ def _sums(s: Setting, build: MemoryBuild) -> None:
 
 PROOFS = (
     Proof("CandidateFilter", functools.partial(_candidates, build=_LEAN), "induction", 7, 14, "thresholds by mass"),
-    Proof("EstimateHistogram", functools.partial(_counts, build=_LEAN), "induction", 11, 36, "a window of 16 estimates"),
-    Proof("EstimateHistogram", functools.partial(_counts, build=_GROUPED), "induction", 11, 36,
+    Proof("EstimateHistogram", functools.partial(_counts, build=_LEAN), "induction", 11, 30, "a window of 16 estimates"),
+    Proof("EstimateHistogram", functools.partial(_counts, build=_GROUPED), "induction", 11, 30,
           "a window of 16 estimates, 2 key groups", "groups"),
     Proof("RowSums", functools.partial(_sums, build=_SUMS), "induction", 6, 14, "2 rows of 2 slices, weights of 4 bits"),
 )

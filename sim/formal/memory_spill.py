@@ -260,5 +260,5 @@ def _recall(s: Setting, dut: SpillStore, inside: Inside, tile: _Tile, recalled: 
 
 
 PROOFS = (
-    Proof("SpillStore", _spills, "induction", 3, 40, f"2 rows, {_SLOTS} candidates and one score in a beat"),
+    Proof("SpillStore", _spills, "induction", 3, 20, f"2 rows, {_SLOTS} candidates and one score in a beat"),
 )

@@ -324,7 +324,7 @@ def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, g
                 expected: dict[str, Value]) -> None:
     """Say how the sequencer's registers belong to the job."""
     at, job, state, build = inside["at"], golden.job, inside.state, dut.build
-    grouped, compensates = bool(build.core.group_bits), bool(build.core.key_groups)
+    grouped = bool(build.core.group_bits)
     fits = state("FIT", "RECORD", "AWAIT RECORD", "CHECK")
     looks, tables = state("ASK", "ENTRY"), state("TABLE", "TABLE PIECE", "AWAIT TABLE")
     begins = fits | looks | state("JUDGE") | tables

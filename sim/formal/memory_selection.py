@@ -1,25 +1,21 @@
 """Selection and sums of a tile's rows: candidates, counts of estimates, sums of values."""
 
-import functools
+from amaranth import Cat, Mux, Signal, signed
 
-from amaranth import Array, Cat, Const, Mux, Signal, Value, signed
-
-from latte.golden.memory.build import MemoryBuild
 from latte.rtl.memory.candidate_filter import CandidateFilter
 from latte.rtl.memory.estimate_histogram import EstimateHistogram
-from latte.rtl.memory.row_sums import HALF_BITS, RowSums, fraction_bits
-from latte.rtl.wide.running_maximum import RunningMaximum
+from latte.rtl.memory.row_sums import HALF_BITS, RowSums
 from latte.sim.formal.memory_builds import small_build
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]
 
-_LEAN, _GROUPED = small_build(), small_build(key_groups=2)
-_BOUNDS = small_build(threshold_kinds=("mass", "absolute"))
+_LEAN = small_build()
 _SUMS = small_build(head_dim=16, weight_bits=4)
 
 
-def _candidates(s: Setting, build: MemoryBuild) -> None:
+def _candidates(s: Setting) -> None:
+    build = _LEAN
     dut = CandidateFilter(build)
     inside, m, latency = s.add(dut), s.m, CandidateFilter.latency
     standing = Cat(dut.keys, dut.reach, dut.absolute, dut.code)
@@ -48,8 +44,8 @@ def _candidates(s: Setting, build: MemoryBuild) -> None:
         Cat(dut.o.place, *(dut.o[name] for name in dut.key.shape().members)) == Cat(was[1], was[2])),
         when=dut.o_valid | was[0])
     above = s.held("absolute", dut.absolute, latency) & (came > s.held("code", dut.code, latency))
-    s.claim("candidate", "a candidate lies less than the reach below the largest estimate up to it, or above an absolute "
-            "code; and above the floor", o.candidate == (((gap < s.held("reach", dut.reach, latency)) | above)
+    s.claim("candidate", "a candidate lies less than the reach below the largest estimate up to it, or above an "
+            "absolute code; and above the floor", o.candidate == (((gap < s.held("reach", dut.reach, latency)) | above)
                                                          & (came > s.held("floor", dut.floor))), when=dut.o_valid)
     s.claim("window", "it counts if it lies in the window below that", o.counts == (gap < build.window),
             when=dut.o_valid)
@@ -61,26 +57,22 @@ def _candidates(s: Setting, build: MemoryBuild) -> None:
     s.reach("above", dut.o_valid & o.candidate & (gap != 0))
 
 
-def _counts(s: Setting, build: MemoryBuild) -> None:
+def _counts(s: Setting) -> None:
+    build = _LEAN
     dut = EstimateHistogram(build)
     inside, m, latency, writes = s.add(dut), s.m, EstimateHistogram.latency, EstimateHistogram.latency + 1
     bits = (build.window - 1).bit_length()
-    group = s.constant("any_group", range(max(2, build.core.key_groups)))
-    which = dut.group if build.core.group_bits else Const(0)
-    s.assume("group", group < max(1, build.core.key_groups))
     s.assume("rows", ~(dut.valid & (~dut.ready | dut.restart)) & ~(dut.restart & (dut.busy | ~dut.ready)))
-    # Any estimate: keys that have it; one with the same word is larger, and it is not asked for any more, or smaller,
-    # and does not come any more.
-    ours, gone, count = s.constant("any_estimate", dut.estimate.shape()), Signal(), Signal(range(build.core.max_seq_len + 1))
-    word = dut.estimate[:bits] == ours[:bits]
-    comes = dut.valid & (dut.estimate == ours) & (which == group)
-    larger = dut.valid & word & (dut.estimate > ours)
-    seen = Signal()
-    s.assume("window", ~(dut.valid & word & (dut.estimate < ours) & seen) & ~(dut.valid & (dut.estimate == ours) & gone))
+    # Any estimate, and the keys that have it. Others at its word are a window away: behind a larger one it is below the
+    # window and gone, and no smaller one counts behind it.
+    ours, gone = s.constant("any_estimate", dut.estimate.shape()), Signal()
+    count = Signal(range(build.core.max_seq_len + 1))
+    comes, other = dut.valid & (dut.estimate == ours), dut.valid & (dut.estimate[:bits] == ours[:bits])
+    s.assume("window", ~(other & (dut.estimate < ours) & (count != 0)) & ~(comes & gone))
     s.assume("most", ~comes | (count != build.core.max_seq_len))
-    m.d.sync += [count.eq(count + comes), gone.eq(gone | larger), seen.eq(seen | (dut.valid & (dut.estimate == ours)))]
+    m.d.sync += [count.eq(count + comes), gone.eq(gone | (other & (dut.estimate > ours)))]
     with m.If(dut.restart):
-        m.d.sync += [count.eq(0), gone.eq(0), seen.eq(0)]
+        m.d.sync += [count.eq(0), gone.eq(0)]
     under_way = [s.held("comes", comes, age) for age in range(1, writes + 1)]
     written = Signal.like(count)
     m.d.comb += written.eq(count - sum(under_way))
@@ -91,39 +83,35 @@ def _counts(s: Setting, build: MemoryBuild) -> None:
         m.d.sync += began.eq(1)
     swept = steady | (ours[:bits] < cleared)
     s.invariant("sweep", Mux(steady, left <= 1, (cleared + left == build.window) & (row == 0) & (count == 0)))
-    for index in range(max(1, build.core.key_groups)):
-        part = inside.part(f"words_{index}")
-        window = part.memory("array_0").read_port(domain="comb")
-        m.d.comb += window.addr.eq(ours[:bits])
-        found = window.data
-        age, since = (row - found.row)[:len(row)], (cleared - 1 - ours)[:bits]
-        of_row = (found.row == row) & (found.tag == ours[bits:])
-        s.invariant(f"old_{index}", ~swept | (found.count == 0) | (age <= since + left))
-        s.invariant(f"count_{index}", (group != index) | gone | ~swept | (Mux(of_row, found.count, 0) == written))
-    s.invariant("seen", (count == 0) | seen)
-    s.invariant("first_row", dut.ready | (inside["left"] == 1) | (count == 0))
+    window = inside.part("words_0").memory("array_0").read_port(domain="comb")
+    m.d.comb += window.addr.eq(ours[:bits])
+    found = window.data
+    age, since = (row - found.row)[:len(row)], (cleared - 1 - ours)[:bits]
+    of_row = (found.row == row) & (found.tag == ours[bits:])
+    s.invariant("old", ~swept | (found.count == 0) | (age <= since + left))
+    s.invariant("count", gone | ~swept | (Mux(of_row, found.count, 0) == written))
     kept = s.held("written", written, latency)
     asks = s.held("asks", (dut.estimate == ours) & ~gone & dut.ready, latency) & ~Cat(
         s.held("ends", dut.restart, age) for age in range(1, latency + 1)).any()
-    s.claim("counts", "counts of any estimate: the keys of the row that have it, in each group, but those on their way",
-            Array(dut.counts[n] for n in range(max(1, build.core.key_groups)))[group] == kept, when=asks)
+    s.claim("counts", "the count of any estimate: the keys of the row that have it, but those on their way",
+            dut.counts[0] == kept, when=asks)
     s.claim("busy", "it is busy while any is on its way", dut.busy | ~Cat(under_way).any(), when=Cat(under_way).any())
     s.claim("ready", "a row may begin in the second cycle behind another one", dut.ready,
             when=s.held("ended", dut.restart, 2))
     s.reach("two", asks & (kept == 2))
-    s.reach("next_row", asks & (kept == 1) & (inside["row"] == 1))
+    s.reach("next_row", asks & (kept == 1) & (row == 1))
 
 
-def _sums(s: Setting, build: MemoryBuild) -> None:
-    dut = RowSums(build, 2)
+def _sums(s: Setting) -> None:
+    dut = RowSums(_SUMS, 2)
     inside, m = s.add(dut), s.m
     step, weight, latency = dut.step, dut.weight, RowSums.latency
     row, part = s.constant("any_row", range(dut.rows)), s.constant("any_slice", step.slice.shape())
-    lane, fraction = 0, fraction_bits(build)
+    lane = 0
     s.assume("steps", (step.valid | ~step.ends) & (weight.valid | ~weight.ends))
     # What any sum of values, and any sum of weights, is behind the step at hand.
     word, window = dut.word[lane], inside.memory("sums").read_port(domain="comb")
-    total, weights = Signal(signed(len(word) + fraction)), Signal.like(dut.weight_sum)
+    total, weights = Signal(signed(len(word))), Signal.like(dut.weight_sum)
     known, weighed = Signal(), Signal()
     product = step.factor * Mux(step.begins, 1, dut.operands[lane])
     ours = step.valid & (step.row == row) & (step.slice == part)
@@ -141,7 +129,7 @@ def _sums(s: Setting, build: MemoryBuild) -> None:
     m.d.comb += weight_window.addr.eq(row)
     s.invariant("weights", ~s.held("was_weighed", weighed) | (weight_window.data == s.held("weights_were", weights)))
     s.claim("value_sums", "any sum of values is that of its steps, from the one that begins it to the one that ends it",
-            dut.word_valid & (word == s.held("total", total, latency - 1) >> fraction),
+            dut.word_valid & (word == s.held("total", total, latency - 1)),
             when=s.held("ends", ours & step.ends & (known | step.begins), latency))
     s.claim("words", "a word is given for each step that ends a sum, and for no other",
             s.held("any_ends", step.ends, latency) == dut.word_valid, when=dut.word_valid)
@@ -152,9 +140,7 @@ def _sums(s: Setting, build: MemoryBuild) -> None:
 
 
 PROOFS = (
-    Proof("CandidateFilter", functools.partial(_candidates, build=_LEAN), "induction", 7, 14, "thresholds by mass"),
-    Proof("EstimateHistogram", functools.partial(_counts, build=_LEAN), "induction", 11, 30, "a window of 16 estimates"),
-    Proof("EstimateHistogram", functools.partial(_counts, build=_GROUPED), "induction", 11, 30,
-          "a window of 16 estimates, 2 key groups", "groups"),
-    Proof("RowSums", functools.partial(_sums, build=_SUMS), "induction", 6, 14, "2 rows of 2 slices, weights of 4 bits"),
+    Proof("CandidateFilter", _candidates, "induction", 7, 14, "thresholds by mass"),
+    Proof("EstimateHistogram", _counts, "induction", 11, 30, "a window of 16 estimates"),
+    Proof("RowSums", _sums, "induction", 6, 14, "2 rows of 2 slices, weights of 4 bits"),
 )

@@ -113,7 +113,7 @@ class _Tile:
 
 def _spills(s: Setting) -> None:
     dut = SpillStore(_BUILD, MASTER)
-    inside, m = s.add(dut), s.m
+    inside = s.add(dut)
     parts = {name: inside.part(name) for name in ("lines", "scored", f"recalled_{_ROW}")}
     lines, scored, recalled = (QueueState(s, part.block, part, name) for name, part in parts.items())
     push, head = lines.queue.i, lines.queue.o
@@ -132,7 +132,8 @@ def _spills(s: Setting) -> None:
     burst, beat = dut.burst.payload, dut.beat.payload
     first = item.here & (item.ahead == 0)
     for name, condition in {
-            "lines": lines.items == tile.lines, "begun": (inside["_write.begun"] == tile.owed) & (tile.owed <= tile.lines),
+            "lines": lines.items == tile.lines,
+            "begun": (inside["_write.begun"] == tile.owed) & (tile.owed <= tile.lines),
             "answers": (tile.unanswered >= tile.owed) & (tile.unanswered <= MASTER.writes_in_flight),
             "head": (tile.owed == 0) | head.valid, "faulty": dut.faulty == tile.failed}.items():
         s.invariant(name, condition)

@@ -1,9 +1,8 @@
 """Queues and width converters: what leaves is what came, in order, once."""
 
 import functools
-from collections.abc import Callable
 
-from amaranth import Cat, Const, Mux, Signal, Value, unsigned
+from amaranth import Cat, Mux, Signal, Value, unsigned
 
 from latte.golden.config import ceil_div
 from latte.rtl.axi.row_gearbox import RowGearbox
@@ -53,29 +52,15 @@ class QueueState:
         total = start + steps
         return Mux(total >= self.queue.depth, total - self.queue.depth, total)
 
-    def at(self, ahead: Value) -> Value:
-        """Return the item behind so many others, as bits; one such place may be looked at."""
-        here = self.out + self.fetched
-        self.setting.m.d.comb += self.window.addr.eq(self._place(self.storage.read_ports[0].addr, ahead - here))
-        return Mux(ahead < self.out, self.inside["held"],
-                   Mux(ahead < here, self.storage.read_ports[0].data, self.window.data))
-
     def find(self, followed: Followed) -> None:
         """Say where an item that is followed lies."""
+        ahead = followed.ahead
+        here = self.out + self.fetched
+        self.setting.m.d.comb += self.window.addr.eq(self._place(self.storage.read_ports[0].addr, ahead - here))
         self.setting.invariant(f"{self.name}_followed", ~followed.here | (
-            (followed.ahead < self.items) & (followed.item == self.at(followed.ahead))))
-
-    def each(self, says: Callable[[Value, Value], Value]) -> None:
-        """Say of each item, as bits, and of how many are ahead of it, that something is true."""
-        read, here, stored = self.storage.read_ports[0], self.out + self.fetched, self.inside["stored"]
-        self.setting.invariant(f"{self.name}_out", ~self.out | says(self.inside["held"], Const(0)))
-        self.setting.invariant(f"{self.name}_fetched", ~self.fetched | says(read.data, self.out))
-        for place in range(self.queue.depth):
-            window = self.storage.read_port(domain="comb")
-            self.setting.m.d.comb += window.addr.eq(place)
-            behind = Signal(range(self.queue.depth))
-            self.setting.m.d.comb += behind.eq(Mux(read.addr > place, place + self.queue.depth, place) - read.addr)
-            self.setting.invariant(f"{self.name}_{place}", (behind >= stored) | says(window.data, here + behind))
+            (ahead < self.items)
+            & (followed.item == Mux(ahead < self.out, self.inside["held"],
+                                    Mux(ahead < here, self.storage.read_ports[0].data, self.window.data)))))
 
 
 def _queue(s: Setting, depth: int, every_other: bool) -> None:

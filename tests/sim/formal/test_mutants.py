@@ -31,7 +31,6 @@ from latte.rtl.memory.piece_bursts import PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
 from latte.rtl.memory.place_merge import PlaceMerge
 from latte.rtl.memory.plane_unpacker import PlaneUnpacker
-from latte.rtl.memory.row_appender import RowAppender
 from latte.rtl.memory.row_sums import RowSums
 from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
@@ -125,10 +124,7 @@ MUTANTS = {
     "row_max": ("ScoreStore-scores", ScoreStore, "score > self.row_max[row]", "score < self.row_max[row]"),
     "stays_or_leaves": ("CandidateList-listed", CandidateList, "name=\"above\")",
                         "name=\"above\", reset_less=True)"),
-    # What is appended, counted on, spilled; which keys are candidates, and how many there are of them.
-    "bytes": ("RowAppender-appends", RowAppender, "beat.strobe.eq((1 << bus) - 1)", "beat.strobe.eq((1 << bus) - 2)"),
-    "one_end": ("RowAppender-appends", RowAppender, "m.State(\"ANSWERS\"), m.If(self.write_idle):",
-                "m.State(\"ANSWERS\"), m.If(1):"),
+    # What is counted on, spilled; which keys are candidates, and how many there are of them.
     "fields": ("SequenceRecord-keeps", SequenceRecord, "self.length.eq(self.length + 1)",
                "self.length.eq(self.length + 2)"),
     "sums": ("SequenceRecord-keeps-groups", SequenceRecord, "slice_address(self.read_slice, self.read_group, slices)))",

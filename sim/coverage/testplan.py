@@ -117,7 +117,8 @@ TESTPOINTS: tuple[Testpoint, ...] = (
                "cocotb/test_sequence_record.py::test_sequence_record",
                "sim/test_cache_run.py::test_pages_are_used_again", "sim/test_cache_run.py::test_what_differs_is_said"),
               proofs=("CacheSequencer", "PieceBursts", "PieceReader", "PageTable", "EntryReader", "CandidateList",
-                      "SurvivorMerge", "PlaceMerge", "ScoreStore", "PlaneUnpacker")),
+                      "SurvivorMerge", "PlaceMerge", "ScoreStore", "PlaneUnpacker",
+                      "SequenceRecord", "SpillStore", "CandidateFilter", "EstimateHistogram", "RowSums")),
     Testpoint("keys in memory by descriptors", "appends, decodes, prefills by rings of any size; each descriptor ends "
               "with its status, whatever it asks for and whichever beat fails; soft resets",
               (_AXI_CACHE + "test_every_descriptor_ends_as_it_must", _AXI_CACHE + "test_rings_of_any_size",

@@ -47,8 +47,8 @@ class _Job:
         Rows are being appended, and how many; rows that were neither appended nor dropped; an answer was an error.
     query, head
         Of the query that no tile has had and that was not dropped: its position in the job, and its head.
-    tile, rows, tile_memory, tile_unmapped
-        A tile is under way; its rows that were not handed over; why one has failed.
+    tile, keys, rows, tile_memory, tile_unmapped
+        A tile is under way; the keys that it sees; its rows that were not handed over; why one has failed.
     wrote, answers, write_fault
         The record is written; it is not answered; an answer was an error.
     """
@@ -165,6 +165,7 @@ class _Job:
         self.query, self.head = Signal(16, name="next_query"), Signal(16, name="next_head")
         self.tile, self.tile_memory, self.tile_unmapped = (
             Signal(name=name) for name in ("tile_under_way", "tile_memory_error", "tile_unmapped"))
+        self.keys = Signal(dut.tile.payload.keys.shape(), name="tile_keys")
         self.rows = Signal(range(self.build.tile_rows + 1), name="tile_rows_left")
         self.hands = dut.row.valid & dut.row.ready
         drops = dut.drop.valid & dut.drop.ready & (self.query != job.queries)
@@ -174,9 +175,10 @@ class _Job:
             m.d.sync += self.head.eq(self.head + 1)
         with m.If(begins):
             m.d.sync += [self.query.eq(0), self.head.eq(0), self.tile_memory.eq(0), self.tile_unmapped.eq(0)]
-        self.over = self.tile & (self.rows == 0) & dut.ended
+        # What the engine says of an end before it may have read the keys is of no account.
+        self.over = self.tile & dut.complete & dut.ended
         with m.If(dut.tile.valid & dut.tile.ready):
-            m.d.sync += [self.tile.eq(1), self.rows.eq(dut.tile.payload.rows)]
+            m.d.sync += [self.tile.eq(1), self.rows.eq(dut.tile.payload.rows), self.keys.eq(dut.tile.payload.keys)]
         with m.Elif(self.hands):
             m.d.sync += self.rows.eq(self.rows - 1)
         with m.Elif(self.over):
@@ -288,7 +290,8 @@ def _carry_out(s: Setting, build: MemoryBuild) -> None:
     s.seek((offer.slot[2:] == 0) & (offer.generation == 0) & (offer.head == 0) & (offer.heads == build.tile_rows)
            & (offer.rows[1:] == 0) & (offer.queries[2:] == 0) & (dut.records == 0) & (dut.record_table == 0)
            & (golden.length[2:] == 0) & (dut.record_generation[1:] == 0) & (dut.entry.payload.row.as_value() == 0)
-           & dut.job.valid & (dut.appended == golden.appending) & dut.ended & dut.written & dut.dropped & prompt
+           & dut.job.valid & (dut.appended == golden.appending) & (dut.ended | s.held("not_ended", dut.ended))
+           & dut.written & dut.dropped & prompt
            & (dut.read_beat == (golden.owed != 0)) & (dut.entry.valid == golden.asked))
 
 
@@ -309,33 +312,39 @@ def _computes(s: Setting, dut: CacheSequencer, golden: _Job) -> None:
             golden.tile & (golden.rows != 0) & (row.keys == golden.total - behind + 1), when=dut.row.valid)
     s.claim("row_entry", "and has the entry of its head", dut.ask.payload.head == job.head + golden.head,
             when=dut.ask.valid & (golden.looked == golden.needed))
-    s.claim("appended_before", "a row is handed over when all keys that it sees are in the record",
-            (golden.length >= row.keys) & ~golden.appending, when=dut.row.valid)
+    s.claim("appended_before", "the engine is told to read a tile's keys when all that its rows see are in the record, "
+            "and all its rows are handed over", (golden.length == golden.keys) & ~golden.appending & (golden.rows == 0),
+            when=golden.tile & dut.complete)
+    s.claim("not_before", "nothing says so of a tile that is on offer", ~dut.complete, when=dut.tile.valid)
+    s.claim("stays_complete", "and it is said until the tile ends", dut.complete,
+            when=s.held("is_complete", golden.tile & dut.complete & ~golden.over))
 
 
 def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, goes_on: Value,
                 expected: dict[str, Value]) -> None:
     """Say how the sequencer's registers belong to the job."""
     at, job, state, build = inside["at"], golden.job, inside.state, dut.build
-    grouped, compensates = bool(build.core.group_bits), bool(build.core.key_groups)
+    grouped = bool(build.core.group_bits)
     fits = state("FIT", "RECORD", "AWAIT RECORD", "CHECK")
     looks, tables = state("ASK", "ENTRY"), state("TABLE", "TABLE PIECE", "AWAIT TABLE")
     begins = fits | looks | state("JUDGE") | tables
     sums = state("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS")
     hands = state("HAND OVER", "ASK ROW", "ROW")
-    inside_tile = state("POSITION") | sums | hands | state("AWAIT TILE")
+    handed = sums | state("COMPLETE", "AWAIT TILE")
+    inside_tile = hands | handed
     tiles = state("TILE") | inside_tile
     last, writes, drops = state("APPEND LAST", "AWAIT LAST"), state("WRITE", "AWAIT WRITE"), state("DROP", "DROPPED")
     failed = Cat(golden.tile_memory, golden.tile_unmapped, golden.write_fault)
     table_failed = golden.table_fault | golden.unmapped
     status = at.status.as_value()[1:]
     agrees = Cat(at.status[name] == expected[name] for name in (*REFUSALS, *FAILURES)).all()
-    number = Mux(state("ASK ROW", "ROW"), at.number, Mux(state("AWAIT TILE"), at.done, 0))
+    number = Mux(state("ASK ROW", "ROW"), at.number, Mux(handed, at.done, 0))
     many, heads = at.positions > 1, job.heads[:len(at.count)]
     behind = job.queries - at.query
     # Keys that the last position sees for which rows are appended, at the beginning of a tile, and in it.
     unseen = golden.total - behind
-    shown = Mux((at.query == 0) & (at.head == 0), golden.before, unseen + (at.head != 0))
+    first_of = Mux(state("TILE"), at.head == 0, at.first_of)
+    shown = Mux((at.query == 0) & first_of, golden.before, unseen + ~first_of)
     seen = unseen + at.number + 1
     for name, condition in {
             "any": state() & ~at.status.valid, "idle": state("JOB") == ~golden.under_way,
@@ -384,26 +393,25 @@ def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, g
             "last": ~(last | writes) | (golden.query == Mux(golden.asks, job.queries, 0)),
             "count": ~inside_tile | (at.count == Mux(behind < at.positions, behind, at.positions)),
             "number": ~(sums | state("ASK ROW", "ROW")) | (at.number < at.count),
-            "first": ~(state("POSITION", "HAND OVER")) | (at.number == 0),
-            "many": ~(state("POSITION") | sums | state("HAND OVER") | state("TILE")) | ~many | (at.head == 0),
-            "sums": ~sums | (at.head == 0),
-            "tile": golden.tile == (state("ASK ROW", "ROW", "AWAIT TILE") | (state("HAND OVER") & ~at.offers)
-                                    | (compensates & (state("POSITION") | sums) & ~at.offers)),
-            "offers": ~at.offers | state("HAND OVER") | (compensates & (state("POSITION") | sums)),
+            "first": ~state("HAND OVER") | ((at.number == 0) & (at.first_of == (at.head == 0))),
+            "many": ~many | Mux(state("TILE", "HAND OVER"), at.head == 0, ~inside_tile | at.first_of),
+            "sums": ~sums | at.first_of,
+            "tile": golden.tile == (state("ASK ROW", "ROW") | handed | (state("HAND OVER") & ~at.offers)),
+            "offers": ~at.offers | state("HAND OVER"),
+            "complete": ~inside_tile | (at.complete == state("AWAIT TILE")),
+            "keys": ~golden.tile | (golden.keys == (unseen + at.count)),
             "handed": Mux(state("ASK ROW", "ROW"), (golden.rows == at.rows) & (at.rows != 0),
-                          Mux(state("AWAIT TILE"), golden.rows == 0,
-                              ~golden.tile | (golden.rows == dut.tile.payload.rows))),
+                          Mux(handed, golden.rows == 0, ~golden.tile | (golden.rows == dut.tile.payload.rows))),
             "tile_rows": ~state("ASK ROW", "ROW") | Mux(
                 many, at.rows + at.head == (at.count - at.number)[:len(at.count)] * heads,
                 (at.rows <= job.heads - at.head) & (at.number == 0)),
-            "done": ~state("AWAIT TILE") | Mux(many, (at.done == at.count) & (at.head == 0),
-                                               at.done == (at.head == 0)),
-            "length_tile": ~(state("TILE", "POSITION") & golden.asks) | (golden.length == shown),
+            "done": ~handed | Mux(many, (at.done == at.count) & (at.head == 0), at.done == (at.head == 0)),
+            "length_tile": ~((state("TILE") & golden.asks) | hands) | (golden.length == shown),
             "length_append": ~state("APPEND") | ((golden.length <= seen) & ((at.number == 0)
                                                                             | (golden.length == seen - 1))),
             "length_appended": ~state("AWAIT APPEND") | (golden.length + golden.pending == seen),
             "length_summed": ~state("SUMS", "AWAIT SUMS") | (golden.length == seen),
-            "length_handed": ~(hands | state("AWAIT TILE")) | (golden.length == unseen + at.count),
+            "length_complete": ~state("COMPLETE", "AWAIT TILE") | (golden.length == unseen + at.count),
             "ends": ~(drops | state("DONE")) | (agrees & ~golden.asked & ~golden.tile & ~at.offers),
             "reason": ~drops | status.any(),
             "dropped": ~state("DROPPED") | (golden.left == 0),
@@ -449,7 +457,7 @@ def _ends(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, room: V
     here, left_of_tile, left_of_sums = state("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), Signal(3), Signal(4)
     s.m.d.comb += [left_of_tile.eq(Mux(here, at.count - at.number, at.offers)), left_of_sums.eq(sums)]
     tiles = Cat(left_of_sums, rank("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), left_of_tile,
-                rank("AWAIT TILE", "TILE", "POSITION", ("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), "HAND OVER",
+                rank(("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), "COMPLETE", "AWAIT TILE", "TILE", "HAND OVER",
                      "ASK ROW", "ROW"), heads, positions)
     drops = Cat(Mux(state("DROP"), Mux(golden.query == job.queries, 2, 0), state("DROPPED")), positions)
     ends = Cat(rank("AWAIT LAST", "APPEND LAST", "WRITE", "AWAIT WRITE", "DONE"), golden.left != 0)
@@ -462,7 +470,7 @@ def _ends(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, room: V
                 Mux(state("DONE"), 0, Cat(ends, Const(0, 61 - len(ends)), Const(1, 3))),
                 Cat(tiles, Const(0, 61 - len(tiles)), Const(2, 3))))))
     waits = [(golden.owed != 0) & ~dut.read_beat, golden.asked & ~dut.entry.valid, golden.appending & ~dut.appended,
-             state("TILE", "AWAIT TILE") & ~dut.ended, golden.answers & ~dut.written,
+             (state("TILE") | (golden.tile & dut.complete)) & ~dut.ended, golden.answers & ~dut.written,
              state("DROPPED") & ~dut.dropped, at.summing & ~room,
              state("HAND OVER") & dut.tile.valid & ~dut.tile.ready]
     for name in ("piece", "append", "ask", "row", "record_piece", "drop"):

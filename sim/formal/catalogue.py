@@ -12,7 +12,10 @@ from latte.sim.formal import (
     cache_jobs,
     jobs,
     memory_access,
+    memory_record,
     memory_rows,
+    memory_selection,
+    memory_spill,
     pruning,
     streams,
     survivors,
@@ -25,7 +28,7 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_rows)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

@@ -21,6 +21,8 @@ class Followed:
         Items that are in the block before this cycle.
     leaves
         How many items leave in this cycle.
+    name
+        Of its signals, where several are followed.
 
     Attributes
     ----------
@@ -32,10 +34,11 @@ class Followed:
         It.
     """
 
-    def __init__(self, setting: Setting, comes: Value, item: Any, before: Value, leaves: Value) -> None:
-        self.here, self.ahead = Signal(name="followed"), Signal(len(before), name="followed_ahead")
-        self.item = Signal(len(Value.cast(item)), name="followed_item")
-        chosen, m = setting.free("chosen"), setting.m
+    def __init__(self, setting: Setting, comes: Value, item: Any, before: Value, leaves: Value,
+                 name: str = "followed") -> None:
+        self.here, self.ahead = Signal(name=name), Signal(len(before), name=f"{name}_ahead")
+        self.item = Signal(len(Value.cast(item)), name=f"{name}_item")
+        chosen, m = setting.free(f"{name}_chosen"), setting.m
         with m.If(self.here):
             m.d.sync += [self.here.eq(self.ahead >= leaves), self.ahead.eq(self.ahead - leaves)]
         with m.Elif(comes & chosen):

@@ -80,6 +80,10 @@ class Inside:
         [value] = {id(value): value for value in self._variables[name]}.values()
         return value
 
+    def each(self, name: str) -> list[Any]:
+        """Return what a local variable held at the end of each call, in order; ``function.name`` says of which."""
+        return self._variables[name]
+
     def state(self, *names: str) -> Value:
         """Return whether the block's state machine is in one of these states; without names, in any that it has."""
         fsm = self._take(None).generated["fsm"]

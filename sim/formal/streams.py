@@ -23,6 +23,8 @@ class QueueState:
     queue
     inside
         Of the queue.
+    name
+        Of its invariants, where there are several queues.
 
     Attributes
     ----------
@@ -30,20 +32,20 @@ class QueueState:
         In the queue, its output register included.
     """
 
-    def __init__(self, setting: Setting, queue: StreamQueue, inside: Inside) -> None:
-        self.setting, self.queue, self.inside = setting, queue, inside
+    def __init__(self, setting: Setting, queue: StreamQueue, inside: Inside, name: str = "queue") -> None:
+        self.setting, self.queue, self.inside, self.name = setting, queue, inside, name
         self.storage = inside.memory("storage")
         self.window = self.storage.read_port(domain="comb")
-        self.items = Signal(range(queue.depth + 2))
+        self.items = Signal(range(queue.depth + 2), name=f"{name}_items")
         stored, some, full, fetched, vacant = (inside[name] for name in ("stored", "some", "full", "fetched", "vacant"))
         read, write = self.storage.read_ports[0], self.storage.write_ports[0]
         self.out, self.fetched = ~vacant, fetched
         setting.m.d.comb += self.items.eq(stored + fetched + ~vacant)
-        for name, condition in {
+        for part, condition in {
                 "some": some == (stored != 0), "full": full == (stored == queue.depth - 1),
                 "stored": stored <= queue.depth - 1, "read": read.addr < queue.depth,
                 "write": write.addr == self._place(read.addr, stored)}.items():
-            setting.invariant(f"queue_{name}", condition)
+            setting.invariant(f"{name}_{part}", condition)
 
     def _place(self, start: Value, steps: Value) -> Value:
         """Return an address behind another."""
@@ -55,7 +57,7 @@ class QueueState:
         ahead = followed.ahead
         here = self.out + self.fetched
         self.setting.m.d.comb += self.window.addr.eq(self._place(self.storage.read_ports[0].addr, ahead - here))
-        self.setting.invariant("followed", ~followed.here | (
+        self.setting.invariant(f"{self.name}_followed", ~followed.here | (
             (ahead < self.items)
             & (followed.item == Mux(ahead < self.out, self.inside["held"],
                                     Mux(ahead < here, self.storage.read_ports[0].data, self.window.data)))))

@@ -17,7 +17,8 @@ from latte.sim.formal.setting import Proof, Setting
 
 QUICK = {"AxiLiteSlave-writes", "AxiLiteSlave-reads", "WriteEngine-writes", "StreamQueue-queue",
          "RunningMaximum-maximum", "PacketTransmitter-transmits", "PacketReceiver-receives", "PacketSender-sends",
-         "WishboneSlave-cycles", "SurvivorMerge-survivors", "EntryReader-entries"}
+         "WishboneSlave-cycles", "SurvivorMerge-survivors", "EntryReader-entries", "SequenceRecord-keeps",
+         "CandidateFilter-candidates"}
 """A few seconds each: what every test run shows."""
 
 

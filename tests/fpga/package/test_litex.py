@@ -41,5 +41,6 @@ def test_a_head_on_the_bus_of_the_soc(package, standard, bits, tmp_path):
     build_soc(package, tmp_path, standard, bits)
     tool("verilator", "--cc", "--exe", "--build", "-O3", *LITEX_STYLE, "--output-split", "20000", "--top-module", "soc",
          "--Mdir", "build", "-CFLAGS", f"-I{package / 'driver'} -I{package / 'bench'}", "soc.v",
-         package / "rtl" / "latte_axi.sv", HERE / "litex_bench.cpp", package / "driver" / "latte.c", folder=tmp_path)
+         package / "rtl" / "latte_axi.sv", HERE / "litex_bench.cpp",
+         *sorted((package / "driver").glob("*.c")), folder=tmp_path)
     tool(tmp_path / "build" / "Vsoc", folder=tmp_path, says="PASS")

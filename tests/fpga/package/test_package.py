@@ -14,6 +14,7 @@ from latte.fpga.cli import cli
 from latte.fpga.package import contents, exports
 from latte.fpga.package.contents import write_package
 from latte.fpga.package.exports import compile_rdl
+from latte.fpga.package.forms import bus_design
 from latte.fpga.package.ports import ports
 from latte.fpga.package.system_rdl import REGISTER_MAP
 from latte.golden.errors import LatteError
@@ -147,7 +148,7 @@ def test_fusesoc_simulates_a_whole_head(package, tmp_path):
 def test_the_bench_sees_a_wrong_row(tmp_path):
     """As the guide calls Verilator; with the other width of the bus."""
     folder = tmp_path / "package"
-    write_package(CONFIG.replace(max_seq_len=16), MasterParameters(data_bits=64), folder)
+    write_package(bus_design(CONFIG.replace(max_seq_len=16), MasterParameters(data_bits=64)), folder)
     head = folder / "bench" / "head.h"
     text = head.read_text()
     right = re.search(r"head_output\[\d+\] = \{\s+(-?\d+),", text)
@@ -162,16 +163,19 @@ def test_the_bench_sees_a_wrong_row(tmp_path):
 
 def test_refused(package, tmp_path, monkeypatch):
     with pytest.raises(LatteError, match="empty folder"):
-        write_package(CONFIG, MASTER, package)
+        write_package(bus_design(CONFIG, MASTER), package)
     for arguments, says in (((), "name one"), (("--package", "x", "--output", "y.sv"), "name one"),
-                            (("--package", "x"), "--top axi or axi-stream"),
+                            (("--package", "x"), "--top axi, axi-stream or axi-cache"),
+                            (("--package", "x", "--top", "cache"), "--top axi, axi-stream or axi-cache"),
+                            (("--package", "x", "--top", "axi-cache", "--name", "y"), "leave --name out"),
+                            (("--package", "x", "--top", "axi-cache", "--data-bits", "32"), "must be 64 or 128"),
                             (("--package", "x", "--top", "axi", "--name", "y"), "leave --name out"),
                             (("--package", "absent/x", "--top", "axi"), "existing folder")):
         with pytest.raises(LatteError, match=says):
             cli.main(["emit", *arguments], standalone_mode=False)
     monkeypatch.setattr(exports, "_MODULES", ("no_such_tool",))
     with pytest.raises(LatteError, match="no_such_tool, which is not installed; pip install"):
-        write_package(CONFIG, MASTER, tmp_path / "new")
+        write_package(bus_design(CONFIG, MASTER), tmp_path / "new")
 
 
 def test_nothing_is_left_of_a_package_that_failed(tmp_path, monkeypatch):
@@ -180,5 +184,5 @@ def test_nothing_is_left_of_a_package_that_failed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(contents, "guide", fail)
     with pytest.raises(LatteError, match="no room"):
-        write_package(CONFIG, MASTER, tmp_path / "new")
+        write_package(bus_design(CONFIG, MASTER), tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

@@ -128,6 +128,8 @@ class Twin:
         for sequence in (second, third, second):
             waiting.append(self.token(sequence, tile, head=3))
             self.finish(*waiting.pop(0))
+        waiting.append(self.submit(second, 1, self.some(2, tile), self.some(3), self.some(3)))
+        self.finish(*waiting.pop(0))
         # Queries of keys that are there.
         waiting.append(self.submit(third, 4, self.some(2), self.some(0), self.some(0)))
         for job in waiting:
@@ -136,27 +138,30 @@ class Twin:
 
 
 class PythonHost:
-    """The Python driver; jobs lie in its own arrays, and in slices of arrays of tokens by heads, in turn."""
+    """The Python driver; operands are the host's arrays, slices of arrays of tokens by heads, or both, in turn."""
 
     def __init__(self, core: Any, build: MemoryBuild) -> None:
         self.core, self.build = core, build
         self.open, self.free = core.open, core.free
-        self.jobs = 0
+        self.jobs = dict.fromkeys((2, 3), 0)
+        self.in_place = 0
 
     def submit(self, sequence: Any, head: int, q: np.ndarray | None, k: np.ndarray, v: np.ndarray) -> Any:
-        """Submit a job, every other one in place."""
-        self.jobs += 1
-        if self.jobs % 2 or q is None or q.ndim == 2:
+        """Submit a job."""
+        if q is None:
             return self.core.submit(sequence, head, q, k, v), None
-        positions, heads, d = q.shape
-        tokens = self.core.allocate((positions, heads + 3, d))
-        tokens[:, 1:1 + heads] = q
+        number, self.jobs[q.ndim] = self.jobs[q.ndim], self.jobs[q.ndim] + 1
+        if number % 3 == 0:
+            return self.core.submit(sequence, head, q, k, v), None
+        *positions, heads, d = q.shape
+        tokens = self.core.allocate((*positions, heads + 3, d))[..., 1:1 + heads, :]
         rows = self.core.allocate((2, len(k), 2, d))
-        rows[0, :, 1], rows[1, :, 0] = k, v
-        size = output_element_bytes(self.build.core)
-        outputs = self.core.allocate((positions, heads + 2, d), f"<i{size}")
-        o = outputs[:, 1:1 + heads]
-        return self.core.submit(sequence, head, tokens[:, 1:1 + heads], rows[0, :, 1], rows[1, :, 0], o), o
+        tokens[...], rows[0, :, 1], rows[1, :, 0] = q, k, v
+        outputs = self.core.allocate((*positions, heads + 2, d), f"<i{output_element_bytes(self.build.core)}")
+        o, taken = outputs[..., 1:1 + heads, :], len(self.core._arrays)
+        job = self.core.submit(sequence, head, tokens, rows[0, :, 1], rows[1, :, 0] if number % 3 == 1 else v, o)
+        self.in_place += len(self.core._arrays) == taken
+        return job, o
 
     def result(self, job: Any) -> np.ndarray | None:
         """Return a job's outputs."""
@@ -173,7 +178,7 @@ def run_python(system: Any, build: MemoryBuild, package: pathlib.Path, interrupt
                                  interrupt=Interrupt(system) if interrupt else None)
         twin, second, third = _run_twin(core, build)
         return {**_refusals(driver, core, twin, second, third), **_failures(system, driver, core, twin, third),
-                "rows": twin.rows, "wrong": twin.wrong, "counters": core.counters(), "close": core.close()}
+                "rows": twin.rows, "wrong": twin.wrong, "in_place": twin.host.in_place, "close": core.close()}
 
 
 def run_linux(system: Any, build: MemoryBuild, package: pathlib.Path, interrupt: bool) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def check_python(said) -> None:
     assert said["memory"] == [["failed_memory_error"], True, 0]
     assert all("was lost" in sentence for sentence in said["lost"])
     assert all("was freed; open another" in sentence for sentence in said["freed"])
+    assert said["in_place"] > 3
     assert ["reset"] in said["reset"] and said["torn"] == [True, False]
 
 
@@ -92,8 +93,14 @@ def test_headers_and_drivers_compile_without_a_warning(tmp_path):
 
 
 def test_drivers_keep_sequences(tmp_path, build_folder):
-    """Polled and by interrupts, in C, on PYNQ's buffers, on a u-dma-buf."""
-    check(run(EVERY_KIND, SESSIONS, tmp_path, build_folder))
+    """In C by interrupts, polled on PYNQ's buffers and on a u-dma-buf."""
+    check(run(EVERY_KIND, ("c_interrupt", "python", "linux"), tmp_path, build_folder))
+
+
+@pytest.mark.slow
+def test_drivers_keep_sequences_by_the_other_way(tmp_path, build_folder):
+    """Polled and by interrupts the other way round."""
+    check(run(EVERY_KIND, ("c", "python_interrupt"), tmp_path, build_folder))
 
 
 @pytest.mark.slow

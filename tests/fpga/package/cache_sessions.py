@@ -41,6 +41,8 @@ class Twin:
     ----------
     rows, wrong : int
         Output rows that were compared, and those of them that differ.
+    freed
+        The sequence that `interleave` freed; another one has its slot.
     """
 
     def __init__(self, build: MemoryBuild, host: Any) -> None:
@@ -123,6 +125,7 @@ class Twin:
         for job in waiting:
             self.finish(*job)
         self.free(first)
+        self.freed = first
         third = self.open()
         waiting = [self.submit(third, 2, self.some(page + 3, 1), self.some(page + 3), self.some(page + 3))]
         for sequence in (second, third, second):
@@ -356,6 +359,11 @@ class CHost:
         return self.call("cache_open", ctypes.byref(self.driver.calls), ctypes.byref(self.memory), RING_LOG2,
                          self.driver.interrupt)
 
+    def table_of(self, sequence: Sequence, memory: CacheMemory) -> list[int]:
+        """Return the entries of a sequence's page table; the golden model's memory begins with the same areas."""
+        at = self.memory.records.address - self.system.base + memory._tables + sequence.slot * memory._table_bytes
+        return self.system.cache[at:at + 4 * sequence.pages].view("<u4").tolist()
+
     def _area(self, size: int) -> Area:
         at = self.system.take(size)
         return Area(self.driver.start + at, self.system.base + at)
@@ -438,7 +446,7 @@ def run_c(system: Any, build: MemoryBuild, package: pathlib.Path, interrupt: boo
     answers["pages"] = reserved(second, PAGES * build.page_rows)
     answers["long"] = reserved(second, build.core.max_seq_len + 1)
     asked("head", second, build.core.heads)
-    stale = Sequence(third.slot, third.generation - 1, third.length, third.pages, True, False)
+    stale = Sequence(third.slot, twin.freed.generation, third.length, third.pages, True, False)
     asked("stale", stale, 0)
     twin.finish(*twin.token(second, 2))
     asked("memory", third, 0, fault=("m_axi_cache", True, None), rows=1)
@@ -446,6 +454,8 @@ def run_c(system: Any, build: MemoryBuild, package: pathlib.Path, interrupt: boo
     twin.free(third)
     answers["freed"] = host.call("sequence_free", ctypes.byref(third))
     asked("gone", third, 0)
+    answers["all"] = reserved(second, PAGES * build.page_rows)
+    answers["table"] = sorted(host.table_of(second, twin.memory))
     # The entries are gone with a soft reset, sequences are not.
     answers["reset"] = host.call("cache_reset")
     asked("forgotten", second, 0)

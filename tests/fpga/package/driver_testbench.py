@@ -17,6 +17,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiResp
 
 from latte.rtl.axi.bus import MasterParameters
@@ -35,6 +36,8 @@ BASE, SIZE = 0x3_4560_0000, 1 << 22
 """Of the memory that drivers use: above 4 GB, so that both halves of an address count."""
 PATIENCE = 2_000_000
 """Cycles within which an interrupt must come."""
+SESSION = 500_000
+"""Cycles within which all that a driver does must end."""
 
 
 @cocotb.test()
@@ -90,6 +93,7 @@ class System:
 
     def begin(self) -> None:
         """Forget what an earlier driver left in the processor's cache and memory."""
+        self.deadline = get_sim_time("ns") + SESSION * PERIOD
         self.cache[:] = 0xA5
         self.used = 0
         self.show(bytearray(SIZE))
@@ -134,6 +138,8 @@ class System:
         return AxiResp.SLVERR
 
     async def _read(self, offset: int) -> int:
+        if get_sim_time("ns") > self.deadline:
+            raise TimeoutError(f"the driver still polls register {offset:#x} after {SESSION} cycles")
         done = await self.access.bus.read(offset, 4)
         self._check(done, f"read of register {offset:#x}")
         return int.from_bytes(done.data, "little")

@@ -10,6 +10,7 @@ from latte.fpga.package.forms import cache_design
 from latte.sim.axi_cache_run import build_axi_cache_core
 from tests.cocotb.cached import BUILDS, EVERY_KIND
 from tests.fpga.package.c_session import compile_driver
+from tests.fpga.package.cache_sessions import PAGES
 from tests.fpga.package.test_drivers import check_compiles
 
 pytest.importorskip("systemrdl", reason="the extra package is not installed")
@@ -71,8 +72,9 @@ def check_c(said) -> None:
         ("head", "head_invalid"), ("stale", "sequence_invalid"), ("forgotten", "head_invalid"))}
     assert refused.items() <= said.items()
     assert said["memory"] == ["job_failed", ["done", "error", "failed_memory_error"]]
-    assert [said[name] for name in ("slots", "pages", "long", "lost", "freed", "gone", "reset", "close")] == [
-        "no_slot", "no_pages", "too_long", ["lost"], "freed", ["freed"], "ok", "ok"]
+    assert [said[name] for name in ("slots", "pages", "long", "lost", "freed", "gone", "all", "reset", "close")] == [
+        "no_slot", "no_pages", "too_long", ["lost"], "freed", ["freed"], "ok", "ok", "ok"]
+    assert said["table"] == list(range(1, PAGES + 1))
 
 
 def check(answers) -> None:

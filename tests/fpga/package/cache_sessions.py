@@ -449,17 +449,23 @@ def run_c(system: Any, build: MemoryBuild, package: pathlib.Path, interrupt: boo
     stale = Sequence(third.slot, twin.freed.generation, third.length, third.pages, True, False)
     asked("stale", stale, 0)
     twin.finish(*twin.token(second, 2))
+    length = third.length
     asked("memory", third, 0, fault=("m_axi_cache", True, None), rows=1)
+    answers["length"] = third.length - length
     asked("lost", third, 0)
     twin.free(third)
     answers["freed"] = host.call("sequence_free", ctypes.byref(third))
     asked("gone", third, 0)
-    answers["all"] = reserved(second, PAGES * build.page_rows)
-    answers["table"] = sorted(host.table_of(second, twin.memory))
     # The entries are gone with a soft reset, sequences are not.
     answers["reset"] = host.call("cache_reset")
     asked("forgotten", second, 0)
     for head in twin.entries:
         assert host.driver.write_entry(head, twin.words(head)) == "ok"
     twin.finish(*twin.token(second, 2))
+    # All pages twice, the second time in the order in which they came back.
+    answers["all"] = []
+    for sequence in (second, twin.open()):
+        answers["all"] += [reserved(sequence, PAGES * build.page_rows), sorted(host.table_of(sequence, twin.memory))]
+        if sequence is second:
+            twin.free(second)
     return answers | {"rows": twin.rows, "wrong": twin.wrong, "close": host.call("close")}

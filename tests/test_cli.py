@@ -109,8 +109,9 @@ def test_emit_refuses_what_it_cannot_write(tmp_path):
     refused("emit", "--output", "core.sv", "--top", "cache", "--config", "tiny", folder=tmp_path, says="serial engine")
     refused("emit", "--output", "core.sv", "--top", "axi-cache", "--kv-banks", "2", folder=tmp_path,
             says="keys on chip")
-    for top in ("cache", "axi-cache"):
-        refused("emit", "--package", "p", "--top", top, folder=tmp_path, says="--top axi")
+    refused("emit", "--package", "p", "--top", "cache", folder=tmp_path, says="axi-cache")
+    refused("emit", "--package", "p", "--top", "axi-cache", "--register-port", "wishbone", folder=tmp_path,
+            says="--register-port out")
     refused("emit", "--registers", "r", folder=tmp_path, says="axi-cache")
     refused("emit", "--registers", "r", "--output", "core.sv", folder=tmp_path, says="name one")
     refused("emit", "--registers", "absent/r", "--top", "axi-cache", folder=tmp_path, says="existing")

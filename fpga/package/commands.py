@@ -23,6 +23,7 @@ from latte.sim.options import (
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
+    from latte.fpga.package.forms import Design
     from latte.golden.memory.build import MemoryBuild
 
 __all__ = ["emit_command"]
@@ -69,7 +70,7 @@ def emit_command(config: AttentionConfig, output: pathlib.Path | None, folder: p
         if register_port != "axi-lite":
             raise LatteError("a package has its registers behind AXI4-Lite; leave --register-port out, or write "
                              "--output FILE")
-        _emit_package(config, folder, name, top, data_bits)
+        _emit_package(config, folder, name, top, data_bits, sizes | {"slots": slots})
         return
     if register_folder is not None:
         if top in ("core", _CACHE) or name is not None:
@@ -120,21 +121,29 @@ def _create_cache_core(config: AttentionConfig, top: str, data_bits: int, regist
     return CacheCore(build, master_of(build)) if top == _CACHE else AxiCacheCore(build, register_port=register_port)
 
 
-def _emit_package(config: AttentionConfig, folder: pathlib.Path, name: str | None, top: str, data_bits: int) -> None:
-    if top in ("core", _CACHE, _AXI_CACHE) or name is not None:
-        raise LatteError("--package takes the core behind AXI under its own name; give --top axi or axi-stream, and "
-                         "leave --name out")
+def _design(config: AttentionConfig, top: str, data_bits: int, sizes: dict[str, int]) -> "Design":
+    from latte.fpga.package.forms import bus_design, cache_design
+    from latte.rtl.axi.bus_cores import DATA_PORTS
+
+    if top == _AXI_CACHE:
+        return cache_design(_memory_build(config, data_bits, sizes))
+    return bus_design(config, DATA_PORTS[top](data_bits=data_bits))
+
+
+def _emit_package(config: AttentionConfig, folder: pathlib.Path, name: str | None, top: str, data_bits: int,
+                  sizes: dict[str, int]) -> None:
+    if top in ("core", _CACHE) or name is not None:
+        raise LatteError("--package takes a core behind AXI under its own name; give --top axi, axi-stream or "
+                         "axi-cache, and leave --name out")
     if not folder.absolute().parent.is_dir():
         raise LatteError(f"--package {folder} must be in an existing folder")
 
     from latte.fpga.package.contents import write_package
-    from latte.fpga.package.forms import form_of
-    from latte.rtl.axi.bus_cores import DATA_PORTS
 
-    console, parameters = create_console(), DATA_PORTS[top](data_bits=data_bits)
+    console, design = create_console(), _design(config, top, data_bits, sizes)
     with show_status(console, f"writing a package of {config.name!r} ..."):
-        write_package(config, parameters, folder)
-    click.echo(f"{folder}: package of {config.name!r}, top module {form_of(parameters).name}; begin with "
+        write_package(design, folder)
+    click.echo(f"{folder}: package of {config.name!r}, top module {design.form.name}; begin with "
                f"{folder / 'README.md'}")
 
 
@@ -145,20 +154,7 @@ def _emit_registers(config: AttentionConfig, folder: pathlib.Path, top: str, dat
 
     from latte.fpga.package.contents import write_registers
     from latte.fpga.package.exports import check_tools
-    from latte.fpga.package.forms import form_of
-    from latte.rtl.axi.bus_cores import DATA_PORTS
-    from latte.rtl.axi.registers import register_table
-    from latte.rtl.memory.axi_cache_core import rows_master_of
-    from latte.rtl.memory.cache_descriptors import CACHE_DESCRIPTOR
-    from latte.rtl.memory.cache_registers import cache_register_table
 
     check_tools()
-    if top == _AXI_CACHE:
-        build = _memory_build(config, data_bits, sizes)
-        write_registers("latte_axi_cache", cache_register_table(build, rows_master_of(build)), config,
-                        CACHE_DESCRIPTOR, folder)
-    else:
-        parameters = DATA_PORTS[top](data_bits=data_bits)
-        form = form_of(parameters)
-        write_registers(form.name, register_table(config, parameters), config, form.descriptors, folder)
+    write_registers(_design(config, top, data_bits, sizes), folder)
     click.echo(f"{folder}: registers of {config.name!r} behind --top {top}")

@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 from typing import Any
 
-from latte.fpga.package.system_rdl import DESCRIPTOR_MAP, REGISTER_MAP
+from latte.fpga.package.system_rdl import DESCRIPTOR_MAP, RECORD_MAP, REGISTER_MAP
 from latte.golden.errors import LatteError
 
 __all__ = ["check_tools", "compile_rdl", "export_headers", "export_html", "export_ip_xact"]
@@ -20,10 +20,10 @@ def check_tools() -> None:
                          "pip install 'latte-attention[package]'")
 
 
-def compile_rdl(path: pathlib.Path, *, descriptors: bool = True) -> dict[str, Any]:
+def compile_rdl(path: pathlib.Path, *, descriptors: bool = True, record: bool = False) -> dict[str, Any]:
     """Return the elaborated address maps of a SystemRDL file, as `systemrdl.node.AddrmapNode`, by name.
 
-    That of a descriptor is among them if there are `descriptors`.
+    Those of a descriptor and of a record are among them if there are any.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def compile_rdl(path: pathlib.Path, *, descriptors: bool = True) -> dict[str, An
 
     compiler = systemrdl.RDLCompiler()
     compiler.compile_file(str(path))
-    names = (REGISTER_MAP, DESCRIPTOR_MAP) if descriptors else (REGISTER_MAP,)
+    names = (REGISTER_MAP, *([DESCRIPTOR_MAP] if descriptors else []), *([RECORD_MAP] if record else []))
     return {name: compiler.elaborate(name).top for name in names}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from xml.dom import minidom
 
 from latte.fpga.package.exports import export_ip_xact
-from latte.fpga.package.ports import BUSES, MASTER, SLAVE, Port
+from latte.fpga.package.ports import BUSES, MASTERS, SLAVE, Port
 from latte.rtl.axi.bus import ADDRESS_BITS
 
 __all__ = ["LIBRARY", "VENDOR", "VERSION", "write_component"]
@@ -39,8 +39,8 @@ def write_component(name: str, maps: dict[str, Any], ports: Iterable[Port], sour
     memory_map = memory_maps.getElementsByTagName("spirit:name")[0].firstChild.data
     added = _Elements(document)
     component.insertBefore(added.buses(ports, memory_map), memory_maps)
-    if any(port.bus == MASTER for port in ports):
-        component.insertBefore(added.address_spaces(), memory_maps)
+    if masters := [prefix for prefix in MASTERS if any(port.bus == prefix for port in ports)]:
+        component.insertBefore(added.address_spaces(masters), memory_maps)
     for element in (added.model(name, ports), added.file_sets(source)):
         component.appendChild(element)
     lines = document.toprettyxml(indent="  ").splitlines()
@@ -77,7 +77,7 @@ class _Elements:
         make = self.make
         found = []
         refers = {SLAVE: (make("memoryMapRef", memoryMapRef=memory_map),),
-                  MASTER: (make("addressSpaceRef", addressSpaceRef=MASTER),)}
+                  **{prefix: (make("addressSpaceRef", addressSpaceRef=prefix),) for prefix in MASTERS}}
         for prefix, bus in BUSES.items():
             pairs = [(port.signal.upper(), port.name) for port in ports if port.bus == prefix]
             if pairs:
@@ -88,11 +88,12 @@ class _Elements:
                 found.append(self._bus(port.name.upper(), "signal", kind, make(mode), [(logical, port.name)]))
         return make("busInterfaces", *found)
 
-    def address_spaces(self) -> minidom.Element:
-        """Return what the master reaches."""
+    def address_spaces(self, masters: Iterable[str]) -> minidom.Element:
+        """Return what the masters reach."""
         make = self.make
-        return make("addressSpaces", make("addressSpace", make("name", MASTER), make("range", hex(1 << ADDRESS_BITS)),
-                                          make("width", ADDRESS_BITS)))
+        return make("addressSpaces", *(
+            make("addressSpace", make("name", prefix), make("range", hex(1 << ADDRESS_BITS)),
+                 make("width", ADDRESS_BITS)) for prefix in masters))
 
     def model(self, name: str, ports: list[Port]) -> minidom.Element:
         """Return the view of the SystemVerilog, and all ports."""

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In
 
 from latte.rtl.axi.bus_core import BusCore
 
-__all__ = ["BUSES", "MASTER", "SLAVE", "Bus", "Port", "ports"]
+__all__ = ["BUSES", "MASTERS", "SLAVE", "Bus", "Port", "ports"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Bus:
     carries: str = ""
 
 
-SLAVE, MASTER = "s_axil", "m_axi"
-"""Prefixes of the registers' bus, and of that to memory."""
+SLAVE, MASTERS = "s_axil", ("m_axi", "m_axi_cache")
+"""Prefixes of the registers' bus, and of those to memory."""
 BUSES = {
-    SLAVE: Bus("aximm", "slave"), MASTER: Bus("aximm", "master"), "s_axis_q": Bus("axis", "slave", "queries"),
-    "s_axis_k": Bus("axis", "slave", "keys"), "s_axis_v": Bus("axis", "slave", "values"),
+    SLAVE: Bus("aximm", "slave"), **dict.fromkeys(MASTERS, Bus("aximm", "master")),
+    "s_axis_q": Bus("axis", "slave", "queries"), "s_axis_k": Bus("axis", "slave", "keys"),
+    "s_axis_v": Bus("axis", "slave", "values"),
     "m_axis_o": Bus("axis", "master", "outputs"),
 }
 """By the prefix of their ports."""
@@ -80,7 +81,7 @@ class Port:
     @property
     def bus(self) -> str | None:
         """Prefix of the bus that it belongs to, None for the others."""
-        return next((prefix for prefix in BUSES if self.name.startswith(f"{prefix}_")), None)
+        return max((prefix for prefix in BUSES if self.name.startswith(f"{prefix}_")), key=len, default=None)
 
     @property
     def signal(self) -> str:

@@ -4,7 +4,7 @@ The package's folders ``litex`` and ``driver`` must be on the Python path::
 
     from latte_litex import add_latte
 
-    core = add_latte(soc, origin=0x9000_0000)        # registers there, a bus master, an interrupt
+    core = add_latte(soc, origin=0x9000_0000)        # registers there, bus masters, an interrupt
 """
 
 import pathlib
@@ -19,7 +19,8 @@ from migen import ClockSignal, Instance, ResetSignal, Signal
 __all__ = ["REGISTER_BYTES", "LatteCore", "add_latte"]
 
 REGISTER_BYTES = 0x1000
-_SOURCE = pathlib.Path(__file__).parent.parent / "rtl" / "latte_axi.sv"
+_SOURCE, = (pathlib.Path(__file__).parent.parent / "rtl").glob("*.sv")
+_KEYS_IN_MEMORY = tables.CONSTANTS["data_port"] == 2
 _LITE = {"aw": ("addr", "prot"), "w": ("data", "strb"), "b": ("resp",), "ar": ("addr", "prot"), "r": ("data", "resp")}
 _ADDRESS = ("id", "addr", "len", "size", "burst", "lock", "cache", "prot", "qos")
 _FULL = {"aw": _ADDRESS, "w": ("data", "strb", "last"), "b": ("id", "resp"), "ar": _ADDRESS,
@@ -42,22 +43,25 @@ class LatteCore(LiteXModule):
     ----------
     bus
         AXI4-Lite slave: registers.
-    dma
-        AXI4 master: descriptors and rows.
+    masters
+        AXI4 masters by their prefix: `m_axi`, descriptors and rows; with keys in memory `m_axi_cache`, these.
     ev
         Its event `core` is the interrupt line.
     """
 
     def __init__(self, platform, address_width=32):
         self.bus = axi.AXILiteInterface(data_width=32, address_width=address_width)
-        self.dma = axi.AXIInterface(data_width=tables.CONSTANTS["data_bits"], address_width=address_width, id_width=1,
-                                    bursting=True)
+        self.masters = {
+            prefix: axi.AXIInterface(data_width=tables.CONSTANTS["data_bits"], address_width=address_width, id_width=1,
+                                     bursting=True)
+            for prefix in ("m_axi", *(["m_axi_cache"] if _KEYS_IN_MEMORY else []))}
         self.ev = EventManager()
         self.ev.core = EventSourceLevel()
         self.ev.finalize()
         ports = {"i_clk": ClockSignal("sys"), "i_rst": ResetSignal("sys"), "o_irq": self.ev.core.trigger}
-        for prefix, interface, channels, master in (("s_axil", self.bus, _LITE, False),
-                                                    ("m_axi", self.dma, _FULL, True)):
+        for prefix, interface, channels, master in (
+                ("s_axil", self.bus, _LITE, False),
+                *((prefix, interface, _FULL, True) for prefix, interface in self.masters.items())):
             for channel, fields in channels.items():
                 endpoint = getattr(interface, channel)
                 given = master != (channel in _TO_MASTER)
@@ -65,7 +69,7 @@ class LatteCore(LiteXModule):
                     ports[f"{'o' if given else 'i'}_{prefix}_{channel}{field}"] = self._signal(endpoint, field, given)
                 ports[f"{'i' if given else 'o'}_{prefix}_{channel}ready"] = (
                     self._ready(endpoint) if channel in ("aw", "w") and not master else endpoint.ready)
-        self.specials += Instance("latte_axi", **ports)
+        self.specials += Instance(_SOURCE.stem, **ports)
         platform.add_source(str(_SOURCE))
 
     def _ready(self, endpoint):
@@ -91,11 +95,12 @@ class LatteCore(LiteXModule):
 
 
 def add_latte(soc, origin, name="latte"):
-    """Add the core to an SoC: registers at `origin`, its master on the SoC's bus, its interrupt if there are any."""
+    """Add the core to an SoC: registers at `origin`, its masters on the SoC's bus, its interrupt if there are any."""
     core = LatteCore(soc.platform, soc.bus.address_width)
     soc.add_module(name, core)
     soc.bus.add_slave(name, core.bus, SoCRegion(origin=origin, size=REGISTER_BYTES, cached=False))
-    soc.bus.add_master(f"{name}_dma", core.dma)
+    for prefix, master in core.masters.items():
+        soc.bus.add_master(f"{name}_{prefix}", master)
     if soc.irq.enabled:
         soc.irq.add(name, use_loc_if_exists=True)
     return core

@@ -39,7 +39,7 @@ foreach {interface parameter value} {
     set added [ipx::add_bus_parameter $parameter [ipx::get_bus_interfaces $interface -of_objects $core]]
     set_property value $value $added
 }
-foreach interface {s_axil m_axi s_axis_q s_axis_k s_axis_v m_axis_o} {
+foreach interface {s_axil m_axi m_axi_cache s_axis_q s_axis_k s_axis_v m_axis_o} {
     if {[llength [ipx::get_bus_interfaces $interface -of_objects $core]]} {
         ipx::associate_bus_interfaces -busif $interface -clock CLK $core
     }

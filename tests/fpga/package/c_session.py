@@ -11,20 +11,21 @@ from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES
 from latte.rtl.axi.registers import output_element_bytes
 from latte.rtl.common.entry_words import pack_entry
 from latte.sim.axi_program import status_names
+from latte.sim.program import Program
 
 RESULTS = ("ok", "no_core", "other_version", "other_build", "bad_ring", "ring_full", "word_lost", "no_entry",
-           "unknown_job", "job_failed", "gave_up")
+           "unknown_job", "job_failed", "gave_up", "no_slot", "no_pages", "too_long", "freed", "lost")
 """`latte_result` in order."""
 FLAGS = ("-Wall", "-Wextra", "-Werror", "-std=c11", "-ffreestanding", "-fPIC", "-O1")
 RING_LOG2 = 1
-_DEVICE_BYTES = 64
-"""At least a `latte_device`, of which only the driver knows the fields."""
+_DEVICE_BYTES = 256
+"""At least a `latte_device` or a `latte_cache`, of which only the driver knows the fields."""
 
 
 def compile_driver(folder: pathlib.Path) -> pathlib.Path:
     """Compile the driver of a package's folder without a warning; return the library."""
     library = folder / "liblatte.so"
-    subprocess.run(["cc", *FLAGS, "-shared", "-o", library, folder / "latte.c"], check=True)
+    subprocess.run(["cc", *FLAGS, "-shared", "-o", library, *sorted(folder.glob("*.c"))], check=True)
     return library
 
 
@@ -78,25 +79,28 @@ class Driver:
         """Call a function with the device as the first argument; return the name of its result."""
         return RESULTS[getattr(self.library, f"latte_{name}")(self.device, *arguments)]
 
+    def write_entry(self, head: int, words: list[int]) -> str:
+        """Call `latte_write_entry`."""
+        return self.call("write_entry", head, (ctypes.c_uint16 * len(words))(*words), ctypes.c_size_t(len(words)))
+
     def open(self, ring: int) -> str:
         """Call `latte_open`."""
         return self.call("open", ctypes.byref(self.calls), ctypes.c_void_p(self.start + ring),
                          ctypes.c_uint64(self.system.base + ring), RING_LOG2, self.interrupt)
 
 
-def run_c(system: Any, package: pathlib.Path, interrupt: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
+def run_c(system: Any, program: Program, package: pathlib.Path, interrupt: bool
+          ) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Return (answers of the driver, output rows of each job)."""
     driver = Driver(system, package / "liblatte.so", interrupt)
     ring = system.take(DESCRIPTOR_BYTES << RING_LOG2)
     answers: dict[str, Any] = {"unaligned": driver.open(ring + 4), "open": driver.open(ring), "jobs": []}
     if answers["open"] != "ok":
         return answers, []
-    program = system.program
     for head, entry in program.parameters.items():
         words = [word["data"] for word in pack_entry(head, entry, program.config)]
-        array = (ctypes.c_uint16 * len(words))(*words)
-        assert driver.call("write_entry", head, array, ctypes.c_size_t(len(words))) == "ok"
-    answers["entry"] = driver.call("write_entry", program.config.heads, array, ctypes.c_size_t(len(words)))
+        assert driver.write_entry(head, words) == "ok"
+    answers["entry"] = driver.write_entry(program.config.heads, words)
     waiting: list[tuple[int, int, int]] = []
     outputs: list[np.ndarray] = []
 

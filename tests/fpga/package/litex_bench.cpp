@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "Vsoc.h"
-#include "run_head.h"
+#include RUN_HEADER
 #include "verilated.h"
 
 namespace {
@@ -92,5 +92,5 @@ private:
 
 int main() {
     System system;
-    return run_head(system);
+    return RUN(system);
 }

@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from latte.rtl.common.entry_words import pack_entry
+from latte.sim.program import Program
 
 RING_LOG2 = 1
-MODULES = ("latte_driver", "latte_registers")
+U_DMA_BUF_BYTES = 1 << 18
+MODULES = ("latte_driver", "latte_cache_driver", "latte_device", "latte_registers")
 
 
 @contextlib.contextmanager
-def driver_of(package: pathlib.Path) -> Iterator[Any]:
-    """Import the driver out of a package's folder, and forget it afterwards: another has other tables."""
+def driver_of(package: pathlib.Path, module: str = "latte_driver") -> Iterator[Any]:
+    """Import a driver out of a package's folder, and forget it afterwards: another has other tables."""
     sys.path.insert(0, str(package))
     try:
-        yield importlib.import_module(MODULES[0])
+        yield importlib.import_module(module)
     finally:
         sys.path.remove(str(package))
         for name in MODULES:
@@ -70,8 +72,8 @@ class Interrupt:
         self.system.sleep()
 
 
-def run_python(system: Any, package: pathlib.Path, interrupt: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Run the program on memory as PYNQ gives it."""
+def pynq_allocate(system: Any) -> Callable[..., Any]:
+    """Return what gives memory as PYNQ does."""
     def allocate(shape: tuple[int, ...], dtype: Any) -> Buffer:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         at = system.take(size)
@@ -79,13 +81,12 @@ def run_python(system: Any, package: pathlib.Path, interrupt: bool) -> tuple[dic
         buffer.system = system
         return buffer
 
-    with driver_of(package) as driver:
-        return _run(system, driver, allocate, interrupt)
+    return allocate
 
 
-def run_linux(system: Any, package: pathlib.Path, interrupt: bool) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Run the program on a u-dma-buf: a file that driver and core have mapped."""
-    name, size = "udmabuf0", 1 << 18
+def u_dma_buf(system: Any, driver: Any, package: pathlib.Path) -> Any:
+    """Return a u-dma-buf of `U_DMA_BUF_BYTES`: a file that driver and core have mapped."""
+    name, size = "udmabuf0", U_DMA_BUF_BYTES
     folder = package / "u-dma-buf"
     (folder / name).mkdir(parents=True)
     (folder / name / "phys_addr").write_text(f"{system.base:#x}\n")
@@ -95,17 +96,29 @@ def run_linux(system: Any, package: pathlib.Path, interrupt: bool) -> tuple[dict
     device.write_bytes(bytes(size))
     with device.open("r+b") as file:
         system.show(mmap.mmap(file.fileno(), size))
+    return driver.UDmaBuffer(name, devices=folder / "dev", properties=folder)
+
+
+def run_python(system: Any, program: Program, package: pathlib.Path, interrupt: bool
+               ) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Run the program on memory as PYNQ gives it."""
     with driver_of(package) as driver:
-        buffer = driver.UDmaBuffer(name, devices=folder / "dev", properties=folder)
-        answers, outputs = _run(system, driver, buffer.allocate, interrupt)
-        answers["free"] = buffer.allocate((size,), np.uint8).nbytes == size
+        return _run(system, program, driver, pynq_allocate(system), interrupt)
+
+
+def run_linux(system: Any, program: Program, package: pathlib.Path, interrupt: bool
+              ) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Run the program on a u-dma-buf."""
+    with driver_of(package) as driver:
+        buffer = u_dma_buf(system, driver, package)
+        answers, outputs = _run(system, program, driver, buffer.allocate, interrupt)
+        answers["free"] = buffer.allocate((U_DMA_BUF_BYTES,), np.uint8).nbytes == U_DMA_BUF_BYTES
         return answers, outputs
 
 
-def _run(system: Any, driver: Any, allocate: Callable[..., Any], interrupt: bool
+def _run(system: Any, program: Program, driver: Any, allocate: Callable[..., Any], interrupt: bool
          ) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Return (answers of the driver, output rows of each job)."""
-    program = system.program
     answers: dict[str, Any] = {"jobs": [], "refused": []}
     try:
         core = driver.Latte(system, allocate, interrupt=Interrupt(system) if interrupt else None,
@@ -127,26 +140,27 @@ def _run(system: Any, driver: Any, allocate: Callable[..., Any], interrupt: bool
 
     for job in program.jobs:
         if len(waiting) == 1 << RING_LOG2:
-            answers["refused"].append(_error(driver, core.submit, job.head, job.q, job.k, job.v))
+            answers["refused"].append(error_of(driver, core.submit, job.head, job.q, job.k, job.v))
             finish()
         waiting.append(core.submit(job.head, job.q, job.k, job.v, fresh=job.fresh, causal=job.causal))
     while waiting:
         finish()
     job = program.jobs[0]  # of several rows
-    answers["refused"] += [_error(driver, core.result, 0), _error(driver, core.submit, 0, job.q[:, 1:], job.k, job.v),
-                           _error(driver, core.submit, 0, job.q, job.k[1:], job.v),
-                           _error(driver, core.write_entry, program.config.heads, []),
-                           _error(driver, core.write_entry, 0, [0])]
+    answers["refused"] += [error_of(driver, core.result, 0),
+                           error_of(driver, core.submit, 0, job.q[:, 1:], job.k, job.v),
+                           error_of(driver, core.submit, 0, job.q, job.k[1:], job.v),
+                           error_of(driver, core.write_entry, program.config.heads, []),
+                           error_of(driver, core.write_entry, 0, [0])]
     answers["counters"] = core.counters()
     answers["errors"] = core.clear("ERROR")
     core.close()
     return answers, outputs
 
 
-def _error(driver: Any, function: Callable[..., Any], *arguments: Any) -> str:
+def error_of(driver: Any, function: Callable[..., Any], *arguments: Any, **named: Any) -> str:
     """Return the sentence with which a call is refused."""
     try:
-        function(*arguments)
+        function(*arguments, **named)
     except driver.LatteError as error:
         return str(error)
     return ""

@@ -17,6 +17,8 @@ READY and VALID in one process each, which Verilator takes for a loop."""
 
 
 buses = pytest.mark.parametrize(("standard", "bits"), [("wishbone", 32), ("axi", 64)])
+packages = pytest.mark.parametrize(("fixture", "module", "run"), [("package", "latte_axi", "run_head"),
+                                                                  ("cache_package", "latte_axi_cache", "run_cache")])
 
 
 def build_soc(package, folder, standard, bits):
@@ -27,19 +29,24 @@ def build_soc(package, folder, standard, bits):
 
 @pytest.mark.slow
 @buses
-def test_the_soc_passes_lint(package, standard, bits, tmp_path):
+@packages
+def test_the_soc_passes_lint(fixture, module, run, standard, bits, tmp_path, request):
     """LiteX turns the same warnings off; any other ends in an error."""
+    package = request.getfixturevalue(fixture)
     build_soc(package, tmp_path, standard, bits)
-    tool("verilator", "--lint-only", *LITEX_STYLE, "--top-module", "soc", "soc.v", package / "rtl" / "latte_axi.sv",
+    tool("verilator", "--lint-only", *LITEX_STYLE, "--top-module", "soc", "soc.v", package / "rtl" / f"{module}.sv",
          folder=tmp_path)
 
 
 @pytest.mark.slow
 @buses
-def test_a_head_on_the_bus_of_the_soc(package, standard, bits, tmp_path):
-    """Registers, memory and the core's master on one bus, narrower than the master and not narrower than registers."""
+@packages
+def test_a_head_on_the_bus_of_the_soc(fixture, module, run, standard, bits, tmp_path, request):
+    """Registers, memory and the core's masters on one bus, narrower than these and not narrower than registers."""
+    package = request.getfixturevalue(fixture)
     build_soc(package, tmp_path, standard, bits)
     tool("verilator", "--cc", "--exe", "--build", "-O3", *LITEX_STYLE, "--output-split", "20000", "--top-module", "soc",
-         "--Mdir", "build", "-CFLAGS", f"-I{package / 'driver'} -I{package / 'bench'}", "soc.v",
-         package / "rtl" / "latte_axi.sv", HERE / "litex_bench.cpp", package / "driver" / "latte.c", folder=tmp_path)
+         "--Mdir", "build", "-CFLAGS", f"-I{package / 'driver'} -I{package / 'bench'} "
+         f"-DRUN_HEADER='\"{run}.h\"' -DRUN={run}", "soc.v", package / "rtl" / f"{module}.sv", HERE / "litex_bench.cpp",
+         *sorted((package / "driver").glob("*.c")), folder=tmp_path)
     tool(tmp_path / "build" / "Vsoc", folder=tmp_path, says="PASS")

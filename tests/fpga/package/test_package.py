@@ -14,13 +14,17 @@ from latte.fpga.cli import cli
 from latte.fpga.package import contents, exports
 from latte.fpga.package.contents import write_package
 from latte.fpga.package.exports import compile_rdl
+from latte.fpga.package.forms import bus_design, cache_design
 from latte.fpga.package.ports import ports
 from latte.fpga.package.system_rdl import REGISTER_MAP
+from latte.golden.config import preset
 from latte.golden.errors import LatteError
+from latte.golden.memory.build import MemoryBuild
 from latte.rtl.axi.axi_core import AxiCore
 from latte.rtl.axi.axi_stream_core import AxiStreamCore
 from latte.rtl.axi.bus import MasterParameters
-from tests.fpga.package.conftest import CONFIG, MASTER, STREAM
+from latte.rtl.memory.axi_cache_core import AxiCacheCore
+from tests.fpga.package.conftest import CACHED, CONFIG, MASTER, STREAM
 from tests.fpga.package.described import described
 
 pytest.importorskip("systemrdl", reason="the extra package is not installed")
@@ -78,6 +82,18 @@ def check_component(folder, core, buses, children):
     assert (folder / texts("name", component.getElementsByTagName("spirit:file")[0])[0]).exists()
 
 
+def spoiled_bench(folder, command, program):
+    """Make the bench of a package's folder expect one wrong number; return what it says when it fails."""
+    head = folder / "bench" / "head.h"
+    text = head.read_text()
+    right = re.search(r"head_output\[\d+\] = \{\s+(-?\d+),", text)
+    head.write_text(f"{text[:right.start(1)]}{int(right[1]) ^ 1}{text[right.end(1):]}")
+    tool("bash", "-c", command, folder=folder)
+    done = subprocess.run([folder / "build" / program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "FAIL" in done.stdout
+    return done.stdout
+
+
 def test_the_guide_names_every_port_and_every_file(package):
     check_guide(package, "latte_axi", AxiCore(CONFIG, MASTER))
 
@@ -98,6 +114,46 @@ def test_package_of_streams(stream_package):
     assert [(r["name"], r["offset"]) for r in described(maps[REGISTER_MAP])] == [
         (register.name, register.offset) for register in core.registers]
     assert not (stream_package / "driver" / "latte_descriptor.h").exists()
+
+
+def test_package_of_keys_in_memory(cache_package):
+    """Guide and component of the form with two masters; its driver folder has nothing of the others."""
+    core = AxiCacheCore(CACHED)
+    check_guide(cache_package, "latte_axi_cache", core)
+    check_component(cache_package, core, ("s_axil", "m_axi", "m_axi_cache"),
+                    ("busInterfaces", "addressSpaces", "memoryMaps", "model", "fileSets"))
+    component = minidom.parse(str(cache_package / "component.xml"))
+    assert [texts("name", space)[0] for space in component.getElementsByTagName("spirit:addressSpace")] == [
+        "m_axi", "m_axi_cache"]
+    sources = {path.name for path in (cache_package / "driver").iterdir()}
+    assert "latte_cache.c" in sources and not sources & {"latte.c", "latte_driver.py"}
+
+
+@pytest.mark.slow
+def test_fusesoc_runs_keys_in_memory(cache_package, tmp_path):
+    """Lint, and the bench, with nothing but the package."""
+    pytest.importorskip("fusesoc", reason="the extra package is not installed")
+    for target in ("lint", "sim"):
+        output = tool(*FUSESOC, cache_package, "run", "--target", target, "latte:ip:latte_axi_cache", folder=tmp_path)
+        assert "%Warning" not in output or target == "sim"
+    for way in ("polled", "by interrupts"):
+        assert re.search(rf"^{way}: 2 sequences of 64 tokens, 2 heads of 32 elements, in \d+ cycles, 0 rows differ",
+                         output, re.MULTILINE)
+    assert "PASS" in output
+
+
+@pytest.mark.slow
+def test_a_bench_keeps_real_sequences_in_memory(tmp_path):
+    """As the guide calls Verilator; with the other width of the bus. It sees a wrong row."""
+    folder = tmp_path / "package"
+    write_package(cache_design(MemoryBuild(core=preset("small", max_seq_len=128), slots=3)), folder)
+    commands = re.findall(r"^    (verilator --lint.*?)^    build", (folder / "README.md").read_text(),
+                          re.MULTILINE | re.DOTALL)
+    assert "%Warning" not in tool("bash", "-c", commands[0], folder=folder)
+    assert "2 sequences of 80 tokens, 2 heads of 64" in tool(folder / "build" / "Vlatte_axi_cache", folder=folder,
+                                                             says="PASS")
+    output = spoiled_bench(folder, commands[0], "Vlatte_axi_cache")
+    assert "1 rows differ" not in output and "2 rows differ" in output
 
 
 @pytest.mark.slow
@@ -147,31 +203,28 @@ def test_fusesoc_simulates_a_whole_head(package, tmp_path):
 def test_the_bench_sees_a_wrong_row(tmp_path):
     """As the guide calls Verilator; with the other width of the bus."""
     folder = tmp_path / "package"
-    write_package(CONFIG.replace(max_seq_len=16), MasterParameters(data_bits=64), folder)
-    head = folder / "bench" / "head.h"
-    text = head.read_text()
-    right = re.search(r"head_output\[\d+\] = \{\s+(-?\d+),", text)
-    head.write_text(f"{text[:right.start(1)]}{int(right[1]) ^ 1}{text[right.end(1):]}")
+    write_package(bus_design(CONFIG.replace(max_seq_len=16), MasterParameters(data_bits=64)), folder)
     commands = re.findall(r"^    (verilator --cc.*?)^    build", (folder / "README.md").read_text(),
                           re.MULTILINE | re.DOTALL)
-    tool("bash", "-c", commands[0], folder=folder)
-    done = subprocess.run([folder / "build" / "Vlatte_axi"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "16 rows of 64 elements" in done.stdout and "FAIL" in done.stdout
-    assert ", 1 differ" in done.stdout
+    output = spoiled_bench(folder, commands[0], "Vlatte_axi")
+    assert "16 rows of 64 elements" in output and ", 1 differ" in output
 
 
 def test_refused(package, tmp_path, monkeypatch):
     with pytest.raises(LatteError, match="empty folder"):
-        write_package(CONFIG, MASTER, package)
+        write_package(bus_design(CONFIG, MASTER), package)
     for arguments, says in (((), "name one"), (("--package", "x", "--output", "y.sv"), "name one"),
-                            (("--package", "x"), "--top axi or axi-stream"),
+                            (("--package", "x"), "--top axi, axi-stream or axi-cache"),
+                            (("--package", "x", "--top", "cache"), "--top axi, axi-stream or axi-cache"),
+                            (("--package", "x", "--top", "axi-cache", "--name", "y"), "leave --name out"),
+                            (("--package", "x", "--top", "axi-cache", "--data-bits", "32"), "must be 64 or 128"),
                             (("--package", "x", "--top", "axi", "--name", "y"), "leave --name out"),
                             (("--package", "absent/x", "--top", "axi"), "existing folder")):
         with pytest.raises(LatteError, match=says):
             cli.main(["emit", *arguments], standalone_mode=False)
     monkeypatch.setattr(exports, "_MODULES", ("no_such_tool",))
     with pytest.raises(LatteError, match="no_such_tool, which is not installed; pip install"):
-        write_package(CONFIG, MASTER, tmp_path / "new")
+        write_package(bus_design(CONFIG, MASTER), tmp_path / "new")
 
 
 def test_nothing_is_left_of_a_package_that_failed(tmp_path, monkeypatch):
@@ -180,5 +233,5 @@ def test_nothing_is_left_of_a_package_that_failed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(contents, "guide", fail)
     with pytest.raises(LatteError, match="no room"):
-        write_package(CONFIG, MASTER, tmp_path / "new")
+        write_package(bus_design(CONFIG, MASTER), tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """The compiled SystemRDL against the table it is made of, and against the hardware; what the exporters make of it."""
 
+import dataclasses
 import json
 import runpy
 import subprocess
@@ -10,8 +11,10 @@ from click.testing import CliRunner
 from latte.fpga.cli import cli
 from latte.fpga.package import contents
 from latte.fpga.package.exports import compile_rdl
+from latte.fpga.package.forms import bus_design, cache_design
 from latte.fpga.package.system_rdl import DESCRIPTOR_MAP, REGISTER_MAP, system_rdl
 from latte.golden.memory.build import MemoryBuild
+from latte.golden.memory.sequence_state import StateFormat
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, DESCRIPTOR_FIELDS, descriptor_layout
 from latte.rtl.axi.register_types import Access
 from latte.rtl.axi.registers import register_table
@@ -19,7 +22,7 @@ from latte.rtl.memory.axi_cache_core import rows_master_of
 from latte.rtl.memory.cache_descriptors import CACHE_FIELDS
 from latte.rtl.memory.cache_registers import cache_register_table
 from latte.sim.axi_run import build_axi_core
-from tests.cocotb import test_axi_stream_core
+from tests.cocotb import cached, test_axi_stream_core
 from tests.cocotb.test_axi_core import BUILDS
 from tests.fpga.package.described import described
 
@@ -34,7 +37,7 @@ STREAM_BUILDS = test_axi_stream_core.BUILDS
 def drivers(tmp_path_factory):
     """Return the folder of the toy build's drivers and SystemRDL."""
     folder = tmp_path_factory.mktemp("toy") / "package"
-    contents.write_drivers(*BUILDS["toy"], folder)
+    contents.write_drivers(bus_design(*BUILDS["toy"]), folder)
     return folder
 
 
@@ -75,7 +78,7 @@ def test_registers_and_descriptors_with_keys_in_memory(tmp_path):
     result = CliRunner().invoke(cli, ["emit", "--top", "axi-cache", "--registers", str(folder), "--slots", "3",
                                       "--max-seq-len", str(build.core.max_seq_len)])
     assert result.exit_code == 0, result.output
-    maps = compile_rdl(folder / "registers" / "latte_axi_cache.rdl")
+    maps = compile_rdl(folder / "registers" / "latte_axi_cache.rdl", record=True)
     table = cache_register_table(build, rows_master_of(build))
     assert [(r["name"], r["offset"], [field["reset"] for field in r["fields"]])
             for r in described(maps[REGISTER_MAP])] == [
@@ -85,12 +88,27 @@ def test_registers_and_descriptors_with_keys_in_memory(tmp_path):
     assert {field.name: (field.offset, field.width) for field in CACHE_FIELDS if field.name != "status"}.items() <= (
         places.items())
     tables = runpy.run_path(str(folder / "driver" / "latte_registers.py"))
-    assert tables["TYPE_PREFILL"] == 4 and tables["STATUS_BITS"][-1] == "write_failed"
+    assert tables["TYPE_PREFILL"] == 4 and list(tables["STATUS_BITS"])[-1] == "write_failed"
     assert tables["CONSTANTS"]["number"] == 3 and "TYPE_JOB" not in tables
     (tmp_path / "use.c").write_text('#include "latte_registers.h"\n#include "latte_descriptor.h"\n'
-                                    "char size[sizeof(latte_descriptor_t) == 64 ? 1 : -1];\n")
+                                    '#include "latte_types.h"\n#include "latte_record.h"\n'
+                                    "char size[sizeof(latte_descriptor_t) == 64 && LATTE_TYPE_DECODE == 3 ? 1 : -1];\n")
     subprocess.run(["cc", "-std=gnu99", "-Wall", "-Werror", "-c", "use.c", f"-I{folder / 'driver'}"], cwd=tmp_path,
                    check=True)
+
+
+@pytest.mark.parametrize("build", cached.BUILDS, ids=lambda build: build.core.name)
+def test_a_record_is_what_the_golden_model_makes_of_it(build, tmp_path):
+    """Its fields in the tables; all else of an empty sequence's is 0."""
+    contents.write_registers(cache_design(build), tmp_path / "registers")
+    tables = runpy.run_path(str(tmp_path / "registers" / "driver" / "latte_registers.py"))
+    records, table = StateFormat(build), 0x1234_5678_9ABC_DEF0
+    fields = {"live": 1, "generation": 0xBEEF, "length": 0, "table_address": table}
+    word = sum(fields[name] << offset for name, (offset, _) in tables["RECORD"].items())
+    assert word.to_bytes(records.state_bytes, "little") == records.encode(records.empty(0xBEEF, table)).tobytes()
+    state = dataclasses.replace(records.empty(1, 0), length=0xABCDE)
+    offset, width = tables["RECORD"]["length"]
+    assert int.from_bytes(records.encode(state).tobytes(), "little") >> offset & (1 << width) - 1 == 0xABCDE
 
 
 def test_every_register_over_the_bus(drivers, tmp_path, build_folder):
@@ -106,7 +124,7 @@ def test_every_register_over_the_bus(drivers, tmp_path, build_folder):
 
 @pytest.mark.slow
 def test_every_register_of_streams_over_the_bus(tmp_path, build_folder):
-    contents.write_drivers(*STREAM_BUILDS["serial"], tmp_path / "package")
+    contents.write_drivers(bus_design(*STREAM_BUILDS["serial"]), tmp_path / "package")
     node = compile_rdl(tmp_path / "package" / "registers" / "latte_axi_stream.rdl", descriptors=False)[REGISTER_MAP]
     registers = described(node)
     (tmp_path / "settings.json").write_text(json.dumps(registers))

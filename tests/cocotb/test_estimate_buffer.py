@@ -110,11 +110,13 @@ def test_estimate_buffer_and_scanner(config, check):
         tiles.append({**extra, "entry": entry | gains, "rows": count, "first_keys": first_keys, "last_keys": last_keys,
                       "causal": causal, "bank": bank, "slot": slot, "job_last": job_last})
         padded = -(-last_keys // pairs) * pairs
-        middle, spread = of_signed(rng, config.est_bits), rng.choice([1, 3, 40, -2 * low])
+        middle, spread = of_signed(rng, config.est_bits), rng.choice([0, 1, 3, 40, -2 * low])
         # Far apart, and so near that each bit of a comparison decides.
         estimates = np.array([[of_signed(rng, config.est_bits) if spread > -low else
                                min(max(middle + rng.randint(-spread, spread), low), -low - 1) for _ in range(padded)]
                               for _ in range(config.query_lanes)])
+        if spread == 0:  # all at the maximum behind a step of one: what misses the step has another maximum
+            estimates[:, :rng.randrange(first_keys)] -= middle > low
         if rng.getrandbits(1):
             estimates[:, :first_keys] = low  # the row's maximum is then the least estimate there is
         visible = np.arange(padded) < (first_keys + causal * np.arange(config.query_lanes))[:, None]

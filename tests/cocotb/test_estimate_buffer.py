@@ -89,8 +89,9 @@ def test_estimate_buffer_and_scanner(config, check):
     tiles, beats, rows, groups = [], [], [], []
     slots = range(code_slots(config))
     codes = {(slot, octave): rng.getrandbits(14) for slot in slots for octave in config.code_octaves}
-    # Random lengths, then all of them, in each tile buffer, and rows that fill their groups.
-    for last_keys in [*row_lengths(config, rng, 50), *[*range(1, config.max_seq_len + 1)] * 2, *[pairs, 2 * pairs] * 5]:
+    # Random lengths, then all of them, in each tile buffer, and rows that fill their groups; rows of three beats.
+    lengths = [*row_lengths(config, rng, 50), *[*range(1, config.max_seq_len + 1)] * 2, *[pairs, 2 * pairs] * 5]
+    for index, last_keys in enumerate([*lengths, *[3 * lanes] * 64]):
         count = rng.randint(1, min(config.query_lanes, last_keys))
         causal, bank, job_last = (rng.getrandbits(1) for _ in range(3))
         first_keys, slot = last_keys - (count - 1) * causal, rng.randrange(config.query_rows)
@@ -110,15 +111,17 @@ def test_estimate_buffer_and_scanner(config, check):
         tiles.append({**extra, "entry": entry | gains, "rows": count, "first_keys": first_keys, "last_keys": last_keys,
                       "causal": causal, "bank": bank, "slot": slot, "job_last": job_last})
         padded = -(-last_keys // pairs) * pairs
-        middle, spread = of_signed(rng, config.est_bits), rng.choice([0, 1, 3, 40, -2 * low])
+        middle, spread = of_signed(rng, config.est_bits), rng.choice([1, 3, 40, -2 * low])
         # Far apart, and so near that each bit of a comparison decides.
         estimates = np.array([[of_signed(rng, config.est_bits) if spread > -low else
                                min(max(middle + rng.randint(-spread, spread), low), -low - 1) for _ in range(padded)]
                               for _ in range(config.query_lanes)])
-        if spread == 0:  # all at the maximum behind a step of one: what misses the step has another maximum
-            estimates[:, :rng.randrange(first_keys)] -= middle > low
         if rng.getrandbits(1):
             estimates[:, :first_keys] = low  # the row's maximum is then the least estimate there is
+        if index >= len(lengths):
+            # All at the maximum behind a step of one, in the second or third beat: what misses it has another maximum.
+            estimates[:] = max(middle, low + 1)
+            estimates[:, :rng.choice([lanes, 2 * lanes])] -= 1
         visible = np.arange(padded) < (first_keys + causal * np.arange(config.query_lanes))[:, None]
         maxima = row_maximum(estimates, visible)
         grouped = [rng.randrange(max(1, config.key_groups)) for _ in range(padded)]

@@ -184,8 +184,8 @@ def _distribute(blocks: Sequence[Block], netlists: Mapping[str, Sequence[Netlist
                 ) -> dict[str, dict[str, int]]:
     """Return how many mutants to ask for, by netlist's digest and by source.
 
-    Of each test or core that judges a block, a sample is of the build in which the block is largest, of several such
-    builds the first by name; `ALL` of each.
+    Of each test or core that judges a block, a sample is of the build with the most cases, of several such builds of
+    the one in which the block is largest, of several of these of the first by name; `ALL` of each.
 
     Raises
     ------
@@ -197,9 +197,9 @@ def _distribute(blocks: Sequence[Block], netlists: Mapping[str, Sequence[Netlist
     for block in blocks:
         own: list[str] = []
         for bench in (*block.tests, *block.cores):
-            having = [(-sizes[netlist.digest][block.source], netlist.name, netlist.digest)
+            having = [(-len(netlist.cases), -sizes[netlist.digest][block.source], netlist.name, netlist.digest)
                       for netlist in netlists[bench] if block.source in sizes[netlist.digest]]
-            own += [digest for _, _, digest in sorted(having)[:None if count == ALL else 1]]
+            own += [digest for *_, digest in sorted(having)[:None if count == ALL else 1]]
         if not own:
             raise LatteError(f"{block.source} is in no netlist of {block.bench}; name another bench for it in "
                              "sim/mutation/catalogue.py")

@@ -9,12 +9,14 @@ What the block's registers never are is found before, in the same way: values th
 narrow register at once, as of states, and of counters that do not reach all of their range.
 
 At first memories are left out: both find the same word where they read at the same address, and must write the same.
-What that does not prove is tried with small memories as registers.
+What that does not prove is tried with small memories as registers. That a mutant keeps the words of a memory at other
+addresses is seen without a solver (`latte.sim.mutation.permutation`).
 """
 
 import dataclasses
 import functools
 import itertools
+import json
 import math
 import pathlib
 import resource
@@ -26,15 +28,18 @@ from latte.rtl.emit import run_yosys
 from latte.sim.formal.prove import check_solver
 from latte.sim.harness import PortBits
 from latte.sim.mutation import circuit as circuits
+from latte.sim.mutation import permutation
 from latte.sim.mutation.cases import TOP, Netlist
 from latte.sim.mutation.circuit import Circuit, LeftOutMemory, leave_out_memories, memory_bits
 from latte.sim.mutation.mutants import NUMBER_BITS, PORT, Mutant, mutate_script
+from latte.sim.mutation.permutation import AddressPermutations
 
-__all__ = ["COMBINATIONAL", "INDUCTIVE", "RECIPE", "find_equivalent"]
+__all__ = ["COMBINATIONAL", "INDUCTIVE", "PERMUTED", "RECIPE", "find_equivalent"]
 
-COMBINATIONAL, INDUCTIVE = "combinational", "induction"
-"""How a mutant was proved: with all registers equal in every cycle, or with weaker claims."""
-_MUTATE = "read_rtlil base.il; script mutate.ys; memory_nordff; opt_clean; write_rtlil mutated.il"
+COMBINATIONAL, INDUCTIVE, PERMUTED = "combinational", "induction", "permutation"
+"""How a mutant was proved: with all registers equal in every cycle, with weaker claims, or by where words are kept."""
+_MUTATE = ("read_rtlil base.il; write_json base.json; script mutate.ys; memory_nordff; opt_clean; "
+           "write_rtlil mutated.il")
 _MAP = "read_rtlil mapped.il; memory_map; async2sync; dffunmap; opt_clean; write_smt2 design.smt2"
 _MOST_MEMORY_BITS = 20_000
 """Memories of larger netlists do not become registers."""
@@ -49,7 +54,7 @@ _INVARIANT_SECONDS = 30
 _SECONDS = 3
 """Of the processor's time, for a mutant and a way to prove it: what is decided does not depend on what else a machine
 does."""
-RECIPE = "".join(pathlib.Path(source).read_text() for source in (circuits.__file__, __file__))
+RECIPE = "".join(pathlib.Path(source).read_text() for source in (circuits.__file__, permutation.__file__, __file__))
 """What decides which mutants are proved: where this changed, survivors are tried again."""
 
 
@@ -100,14 +105,15 @@ def find_equivalent(netlist: Netlist, flat: str, mutants: Sequence[Mutant]) -> l
     mutants
         Of it.
     """
-    proved: list[str | None] = [None] * len(mutants)
     if not mutants:
-        return proved
+        return []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "base.il").write_text(flat)
         (folder / "mutate.ys").write_text(mutate_script(mutants))
         run_yosys(_MUTATE, folder)
+        permutations = AddressPermutations(json.loads((folder / "base.json").read_text())["modules"][TOP])
+        proved = [PERMUTED if permutations.holds(mutant) else None for mutant in mutants]
         whole = (folder / "mutated.il").read_text()
         ways = [leave_out_memories(whole)]
         if ways[0][1] and memory_bits(whole) <= _MOST_MEMORY_BITS:

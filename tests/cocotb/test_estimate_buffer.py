@@ -89,8 +89,9 @@ def test_estimate_buffer_and_scanner(config, check):
     tiles, beats, rows, groups = [], [], [], []
     slots = range(code_slots(config))
     codes = {(slot, octave): rng.getrandbits(14) for slot in slots for octave in config.code_octaves}
-    # Random lengths, then all of them, in each tile buffer, and rows that fill their groups.
-    for last_keys in [*row_lengths(config, rng, 50), *[*range(1, config.max_seq_len + 1)] * 2, *[pairs, 2 * pairs] * 5]:
+    # Random lengths, then all of them, in each tile buffer, and rows that fill their groups; rows of three beats.
+    lengths = [*row_lengths(config, rng, 50), *[*range(1, config.max_seq_len + 1)] * 2, *[pairs, 2 * pairs] * 5]
+    for index, last_keys in enumerate([*lengths, *[3 * lanes] * 64]):
         count = rng.randint(1, min(config.query_lanes, last_keys))
         causal, bank, job_last = (rng.getrandbits(1) for _ in range(3))
         first_keys, slot = last_keys - (count - 1) * causal, rng.randrange(config.query_rows)
@@ -117,6 +118,10 @@ def test_estimate_buffer_and_scanner(config, check):
                               for _ in range(config.query_lanes)])
         if rng.getrandbits(1):
             estimates[:, :first_keys] = low  # the row's maximum is then the least estimate there is
+        if index >= len(lengths):
+            # All at the maximum behind a step of one, in the second or third beat: what misses it has another maximum.
+            estimates[:] = max(middle, low + 1)
+            estimates[:, :rng.choice([lanes, 2 * lanes])] -= 1
         visible = np.arange(padded) < (first_keys + causal * np.arange(config.query_lanes))[:, None]
         maxima = row_maximum(estimates, visible)
         grouped = [rng.randrange(max(1, config.key_groups)) for _ in range(padded)]

@@ -29,7 +29,7 @@ builds = pytest.mark.parametrize("build", [
 class ReturnedMasses(wiring.Component):
     """Mass return with a reciprocal that is busy now and then, and a memory of the numbers of keys of all tiles.
 
-    Units are not taken now and then for as long as it takes to fill their queue.
+    Units are not taken now and then for as long as it takes to fill their queue, and masses come late.
 
     Parameters
     ----------
@@ -55,8 +55,12 @@ class ReturnedMasses(wiring.Component):
         m = Module()
         config, masses = self.build.core, self.masses
         m.submodules.masses = masses
+        late = paused(m, 150)
         for name in self.streams:
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(masses, name))
+            ours, theirs = getattr(self, name), getattr(masses, name)
+            wiring.connect(m, wiring.flipped(ours), theirs)
+            if name != "denominator":
+                m.d.comb += [theirs.valid.eq(ours.valid & ~late), ours.ready.eq(theirs.ready & ~late)]
         given, number, taken = Signal(range(self.build.tile_rows + 1)), Signal(range(len(self.counts))), Signal()
         m.d.comb += taken.eq(masses.denominator.valid & masses.denominator.ready)
         ended = taken & (given == self.tile.payload.rows - 1)
@@ -99,21 +103,21 @@ def test_tiles(build, check):
         bits = rng.randint(0, config.group_bits)
         compensated = sorted(rng.sample(range(rows), rng.randint(1, rows)))
         tile = {"gains": [], "rows": len(compensated)}
-        count = np.array([[rng.choice([0, 1, config.max_seq_len >> config.group_bits,
-                                       rng.randrange(config.max_seq_len >> config.group_bits)])
+        keys = config.max_seq_len >> config.group_bits
+        count = np.array([[rng.choice([0, 1, keys, *[rng.randrange(keys)] * 3])
                            for _ in range(config.key_groups)] for _ in range(rows)])
         if bits == 0 and rng.random() < 0.5:
             count[:, 0] = config.max_seq_len
         counts.append(count)
         for row in range(rows):
-            denominator = rng.choice([0, 1, 64, GAIN_MAX, rng.randrange(GAIN_MAX)])
-            mean = rng.choice([0, denominator, rng.randint(0, denominator)])
+            denominator = rng.choice([0, 1, 64, GAIN_MAX, *[rng.randrange(GAIN_MAX)] * 4])
+            mean = rng.choice([0, denominator, *[rng.randint(0, denominator)] * 4])
             tile["gains"].append({"denominator_gain": denominator, "mean_gain": mean})
             if row not in compensated:
                 continue
             scale, row_max = held_scale(rng, config), rng.randint(low, high)
             # Some octaves either way, and more than there are bits.
-            octaves = rng.choice([rng.uniform(-4, 4), rng.uniform(-12, 12), rng.uniform(-40, 40)])
+            octaves = rng.choice([*[rng.uniform(-4, 4)] * 2, rng.uniform(-12, 12), rng.uniform(-40, 40)])
             distance = rng.choice([0, rng.randint(-300, 300), *[round(
                 octaves * 2**(config.exp_frac_bits + scale[1]) / scale[0])] * 3])
             score_max = (row_max << config.estimate_shift) + distance

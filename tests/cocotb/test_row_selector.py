@@ -206,9 +206,11 @@ def random_rows(build: MemoryBuild, rng: np.random.Generator, lengths: list[int]
 
 @stalls
 @builds
-def test_rows_of_all_shapes(build, check):
-    rng = np.random.default_rng(SEED)
-    scales = [held_scale(random.Random(SEED + n), build.core) for n in range(TABLES)]
+def test_rows_of_all_shapes(build, stall, check):
+    """Under each kind of stalls other rows, of other scales."""
+    seed = SEED + TABLES * STALLS.index(stall)
+    rng = np.random.default_rng(seed)
+    scales = [held_scale(random.Random(seed + n), build.core) for n in range(TABLES)]
     lengths = [1, 1, 2, build.page_rows, build.page_rows + 1, *rng.integers(1, 400, 70).tolist(), 1, 1500, 3]
     selections = check_rows(build, scales, random_rows(build, rng, lengths), check)
     assert sum(len(selection.spilled) for selection in selections) > 3

@@ -78,10 +78,9 @@ def groups_fields(groups: KeyGroups, core: AttentionConfig, unused: int = 0) -> 
 
 
 def random_state(rng: np.random.Generator, build: MemoryBuild, length: int, groups: KeyGroups) -> SequenceState:
-    """Return a record of some keys; the first of each group's sums are at the limits."""
+    """Return a record of some keys; the first of each group's sums are at the limits, its keys any number."""
     core, low = build.core, -(1 << 23)
-    counts = rng.multinomial(length, np.full(groups.count, 1 / groups.count))[:core.key_groups]
-    keys = np.pad(counts, (0, core.key_groups - len(counts)))
+    keys = rng.integers(0, core.max_seq_len - 4 * build.page_rows, core.key_groups)
     sums = rng.integers(low, -low, (core.key_groups, core.head_dim))
     sums[:, 0], sums[:, 1] = low + 128 * build.page_rows * 3, -low - 1 - 127 * build.page_rows * 3
     last = np.zeros(build.page_rows, np.int8)
@@ -137,20 +136,24 @@ class Steps:
 
     def look(self) -> None:
         """Look at each group and slice."""
+        core = self.build.core
+        for group in range(max(1, core.key_groups)):
+            for n in range(core.head_dim // self.build.bus_bytes):
+                self.glance(group, n)
+
+    def glance(self, group: int = 0, n: int = 0) -> None:
+        """Look at one group and slice."""
         build, core, state = self.build, self.build.core, self.state
-        common = {"complete": 1, "live": 1, "generation": state.generation, "length": state.length,
+        seen = {"complete": 1, "live": 1, "generation": state.generation, "length": state.length,
                   "table_address": state.table_address}
         if core.group_bits:
             numbers = sum(int(group) << core.group_bits * n for n, group in enumerate(self.numbers))
-            common |= {"groups": groups_fields(state.groups, core), "numbers": numbers}
-        for group in range(max(1, core.key_groups)):
-            for n in range(core.head_dim // build.bus_bytes):
-                seen = dict(common)
-                if core.key_groups:
-                    part = slice(n * build.bus_bytes, (n + 1) * build.bus_bytes)
-                    seen |= {"keys": int(state.group_keys[group]), "sums": state.group_sums[group, part].tolist()}
-                self.steps.append({"step": LOOK, "add": {"group": group, "slice": n}})
-                self.seen.append(seen)
+            seen |= {"groups": groups_fields(state.groups, core), "numbers": numbers}
+        if core.key_groups:
+            part = slice(n * build.bus_bytes, (n + 1) * build.bus_bytes)
+            seen |= {"keys": int(state.group_keys[group]), "sums": state.group_sums[group, part].tolist()}
+        self.steps.append({"step": LOOK, "add": {"group": group, "slice": n}})
+        self.seen.append(seen)
 
     def write(self) -> None:
         """Have it given."""
@@ -189,7 +192,7 @@ def test_sequence_record(check, stall, build):
     form = StateFormat(build)
     bits = core.group_bits
     groups = [KeyGroups(tuple(rng.integers(0, core.head_dim, n).tolist()), tuple(rng.integers(-128, 128, n).tolist()))
-              for n in (bits, max(0, bits - 1), 0)]
+              for n in (bits, max(0, bits - 1), 0, *[bits] * 8)]
     # Full pages, one behind the other, and none; a length that no build has is seen as it is.
     for length, added, of in ((3 * rows - 2, 1, groups[0]), (2 * rows, 1, groups[1]), (rows - 1, 1, groups[0]),
                               (59999 - rows, rows + 1, groups[0]), (rows, rows, groups[0])):
@@ -200,16 +203,27 @@ def test_sequence_record(check, stall, build):
         steps.add(1)
         steps.look()
         steps.write()
-    for of in groups:
+    # As many keys as leave the page at another row each time.
+    for _ in range(4):
+        steps.add(rows - 1)
+        steps.glance()
+    for of in groups[:3]:
         steps.read(form.empty(7, 64))
         if bits:
             steps.take_groups(of)
         steps.add(2)
         steps.look()
         steps.write()
+    if bits:
+        steps.read(form.empty(7, 64))
+        for of in groups[3:]:
+            steps.take_groups(of)
+            steps.glance()
     steps.read(random_state(rng, build, 5, groups[0]))
     steps.state = dataclasses.replace(steps.state, length=(1 << 31) + 5)
     steps.steps[-form.state_bytes // build.bus_bytes:] = [{"step": BEAT, "beat": beat} for beat in steps._beats()]
     steps.look()
+    steps.add(1)
+    steps.glance()
     check(RecordBench(build), core.name, {"steps": Offer(steps.steps)},
           {"seen": Expect(steps.seen), "o": Expect(steps.given)})

@@ -75,7 +75,7 @@ class OutputOfTiles(wiring.Component):
                      self.word.eq(values.word)]
         if config.key_groups:
             # Denominators come late, several of them together or a row's alone.
-            time = Signal(6)
+            time = Signal(7)
             m.d.sync += time.eq(time + 1)
             for name, comes in ("unit", Const(1)), ("denominator", time < 4):
                 self._offer_of_tile(m, tile.compensated, begins, comes, getattr(self, name), getattr(values, name))
@@ -114,10 +114,12 @@ def random_items(rng: random.Random, build, rows: int, keys: int, extreme: bool,
     """Add the items of a tile and their beats of V; return (weights [rows, keys], values [keys, d])."""
     config, lanes = build.core, build.bus_bytes
     most = (1 << config.weight_bits) - 1
-    # Of equal values -128: the only case that reaches the limit of the output.
+    # Of equal values -128: the only case that reaches the limits of sums and of the output.
     v = np.array([[-128 if extreme else rng.choice([-128, 127, rng.randint(-128, 127)])
                    for _ in range(config.head_dim)] for _ in range(keys)], np.int8)
-    weights = np.array([[rng.choice([0, 0, most, rng.randint(1, most)]) for _ in range(keys)] for _ in range(rows)])
+    weights = np.array([[most if extreme else rng.choice(
+        [0, 0, most, rng.randint(1, most), 1 << rng.randrange(config.weight_bits)]) for _ in range(keys)]
+        for _ in range(rows)])
     for row in range(rows):
         weights[row, rng.randrange(keys)] = most  # the weight of the row's largest score
     none = [key for key in range(keys) if not weights[:, key].any() and key < keys - 1]
@@ -160,8 +162,9 @@ def test_tiles(build, check):
     offers = {name: [] for name in ("tile", "i", "value", *(["unit", "denominator"] if compensates else []))}
     wanted = {name: [] for name in ("o", "sum", "word")}
     all_sums = []
-    for index, keys in enumerate([1, 1, 2, 40, *(rng.randint(1, 12) for _ in range(40)), *[1] * 10]):
-        rows = rng.choice([build.tile_rows, rng.randint(1, build.tile_rows)])
+    many = min(300, config.max_seq_len)
+    for index, keys in enumerate([1, many, 2, 40, *(rng.randint(1, 12) for _ in range(40)), *[1] * 24]):
+        rows = build.tile_rows if keys == many else rng.choice([build.tile_rows, rng.randint(1, build.tile_rows)])
         extreme, bits, compensated = index < 2, rng.randint(0, config.group_bits), 0
         weights, v = random_items(rng, build, rows, keys, extreme, offers)
         tile_sums = np.array([[[rng.randint(-99, 99)] * config.head_dim] * config.key_groups] * build.tile_rows)

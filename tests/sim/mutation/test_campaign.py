@@ -21,10 +21,10 @@ SOURCE = "rtl/wide/softmax.py"
 BLOCK = Block(SOURCE, tests=("tests/cocotb/test_softmax.py",))
 
 
-def netlist_of(name: str, cells: int) -> Netlist:
-    """Return a netlist with a component of that many cells."""
+def netlist_of(name: str, cells: int, cases: int = 1) -> Netlist:
+    """Return a netlist with a component of that many cells, and cases."""
     cell = f'  attribute \\src "{SOURCE}:84"\n  cell $not $1\n  end\n'
-    return Netlist(name, f"module \\harness.dut\n{cell * cells}end\n", {}, {}, (Case(name, "block", {}),))
+    return Netlist(name, f"module \\harness.dut\n{cell * cells}end\n", {}, {}, (Case(name, "block", {}),) * cases)
 
 
 @pytest.fixture
@@ -58,6 +58,11 @@ def test_a_sample_is_of_the_largest_build(run):
     outcomes, examined = run(40, netlist_of("small", 2), netlist_of("large", 9))
     assert examined == [("large", 40)] and len(outcomes) == 40
     assert {one.netlist for one in outcomes} == {"large"}
+
+
+def test_a_sample_is_of_the_build_with_the_most_cases(run):
+    _, examined = run(4, netlist_of("small", 2, 3), netlist_of("large", 9), netlist_of("middle", 3, 3))
+    assert examined == [("middle", 4)]
 
 
 @pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])

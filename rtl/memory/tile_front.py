@@ -151,7 +151,7 @@ class TileFront(wiring.Component):
         m.submodules.merge = merge = PlaceMerge(build, score_shape(build))
         m.submodules.store = store = ScoreStore(build)
         m.submodules.spill = spill = SpillStore(build, self.parameters)
-        tile, last_key = Signal(tile_layout(build), reset_less=True), Signal(key_shape(build.core))
+        tile, last_page = Signal(tile_layout(build), reset_less=True), Signal(key_shape(build.core), reset_less=True)
         at = _Phase(build)
         wiring.connect(m, wiring.flipped(self.q), array.q)
         wiring.connect(m, wiring.flipped(self.value), reader.value)
@@ -167,11 +167,13 @@ class TileFront(wiring.Component):
             reader.first_page.eq(self.first_page), reader.restart.eq(at.begins), reader.taken.eq(self.taken),
             reader.data.eq(self.data), reader.fault.eq(self.fault), array.restart.eq(at.begins),
             array.rows.eq(Mux(self.ended, 0, tile.rows)),
-            store.restart.eq(at.begins), merge.rows.eq(self.present), last_key.eq(tile.keys - 1),
-            merge.last_page.eq(last_key & ~(build.page_rows - 1)), merge.restart.eq(at.begins | self.scored),
+            store.restart.eq(at.begins), merge.rows.eq(self.present),
+            merge.last_page.eq(last_page), merge.restart.eq(at.begins | self.scored),
             self.rows.eq(tile.rows), self.present.eq(Cat(tile.rows > n for n in range(build.tile_rows))),
             self.saturated.eq(array.saturated), self.score_max.eq(store.row_max), store.read.eq(self.scored),
         ]
+        # Lists are merged long after the tile came: no list waits for a subtraction.
+        m.d.sync += last_page.eq((tile.keys - 1) & ~(build.page_rows - 1))
         selectors = self._select(m, at, tile, spill)
         self._tables(m, at, selectors)
         lost = self._estimate(m, at, reader, array, selectors)

@@ -21,11 +21,9 @@ from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.operand_split import SplitBeat
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.common.word_packer import WordPacker
-from latte.rtl.memory.cache_sequencer import CacheSequencer
 from latte.rtl.memory.candidate_filter import CandidateFilter
 from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.entry_reader import EntryReader
-from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.page_table import PageTable
 from latte.rtl.memory.piece_bursts import PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
@@ -103,9 +101,7 @@ MUTANTS = {
                 "self.compute.ready"),
     "known": ("HeadRegisters-registers", HeadRegisters, "(starts | good) & in_turn & ~fault",
               "(starts | good) & ~fault"),
-    # Keys in memory: jobs, pieces, pages, entries; lists that lose, repeat, or end elsewhere.
-    "appended_before": ("CacheSequencer-carry_out", CacheSequencer, "self.complete.eq(at.complete)",
-                        "self.complete.eq(~at.offers)"),
+    # Keys in memory: pieces, pages, entries; lists that lose, repeat, or end elsewhere.
     "places": ("PieceBursts-bursts", PieceBursts, "burst.address + (burst.beats << step)",
                "burst.address + (most << step)"),
     "asks_for_room": ("PieceReader-reads", PieceReader, "self.request.valid.eq(burst.valid & fits)",
@@ -124,16 +120,11 @@ MUTANTS = {
     "row_max": ("ScoreStore-scores", ScoreStore, "score > self.row_max[row]", "score < self.row_max[row]"),
     "stays_or_leaves": ("CandidateList-listed", CandidateList, "name=\"above\")",
                         "name=\"above\", reset_less=True)"),
-    # What is counted on, spilled; which keys are candidates, and how many there are of them.
+    # What is counted on, spilled; which keys are candidates.
     "fields": ("SequenceRecord-keeps", SequenceRecord, "self.length.eq(self.length + 1)",
                "self.length.eq(self.length + 2)"),
-    "sums": ("SequenceRecord-keeps-groups", SequenceRecord, "slice_address(self.read_slice, self.read_group, slices)))",
-             "slice_address(self.read_slice, self.add.group, slices)))"),
     "filled_up": ("SpillStore-spills", SpillStore, "\"estimate\": _NO_ESTIMATE}", "\"estimate\": 0}"),
-    "behind_writes": ("SpillStore-spills", SpillStore, "(lines.level == 0) & self.write_idle)", "(lines.level == 0))"),
     "candidate": ("CandidateFilter-candidates", CandidateFilter, "(gap < self.reach)", "(gap <= self.reach)"),
-    "counts": ("EstimateHistogram-counts", EstimateHistogram, "(found.row == row) & (found.tag ==",
-               "(found.row == found.row) & (found.tag =="),
     "value_sums": ("RowSums-sums", RowSums, "read.data[n]) + Mux(high", "read.data[n]) | Mux(high"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),

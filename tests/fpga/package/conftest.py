@@ -15,28 +15,27 @@ STREAM = StreamParameters()
 CACHED = LEAN
 
 
+def written(tmp_path_factory, name, design) -> pathlib.Path:
+    """Return the folder of a package."""
+    pytest.importorskip("systemrdl", reason="the extra package is not installed")
+    folder = tmp_path_factory.mktemp("package") / name
+    write_package(design, folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def package(tmp_path_factory) -> pathlib.Path:
     """Return the folder of a package of `CONFIG` and `MASTER`."""
-    pytest.importorskip("systemrdl", reason="the extra package is not installed")
-    folder = tmp_path_factory.mktemp("package") / "latte"
-    write_package(bus_design(CONFIG, MASTER), folder)
-    return folder
+    return written(tmp_path_factory, "latte", bus_design(CONFIG, MASTER))
 
 
 @pytest.fixture(scope="session")
 def stream_package(tmp_path_factory) -> pathlib.Path:
     """Return the folder of a package of `CONFIG` and `STREAM`."""
-    pytest.importorskip("systemrdl", reason="the extra package is not installed")
-    folder = tmp_path_factory.mktemp("package") / "latte_stream"
-    write_package(bus_design(CONFIG, STREAM), folder)
-    return folder
+    return written(tmp_path_factory, "latte_stream", bus_design(CONFIG, STREAM))
 
 
 @pytest.fixture(scope="session")
 def cache_package(tmp_path_factory) -> pathlib.Path:
     """Return the folder of a package of `CACHED`."""
-    pytest.importorskip("systemrdl", reason="the extra package is not installed")
-    folder = tmp_path_factory.mktemp("package") / "latte_cache"
-    write_package(cache_design(CACHED), folder)
-    return folder
+    return written(tmp_path_factory, "latte_cache", cache_design(CACHED))

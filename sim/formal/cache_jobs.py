@@ -9,7 +9,6 @@ from latte.golden.memory.cache import ENTRY_BYTES
 from latte.golden.memory.jobs import FAILURES, REFUSALS
 from latte.golden.memory.sequence_state import StateFormat
 from latte.rtl.axi.bus import ADDRESS_BITS
-from latte.rtl.common.payloads import groups_layout
 from latte.rtl.memory.cache_payloads import cache_job_layout
 from latte.rtl.memory.cache_sequencer import CacheSequencer
 from latte.sim.formal.memory_builds import small_build
@@ -41,8 +40,8 @@ class _Job:
         Of the part of the page table that was read.
     asked, looked, needed
         An entry was asked for; entries that came to judge by, and how many there must be.
-    unknown, differs
-        One of them is not known, or has other groups.
+    unknown
+        One of them is not known.
     appending, pending, left, append_fault
         Rows are being appended, and how many; rows that were neither appended nor dropped; an answer was an error.
     query, head
@@ -93,8 +92,7 @@ class _Job:
         with m.Else():
             m.d.sync += self.owed.eq(self.owed - dut.read_beat)
         last = dut.read_beat & (self.owed == 1)
-        fields = Cat(dut.record_live, dut.record_generation, dut.record_table,
-                     dut.groups if self.build.core.group_bits else Const(0, 0))
+        fields = Cat(dut.record_live, dut.record_generation, dut.record_table)
         kept = s.held("fields", fields)
         s.assume("record_stands", ~s.held("was_read", self.read) | (fields == kept))
         with m.If(dut.read_beat & self.of_table):
@@ -112,10 +110,9 @@ class _Job:
     def _look_up(self, begins: Value) -> None:
         """Give an entry for each that is asked for."""
         s, m, dut = self.s, self.s.m, self.dut
-        self.asked, self.unknown, self.differs = (Signal(name=name) for name in ("asked", "unknown", "differs"))
+        self.asked, self.unknown = Signal(name="asked"), Signal(name="unknown")
         self.looked = Signal(17, name="looked")
-        grouped = bool(self.build.core.group_bits)
-        self.needed = Mux(self.asks, self.job.heads, Const(grouped) & (self.job.rows != 0))
+        self.needed = Mux(self.asks, self.job.heads, 0)
         comes = dut.entry.valid & dut.entry.ready
         s.assume("entry_asked_for", ~dut.entry.valid | self.asked)
         s.assume_stable("entry", dut.entry.valid, dut.entry.ready, dut.entry.payload)
@@ -125,21 +122,8 @@ class _Job:
             m.d.sync += self.asked.eq(0)
         with m.If(comes & (self.looked != self.needed)):
             m.d.sync += [self.looked.eq(self.looked + 1), self.unknown.eq(self.unknown | ~dut.entry.payload.known)]
-        if grouped:
-            self.groups = Signal(groups_layout(self.build.core), name="first_groups")
-            theirs = dut.entry.payload.groups
-            with m.If(comes & (self.looked == 0) & (self.looked != self.needed)):
-                m.d.sync += self.groups.eq(theirs)
-            for index, ours in (("first", self.groups), ("record", dut.groups)):
-                same: Value = ours.group_bits == theirs.group_bits
-                for bit in range(self.build.core.group_bits):
-                    same = same & ((ours.group_bits <= bit) | ((ours.elements[bit] == theirs.elements[bit])
-                                                               & (ours.cuts[bit] == theirs.cuts[bit])))
-                counts = (self.length == 0) & (self.looked != 0) if index == "first" else self.length != 0
-                with m.If(comes & (self.looked != self.needed) & counts & ~same):
-                    m.d.sync += self.differs.eq(1)
         with m.If(begins):
-            m.d.sync += [self.looked.eq(0), self.unknown.eq(0), self.differs.eq(0)]
+            m.d.sync += [self.looked.eq(0), self.unknown.eq(0)]
 
     def _append(self, begins: Value) -> None:
         """Append rows: the record counts them."""
@@ -194,13 +178,12 @@ class _Job:
         return {"sequence_invalid": ~dut.record_live | (dut.record_generation != job.generation),
                 "head_invalid": self.unknown, "no_keys": total == 0,
                 "too_long": (total > self.build.core.max_seq_len) | (job.queries > Mux(job.rows == 0, 1, job.rows)),
-                "groups_differ": self.differs}
+                "groups_differ": Const(0)}  # of builds with key groups
 
 
 def _carry_out(s: Setting, build: MemoryBuild) -> None:
     dut = CacheSequencer(build)
     inside = s.add(dut)
-    room = inside.part("sums").block.room if build.core.key_groups else Const(1)
     s.m.d.comb += dut.records.eq(s.constant("any_place", ADDRESS_BITS))
     golden = _Job(s, dut)
     job, verdict = golden.job, dut.verdict
@@ -232,7 +215,7 @@ def _carry_out(s: Setting, build: MemoryBuild) -> None:
     said = verdict.as_value()[1:]
     s.claim("one_reason", "a verdict has one reason, or none", (said & (said - 1)) == 0, when=verdict.valid)
     for name in expected:
-        if name != "groups_differ" or build.core.group_bits:
+        if name != "groups_differ":
             s.reach(name, verdict.valid & verdict[name])
     does = dut.append.valid | dut.tile.valid | dut.row.valid | writes.valid | (dut.piece.valid & dut.reads_table)
     s.claim("record_first", "the record is read before an entry is looked up or anything else is read", golden.read,
@@ -282,7 +265,7 @@ def _carry_out(s: Setting, build: MemoryBuild) -> None:
         port = getattr(dut, name)
         s.stable(f"{name}_stable", "what is asked of a neighbour stands until it is taken", port.valid, port.ready,
                  port.payload)
-    _ends(s, inside, dut, golden, room)
+    _ends(s, inside, dut, golden)
     # A witness: one job of few rows and queries, neighbours of which each takes a cycle.
     offer = dut.job.payload
     ports = {name: getattr(dut, name) for name in ("piece", "append", "ask", "tile", "row", "record_piece", "drop")}
@@ -324,7 +307,6 @@ def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, g
                 expected: dict[str, Value]) -> None:
     """Say how the sequencer's registers belong to the job."""
     at, job, state, build = inside["at"], golden.job, inside.state, dut.build
-    grouped = bool(build.core.group_bits)
     fits = state("FIT", "RECORD", "AWAIT RECORD", "CHECK")
     looks, tables = state("ASK", "ENTRY"), state("TABLE", "TABLE PIECE", "AWAIT TABLE")
     begins = fits | looks | state("JUDGE") | tables
@@ -353,7 +335,7 @@ def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, g
             "begins": ~begins | (~status.any() & ~golden.append_fault & ~failed.any() & (at.query == 0)
                                  & (golden.query == 0) & (golden.head == 0) & (golden.left == job.rows)
                                  & (~golden.read | (golden.length == golden.before))),
-            "fits": ~fits | ((at.head == 0) & (golden.looked == 0) & ~golden.unknown & ~golden.differs & ~at.unknown
+            "fits": ~fits | ((at.head == 0) & (golden.looked == 0) & ~golden.unknown & ~at.unknown
                              & ~at.differs & ~table_failed),
             "slot": state("JOB", "FIT", "DROP", "DROPPED", "DONE") | (job.slot < build.slots),
             "read": state("JOB", "AWAIT RECORD")
@@ -371,7 +353,7 @@ def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, g
             "looked": Mux(looks, (at.head == golden.looked) & (golden.looked < golden.needed),
                           fits | state("JOB", "DROP", "DROPPED", "DONE") | (golden.looked == golden.needed)),
             "asked": golden.asked == state("ENTRY", "ROW"),
-            "unknown": ~(looks | state("JUDGE")) | ((at.unknown == golden.unknown) & (at.differs == golden.differs)),
+            "unknown": ~(looks | state("JUDGE")) | ((at.unknown == golden.unknown) & ~at.differs),
             "goes_on": ~(tables | tiles | last | writes) | (goes_on & (golden.looked == golden.needed)),
             "heads": ~(tables | last) | (at.head == 0) | (last & ~golden.asks),
             "positions": state("JOB", "DROP", "DROPPED", "DONE") | last | writes | Mux(
@@ -424,12 +406,9 @@ def _invariants(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, g
                 status.any() | (golden.wrote == (job.rows != 0)))),
             }.items():
         s.invariant(name, condition)
-    if grouped:
-        s.invariant("groups", ~(looks | state("JUDGE")) | (golden.before != 0) | (golden.looked == 0)
-                    | (dut.new_groups.as_value() == golden.groups.as_value()))
 
 
-def _ends(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, room: Value) -> None:
+def _ends(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job) -> None:
     """Claim that a job comes to its end but for its neighbours: a number that cannot be negative becomes smaller."""
     at, job, state, build = inside["at"], golden.job, inside.state, dut.build
 
@@ -449,14 +428,9 @@ def _ends(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, room: V
     # Of tiles: positions and heads, then the way through a tile; its first state follows a position or a head.
     positions, heads = Signal(16), Signal(16)
     s.m.d.comb += [positions.eq(job.queries - golden.query), heads.eq(job.heads - golden.head)]
-    sums: Value = Const(0)
-    if build.core.key_groups:
-        s.invariant("slice", inside["_sum.part"] < inside["slices"])
-        sums = Mux(at.summing, inside["groups"] * inside["slices"] - inside["group"] * inside["slices"]
-                   - inside["_sum.part"], 0)
-    here, left_of_tile, left_of_sums = state("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), Signal(3), Signal(4)
-    s.m.d.comb += [left_of_tile.eq(Mux(here, at.count - at.number, at.offers)), left_of_sums.eq(sums)]
-    tiles = Cat(left_of_sums, rank("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), left_of_tile,
+    here, left_of_tile = state("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), Signal(3)
+    s.m.d.comb += left_of_tile.eq(Mux(here, at.count - at.number, at.offers))
+    tiles = Cat(rank("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), left_of_tile,
                 rank(("APPEND", "AWAIT APPEND", "SUMS", "AWAIT SUMS"), "COMPLETE", "AWAIT TILE", "TILE", "HAND OVER",
                      "ASK ROW", "ROW"), heads, positions)
     drops = Cat(Mux(state("DROP"), Mux(golden.query == job.queries, 2, 0), state("DROPPED")), positions)
@@ -471,7 +445,7 @@ def _ends(s: Setting, inside: Inside, dut: CacheSequencer, golden: _Job, room: V
                 Cat(tiles, Const(0, 61 - len(tiles)), Const(2, 3))))))
     waits = [(golden.owed != 0) & ~dut.read_beat, golden.asked & ~dut.entry.valid, golden.appending & ~dut.appended,
              (state("TILE") | (golden.tile & dut.complete)) & ~dut.ended, golden.answers & ~dut.written,
-             state("DROPPED") & ~dut.dropped, at.summing & ~room,
+             state("DROPPED") & ~dut.dropped,
              state("HAND OVER") & dut.tile.valid & ~dut.tile.ready]
     for name in ("piece", "append", "ask", "row", "record_piece", "drop"):
         port = getattr(dut, name)

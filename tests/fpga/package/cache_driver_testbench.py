@@ -11,7 +11,8 @@ from cocotb.task import bridge
 from latte.rtl.memory.axi_cache_core import rows_master_of
 from latte.rtl.memory.cache_registers import cache_register_table
 from latte.sim.axi_cache_program import load_build
-from tests.fpga.package.cache_sessions import run_c, run_linux, run_python
+from tests.fpga.package.cache_c_session import run_c
+from tests.fpga.package.cache_python_session import run_linux, run_python
 from tests.fpga.package.driver_testbench import System
 
 RUN = {"c": run_c, "python": run_python, "linux": run_linux}

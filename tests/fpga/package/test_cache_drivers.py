@@ -10,7 +10,7 @@ from latte.fpga.package.forms import cache_design
 from latte.sim.axi_cache_run import build_axi_cache_core
 from tests.cocotb.cached import BUILDS, EVERY_KIND
 from tests.fpga.package.c_session import compile_driver
-from tests.fpga.package.cache_sessions import PAGES
+from tests.fpga.package.cache_twin import PAGES
 from tests.fpga.package.test_drivers import check_compiles
 
 pytest.importorskip("systemrdl", reason="the extra package is not installed")

@@ -22,6 +22,7 @@ from latte.sim import decode_figures
 from latte.sim.coverage import baseline as coverage
 from latte.sim.coverage import testplan
 from latte.sim.formal import catalogue
+from latte.sim.fuzz import baseline as fuzz
 from latte.sim.mutation import report as mutation_report
 from latte.sim.mutation.catalogue import DOCUMENT as MUTATION_DOCUMENT
 
@@ -36,7 +37,7 @@ def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
             memory_tables.DOCUMENT: memory_tables.sections() | {decode_figures.SECTION: decode_figures.decode_table},
             block_table.DOCUMENT: of_rtl,
             catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}, coverage.DOCUMENT: coverage.TABLES,
-            MUTATION_DOCUMENT: dict(mutation_report.TABLES),
+            fuzz.DOCUMENT: fuzz.TABLES, MUTATION_DOCUMENT: dict(mutation_report.TABLES),
             # Tests are no part of a package.
             **({testplan.DOCUMENT: testplan.TABLES} if testplan.DOCUMENT.exists() else {})}
 

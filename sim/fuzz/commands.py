@@ -43,7 +43,8 @@ _BUILD_OPTIONS = ("config", "board", *(field.name for field in dataclasses.field
 @click.option("--cycles", type=click.IntRange(1000), metavar="N",
               help="Of a case, about; long ones compare more scores a second. "
                    f"[default: {_CYCLES:,}, with --pairwise {_PAIRWISE_CYCLES:,}]")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Number of the first case.")
+@click.option("--seed", type=click.IntRange(0),
+              help="Number of the first case. [default: 0, with --rebase the first that the baseline has not]")
 @click.option("--pairwise", is_flag=True,
               help="One case on each build of a set in which every two values of two fields meet; all of them, unless "
                    "--cases or --minutes end it.")
@@ -53,11 +54,13 @@ _BUILD_OPTIONS = ("config", "board", *(field.name for field in dataclasses.field
               help=f"Simulator: {' or '.join(SIMULATORS)}; repeatable. [default: those that are installed]")
 @click.option("--processes", default=os.cpu_count() or 1, show_default="all cores", type=click.IntRange(1),
               help="Simulations at a time.")
+@click.option("--rebase", is_flag=True,
+              help="Add the run to the baseline, and write the table of the document. Needs a checkout.")
 @build_option
 @config_options
-def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | None, cycles: int | None, seed: int,
-                 pairwise: bool, file: pathlib.Path | None, simulators: tuple[str, ...], processes: int,
-                 build_folder: pathlib.Path) -> None:
+def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | None, cycles: int | None,
+                 seed: int | None, pairwise: bool, file: pathlib.Path | None, simulators: tuple[str, ...],
+                 processes: int, rebase: bool, build_folder: pathlib.Path) -> None:
     """Run random programs on random builds and compare every bit, status bit and counter with the golden model.
 
     A case is some programs on one build: heads, decoded tokens, shared keys and refused jobs, with random, extreme and
@@ -75,11 +78,18 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
         raise LatteError(f"{'--pairwise' if pairwise else '--case'} has builds of its own; leave out {_spell(build)}")
     usable, left_out = _find_simulators(simulators)
 
+    from latte.sim.fuzz.baseline import add_run, next_seed
     from latte.sim.fuzz.builds import pairwise_builds  # brings in Amaranth and the RTL
     from latte.sim.fuzz.campaign import build_tasks, run_tasks, seed_tasks
 
     if file is not None:
         _run_file(console, file, build_folder)
+    command = _command(pairwise, build, cycles)
+    behind = next_seed(command) if rebase else 0
+    seed = behind if seed is None else seed
+    if seed < behind:
+        raise LatteError(f"the baseline has cases of `{command}` up to {behind - 1}, and none may count twice; leave "
+                         "out --seed")
     array, seconds = None, 60 * (minutes or _MINUTES)
     total: int | None
     groups: Iterator[list[Task]]
@@ -110,7 +120,8 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
     failed = [outcome for outcome in outcomes if outcome.problems]
     target = "pairwise" if pairwise else "fuzz"
     figures = _figures(target, outcomes, elapsed, array)
-    repeats = {outcome.task.seed: _repeat(outcome, pairwise, build, cycles) for outcome in failed}
+    repeats = {outcome.task.seed: f"{command} --seed {outcome.task.seed} --cases 1 --sim {outcome.task.simulator}"
+               for outcome in failed}
     write_results(
         build_folder / f"{target}.json", target, config if build else preset("small"),
         [{"name": name, "unit": unit, "value": value} for name, (unit, value) in figures.items()]
@@ -130,6 +141,8 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
         console.print(f"left out: {line}", soft_wrap=True)
     console.print(", ".join(f"{value:,} {name.partition('.')[2].replace('_', ' ')}"
                             for name, (_, value) in figures.items()), soft_wrap=True)
+    if rebase:
+        add_run(command, outcomes, elapsed)
     raise SystemExit(1 if failed else 0)
 
 
@@ -172,10 +185,9 @@ def _spell(build: dict[str, Any]) -> str:
                     for name, value in build.items())
 
 
-def _repeat(outcome: "Outcome", pairwise: bool, build: dict[str, Any], cycles: int | None) -> str:
-    """Return the command line that runs a case again."""
-    words = ["latte fuzz", "--pairwise" if pairwise else _spell(build), f"--seed {outcome.task.seed} --cases 1",
-             f"--cycles {cycles}" if cycles else "", f"--sim {outcome.task.simulator}"]
+def _command(pairwise: bool, build: dict[str, Any], cycles: int | None) -> str:
+    """Return the command line without how long it runs and where it begins: with it a seed is always the same case."""
+    words = ["latte fuzz", "--pairwise" if pairwise else _spell(build), f"--cycles {cycles}" if cycles else ""]
     return " ".join(word for word in words if word)
 
 

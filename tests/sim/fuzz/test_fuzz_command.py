@@ -6,9 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from latte.golden.config import preset
+from latte.golden.documents import read_section
 from latte.golden.errors import LatteError
 from latte.sim.compilation import check_simulator
-from latte.sim.fuzz import campaign
+from latte.sim.fuzz import baseline, campaign
 from latte.sim.fuzz.campaign import Outcome
 from latte.sim.fuzz.case import load_case, random_case, save_case
 from latte.sim.fuzz.commands import fuzz_command
@@ -63,7 +64,7 @@ def test_a_failing_case_prints_the_command_that_repeats_it(fuzz, tmp_path):
 
 def test_long_cases(fuzz, tmp_path):
     result = fuzz("--config", "tiny", "--cases", "1", "--cycles", "5000000", "--seed", "3", failing=[3])
-    assert "latte fuzz --config tiny --seed 3 --cases 1 --cycles 5000000 --sim verilator" in result.output
+    assert "latte fuzz --config tiny --cycles 5000000 --seed 3 --cases 1 --sim verilator" in result.output
     assert fuzz("--cases", "1", "--cycles", "20").exit_code == 2
 
 
@@ -80,6 +81,27 @@ def test_pairs(fuzz, tmp_path, monkeypatch):
     result = fuzz("--pairwise", "--cases", "1", failing=[0])
     assert result.exit_code == 1 and "latte fuzz --pairwise --seed 0 --cases 1" in result.output
     assert record(tmp_path, "pairwise")[1]["pairwise.pairs_simulated"] == 0
+
+
+def test_runs_add_up_and_no_case_counts_twice(fuzz, tmp_path, monkeypatch):
+    document = tmp_path / "page.md"
+    document.write_text("<!-- BEGIN fuzz-runs -->\n<!-- END fuzz-runs -->\n")
+    monkeypatch.setattr(baseline, "_FILE", tmp_path / "runs.json")
+    monkeypatch.setattr(baseline, "DOCUMENT", document)
+    assert fuzz("--cases", "20", "--rebase").exit_code == 0
+    assert fuzz("--cases", "3", "--rebase", failing=[22]).exit_code == 1  # goes on behind the first run
+    assert fuzz("--config", "tiny", "--cases", "2", "--rebase").exit_code == 0  # other cases with the same numbers
+    lines = read_section(document, "fuzz-runs").split("\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert [(row[0], row[2], row[4]) for row in rows[2:]] == [
+        ("`latte fuzz`", "0 to 19", "20"), ("`latte fuzz`", "20 to 22", "3"),
+        ("`latte fuzz --config tiny`", "0 to 1", "2"), ("all", "", "25")]
+    columns = {name: column for name, _, *column in zip(*rows, strict=True)}
+    assert columns["scores"] == ["8,000", "1,200", "800", "10,000"] and columns["differences"] == list("0101")
+    before = document.read_text()
+    result = fuzz("--cases", "3", "--seed", "22", "--rebase")
+    assert isinstance(result.exception, LatteError) and "up to 22" in str(result.exception)
+    assert document.read_text() == before
 
 
 def test_a_simulator_that_is_not_installed_is_said(fuzz, tmp_path):

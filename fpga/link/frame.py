@@ -4,7 +4,7 @@ from amaranth import Array, Cat, Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ETHERNET
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
+from amaranth.utils import bits_for, exact_log2
 
 from latte.fpga.link.protocol import CRC_BYTES, END, ESCAPE, ESCAPE_FLIP, HEADER_BYTES
 from latte.rtl.common.ram import RAM_LATENCY
@@ -12,9 +12,14 @@ from latte.rtl.common.ram import RAM_LATENCY
 __all__ = ["FrameReceiver", "FrameSender"]
 
 
+def _too_far(payload_bytes):
+    """Return the place behind the longest frame."""
+    return payload_bytes + CRC_BYTES + 1
+
+
 def _place_shape(payload_bytes):
     """Shape of a place in a frame: the header from -4, the payload from 0."""
-    return signed(exact_log2(payload_bytes) + 2)
+    return signed(bits_for(_too_far(payload_bytes)) + 1)
 
 
 class FrameReceiver(wiring.Component):
@@ -60,7 +65,7 @@ class FrameReceiver(wiring.Component):
         """Return the circuit."""
         m = Module()
         m.submodules.crc = crc = CRC32_ETHERNET(data_width=8).create()
-        too_far = self.payload_bytes + CRC_BYTES + 1
+        too_far = _too_far(self.payload_bytes)
         place = Signal(_place_shape(self.payload_bytes), init=-HEADER_BYTES)
         escaped, hunting = Signal(), Signal(init=1)
         header = Signal(8 * HEADER_BYTES)

@@ -1,5 +1,6 @@
 """All proofs, and their table in the document."""
 
+import importlib
 import pathlib
 
 from latte.golden.documents import markdown_table
@@ -28,7 +29,9 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill,
+            # Named, since it belongs to a layer above this one.
+            importlib.import_module("latte.fpga.link.proofs"))
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

@@ -5,6 +5,7 @@ import importlib
 
 import pytest
 
+from latte.fpga.link.frame import FrameReceiver, FrameSender
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.descriptor_ring import DescriptorRing
 from latte.rtl.axi.output_packer import OutputPacker
@@ -127,6 +128,10 @@ MUTANTS = {
     "filled_up": ("SpillStore-spills", SpillStore, "\"estimate\": _NO_ESTIMATE}", "\"estimate\": 0}"),
     "candidate": ("CandidateFilter-candidates", CandidateFilter, "(gap < self.reach)", "(gap <= self.reach)"),
     "value_sums": ("RowSums-sums", RowSums, "read.data[n]) + Mux(high", "read.data[n]) | Mux(high"),
+    # Frames of the host's link.
+    "crc_begins": ("FrameSender-arrives", FrameSender, "self.o.payload.eq(END), crc.start.eq(1)",
+                   "self.o.payload.eq(END), crc.start.eq(0)"),
+    "writes_all": ("FrameReceiver-refuses", FrameReceiver, "place < self.payload_bytes", "place <= self.payload_bytes"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

@@ -1,16 +1,22 @@
-"""Frames of the host's link: what one side sends, the other has; what was damaged counts as no frame."""
+"""The host's link: what one side sends, the other has; what was damaged is none; requests are taken once, in order."""
 
-from amaranth import Array, Cat, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Mux, Signal, Value
 
 from latte.fpga.link.frame import FrameReceiver, FrameSender
-from latte.fpga.link.protocol import CRC_BYTES, END, ESCAPE, ESCAPE_FLIP, HEADER_BYTES
+from latte.fpga.link.protocol import CRC_BYTES, END, ESCAPE, ESCAPE_FLIP, HEADER_BYTES, Request
+from latte.fpga.link.request_queue import RequestQueue
+from latte.fpga.link.uart import UartReceiver, UartTransmitter
 from latte.rtl.common.ram import RAM_LATENCY
+from latte.sim.formal.followed import Followed
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]
 
 _PAYLOAD_BYTES = 4
 _AROUND = HEADER_BYTES + CRC_BYTES
+_CLOCKS = 4
+_LINE_BITS = 10
+_WINDOW = 2
 
 def _is_mark(byte: Value) -> Value:
     return (byte == END) | (byte == ESCAPE)
@@ -157,8 +163,145 @@ def _refuses(s: Setting) -> None:
             dut.write_en == ((count >= HEADER_BYTES) & (count < HEADER_BYTES + _PAYLOAD_BYTES)), when=comes)
 
 
+class _Line:
+    """Frames of bytes on a line, each bit of as many cycles: the one that is sent, and one that is taken meanwhile.
+
+    Attributes
+    ----------
+    pending, next_byte
+        A byte was taken whose start bit has not begun.
+    sends, bit, cycle, byte
+        A frame is on the line; which of its bits, for how many cycles.
+    """
+
+    def __init__(self, s: Setting, taken: Value, byte: Value) -> None:
+        m = s.m
+        self.pending, self.next_byte = Signal(name="pending"), Signal(8, name="next_byte")
+        self.sends, self.byte = Signal(name="sends"), Signal(8, name="sent_byte")
+        self.bit, self.cycle = Signal(range(_LINE_BITS), name="line_bit"), Signal(range(_CLOCKS), name="line_cycle")
+        bit_ends = self.cycle == _CLOCKS - 1
+        with m.If(self.sends):
+            m.d.sync += self.cycle.eq(Mux(bit_ends, 0, self.cycle + 1))
+            with m.If(bit_ends):
+                m.d.sync += [self.bit.eq(self.bit + 1), self.sends.eq(self.bit != _LINE_BITS - 1)]
+        with m.If(self.pending & (~self.sends | (bit_ends & (self.bit == _LINE_BITS - 1)))):
+            m.d.sync += [self.sends.eq(1), self.bit.eq(0), self.cycle.eq(0), self.byte.eq(self.next_byte),
+                         self.pending.eq(0)]
+        with m.If(taken):
+            m.d.sync += [self.pending.eq(1), self.next_byte.eq(byte)]
+
+    @property
+    def level(self) -> Value:
+        """Return what is on the line: a start bit, the byte's from the lowest on, a stop bit."""
+        return ~self.sends | Cat(0, self.byte, 1).bit_select(self.bit, 1)
+
+
+def _bytes(s: Setting) -> None:
+    sender, receiver = UartTransmitter(_CLOCKS), UartReceiver(_CLOCKS)
+    sends, receives, m = s.add(sender, "sender"), s.add(receiver, "receiver"), s.m
+    flops = receives.part("synchronizer")["flops"]
+    m.d.comb += receiver.rx.eq(sender.tx)
+    taken = sender.i.valid & sender.i.ready
+    s.assume_stable("i_stable", sender.i.valid, sender.i.ready, sender.i.payload)
+    # The synchroniser keeps the line's level over reset: a byte comes when what it may have been is over.
+    settled = Signal(range(2 * _CLOCKS))
+    m.d.sync += settled.eq(Mux(settled == 2 * _CLOCKS - 1, settled, settled + 1))
+    quiet = settled != 2 * _CLOCKS - 1
+    s.assume("settled", ~(quiet & sender.i.valid))
+    line = _Line(s, taken, sender.i.payload)
+    # The receiver sees the line so many cycles later, and is one behind that.
+    behind = len(flops) + 1
+    seen, byte, bit, cycle = (s.held(f"{name}_seen", getattr(line, name), behind)
+                              for name in ("sends", "byte", "bit", "cycle"))
+    middle = _CLOCKS // 2
+    # Its bits are sampled in their middle: of the present one, whether that is over.
+    over = cycle >= middle
+    listens = seen & ~((bit == _LINE_BITS - 1) & over)
+    left = Signal(range(_LINE_BITS))
+    m.d.comb += left.eq(_LINE_BITS - 1 - line.bit)
+    shift, timer = sends["shift"], receives["timer"]
+    for name, condition in {
+            "tx": sender.tx == line.level,
+            "bits_left": sends["bits_left"] == Mux(line.pending, _LINE_BITS, Mux(line.sends, left, 0)),
+            "timer": sends["timer"] == Mux(line.sends, _CLOCKS - 1 - line.cycle, 0),
+            "shift": Mux(line.pending, shift == Cat(0, line.next_byte),
+                         ~line.sends | (shift == (Cat(0, line.byte, ~Const(0, _LINE_BITS)) >> line.bit + 1)[:9])),
+            "last_bit": ~line.pending | ~line.sends | (line.bit == _LINE_BITS - 1),
+            "quiet": ~quiet | ~(line.sends | line.pending),
+            **{f"flop_{n}": (settled <= n) | (flop == ~s.held(f"low_{n}", ~line.level, n + 1))
+               for n, flop in enumerate(flops)},
+            "false_start": ~quiet | ~receives["busy"] | (
+                (receives["bit"] == 0) & (settled + timer < len(flops) + middle)),
+            "listens": quiet | (receives["busy"] == listens),
+            "at": ~listens | ((receives["bit"] == bit + over)
+                              & (timer == Mux(over, _CLOCKS - 1 + middle - cycle, middle - 1 - cycle))),
+            **{f"data_{n}": ~listens | (receives["bit"] != n + 1) | (receiver.data[8 - n:] == byte[:n])
+               for n in range(1, 9)}}.items():
+        s.invariant(name, condition)
+    s.claim("byte_arrives", "a byte that is sent is received, in the middle of its stop bit",
+            receiver.valid & (receiver.data == byte), when=seen & (bit == _LINE_BITS - 1) & (cycle == middle))
+    s.claim("byte_once", "and then alone", seen & (bit == _LINE_BITS - 1) & (cycle == middle), when=receiver.valid)
+    s.claim("line_level", "each bit stands as long as it should: start, the byte from its lowest bit on, stop",
+            sender.tx == line.level, when=line.sends)
+    s.claim("line_idle", "the line is high between bytes, and behind reset", sender.tx, when=~line.sends)
+    s.claim("next_byte", "the next byte is taken in the stop bit of the one before, so that none is lost on the line",
+            line.bit == _LINE_BITS - 1, when=taken & line.sends)
+
+
+def _requests(s: Setting) -> None:
+    dut = RequestQueue(_PAYLOAD_BYTES, _WINDOW)
+    inside, m = s.add(dut), s.m
+    header = dut.header.as_value()
+    # As FrameReceiver has them: only while there is room, never twice in a row, headers that stand before.
+    s.assume("room", ~dut.frame | dut.enable)
+    s.assume("apart", ~(dut.frame & s.held("frame", dut.frame)))
+    s.assume("header_stands", ~dut.frame | (header == s.held("header", header)))
+    s.assume("session_stands", ~dut.frame | (dut.session == s.held("session", dut.session)))
+    s.assume("carried_out", ~dut.done | dut.waiting)
+    s.assume("sent_again", ~dut.resent | dut.due)
+    s.assume("not_at_once", ~(dut.frame & s.held("done", dut.done)))
+    expected = Signal(8)
+    is_next = (dut.header.type == Request.HELLO) | ~dut.session | (dut.header.sequence == expected)
+    taken = dut.frame & is_next
+    with m.If(taken):
+        m.d.sync += expected.eq(dut.header.sequence + 1)
+    items = s.count("items", taken, dut.done, _WINDOW)
+    item = Followed(s, taken, Cat(dut.landing, header), items, dut.done)
+    # Any slot's answer.
+    slot_bits = len(dut.landing)
+    slot = s.constant("slot", slot_bits)
+    kept, answer = Signal(), Signal.like(dut.answer)
+    with m.If(dut.done & (dut.answer.sequence[:slot_bits] == slot)):
+        m.d.sync += [kept.eq(1), answer.eq(dut.answer)]
+    arrived, served = inside["arrived"], inside["served"]
+    place = served + item.ahead
+    for name, condition in {
+            "items": (arrived - served)[:slot_bits + 1] == items, "most": items <= _WINDOW,
+            "expected": inside["expected"] == expected,
+            "enable": ~dut.enable | (items != _WINDOW) | s.held("came", taken),
+            "item": ~item.here | ((item.ahead < items) & (item.item == Cat(
+                place[:slot_bits], inside["requests"][place[:slot_bits]].as_value()))),
+            "answer": ~kept | (inside["answers"][slot].as_value() == answer.as_value())}.items():
+        s.invariant(name, condition)
+    s.claim("in_turn", "a request is carried out once, as it came, in the order in which they came",
+            Cat(dut.first, dut.request) == item.item, when=item.here & (item.ahead == 0) & dut.waiting)
+    s.claim("waits_for", "one waits if, and only if, one came that was not carried out", items != 0, when=dut.waiting)
+    s.claim("has_room", "no request overwrites another one", items != _WINDOW, when=taken)
+    s.claim("next_only", "a frame is a new request if it is the next one by its number, or says HELLO, or there is no "
+            "session, and no other is", dut.landing == (s.held("landing", dut.landing) + s.held("taken", taken))[
+                :slot_bits], when=s.held("frame_came", dut.frame))
+    repeats = dut.frame & ~is_next & kept & (dut.header.sequence == answer.sequence) & (
+        dut.header.sequence[:slot_bits] == slot)
+    s.claim("again_due", "a request whose answer is kept makes that due again", inside["due"].bit_select(slot, 1),
+            when=s.held("repeats", repeats))
+    s.claim("answers_again", "what is sent again is the answer that was kept", dut.again == answer,
+            when=dut.due & kept & (inside["lowest"] == 1 << slot))
+
+
 _BUILD = f"payloads of up to {_PAYLOAD_BYTES} bytes"
 PROOFS = (
     Proof("FrameSender", _arrives, "induction", 2, 80, f"{_BUILD}, at a FrameReceiver"),
     Proof("FrameReceiver", _refuses, "induction", 2, 60, _BUILD),
+    Proof("UartTransmitter", _bytes, "induction", 6, 70, f"{_CLOCKS} cycles a bit, at a UartReceiver"),
+    Proof("RequestQueue", _requests, "induction", 2, 20, f"{_WINDOW} requests"),
 )

@@ -72,7 +72,7 @@ class RequestQueue(wiring.Component):
         is_next, is_known = Signal(), Signal()
         own = self.header.sequence[:slot_bits]
         m.d.sync += [
-            self.enable.eq(arrived - served != self.window),
+            self.enable.eq((arrived - served)[:len(arrived)] != self.window),
             is_next.eq((self.header.type == Request.HELLO) | ~self.session | (self.header.sequence == expected)),
             is_known.eq(answers[own].sequence == self.header.sequence),
         ]

@@ -183,14 +183,19 @@ def test_both_answers_are_kept():
     assert simulate(scenario) == b"abcdef"
 
 
-def test_more_than_the_window_is_ignored_until_there_is_room():
+@pytest.mark.parametrize("before", range(4))
+def test_more_than_the_window_is_ignored_until_there_is_room(before):
     async def scenario(line):
         await line.ask(Request.HELLO, 0)
+        # Wherever the queue's counts are, which wrap.
+        for n in range(before):
+            await line.ask(Request.REPORT, 1 + n)
         # The first waits for the stream while two more come: one has room.
-        await line.send(b"".join(write(n, bytes([n] * 4)) for n in (1, 2, 3)))
-        assert [await line.receive(3000) for _ in range(3)] == [accepted(1, 1), accepted(2, 0), None]
-        await line.send(write(3, bytes([3] * 4)))
-        assert await line.receive(3000) == accepted(3, 0)
+        first, second, third = range(before + 1, before + 4)
+        await line.send(b"".join(write(n, bytes([n] * 4)) for n in (first, second, third)))
+        assert [await line.receive(3000) for _ in range(3)] == [accepted(first, 1), accepted(second, 0), None]
+        await line.send(write(third, bytes([third] * 4)))
+        assert await line.receive(3000) == accepted(third, 0)
 
     assert simulate(scenario, ready=lambda cycle: False, patience=2048) == b""
 

@@ -6,6 +6,8 @@ import importlib
 import pytest
 
 from latte.fpga.link.frame import FrameReceiver, FrameSender
+from latte.fpga.link.request_queue import RequestQueue
+from latte.fpga.link.uart import UartTransmitter
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.descriptor_ring import DescriptorRing
 from latte.rtl.axi.output_packer import OutputPacker
@@ -128,10 +130,12 @@ MUTANTS = {
     "filled_up": ("SpillStore-spills", SpillStore, "\"estimate\": _NO_ESTIMATE}", "\"estimate\": 0}"),
     "candidate": ("CandidateFilter-candidates", CandidateFilter, "(gap < self.reach)", "(gap <= self.reach)"),
     "value_sums": ("RowSums-sums", RowSums, "read.data[n]) + Mux(high", "read.data[n]) | Mux(high"),
-    # Frames of the host's link.
+    # The host's link: frames, bytes, requests.
     "crc_begins": ("FrameSender-arrives", FrameSender, "self.o.payload.eq(END), crc.start.eq(1)",
                    "self.o.payload.eq(END), crc.start.eq(0)"),
     "writes_all": ("FrameReceiver-refuses", FrameReceiver, "place < self.payload_bytes", "place <= self.payload_bytes"),
+    "line_level": ("UartTransmitter-bytes", UartTransmitter, "Cat(0, self.i.payload)", "Cat(1, self.i.payload)"),
+    "has_room": ("RequestQueue-requests", RequestQueue, "(arrived - served)[:len(arrived)]", "(arrived - served)"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

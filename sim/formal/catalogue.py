@@ -9,14 +9,17 @@ from latte.sim.formal import (
     axi_master,
     axi_memory,
     axi_stream,
+    buffers,
     cache_jobs,
     jobs,
+    loading,
     memory_access,
     memory_record,
     memory_rows,
     memory_selection,
     memory_spill,
     pruning,
+    rows,
     streams,
     survivors,
     wishbone,
@@ -28,7 +31,7 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill, buffers, loading, rows)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

@@ -165,7 +165,8 @@ def _plane(s: Setting) -> None:
     was = s.held("spot", spot)
     s.invariant("rows", at_row <= rows)
     s.invariant("spot", Cat((inside["elaborate.group"] * lanes + inside["lane"])[:len(at_row)],
-                            inside["elaborate.part"], inside["elaborate.bank"]) == Mux(s.held("restarted", dut.restart), spot, was))
+                            inside["elaborate.part"], inside["elaborate.bank"])
+                == Mux(s.held("restarted", dut.restart), spot, was))
     collects = (at_row == row) & (at_bank == bank) & (at_place // words == place // words) & (at_place > place)
     s.invariant("packer", (packer["in_row"] == at_place) & (packer["here"] == 1 << (at_place % words))
                 & (packer.block.word_valid == s.held("word_ended", dut.beat_valid & word_ends)))

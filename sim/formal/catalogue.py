@@ -12,6 +12,7 @@ from latte.sim.formal import (
     buffers,
     cache_jobs,
     jobs,
+    limits,
     loading,
     memory_access,
     memory_record,
@@ -19,6 +20,7 @@ from latte.sim.formal import (
     memory_selection,
     memory_spill,
     pruning,
+    queries,
     rows,
     streams,
     survivors,
@@ -31,7 +33,8 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill, buffers, loading, rows)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill, buffers, loading, limits,
+            rows, queries)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

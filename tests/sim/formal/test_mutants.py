@@ -38,10 +38,13 @@ from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
+from latte.rtl.wide.gap_table import FillTables, GapTable
 from latte.rtl.wide.group_sums import GroupSums
 from latte.rtl.wide.operand_plane import OperandPlane
+from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.query_memory import QueryMemory
 from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_limits import MassThreshold
 from latte.rtl.wide.row_memory import RowMemory, RowRegister
 from latte.rtl.wide.row_scanner import RowScanner
 from latte.rtl.wide.running_maximum import RunningMaximum
@@ -157,6 +160,13 @@ MUTANTS = {
     "group": ("RowScanner-scan", RowScanner, "key + n < keys", "key + n <= keys"),
     "rows_loaded": ("TileSequencer-tiles", TileSequencer, "self.query.valid.eq(self.rows.valid & free)",
                     "self.query.valid.eq(self.rows.valid)"),
+    "fills_in_turn": ("FillTables-fills", FillTables, "self.fill.write.eq(~done & (answered",
+                      "self.fill.write.eq((answered"),
+    "nothing": ("GapTable-weights", GapTable, "counts.eq(self.valid & (self.gap < end))",
+                "counts.eq(self.gap < end)"),
+    "not_else": ("MassThreshold-thresholds", MassThreshold, "self.mass.ready.eq(taken)",
+                 "self.mass.ready.eq(self.row.valid)"),
+    "commanded": ("QueryBuffer-queries", QueryBuffer, "self.load.ready.eq(rows < 0)", "self.load.ready.eq(rows < 1)"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

@@ -10,14 +10,19 @@ from latte.sim.formal import (
     axi_master,
     axi_memory,
     axi_stream,
+    buffers,
     cache_jobs,
     jobs,
+    limits,
+    loading,
     memory_access,
     memory_record,
     memory_rows,
     memory_selection,
     memory_spill,
     pruning,
+    queries,
+    rows,
     streams,
     survivors,
     wishbone,
@@ -32,6 +37,8 @@ _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning
             memory_access, memory_record, memory_rows, memory_selection, memory_spill,
             # Named, since it belongs to a layer above this one.
             importlib.import_module("latte.fpga.link.proofs"))
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill, buffers, loading, limits,
+            rows, queries)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

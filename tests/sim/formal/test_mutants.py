@@ -22,7 +22,10 @@ from latte.rtl.axi.wishbone_slave import WishboneSlave
 from latte.rtl.axi.write_engine import WriteEngine
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
+from latte.rtl.common.key_membership import KeyMembership
+from latte.rtl.common.key_value_loader import KeyValueLoader, RowLoader
 from latte.rtl.common.operand_split import SplitBeat
+from latte.rtl.common.ram import Ram
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.common.word_packer import WordPacker
 from latte.rtl.memory.candidate_filter import CandidateFilter
@@ -38,9 +41,20 @@ from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
+from latte.rtl.wide.gap_table import FillTables, GapTable
+from latte.rtl.wide.group_sums import GroupSums
+from latte.rtl.wide.operand_plane import OperandPlane
+from latte.rtl.wide.query_buffer import QueryBuffer
+from latte.rtl.wide.query_memory import QueryMemory
 from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_limits import MassThreshold
+from latte.rtl.wide.row_memory import RowMemory, RowRegister
+from latte.rtl.wide.row_scanner import RowScanner
 from latte.rtl.wide.running_maximum import RunningMaximum
+from latte.rtl.wide.score_queue import ScoreQueue
+from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.rtl.wide.threshold_filter import ThresholdFilter
+from latte.rtl.wide.tile_sequencer import TileSequencer
 from latte.rtl.wide.virtual_survivors import VirtualSurvivors
 from latte.sim.formal.catalogue import PROOFS
 from latte.sim.formal.prove import prove
@@ -136,6 +150,32 @@ MUTANTS = {
     "writes_all": ("FrameReceiver-refuses", FrameReceiver, "place < self.payload_bytes", "place <= self.payload_bytes"),
     "line_level": ("UartTransmitter-bytes", UartTransmitter, "Cat(0, self.i.payload)", "Cat(1, self.i.payload)"),
     "has_room": ("RequestQueue-requests", RequestQueue, "(arrived - served)[:len(arrived)]", "(arrived - served)"),
+    # Memories, queues and loaders: another word, another place, too early, too late.
+    "read_back": ("Ram-ram", Ram, "read.addr.eq(self.read_addr)", "read.addr.eq(self.write_addr)"),
+    "elements": ("RowMemory-row_memory", RowMemory, "Cat(read_slice, ~write_half)", "Cat(read_slice, write_half)"),
+    "row_elements": ("RowRegister-row_register", RowRegister, "[row.eq(self.write_data), beat.eq(0)]",
+                     "[row.eq(self.write_data)]"),
+    "query_read": ("QueryMemory-query_rows", QueryMemory, "write.addr.eq(Cat(step, bank))",
+                   "write.addr.eq(Cat(step, self.k_bank))"),
+    "row_read": ("OperandPlane-plane", OperandPlane, "part.eq(0), lane.eq(0)]", "part.eq(0)]"),
+    "taken_out": ("SurvivorQueue-survivors", SurvivorQueue, "group.key + index", "group.key"),
+    "row_max_order": ("ScoreQueue-scores", ScoreQueue, "first.eq(self.i.row_last)", "first.eq(0)"),
+    "kept_beats": ("RowLoader-row_loader", RowLoader, "self.i.valid & self.i.ready & ~drop",
+                   "self.i.valid & self.i.ready"),
+    "loaded": ("KeyValueLoader-loads", KeyValueLoader, "self.loaded.eq(both.all())", "self.loaded.eq(both.any())"),
+    "member": ("KeyMembership-membership", KeyMembership, "element > cut", "element >= cut"),
+    "group_sum": ("GroupSums-sums", GroupSums, "touched.eq(Mux(self.row_last, 0, touched | here))",
+                  "touched.eq(touched | here)"),
+    "group": ("RowScanner-scan", RowScanner, "key + n < keys", "key + n <= keys"),
+    "rows_loaded": ("TileSequencer-tiles", TileSequencer, "self.query.valid.eq(self.rows.valid & free)",
+                    "self.query.valid.eq(self.rows.valid)"),
+    "fills_in_turn": ("FillTables-fills", FillTables, "self.fill.write.eq(~done & (answered",
+                      "self.fill.write.eq((answered"),
+    "nothing": ("GapTable-weights", GapTable, "counts.eq(self.valid & (self.gap < end))",
+                "counts.eq(self.gap < end)"),
+    "not_else": ("MassThreshold-thresholds", MassThreshold, "self.mass.ready.eq(taken)",
+                 "self.mass.ready.eq(self.row.valid)"),
+    "commanded": ("QueryBuffer-queries", QueryBuffer, "self.load.ready.eq(rows < 0)", "self.load.ready.eq(rows < 1)"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

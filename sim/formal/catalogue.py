@@ -10,15 +10,19 @@ from latte.sim.formal import (
     axi_memory,
     axi_stream,
     cache_jobs,
+    dense,
     jobs,
+    masses,
     memory_access,
     memory_record,
     memory_rows,
     memory_selection,
     memory_spill,
+    products,
     pruning,
     streams,
     survivors,
+    weights,
     wishbone,
 )
 from latte.sim.formal.setting import Proof
@@ -28,7 +32,7 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill, products, weights, masses, dense)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

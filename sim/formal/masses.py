@@ -7,6 +7,8 @@ from amaranth import Cat, Mux, Signal, Value
 
 from latte.golden.config import preset
 from latte.rtl.wide.gap_table import GapTable
+from latte.rtl.wide.mass_compensation import MassCompensation
+from latte.rtl.wide.mass_product import GAIN, MASS, SUM, UNIT
 from latte.rtl.wide.mass_scan import MassScan
 from latte.rtl.wide.survivor_mass import SurvivorMass
 from latte.sim.formal.setting import Proof, Setting
@@ -82,7 +84,47 @@ def _survivors(s: Setting) -> None:
             when=dut.release | done)
 
 
+def _compensation(s: Setting) -> None:
+    dut = MassCompensation(_CONFIG)
+    inside, m = s.add(dut), s.m
+    queue, denominators, back = inside["queue"].i, inside["denominators"].i, inside["back"]
+    enters, sums, passes, waits, feeds = (inside[name] for name in ("enters", "sums", "passes", "waits", "feeds"))
+    mass, turn = dut.pruned.payload, dut.loop_latency
+    # A row has no more masses than there are groups.
+    group = Signal(range(_CONFIG.key_groups))
+    s.assume("masses", ~dut.pruned.valid | mass.last | (group < _CONFIG.key_groups - 1))
+    with m.If(enters):
+        m.d.sync += group.eq(Mux(mass.last, 0, group + 1))
+    s.invariant("group", inside["entered"] == group)
+    # Where each mass is, from its entry to its third round; and the sums.
+    came, beside = enters, Cat(group, mass.last)
+    for n, stage in enumerate((MASS, GAIN, UNIT), start=1):
+        came, beside = s.held(f"entered_{n}", came, turn), s.held(f"beside_{n}", beside, turn)
+        here = back.valid & (back.stage == stage)
+        s.invariant(f"round_{n}", (here == came) & (~here | (Cat(back.group, back.last) == beside)))
+    summed = s.held("summed", sums, turn)
+    s.invariant("sum", (back.valid & (back.stage == SUM)) == summed)
+    s.claim("virtual_survivors", "each mass becomes one virtual survivor, three rounds later, and nothing else does",
+            (queue.valid & queue.payload.virtual) == came, when=came | (queue.valid & queue.payload.virtual))
+    s.claim("of_its_group", "of its group, the last one of its row marked",
+            Cat(queue.payload.group, queue.payload.last) == beside, when=came)
+    passed = s.held("passed", passes)
+    s.claim("passes_alone", "a row of a head that does not compensate has a single item that says so, in its turn",
+            queue.valid & ~queue.payload.virtual & queue.payload.last & (denominators.payload == 0), when=passed)
+    s.claim("no_more", "no other item is given", came | passed, when=queue.valid)
+    rows = s.count("rows", inside["taken"], denominators.valid, 15)
+    under_way = sum(s.held(f"sum_{n}", sums, n) for n in range(1, turn + 1))
+    s.invariant("states", inside.state(machine="preparation") & inside.state(machine="masses")
+                & (waits | inside.state("ROW", machine="preparation")))
+    s.invariant("rows", rows == waits + feeds + under_way + passed)
+    s.claim("denominators", "each row gives one denominator, behind its own rescaling, and no other is given",
+            (rows != 0) & (summed ^ passed), when=denominators.valid)
+    s.claim("row_room", "a row is taken when the last one has left its preparation", ~waits, when=dut.row.ready)
+    s.reach("virtual", came)
+
+
 PROOFS = (
     Proof("MassScan", _scan, "induction", 10, 14, "2 keys at a time, up to 2 groups"),
     Proof("SurvivorMass", _survivors, "induction", 10, 14, "up to 2 groups"),
+    Proof("MassCompensation", _compensation, "induction", 11, 40, "up to 2 groups"),
 )

@@ -84,9 +84,9 @@ class Inside:
         """Return what a local variable held at the end of each call, in order; ``function.name`` says of which."""
         return self._variables[name]
 
-    def state(self, *names: str) -> Value:
+    def state(self, *names: str, machine: str = "fsm") -> Value:
         """Return whether the block's state machine is in one of these states; without names, in any that it has."""
-        fsm = self._take(None).generated["fsm"]
+        fsm = self._take(None).generated[machine]
         here: Value = Const(0)
         for name in names or fsm.encoding:
             here = here | (fsm._data["signal"] == fsm.encoding[name])

@@ -123,8 +123,8 @@ def _softmax(s: Setting) -> None:
             when=s.held("is_largest", step & (score.score == largest), latency))
 
 
-def _accumulator(s: Setting) -> None:
-    config = _config()
+def _accumulator(s: Setting, value_lanes: int) -> None:
+    config = _config(value_lanes=value_lanes)
     dut = ValueAccumulator(config)
     inside, m = s.add(dut), s.m
     item, taken, slices = dut.i.payload, dut.i.valid & dut.i.ready, config.value_slices
@@ -137,7 +137,8 @@ def _accumulator(s: Setting) -> None:
     s.assume("weight", item.weight < 2)  # products are the multiplier's; here is what is added to what
     # Any element of a row's sum, by slice, at the ring: so many cycles behind a step, or behind its value.
     lane, arrives = 0, 1 + RAM_LATENCY
-    ring = dut.latency - 2
+    leaves = 1 if slices == 1 else 2
+    ring = dut.latency - leaves
     value = s.held("product", Mux(s.held("weight", item.weight[0], arrives), dut.values[lane], 0), ring - arrives)
     adds, at = s.held("adds", dut.step, ring), s.held("at", part, ring)
     ends = s.held("ends", dut.step & item.row_last, ring)

@@ -42,6 +42,7 @@ from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
 from latte.rtl.wide.cross_product import BitPlaneCrossDot, PairedCrossDot
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
+from latte.rtl.wide.mass_compensation import MassCompensation
 from latte.rtl.wide.mass_scan import MassScan
 from latte.rtl.wide.normalizer import Normalizer
 from latte.rtl.wide.packed_dsp_dot import PackedDspDot
@@ -174,6 +175,8 @@ MUTANTS = {
     "unseen_key": ("MassScan-scan", MassScan, "gap_table.valid.eq(visible[n])", "gap_table.valid.eq(1)"),
     "waits_for_sums": ("SurvivorMass-survivors", SurvivorMass, "(wait == 0) & queue.room", "queue.room"),
     "masses_taken": ("SurvivorMass-survivors", SurvivorMass, "sums.sum_valid & sums.sum_wanted", "sums.sum_valid"),
+    "passes_alone": ("MassCompensation-compensation", MassCompensation, "item.last.eq(passed | loop.last)",
+                     "item.last.eq(loop.last)"),
     # The dense baseline: halves, a row's flags, its total.
     "in_step_low_high": ("ScoreArray-scores", ScoreArray, "self.k[lane][d][k_half]", "self.k[lane][d][q_half]"),
     "group_beside": ("DenseSoftmax-softmax", DenseSoftmax, "Mux(self.i.row_last, 0, group + 1)", "group + 1"),

@@ -26,10 +26,12 @@ def _dot(a: Sequence[Value], b: Sequence[Value]) -> Value:
     return sum((x * y for x, y in zip(a, b, strict=True)), Const(0))
 
 
-def claim_later(s: Setting, name: str, meaning: str, result: Value, expected: Value, latency: int) -> None:
-    """Claim that a result is what is expected of the inputs of `latency` cycles ago."""
+def claim_later(s: Setting, name: str, meaning: str, result: Value, expected: Value, latency: int, *,
+                when: Value | None = None) -> None:
+    """Claim that a result is what is expected of the inputs of `latency` cycles ago, or of those of `when`."""
+    case = s.free(f"{name}_chosen") & (Const(1) if when is None else when)
     s.claim(name, meaning, result == s.held(f"{name}_expected", expected, latency),
-            when=s.held(f"{name}_chosen", s.free(f"{name}_chosen"), latency))
+            when=s.held(f"{name}_chosen", case, latency))
 
 
 def _tree(s: Setting, count: int, shape: Shape, carries: bool) -> None:

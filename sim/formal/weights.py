@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 from amaranth import Array, Cat, Const, Mux, Signal, Value, signed
+from amaranth.utils import exact_log2
 
 from latte.golden.config import AttentionConfig, preset
 from latte.golden.normalizer import NUMERATOR_FRAC_BITS, RECIPROCAL_FRAC_BITS
@@ -76,19 +77,25 @@ def _weight(s: Setting, fine: bool) -> None:
     s.add(dut)
     frac, bits = config.exp_frac_bits, config.weight_bits
     # Small factors, or one that is 1: where the product's bits go, and how they are rounded, is the same for all.
-    small = (dut.delta < 1 << 4) & (dut.scale_mantissa < 1 << 3)
-    s.assume("factors", (dut.delta >= 0) & (small | (dut.scale_mantissa == 1)))
-    product = Mux(small, dut.delta[:4] * dut.scale_mantissa[:3], dut.delta.as_unsigned())
-    exponent = _half_up(product, dut.scale_shift)
+    least = -(1 << 4) if fine else 0
+    small = (dut.delta >= least) & (dut.delta < 1 << 4) & (dut.scale_mantissa < 1 << 3)
+    s.assume("factors", small | (dut.scale_mantissa == 1))
+    product = Mux(small, dut.delta[:5].as_signed() * dut.scale_mantissa[:3], dut.delta)
+    exponent = Signal(signed(len(product) + 1))
+    s.m.d.comb += exponent.eq(_half_up(product, dut.scale_shift))
     power = Array(Const(int(entry), bits) for entry in exp2_table(bits, frac))[exponent[:frac]]
-    most = bits + 1 + MASS_FRAC_BITS
-    octaves = Mux(exponent >> frac > most, most, exponent >> frac)[:most.bit_length()]
-    meaning = "the power of two of the scaled distance, shifted by its octaves and rounded half up"
+    octaves, most = exponent >> frac, bits + 1 + MASS_FRAC_BITS
+    places = Mux(octaves > most, most, octaves)[:most.bit_length()]
+    meaning = "a distance weighs the power of two of what the scale makes of it: its octaves' shift, rounded half up"
+    claim_later(s, "coarse_weight" if fine else "weight", meaning, dut.weight, _half_up(power, places), dut.latency,
+                when=exponent >= 0)
     if fine:
-        claim_later(s, "fine_weight", f"{meaning}, with more fraction bits", dut.fine_weight,
-                    _half_up(power << MASS_FRAC_BITS, octaves), dut.latency)
-    else:
-        claim_later(s, "weight", meaning, dut.weight, _half_up(power, octaves), dut.latency)
+        claim_later(s, "fine_weight", "and with more fraction bits as well", dut.fine_weight,
+                    _half_up(power << MASS_FRAC_BITS, places), dut.latency, when=exponent >= 0)
+        limit = config.sum_bits
+        right = Mux(octaves < -limit, -limit, Mux(octaves > limit, limit, octaves)) + (MASS_FRAC_BITS + bits)
+        claim_later(s, "rescaling", "any distance has a power, and the places by which a mass goes right, limited",
+                    Cat(dut.power, dut.mass_shift), Cat(power, right[:len(dut.mass_shift)]), dut.latency)
 
 
 def _softmax(s: Setting) -> None:
@@ -128,17 +135,17 @@ def _accumulator(s: Setting, value_lanes: int) -> None:
     dut = ValueAccumulator(config)
     inside, m = s.add(dut), s.m
     item, taken, slices = dut.i.payload, dut.i.valid & dut.i.ready, config.value_slices
-    part = Signal(range(slices))
+    part = Signal(range(max(2, slices)))
     first, last = part == 0, part == slices - 1
     with m.If(dut.step):
         m.d.sync += part.eq(Mux(last, 0, part + 1))
-    s.invariant("part", inside["elaborate.part"] == part)
+    s.invariant("part", (inside["elaborate.part"] == part) & (part < slices))
     s.assume("stands", first | (Value.cast(item) == s.held("item_before", Value.cast(item))))
     s.assume("weight", item.weight < 2)  # products are the multiplier's; here is what is added to what
     # Any element of a row's sum, by slice, at the ring: so many cycles behind a step, or behind its value.
     lane, arrives = 0, 1 + RAM_LATENCY
-    leaves = 1 if slices == 1 else 2
-    ring = dut.latency - leaves
+    single = slices == 1
+    ring = dut.latency - (1 if single else 2)
     value = s.held("product", Mux(s.held("weight", item.weight[0], arrives), dut.values[lane], 0), ring - arrives)
     adds, at = s.held("adds", dut.step, ring), s.held("at", part, ring)
     ends = s.held("ends", dut.step & item.row_last, ring)
@@ -147,9 +154,10 @@ def _accumulator(s: Setting, value_lanes: int) -> None:
     m.d.comb += total.eq(sums[at] + value)
     with m.If(adds):
         m.d.sync += sums[at].eq(Mux(ends, 0, total))
-    newest, oldest = inside["_registers.ring"]
-    s.invariant("oldest", s.after_reset | (oldest[lane] == sums[at]))
-    s.invariant("newest", s.after_reset | s.held("left", ends) | (newest[lane] == sums[~at]))
+    registers = inside["_registers.ring"]
+    s.invariant("oldest", s.after_reset | (registers[-1][lane] == sums[at]))
+    if not single:
+        s.invariant("newest", s.after_reset | s.held("left", ends) | (registers[0][lane] == sums[~at]))
     left = s.held("words", dut.step & item.row_last, dut.latency)
     s.claim("word", "an element's sum is that of its row's values, each times its weight", dut.word[lane] == s.held(
         "total", total, dut.latency - ring), when=left)
@@ -174,8 +182,8 @@ def _accumulator(s: Setting, value_lanes: int) -> None:
             when=dut.release | s.held("any_done", taken, 2))
 
 
-def _rows(s: Setting) -> None:
-    config = _config()
+def _rows(s: Setting, value_lanes: int) -> None:
+    config = _config(value_lanes=value_lanes)
     dut = Normalizer(config)
     inside, m = s.add(dut), s.m
     rows = inside.part("rows")
@@ -216,19 +224,24 @@ def _rows(s: Setting) -> None:
             queue.i.payload.job_last == (last & row.item), when=row.here & (row.ahead == 0) & given)
     # Any element of a row.
     any_place = s.constant("any_place", range(beats))
-    at, within = any_place[1:], any_place[:1]
+    in_word = exact_log2(value_lanes)
+    at, within = any_place[in_word:], any_place[:in_word]
     arrived, left = Signal(signed(word_bits(config))), Signal(signed(word_bits(config)))
     with m.If(dut.word_valid & (came == at)):
-        m.d.sync += arrived.eq(Mux(within, dut.word[1], dut.word[0]))
+        m.d.sync += arrived.eq(dut.word[within])
     with m.If(hand):
         m.d.sync += left.eq(arrived)
-    stored = rows.memory("array")
-    for name, half, there, value in (("arrives", rows["write_half"], came > at, arrived),
-                                     ("leaves", ~rows["write_half"], leaving, left)):
-        window = stored.read_port(domain="comb")
-        m.d.comb += window.addr.eq(Cat(at, half))
-        s.invariant(f"element_{name}", ~there | (Mux(within, window.data[1], window.data[0]) == value))
-    s.invariant("reads", Cat(rows["in_word"], rows["read_slice"]) == beat)
+    if words == 1:
+        s.invariant("element_arrives", (came == 0) | (dut.word[within] == arrived))
+        s.invariant("element_leaves", ~leaving | (rows["row"].word_select(any_place, len(left)).as_signed() == left))
+        s.invariant("reads", rows["beat"] == beat)
+    else:
+        for name, half, there, value in (("arrives", rows["write_half"], came > at, arrived),
+                                         ("leaves", ~rows["write_half"], leaving, left)):
+            window = rows.memory("array").read_port(domain="comb")
+            m.d.comb += window.addr.eq(Cat(at, half))
+            s.invariant(f"element_{name}", ~there | (window.data[within] == value))
+        s.invariant("reads", Cat(rows["in_word"], rows["read_slice"]) == beat)
     s.claim("elements", "each beat has the row's next element, while another row comes",
             scaler.numerator[0] == s.held("left", left, ROW_LATENCY),
             when=s.held("steps", step & (beat == any_place), ROW_LATENCY))
@@ -242,6 +255,12 @@ PROOFS = (
             WeightPipeline.latency + 1, 14, "weights of 4 bits; small factors, or any distance with a scale of 1")
       for fine in (False, True)),
     Proof("Softmax", _softmax, "induction", 13, 20, "lean: a weight for each score"),
-    Proof("ValueAccumulator", _accumulator, "induction", 10, 16, "lean: 2 slices of 2 elements"),
-    Proof("Normalizer", _rows, "induction", 14, 30, "lean: rows of 2 words, 4 beats of an element"),
+    Proof("ValueAccumulator", functools.partial(_accumulator, value_lanes=2), "induction", 10, 16,
+          "lean: 2 slices of 2 elements"),
+    Proof("ValueAccumulator", functools.partial(_accumulator, value_lanes=4), "induction", 10, 16,
+          "lean: a single slice of 4 elements", "single"),
+    Proof("Normalizer", functools.partial(_rows, value_lanes=2), "induction", 14, 30,
+          "lean: rows of 2 words, 4 beats of an element"),
+    Proof("Normalizer", functools.partial(_rows, value_lanes=4), "induction", 14, 30,
+          "lean: rows of a single word, 4 beats of an element", "single"),
 )

@@ -12,7 +12,7 @@ from latte.golden.pruned_mass import MASS_FRAC_BITS
 from latte.golden.softmax import exp2_table
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.wide.normalizer import Normalizer
-from latte.rtl.wide.payloads import word_bits
+from latte.rtl.wide.payloads import value_sum_bits, word_bits
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.row_memory import ROW_LATENCY
 from latte.rtl.wide.row_scaler import RowScaler
@@ -22,7 +22,7 @@ from latte.rtl.wide.value_accumulator import ValueAccumulator
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline, WeightPipeline
 from latte.sim.formal.followed import Followed
 from latte.sim.formal.products import claim_later
-from latte.sim.formal.setting import Proof, Setting
+from latte.sim.formal.setting import Inside, Proof, Setting
 
 __all__ = ["PROOFS"]
 
@@ -130,8 +130,32 @@ def _softmax(s: Setting) -> None:
             when=s.held("is_largest", step & (score.score == largest), latency))
 
 
-def _accumulator(s: Setting, value_lanes: int) -> None:
-    config = _config(value_lanes=value_lanes)
+def _chosen_value(s: Setting, dut: ValueAccumulator, inside: Inside, part: Signal, lane: int) -> Value:
+    """Return what is multiplied in a build that compensates, when it comes: a value, or the sum of its group's."""
+    item, arrives, m, address = dut.i.payload, 1 + RAM_LATENCY, s.m, Cat(part, dut.i.payload.group)
+    known = Signal(1 << len(address))
+    uses = item.virtual | (item.adds & ~item.first)
+    s.assume("kinds", ~(item.virtual & item.adds) & (~item.adds | (item.weight == 0)))
+    s.assume("begun", ~uses | known.bit_select(address, 1))
+    with m.If(dut.step & item.adds):
+        m.d.sync += known.eq(known | (1 << address))
+    at = s.held("sum_at", address, arrives)
+    sums = Array(Signal(signed(value_sum_bits(dut.config)), name=f"group_sum_{n}") for n in range(1 << len(at)))
+    value = Signal(sums[0].shape())
+    m.d.comb += value.eq(Mux(s.held("uses", uses, arrives), sums[at], 0)
+                         + Mux(s.held("is_virtual", item.virtual, arrives), 0, dut.values[lane]))
+    with m.If(s.held("adds_value", dut.step & item.adds, arrives)):
+        m.d.sync += sums[at].eq(value)
+    known = s.held("known", known, arrives)
+    for n, of_group in enumerate(sums):
+        window = inside.memory("group_sums").read_port(domain="comb")
+        m.d.comb += window.addr.eq(n)
+        s.invariant(f"group_sum_{n}", ~known[n] | (window.data[lane] == of_group))
+    return value
+
+
+def _accumulator(s: Setting, value_lanes: int, key_groups: int = 0) -> None:
+    config = _config(value_lanes=value_lanes, key_groups=key_groups)
     dut = ValueAccumulator(config)
     inside, m = s.add(dut), s.m
     item, taken, slices = dut.i.payload, dut.i.valid & dut.i.ready, config.value_slices
@@ -141,31 +165,38 @@ def _accumulator(s: Setting, value_lanes: int) -> None:
         m.d.sync += part.eq(Mux(last, 0, part + 1))
     s.invariant("part", (inside["elaborate.part"] == part) & (part < slices))
     s.assume("stands", first | (Value.cast(item) == s.held("item_before", Value.cast(item))))
-    s.assume("weight", item.weight < 2)  # products are the multiplier's; here is what is added to what
+    # Products are the multiplier's; here is what is added to what.
+    s.assume("weight", (item.weight == 0) | (item.weight == 1 << dut.fraction_bits))
     # Any element of a row's sum, by slice, at the ring: so many cycles behind a step, or behind its value.
     lane, arrives = 0, 1 + RAM_LATENCY
     single = slices == 1
     ring = dut.latency - (1 if single else 2)
-    value = s.held("product", Mux(s.held("weight", item.weight[0], arrives), dut.values[lane], 0), ring - arrives)
+    value = _chosen_value(s, dut, inside, part, lane) if key_groups else dut.values[lane]
+    value = s.held("product", Mux(s.held("weight", item.weight.any(), arrives), value, 0), ring - arrives)
     adds, at = s.held("adds", dut.step, ring), s.held("at", part, ring)
     ends = s.held("ends", dut.step & item.row_last, ring)
-    sums = Array(Signal(signed(config.acc_bits), name=f"sum_{n}") for n in range(slices))
-    total = Signal(signed(config.acc_bits))
+    sums = Array(Signal(signed(word_bits(config)), name=f"sum_{n}") for n in range(slices))
+    total = Signal(signed(word_bits(config)))
     m.d.comb += total.eq(sums[at] + value)
     with m.If(adds):
         m.d.sync += sums[at].eq(Mux(ends, 0, total))
+    oldest, newest = ((sums[place] << dut.fraction_bits) + dut.half for place in (at, ~at))
     registers = inside["_registers.ring"]
-    s.invariant("oldest", s.after_reset | (registers[-1][lane] == sums[at]))
+    s.invariant("oldest", s.after_reset | (registers[-1][lane] == oldest))
     if not single:
-        s.invariant("newest", s.after_reset | s.held("left", ends) | (registers[0][lane] == sums[~at]))
+        s.invariant("newest", s.after_reset | s.held("left", ends) | (registers[0][lane] == newest))
     left = s.held("words", dut.step & item.row_last, dut.latency)
     s.claim("word", "an element's sum is that of its row's values, each times its weight", dut.word[lane] == s.held(
         "total", total, dut.latency - ring), when=left)
     s.claim("one_word", "each slice of a row has one word, `latency` cycles behind its last survivor, no other has",
             dut.word_valid == left, when=dut.word_valid | left)
     weights, begun, ended = Signal.like(dut.weight_sum), Signal(), s.held("ended", dut.row_reserve)
-    with m.If(dut.step & first):
-        m.d.sync += [weights.eq(Mux(begun, weights, 0) + item.weight), begun.eq(~item.row_last)]
+    weight, counts = item.weight.any(), dut.step & first
+    if key_groups:
+        survives = ~item.virtual & ~item.adds
+        weight, counts = Mux(survives, weight, dut.denominator), counts & (survives | item.row_last)
+    with m.If(counts):
+        m.d.sync += [weights.eq(Mux(begun, weights, 0) + weight), begun.eq(~item.row_last)]
     s.invariant("weights", (~begun & ~ended) | (dut.weight_sum == weights))
     s.invariant("begun", inside["_sum_weights.first"] == ~begun)
     s.claim("weight_sum", "and the row's sum of weights is that of its survivors", dut.weight_sum == weights,
@@ -259,6 +290,8 @@ PROOFS = (
           "lean: 2 slices of 2 elements"),
     Proof("ValueAccumulator", functools.partial(_accumulator, value_lanes=4), "induction", 10, 16,
           "lean: a single slice of 4 elements", "single"),
+    Proof("ValueAccumulator", functools.partial(_accumulator, value_lanes=2, key_groups=2), "induction", 11, 18,
+          "2 slices of 2 elements, 2 key groups", "groups"),
     Proof("Normalizer", functools.partial(_rows, value_lanes=2), "induction", 14, 30,
           "lean: rows of 2 words, 4 beats of an element"),
     Proof("Normalizer", functools.partial(_rows, value_lanes=4), "induction", 14, 30,

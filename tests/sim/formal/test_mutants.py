@@ -166,6 +166,8 @@ MUTANTS = {
     "weight": ("WeightPipeline-weight", WeightPipeline, "\"saturate\") | exponent[-1]", "\"saturate\")"),
     "fine_weight": ("FineWeightPipeline-weight", FineWeightPipeline,
                     "vanishes = overflow | octaves[octave_bits:].any()", "vanishes = overflow"),
+    "rescaling": ("FineWeightPipeline-weight", FineWeightPipeline, "limited + (MASS_FRAC_BITS + weight_bits)",
+                  "limited + MASS_FRAC_BITS"),
     "row_taken": ("Softmax-softmax", Softmax, "told & (~active | row_ends)", "told"),
     "beside": ("Softmax-softmax", Softmax, "row.job_last & item.row_last", "row.job_last"),
     "word": ("ValueAccumulator-accumulator", ValueAccumulator, "moves.eq(emit & valid_next)", "moves.eq(0)"),

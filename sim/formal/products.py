@@ -249,7 +249,7 @@ def _unit(s: Setting) -> None:
 
 
 _TREES = {"": (5, signed(3), False), "wide": (2, signed(6), False), "carries": (5, signed(3), True),
-          "chained": (11, unsigned(2), True)}
+          "chained": (7, unsigned(2), True)}
 _PAIRS = {"": (4, 2, 2), "3_planes": (2, 3, 3), "4_planes": (2, 3, 4)}
 _WHOLE = {"high": "any high part of the query and low part of the key",
           "low": "any low part of the query and high part of the key",

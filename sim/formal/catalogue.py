@@ -12,19 +12,23 @@ from latte.sim.formal import (
     axi_stream,
     buffers,
     cache_jobs,
+    dense,
     jobs,
     limits,
     loading,
+    masses,
     memory_access,
     memory_record,
     memory_rows,
     memory_selection,
     memory_spill,
+    products,
     pruning,
     queries,
     rows,
     streams,
     survivors,
+    weights,
     wishbone,
 )
 from latte.sim.formal.setting import Proof
@@ -39,6 +43,7 @@ _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning
             importlib.import_module("latte.fpga.link.proofs"))
             memory_access, memory_record, memory_rows, memory_selection, memory_spill, buffers, loading, limits,
             rows, queries)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill, products, weights, masses, dense)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

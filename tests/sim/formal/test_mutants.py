@@ -20,6 +20,8 @@ from latte.rtl.axi.row_fetcher import RowFetcher
 from latte.rtl.axi.row_gearbox import RowGearbox
 from latte.rtl.axi.wishbone_slave import WishboneSlave
 from latte.rtl.axi.write_engine import WriteEngine
+from latte.rtl.common.adder_tree import AdderTree
+from latte.rtl.common.bit_plane_dot import BitPlaneDot
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.key_membership import KeyMembership
@@ -28,6 +30,9 @@ from latte.rtl.common.operand_split import SplitBeat
 from latte.rtl.common.ram import Ram
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.common.word_packer import WordPacker
+from latte.rtl.dense.dense_softmax import DenseSoftmax
+from latte.rtl.dense.dense_value_accumulator import DenseValueAccumulator
+from latte.rtl.dense.score_array import ScoreArray
 from latte.rtl.memory.candidate_filter import CandidateFilter
 from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.entry_reader import EntryReader
@@ -55,7 +60,24 @@ from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.rtl.wide.threshold_filter import ThresholdFilter
 from latte.rtl.wide.tile_sequencer import TileSequencer
+from latte.rtl.wide.cross_product import BitPlaneCrossDot, PairedCrossDot
+from latte.rtl.wide.cross_product_unit import CrossProductUnit
+from latte.rtl.wide.mass_compensation import MassCompensation
+from latte.rtl.wide.mass_scan import MassScan
+from latte.rtl.wide.normalizer import Normalizer
+from latte.rtl.wide.packed_dsp_dot import PackedDspDot
+from latte.rtl.wide.pair_table_dot import PairTableDot
+from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_scaler import RowScaler
+from latte.rtl.wide.running_maximum import RunningMaximum
+from latte.rtl.wide.scaled_product import ScaledProduct
+from latte.rtl.wide.score_estimator import ScoreEstimator
+from latte.rtl.wide.softmax import Softmax
+from latte.rtl.wide.survivor_mass import SurvivorMass
+from latte.rtl.wide.threshold_filter import ThresholdFilter
+from latte.rtl.wide.value_accumulator import ValueAccumulator
 from latte.rtl.wide.virtual_survivors import VirtualSurvivors
+from latte.rtl.wide.weight_pipeline import FineWeightPipeline, WeightPipeline
 from latte.sim.formal.catalogue import PROOFS
 from latte.sim.formal.prove import prove
 from tests.sim.formal.broken import break_source
@@ -176,6 +198,45 @@ MUTANTS = {
     "not_else": ("MassThreshold-thresholds", MassThreshold, "self.mass.ready.eq(taken)",
                  "self.mass.ready.eq(self.row.valid)"),
     "commanded": ("QueryBuffer-queries", QueryBuffer, "self.load.ready.eq(rows < 0)", "self.load.ready.eq(rows < 1)"),
+    # Products: a carry, a plane, a borrow is forgotten; a sum or a score goes wrong, or is given twice.
+    "sum": ("AdderTree-tree-carries", AdderTree, "self._sum(Cat(a, x), Cat(b, y))[1:]",
+            "self._sum(Cat(a, x), Cat(a, y))[1:]"),
+    "plane_dot": ("BitPlaneDot-planes", BitPlaneDot, "low - (register", "low + (register"),
+    "pair_dot": ("PairTableDot-pairs", PairTableDot, "half * self.pairs", "half"),
+    "lower_dot": ("PackedDspDot-packed", PackedDspDot, "lower[-1] & lower[:-1].any()", "lower[-1]"),
+    "paired_cross": ("PairedCrossDot-cross-high", PairedCrossDot, "q0[0] == q1[0]", "q0[0] != q1[0]"),
+    "plane_cross": ("BitPlaneCrossDot-cross-high", BitPlaneCrossDot, "planes[2] - top if", "planes[2] + top if"),
+    "estimate": ("ScoreEstimator-estimator-multiplier", ScoreEstimator, "rows.k_slice.eq(index)", "rows.k_slice.eq(0)"),
+    "one_each": ("ScoreEstimator-estimator-multiplier", ScoreEstimator, "est_valid.eq(valid & last)",
+                 "est_valid.eq(valid)"),
+    "score": ("CrossProductUnit-unit", CrossProductUnit, "Mux(beside.first, 0, total)", "total"),
+    "retires": ("CrossProductUnit-unit", CrossProductUnit, "self.i.ready & survivor.row_last, self",
+                "self.step & survivor.row_last, self"),
+    # Weights: rounding, limits; a row is taken early, goes on, gives way; masses of rows that have none.
+    "scaled": ("ScaledProduct-product", ScaledProduct, "(half_steps + 1) >> 1", "half_steps >> 1"),
+    "quotient": ("RowScaler-scaler", RowScaler, "(product + (1 << (drop - 1))) >> drop", "product >> drop"),
+    "weight": ("WeightPipeline-weight", WeightPipeline, "\"saturate\") | exponent[-1]", "\"saturate\")"),
+    "fine_weight": ("FineWeightPipeline-weight", FineWeightPipeline,
+                    "vanishes = overflow | octaves[octave_bits:].any()", "vanishes = overflow"),
+    "rescaling": ("FineWeightPipeline-weight", FineWeightPipeline, "limited + (MASS_FRAC_BITS + weight_bits)",
+                  "limited + MASS_FRAC_BITS"),
+    "row_taken": ("Softmax-softmax", Softmax, "told & (~active | row_ends)", "told"),
+    "beside": ("Softmax-softmax", Softmax, "row.job_last & item.row_last", "row.job_last"),
+    "word": ("ValueAccumulator-accumulator", ValueAccumulator, "moves.eq(emit & valid_next)", "moves.eq(0)"),
+    "reserves": ("ValueAccumulator-accumulator", ValueAccumulator, "step & (part == 0) & item.row_last",
+                 "step & item.row_last"),
+    "room_for_one": ("Normalizer-rows", Normalizer, "self.row_room.eq(~reserved)", "self.row_room.eq(~leaving_valid)"),
+    "unseen_key": ("MassScan-scan", MassScan, "gap_table.valid.eq(visible[n])", "gap_table.valid.eq(1)"),
+    "waits_for_sums": ("SurvivorMass-survivors", SurvivorMass, "(wait == 0) & queue.room", "queue.room"),
+    "masses_taken": ("SurvivorMass-survivors", SurvivorMass, "sums.sum_valid & sums.sum_wanted", "sums.sum_valid"),
+    "passes_alone": ("MassCompensation-compensation", MassCompensation, "item.last.eq(passed | loop.last)",
+                     "item.last.eq(loop.last)"),
+    # The dense baseline: halves, a row's flags, its total.
+    "in_step_low_high": ("ScoreArray-scores", ScoreArray, "self.k[lane][d][k_half]", "self.k[lane][d][q_half]"),
+    "group_beside": ("DenseSoftmax-softmax", DenseSoftmax, "Mux(self.i.row_last, 0, group + 1)", "group + 1"),
+    "unseen": ("DenseSoftmax-softmax", DenseSoftmax, "Mux(visible[n], pipeline.weight, 0)", "pipeline.weight"),
+    "row_word": ("DenseValueAccumulator-accumulator", DenseValueAccumulator,
+                 "self.word[d].eq(total), accumulator.eq(0)", "self.word[d].eq(total)"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

@@ -35,6 +35,9 @@ from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
+from latte.rtl.serial.serial_memories import DualPortRam, SinglePortRam
+from latte.rtl.serial.serial_query_ring import SerialQueryRing
+from latte.rtl.serial.serial_scratchpad import SerialScratchpad, SinglePortPlane
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.running_maximum import RunningMaximum
 from latte.rtl.wide.threshold_filter import ThresholdFilter
@@ -127,6 +130,14 @@ MUTANTS = {
     "filled_up": ("SpillStore-spills", SpillStore, "\"estimate\": _NO_ESTIMATE}", "\"estimate\": 0}"),
     "candidate": ("CandidateFilter-candidates", CandidateFilter, "(gap < self.reach)", "(gap <= self.reach)"),
     "value_sums": ("RowSums-sums", RowSums, "read.data[n]) + Mux(high", "read.data[n]) | Mux(high"),
+    # The serial core: memories; rows between its stages.
+    "read": ("DualPortRam-dual", DualPortRam, "write.addr.eq(self.write_addr)", "write.addr.eq(self.read_addr)"),
+    "stands": ("SinglePortRam-single", SinglePortRam, "read.en.eq(~self.write_en)", "read.en.eq(1)"),
+    "conflict": ("SinglePortPlane-plane", SinglePortPlane, "packer.word_valid & self.port.read",
+                 "self.beat_valid & self.port.read"),
+    "scored": ("SerialQueryRing-queries", SerialQueryRing, "room.eq(held != config.query_rows)", "room.eq(1)"),
+    "no_conflict": ("SerialScratchpad-scratchpad", SerialScratchpad, "packer.word_valid & self.port.read",
+                    "packer.word_valid | self.port.read"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

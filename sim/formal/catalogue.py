@@ -19,6 +19,8 @@ from latte.sim.formal import (
     pruning,
     serial,
     serial_planes,
+    serial_rows,
+    serial_weights,
     streams,
     survivors,
     wishbone,
@@ -30,7 +32,8 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill, serial, serial_planes)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill, serial, serial_planes,
+            serial_rows, serial_weights)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

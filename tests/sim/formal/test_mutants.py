@@ -35,8 +35,14 @@ from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
+from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.serial.serial_gap_table import SerialGapTable
+from latte.rtl.serial.serial_group_sums import SerialGroupSums
 from latte.rtl.serial.serial_memories import DualPortRam, SinglePortRam
+from latte.rtl.serial.serial_pruned_mass import SerialPrunedMass
 from latte.rtl.serial.serial_query_ring import SerialQueryRing
+from latte.rtl.serial.serial_row_limiter import SerialRowLimiter
+from latte.rtl.serial.serial_scorer import SerialScorer
 from latte.rtl.serial.serial_scratchpad import SerialScratchpad, SinglePortPlane
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.running_maximum import RunningMaximum
@@ -138,6 +144,17 @@ MUTANTS = {
     "scored": ("SerialQueryRing-queries", SerialQueryRing, "room.eq(held != config.query_rows)", "room.eq(1)"),
     "no_conflict": ("SerialScratchpad-scratchpad", SerialScratchpad, "packer.word_valid & self.port.read",
                     "packer.word_valid | self.port.read"),
+    "estimate": ("SerialEstimator-estimates", SerialEstimator, "memory.read_addr.eq(Cat(self.index[:place], ~half))",
+                 "memory.read_addr.eq(Cat(self.index[:place], half))"),
+    "judged": ("SerialScorer-scores", SerialScorer, "survives.eq(self.estimate > threshold)",
+               "survives.eq(self.estimate >= threshold)"),
+    "weight": ("SerialGapTable-table", SerialGapTable, "weighs.eq(self.gap < self.end)", "weighs.eq(1)"),
+    "mass": ("SerialPrunedMass-mass", SerialPrunedMass, "last_sums.read_addr.eq(Cat(self.read_group, ~half))",
+             "last_sums.read_addr.eq(Cat(self.read_group, half))"),
+    "group_sum": ("SerialGroupSums-sums", SerialGroupSums, "Mux(known, memory.read_data[n], 0)",
+                  "memory.read_data[n]"),
+    "threshold": ("SerialRowLimiter-limit", SerialRowLimiter, "code[:config.est_bits].as_signed()",
+                  "code[:config.est_bits]"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

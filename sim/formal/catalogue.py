@@ -5,9 +5,11 @@ import pathlib
 from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
 from latte.sim.formal import (
+    axi_jobs,
     axi_lite,
     axi_master,
     axi_memory,
+    axi_registers,
     axi_stream,
     cache_jobs,
     jobs,
@@ -33,7 +35,7 @@ DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
             memory_access, memory_record, memory_rows, memory_selection, memory_spill, serial, serial_planes,
-            serial_rows, serial_weights)
+            serial_rows, serial_weights, axi_jobs, axi_registers)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

@@ -6,12 +6,16 @@ import importlib
 import pytest
 
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
+from latte.rtl.axi.descriptor_fetcher import DescriptorFetcher
 from latte.rtl.axi.descriptor_ring import DescriptorRing
+from latte.rtl.axi.job_completer import JobCompleter
+from latte.rtl.axi.job_dispatcher import JobDispatcher
 from latte.rtl.axi.output_packer import OutputPacker
 from latte.rtl.axi.packet_receiver import PacketReceiver
 from latte.rtl.axi.packet_sender import PacketSender
 from latte.rtl.axi.packet_transmitter import PacketTransmitter
 from latte.rtl.axi.read_engine import ReadEngine
+from latte.rtl.axi.register_bank import RegisterBank
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.row_fetcher import RowFetcher
 from latte.rtl.axi.row_gearbox import RowGearbox
@@ -155,6 +159,13 @@ MUTANTS = {
                   "memory.read_data[n]"),
     "threshold": ("SerialRowLimiter-limit", SerialRowLimiter, "code[:config.est_bits].as_signed()",
                   "code[:config.est_bits]"),
+    # Descriptors, jobs, registers.
+    "settled": ("JobDispatcher-dispatches", JobDispatcher, "self.asked.valid & self.settled", "self.asked.valid"),
+    "descriptor": ("DescriptorFetcher-fetches", DescriptorFetcher, "self.taken & (beat == beats - 1)",
+                   "self.taken & (beat == beats - 2)"),
+    "refused": ("RegisterBank-bank", RegisterBank, "self.locked if register.locked else Const(0)", "Const(0)"),
+    "status_last": ("JobCompleter-completes", JobCompleter, "bursts.rows.ready & ~self.unanswered",
+                    "bursts.rows.ready"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

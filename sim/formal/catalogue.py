@@ -20,6 +20,7 @@ from latte.sim.formal import (
     memory_spill,
     pruning,
     serial,
+    serial_finish,
     serial_planes,
     serial_rows,
     serial_weights,
@@ -35,7 +36,8 @@ DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
             memory_access, memory_record, memory_rows, memory_selection, memory_spill, serial, serial_planes,
-            serial_rows, serial_weights, axi_jobs, axi_registers)
+            serial_rows, serial_weights, serial_finish, axi_jobs,
+            axi_registers)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

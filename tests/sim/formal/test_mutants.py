@@ -40,6 +40,7 @@ from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
 from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.rtl.serial.serial_gap_table import SerialGapTable
 from latte.rtl.serial.serial_group_sums import SerialGroupSums
 from latte.rtl.serial.serial_memories import DualPortRam, SinglePortRam
@@ -159,6 +160,7 @@ MUTANTS = {
                   "memory.read_data[n]"),
     "threshold": ("SerialRowLimiter-limit", SerialRowLimiter, "code[:config.est_bits].as_signed()",
                   "code[:config.est_bits]"),
+    "release": ("SerialFinisher-finishes", SerialFinisher, "self.release.eq(row.job_last)", "self.release.eq(1)"),
     # Descriptors, jobs, registers.
     "settled": ("JobDispatcher-dispatches", JobDispatcher, "self.asked.valid & self.settled", "self.asked.valid"),
     "descriptor": ("DescriptorFetcher-fetches", DescriptorFetcher, "self.taken & (beat == beats - 1)",

@@ -1,8 +1,9 @@
 """Last stage of the serial core: survivors in turn, then the elements of the row."""
 
-from amaranth import Mux, Signal
+from amaranth import Array, Mux, Signal
 
 from latte.golden.config import preset
+from latte.golden.softmax import exp2_table
 from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.sim.formal.setting import Inside, Proof, Setting
 
@@ -112,6 +113,45 @@ def _finish_states(s: Setting, inside: Inside, row: _Finished) -> None:
         s.invariant(f"at_{name}", condition)
 
 
+def _weighs(s: Setting) -> None:
+    dut = SerialFinisher(_BUILD)
+    inside, m = s.add(dut), s.m
+    mantissa, shift = s.constant("mantissa", len(dut.scale_mantissa)), s.constant("shift", len(dut.scale_shift))
+    m.d.comb += [dut.scale_mantissa.eq(mantissa), dut.scale_shift.eq(shift)]
+    state = inside.state
+    largest = Signal.like(dut.row.payload.maximum)
+    with m.If(dut.row.valid & dut.row.ready):
+        m.d.sync += largest.eq(dut.row.payload.maximum)
+    s.assume("largest", ~dut.score_probe.valid | (dut.score.score <= largest))
+    # Step by step: distance and scale, the exponent, the entry of the table.
+    delta = largest - dut.score.score
+    scaled = Signal(len(delta) + len(mantissa) + _BUILD.low_bits)
+    exponent, entry = Signal.like(scaled), Signal(_BUILD.weight_bits)
+    most = _BUILD.weight_bits + 1
+    octaves = Signal(range(most + 1))
+    table = Array(exp2_table(_BUILD.weight_bits, _BUILD.exp_frac_bits).tolist())
+    # The product of the same two numbers as the block's: no other one has to be compared with it.
+    factor, multiplier, product = inside["factor"], inside["multiplier"], Signal(len(delta) + len(mantissa))
+    m.d.comb += product.eq(factor * multiplier)
+    now = Signal.like(scaled)
+    m.d.comb += now.eq((scaled + ((1 << shift) >> 1)) >> shift)
+    places, power = exponent >> _BUILD.exp_frac_bits, table[exponent[:_BUILD.exp_frac_bits]]
+    m.d.sync += [scaled.eq(product << _BUILD.low_bits), exponent.eq(now), entry.eq(power),
+                 octaves.eq(Mux(places > most, most, places))]
+    for name, condition in {
+            "row": state("ROW") | (inside["row"].maximum == largest),
+            "factors": ~dut.score_probe.valid | ((factor == delta) & (multiplier == mantissa)),
+            "scaled": ~state("EXPONENT") | ((inside["value"] == scaled) & (inside["amount"] == shift)),
+            "exponent": ~state("POWER") | ((inside["amount"] == Mux(places > most, most, places)) & (
+                inside["powers"].read_data == power)),
+            "entry": ~state("WEIGHT") | ((inside["value"] == entry) & (inside["amount"] == octaves))}.items():
+        s.invariant(f"weighs_{name}", condition)
+    s.claim("weight", "a survivor's weight is the power of two of its scaled distance below the largest score, with "
+            "every rounding as golden has it", dut.weight_probe.weight == (entry + ((1 << octaves) >> 1)) >> octaves,
+            when=dut.weight_probe.valid)
+
+
 PROOFS = (
     Proof("SerialFinisher", _finishes, "induction", 2, 20, "2 slices of 2 elements, one kind of threshold"),
+    Proof("SerialFinisher", _weighs, "induction", 2, 8, "weights of 4 bits, a table of 16 powers"),
 )

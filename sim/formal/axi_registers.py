@@ -66,5 +66,5 @@ def _bank(s: Setting) -> None:
 
 
 PROOFS = (
-    Proof("RegisterBank", _bank, "induction", 4, 8, "a register of each kind"),
+    Proof("RegisterBank", _bank, "induction", 3, 6, "a register of each kind"),
 )

@@ -242,5 +242,5 @@ def _completes(s: Setting) -> None:
 PROOFS = (
     Proof("JobCompleter", _completes, "induction", 2, 12, f"{_MASTER.data_bits} bits, rows of 2 beats"),
     Proof("JobDispatcher", _dispatches, "induction", 2, 10, "descriptors"),
-    Proof("DescriptorFetcher", _fetches, "induction", 4, 15, f"{_MASTER.data_bits} bits"),
+    Proof("DescriptorFetcher", _fetches, "induction", 3, 15, f"{_MASTER.data_bits} bits"),
 )

@@ -6,9 +6,11 @@ import pathlib
 from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
 from latte.sim.formal import (
+    axi_jobs,
     axi_lite,
     axi_master,
     axi_memory,
+    axi_registers,
     axi_stream,
     buffers,
     cache_jobs,
@@ -26,6 +28,11 @@ from latte.sim.formal import (
     pruning,
     queries,
     rows,
+    serial,
+    serial_finish,
+    serial_planes,
+    serial_rows,
+    serial_weights,
     streams,
     survivors,
     weights,
@@ -44,6 +51,9 @@ _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning
             memory_access, memory_record, memory_rows, memory_selection, memory_spill, buffers, loading, limits,
             rows, queries)
             memory_access, memory_record, memory_rows, memory_selection, memory_spill, products, weights, masses, dense)
+            memory_access, memory_record, memory_rows, memory_selection, memory_spill, serial, serial_planes,
+            serial_rows, serial_weights, serial_finish, axi_jobs,
+            axi_registers)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

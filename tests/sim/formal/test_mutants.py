@@ -9,12 +9,16 @@ from latte.fpga.link.frame import FrameReceiver, FrameSender
 from latte.fpga.link.request_queue import RequestQueue
 from latte.fpga.link.uart import UartTransmitter
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
+from latte.rtl.axi.descriptor_fetcher import DescriptorFetcher
 from latte.rtl.axi.descriptor_ring import DescriptorRing
+from latte.rtl.axi.job_completer import JobCompleter
+from latte.rtl.axi.job_dispatcher import JobDispatcher
 from latte.rtl.axi.output_packer import OutputPacker
 from latte.rtl.axi.packet_receiver import PacketReceiver
 from latte.rtl.axi.packet_sender import PacketSender
 from latte.rtl.axi.packet_transmitter import PacketTransmitter
 from latte.rtl.axi.read_engine import ReadEngine
+from latte.rtl.axi.register_bank import RegisterBank
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.row_fetcher import RowFetcher
 from latte.rtl.axi.row_gearbox import RowGearbox
@@ -51,6 +55,16 @@ from latte.rtl.wide.group_sums import GroupSums
 from latte.rtl.wide.operand_plane import OperandPlane
 from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.query_memory import QueryMemory
+from latte.rtl.serial.serial_estimator import SerialEstimator
+from latte.rtl.serial.serial_finisher import SerialFinisher
+from latte.rtl.serial.serial_gap_table import SerialGapTable
+from latte.rtl.serial.serial_group_sums import SerialGroupSums
+from latte.rtl.serial.serial_memories import DualPortRam, SinglePortRam
+from latte.rtl.serial.serial_pruned_mass import SerialPrunedMass
+from latte.rtl.serial.serial_query_ring import SerialQueryRing
+from latte.rtl.serial.serial_row_limiter import SerialRowLimiter
+from latte.rtl.serial.serial_scorer import SerialScorer
+from latte.rtl.serial.serial_scratchpad import SerialScratchpad, SinglePortPlane
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.row_limits import MassThreshold
 from latte.rtl.wide.row_memory import RowMemory, RowRegister
@@ -237,6 +251,34 @@ MUTANTS = {
     "unseen": ("DenseSoftmax-softmax", DenseSoftmax, "Mux(visible[n], pipeline.weight, 0)", "pipeline.weight"),
     "row_word": ("DenseValueAccumulator-accumulator", DenseValueAccumulator,
                  "self.word[d].eq(total), accumulator.eq(0)", "self.word[d].eq(total)"),
+    # The serial core: memories; rows between its stages.
+    "read": ("DualPortRam-dual", DualPortRam, "write.addr.eq(self.write_addr)", "write.addr.eq(self.read_addr)"),
+    "stands": ("SinglePortRam-single", SinglePortRam, "read.en.eq(~self.write_en)", "read.en.eq(1)"),
+    "conflict": ("SinglePortPlane-plane", SinglePortPlane, "packer.word_valid & self.port.read",
+                 "self.beat_valid & self.port.read"),
+    "scored": ("SerialQueryRing-queries", SerialQueryRing, "times(read_row, slices) + read_slice",
+               "times(read_row, slices)"),
+    "no_conflict": ("SerialScratchpad-scratchpad", SerialScratchpad, "packer.word_valid & self.port.read",
+                    "packer.word_valid | self.port.read"),
+    "estimate": ("SerialEstimator-estimates", SerialEstimator, "memory.read_addr.eq(Cat(self.index[:place], ~half))",
+                 "memory.read_addr.eq(Cat(self.index[:place], half))"),
+    "judged": ("SerialScorer-scores", SerialScorer, "survives.eq(self.estimate > threshold)",
+               "survives.eq(self.estimate >= threshold)"),
+    "weight": ("SerialGapTable-table", SerialGapTable, "weighs.eq(self.gap < self.end)", "weighs.eq(1)"),
+    "mass": ("SerialPrunedMass-mass", SerialPrunedMass, "last_sums.read_addr.eq(Cat(self.read_group, ~half))",
+             "last_sums.read_addr.eq(Cat(self.read_group, half))"),
+    "group_sum": ("SerialGroupSums-sums", SerialGroupSums, "Mux(known, memory.read_data[n], 0)",
+                  "memory.read_data[n]"),
+    "threshold": ("SerialRowLimiter-limit", SerialRowLimiter, "code[:config.est_bits].as_signed()",
+                  "code[:config.est_bits]"),
+    "release": ("SerialFinisher-finishes", SerialFinisher, "self.release.eq(row.job_last)", "self.release.eq(1)"),
+    # Descriptors, jobs, registers.
+    "settled": ("JobDispatcher-dispatches", JobDispatcher, "self.asked.valid & self.settled", "self.asked.valid"),
+    "descriptor": ("DescriptorFetcher-fetches", DescriptorFetcher, "self.taken & (beat == beats - 1)",
+                   "self.taken & (beat == beats - 2)"),
+    "refused": ("RegisterBank-bank", RegisterBank, "self.locked if register.locked else Const(0)", "Const(0)"),
+    "status_last": ("JobCompleter-completes", JobCompleter, "bursts.rows.ready & ~self.unanswered",
+                    "bursts.rows.ready"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

@@ -44,16 +44,12 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
-_MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill,
-            # Named, since it belongs to a layer above this one.
-            importlib.import_module("latte.fpga.link.proofs"))
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill, buffers, loading, limits,
-            rows, queries)
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill, products, weights, masses, dense)
-            memory_access, memory_record, memory_rows, memory_selection, memory_spill, serial, serial_planes,
-            serial_rows, serial_weights, serial_finish, axi_jobs,
-            axi_registers)
+_MODULES = (
+    axi_lite, axi_registers, axi_master, axi_memory, axi_jobs, axi_stream, wishbone, streams, buffers, loading, queries,
+    jobs, rows, pruning, limits, products, survivors, weights, masses, dense, serial, serial_planes, serial_rows,
+    serial_weights, serial_finish, cache_jobs, memory_access, memory_record, memory_rows, memory_selection, memory_spill,
+    # Named, since it belongs to a layer above this one.
+    importlib.import_module("latte.fpga.link.proofs"))
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

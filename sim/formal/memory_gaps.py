@@ -2,21 +2,24 @@
 
 from amaranth import Array, Cat, Const, Mux, Signal, Value
 
-from latte.golden.memory.build import MemoryBuild
-from latte.golden.pruned_mass import GAP_TABLE_SIZE, MASS_FRAC_BITS
-from latte.golden.softmax import exp2_table
+from latte.golden.pruned_mass import GAP_TABLE_SIZE
+from latte.golden.quantizer import MASS_CODE_BITS, MASS_KEEP_ALL, THETA_FRAC_BITS
+from latte.golden.thresholds import ThresholdKind
 from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
+from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.row_tables import RowTables
-from latte.rtl.memory.tile_payloads import tile_config
-from latte.rtl.wide.gap_table import TABLES
+from latte.rtl.wide.gap_table import TABLES, GapTable
+from latte.rtl.wide.row_limits import LimitSearch
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline
 from latte.sim.formal.memory_builds import small_build
 from latte.sim.formal.setting import Proof, Setting
+from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 
 _BUILD = small_build(weight_bits=4, exp_frac_bits=4)
+_KINDS = small_build(weight_bits=4, threshold_kinds=("relative", "absolute", "mass"))
 _GROUPED = small_build(weight_bits=4, key_groups=2)
 
 
@@ -57,7 +60,8 @@ def _tables(s: Setting) -> None:
             "any": state(), "job": state("JOB") | dut.job.valid,
             "asked": ~filling | (tables["asked"] == (answered + sum(asked))[:len(answered)]),
             "idle_pipeline": filling | ~Cat(asked).any(),
-            "written": Mux(filling & ~tables["done"], (written == Mux(answered > GAP_TABLE_SIZE, GAP_TABLE_SIZE, answered)) & ~ended, 1),
+            "written": ~filling | tables["done"] | (~ended & (written == Mux(answered > GAP_TABLE_SIZE, GAP_TABLE_SIZE,
+                                                                             answered))),
             "filling": ~filling | (scaled & job.used & ~same & (uses[0] + uses[1] <= 2 * most)),
             "free": ~filling | (Array(uses)[tables["latest"]] == 0),
             "nothing": ~state("JOB") | ((written == 0) & ~ended),
@@ -82,8 +86,8 @@ def _tables(s: Setting) -> None:
     s.claim("table_free", "a table that a row uses is not written, and its end stands", Cat(
         (uses[n] == 0) | (~(fill.write & (fill.table == n)) & (fill.ends[n] == s.held(f"end_{n}", fill.ends[n])))
         for n in range(TABLES)).all(), when=Cat(s.held(f"used_{n}", uses[n] != 0) for n in range(TABLES)).any())
-    s.claim("table_of_scale", "a row of the scale of the last one has its table, any other one that is filled behind it",
-            Mux(same, (written == 0) & (table == last_table), (written != 0) & (table == ~last_table)),
+    s.claim("table_of_scale", "a row of the scale of the last one has its table, any other one that is filled "
+            "behind it", Mux(same, (written == 0) & (table == last_table), (written != 0) & (table == ~last_table)),
             when=dut.table.valid & job.used)
     s.claim("table_each", "a table for each row", dut.job.ready == dut.table.ready, when=dut.table.valid)
     s.stable("table_stable", "a table stands until it is taken", dut.table.valid, dut.table.ready, table)
@@ -132,15 +136,130 @@ def _mass(s: Setting) -> None:
             when=s.held("looked", looks))
     s.claim("masses", "the mass of each group is the sum of its counts at these gaps times their weights",
             Cat(dut.masses[n] == total for n, total in enumerate(totals)).all(), when=~dut.busy & some)
-    s.claim("mass", "and the mass that of all groups, but in the cycle behind a beginning", dut.mass == sum(totals)[:len(dut.mass)],
-            when=~dut.busy & some & ~s.held("began", dut.begin))
+    s.claim("mass", "and the mass that of all groups, but in the cycle behind a beginning",
+            dut.mass == sum(totals)[:len(dut.mass)], when=~dut.busy & some & ~s.held("began", dut.begin))
     s.claim("last_weight", "the weight of the last gap stands", dut.weight == latest, when=~dut.busy & some)
     s.claim("mass_busy", "it is busy while a gap is looked at that is not in the mass, and no longer",
             dut.busy == Cat(under_way).any(), when=dut.busy | s.held("ends", dut.busy) | looks)
     s.reach("two", ~dut.busy & some & (age == 2))
 
 
+def _question(s: Setting, dut: LimitFinder) -> tuple[Value, Value]:
+    """Ask one question at a time; return that its row is judged, and that what is behind that is under way."""
+    m, judged, sought = s.m, Signal(name="judged"), Signal(name="sought")
+    asked = judged | sought
+    standing = Cat(Value.cast(dut.row), dut.row_max, dut.mass, Array(dut.fill.ends)[dut.row.table])
+    s.assume("one", ~(dut.begin & asked))
+    s.assume("stands", ~s.held("asked", asked) | ~asked | (standing == s.held("standing", standing)))
+    s.assume("table", ~(asked & dut.fill.write & (dut.fill.table == dut.row.table)))
+    with m.If(dut.begin):
+        m.d.sync += judged.eq(1)
+    with m.If(dut.least_valid):
+        m.d.sync += [judged.eq(0), sought.eq(~dut.stops)]
+    with m.Elif(dut.valid):
+        m.d.sync += sought.eq(0)
+    return judged, sought
+
+
+def _is_kind(dut: LimitFinder, kind: ThresholdKind) -> Value:
+    return dut.row.kind == list(ThresholdKind).index(kind)
+
+
+def _least(s: Setting) -> None:
+    dut = LimitFinder(_KINDS)
+    inside, m = s.add(dut), s.m
+    judge = inside.part("judge")
+    judged, _ = _question(s, dut)
+    # Any mass, any code, and their product, two bits of the factor after the other.
+    mass, code = s.constant("any_mass", dut.mass.shape()), s.constant("any_code", len(dut.row.code))
+    ours = (dut.mass == mass) & (dut.row.code == code)
+    factor, octave = Signal(10), code[THETA_FRAC_BITS:MASS_CODE_BITS]
+    m.d.comb += factor.eq((2 << THETA_FRAC_BITS) - code[:THETA_FRAC_BITS])
+    steps = len(factor) // 2
+    products = [Const(0, 1)]
+    for step in range(steps):
+        part = factor.word_select(step, 2)
+        products.append(products[-1] + (Mux(part[0], mass, 0) << 2 * step) + (Mux(part[1], mass << 1, 0) << 2 * step))
+    product = Signal(len(mass) + len(factor))
+    m.d.comb += product.eq(products[-1])
+    is_mass = _is_kind(dut, ThresholdKind.MASS) & (dut.row.code[:MASS_CODE_BITS] != MASS_KEEP_ALL)
+    state, count, left = judge.state, judge["count"], judge["octaves"]
+    whole, multiplies = Cat(judge["low"], judge["high"]), state("MULTIPLY")
+    partly = Cat(Cat(whole[2 * (steps - step):] == products[step], judge["factor"] == factor >> 2 * step).all()
+                 for step in range(steps))
+    for name, condition in {
+            "any": state(), "count": Mux(multiplies, count < steps, count == 0),
+            "asks": (inside["asks"] == judged) & (state("ROW") | judged),
+            "kind": ~state("MULTIPLY", "SHIFT", "SEARCH") | is_mass, "other": ~state("HAND OVER") | ~is_mass,
+            "multiplies": ~(multiplies & ours) | (partly >> count)[0],
+            "octaves": ~state("SHIFT") | ~ours | (left <= octave),
+            "shifts": ~(state("SHIFT") & ours) | (whole == product >> (octave - left)[:len(octave)]),
+            "shifted": ~(state("SEARCH") & ours) | (whole == product >> octave)}.items():
+        s.invariant(name, condition)
+    most = (1 << len(dut.least)) - 1
+    least = product >> octave >> THETA_FRAC_BITS + 1
+    s.claim("least", "a weight is too small up to theta times the mass, rounded down",
+            dut.least == Mux(least > most, most, least), when=dut.least_valid & dut.searches & ours)
+    s.claim("least_searched", "the first of these is sought for each threshold by mass, but one that keeps all",
+            dut.searches == is_mass, when=dut.least_valid)
+    s.claim("least_once", "each question is judged once", judged, when=dut.least_valid)
+
+def _limits(s: Setting) -> None:
+    dut = LimitFinder(_KINDS)
+    inside, m = s.add(dut), s.m
+    judge, search = inside.part("judge"), inside.part("search")
+    table, queue_inside = search.part("table").block, search.part("queue")
+    queue = QueueState(s, queue_inside.block, queue_inside)
+    judged, sought = _question(s, dut)
+    # What was found out of the row at hand, and for how long its limit is sought.
+    least, searches, age = Signal.like(dut.least), Signal(), Signal(range(LimitSearch.latency + 1))
+    latency = LimitSearch.latency
+    with m.If(dut.least_valid & ~dut.stops):
+        m.d.sync += [least.eq(dut.least), searches.eq(dut.searches), age.eq(1)]
+    with m.Elif(age != 0):
+        m.d.sync += age.eq(Mux(age == latency, 0, age + 1))
+    # Any gap of the table, and what it weighs there: no gap before it weighs less, none behind it more.
+    gap, end = s.constant("any_gap", range(GAP_TABLE_SIZE)), Array(dut.fill.ends)[dut.row.table]
+    weight = s.constant("its_weight", len(dut.least))
+    probe, probed = s.held("probe", table.gap, GapTable.latency), table.weight
+    s.assume("monotone", ~sought | (((probe > gap) | (probed >= weight)) & ((probe < gap) | (probed <= weight))))
+    s.assume("last_weight", (gap != GAP_TABLE_SIZE - 1) | (weight <= 1))
+    s.assume("end", end != 0)
+    # A question takes long: its witness is sought of one that comes at once.
+    s.seek(~dut.fill.write & (dut.mass == 0) & (dut.row_max == 0) & (dut.row.code == 0) & ~dut.stops
+           & (dut.fill.ends.as_value() == 0x04040) & (dut.begin == s.after_reset))
+    loop, probes = LimitSearch.loop_latency, (GAP_TABLE_SIZE - 1).bit_length()
+    limit = Signal(range(4 << dut.build.core.est_bits))
+    m.d.comb += limit.eq((dut.row_max - dut.threshold).as_unsigned())
+    sizes = {"now": 1, "behind": loop}
+    for name, start in sizes.items():
+        here, row = search[name], search[name].row
+        s.invariant(f"{name}_valid", here.valid == Cat(age == start + loop * k for k in range(probes)).any())
+        for k in range(probes):
+            step = GAP_TABLE_SIZE >> k + 1
+            s.invariant(f"{name}_{k}", (age != start + loop * k) | (
+                (here.step == step) & (here.position & 2 * step - 1 == 0) & (row.least == least)
+                & (row.search == searches) & (row.row_max == dut.row_max) & (row.table == dut.row.table)
+                & (~searches | (least == 0) | (((gap >= here.position) | (weight > least)) & (
+                    (gap < here.position + 2 * step - 1) | (weight <= least))))))
+    ends = loop * probes
+    for name, condition in {
+            "asks": (inside["asks"] == judged) & ~(judged & sought), "any": judge.state(), "judges": judge.state("ROW") | judged,
+            "held": search["held"] == sought, "sought": sought == (age != 0), "age": age <= latency,
+            "items": queue.items == (age > ends + 1), "out": queue.out == (age == latency)}.items():
+        s.invariant(name, condition)
+    s.claim("limit_searched", "by mass, a gap lies before the limit if, and only if, its weight is not too small; the "
+            "first one does", Mux(gap == 0, limit != 0, (gap < limit) == (weight > least)),
+            when=dut.valid & searches & (least != 0))
+    s.claim("limit_end", "if no weight is too small, the limit is the end of the table", limit == end,
+            when=dut.valid & searches & (least == 0))
+    s.claim("limit_in_time", "a question is answered once, as long behind its judgement as a search takes",
+            dut.valid == (age == latency), when=dut.valid | (age == latency))
+
+
 PROOFS = (
     Proof("RowTables", _tables, "induction", 10, 24, "weights of 4 bits"),
     Proof("GapMass", _mass, "induction", 9, 16, "two key groups, weights of 4 bits"),
+    Proof("LimitFinder", _limits, "induction", 7, 54, "thresholds of all kinds, weights of 4 bits"),
+    Proof("LimitFinder", _least, "induction", 1, 16, "thresholds of all kinds, weights of 4 bits"),
 )

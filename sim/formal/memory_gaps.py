@@ -226,7 +226,7 @@ def _limits(s: Setting) -> None:
     s.assume("last_weight", (gap != GAP_TABLE_SIZE - 1) | (weight <= 1))
     s.assume("end", end != 0)
     # A question takes long: its witness is sought of one that comes at once.
-    s.seek(~dut.fill.write & (dut.mass == 0) & (dut.row_max == 0) & (dut.row.code == 0) & ~dut.stops
+    s.seek(~dut.fill.write & (dut.mass <= 1) & (dut.row_max == 0) & (dut.row.code == 0) & ~dut.stops
            & (dut.fill.ends.as_value() == 0x04040) & (dut.begin == s.after_reset))
     loop, probes = LimitSearch.loop_latency, (GAP_TABLE_SIZE - 1).bit_length()
     limit = Signal(range(4 << dut.build.core.est_bits))

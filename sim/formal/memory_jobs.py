@@ -1,10 +1,14 @@
 """Jobs of a core with keys in memory: handed over, with their rows, brought to their end, each once."""
 
-from amaranth import Cat, Signal, Value
+from amaranth import Cat, Mux, Signal, Value
 
 from latte.golden.memory.jobs import FAILURES, REFUSALS
+from latte.rtl.axi.descriptors import STATUS_BYTES, STATUS_OFFSET
 from latte.rtl.axi.payloads import STREAMS
+from latte.rtl.memory.cache_completer import CacheCompleter
+from latte.rtl.memory.cache_descriptors import cache_status_word_layout
 from latte.rtl.memory.cache_dispatcher import CacheDispatcher
+from latte.sim.formal.axi_master import MASTER
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]
@@ -97,6 +101,102 @@ def _dispatches(s: Setting) -> None:
     s.reach("two_queries", dut.ended.valid & (queries == 2))
 
 
+def _completes(s: Setting) -> None:
+    dut = CacheCompleter(_ROW_BYTES, MASTER, 16)
+    inside, m = s.add(dut), s.m
+    bursts = inside.part("bursts")
+    offer, ended, burst, write = dut.begun.payload, dut.ended.payload, dut.burst.payload, dut.write.payload
+    for name in ("begun", "ended"):
+        port = getattr(dut, name)
+        s.assume_stable(f"{name}_stable", port.valid, port.ready, port.payload)
+    s.assume("aligned", ~dut.begun.valid | ~Cat(offer.address[:3], offer.stride[:3]).any())
+    begins, ends = dut.begun.valid & dut.begun.ready, dut.ended.valid & dut.ended.ready
+    asks, gives = dut.burst.valid & dut.burst.ready, dut.write.valid & dut.write.ready
+    # How far the descriptor is: it has begun, all its rows were given; its status is asked for, and written.
+    opened, over, told, worded, faulty = (Signal(name=name) for name in (
+        "is_open", "is_over", "is_told", "is_worded", "is_faulty"))
+    begun, causes = Signal(offer.shape()), Signal(ended.shape(), name="its_causes")
+    rowing = opened & begun.in_core & ~over
+    # The engine: beats that are owed, bursts without an answer.
+    owed = s.count("owed", asks, gives, 1)
+    unanswered = s.count("unanswered", asks, dut.answered, MASTER.writes_in_flight)
+    s.assume("engine", (~dut.burst.ready | (((owed == 0) | gives) & (unanswered != MASTER.writes_in_flight)))
+             & (~dut.write.ready | (owed != 0)) & (~dut.answered | (unanswered > owed))
+             & (dut.unanswered == (unanswered != 0)))
+    # Rows that were given and not written: those of a job before it has ended.
+    most = 15
+    waiting = s.count("rows_waiting", dut.given, asks & rowing, most)
+    s.assume("given", ~dut.given | (~dut.ended.valid & (waiting != most)))
+    # Where the next one goes.
+    head, row, position = Signal.like(begun.heads), Signal.like(begun.address), Signal.like(begun.address)
+    following = [Mux(head + 1 == begun.heads, 0, head + 1), Mux(head + 1 == begun.heads, position, row + _ROW_BYTES),
+                 Mux(head + 1 == begun.heads, position + begun.stride, position)]
+    place = [head, row, position]
+    with m.If(asks & rowing):
+        m.d.sync += [at.eq(after) for at, after in zip(place, following, strict=True)]
+    with m.If(dut.answered & dut.fault.as_value().any()):
+        m.d.sync += faulty.eq(1)
+    with m.If(ends):
+        m.d.sync += [over.eq(1), causes.eq(ended)]
+    m.d.sync += [told.eq(told | (asks & ~rowing)), worded.eq(worded | (gives & told))]
+    with m.If(begins):
+        m.d.sync += [opened.eq(1), begun.eq(offer), causes.eq(offer.causes), head.eq(0), row.eq(offer.address),
+                     position.eq(offer.address + offer.stride), faulty.eq(0)]
+    with m.If(dut.done):
+        m.d.sync += [opened.eq(0), over.eq(0), told.eq(0), worded.eq(0)]
+    state, busy = inside.state, ~bursts.state("IDLE")
+    at = [inside["head"], inside["row_address"], inside["position_address"]]
+    for name, condition in {
+            "any": state() & bursts.state(), "open": opened == ~state("IDLE", "LEAVE"),
+            "rows": state("ROWS") == rowing, "over": ~(over | told) | opened, "answers": ~state("ANSWERS") | over,
+            "told": told == state("WORD", "ANSWER", "DONE"), "worded": worded == state("ANSWER", "DONE"),
+            "over_told": ~state("STATUS", "WORD", "ANSWER", "DONE") | over | ~begun.in_core,
+            "in_core": ~over | begun.in_core, "busy": ~busy | rowing,
+            "waiting": waiting == (inside["rows"] + busy), "few": waiting <= most,
+            "begun": ~opened | (inside["begun"].as_value() == begun.as_value()),
+            "causes": ~opened | (inside["causes"].as_value() == causes.as_value()),
+            "faulty": ~opened | ((inside["faulty"] == faulty) & ~causes.write_failed),
+            "unanswered": (unanswered >= owed) & (unanswered <= MASTER.writes_in_flight),
+            "none": ~state("STATUS", "DONE", "LEAVE", "IDLE") | (unanswered == 0),
+            "word": ~state("WORD") | ((unanswered == 1) & (owed == 1)), "answer": ~state("ANSWER") | (owed == 0),
+            "run": ~bursts.state("RUN") | ((bursts["rows"] == 1) & ~bursts["joined"]),
+            "cut": ~bursts.state("CUT", "OFFER") | ((bursts["left"] == 1) & (bursts["rows"] == 0)),
+            "beats": ~bursts.state("OFFER") | (bursts["beats"] == 1),
+            "address": ~busy | (Mux(bursts.state("RUN"), bursts["row_address"], bursts["address"]) == row)}.items():
+        s.invariant(name, condition)
+    for name, here, now, after in zip(("head", "row", "position"), at, place, following, strict=True):
+        s.invariant(f"its_{name}", ~rowing | (here == Mux(busy, after, now)[:len(now)]))
+    s.claim("complete_rows", "each row that is given is written to the next place: a position's rows behind each other, "
+            "positions a stride apart; when its beat is there", (burst.address == row) & (burst.beats == 1)
+            & (waiting != 0) & (dut.level != 0), when=dut.burst.valid & rowing)
+    s.claim("complete_beats", "with the beats as they come", dut.beat.valid & (dut.beat.ready == dut.write.ready)
+            & (Value.cast(write) == Value.cast(dut.beat.payload)), when=dut.write.valid & ~told)
+    s.claim("complete_all", "a job is over when all its rows are on their way", rowing & (waiting == 0), when=ends)
+    s.claim("complete_status", "its status is written behind that, when all of them are answered, to its descriptor",
+            opened & ~told & (over | ~begun.in_core) & (unanswered == 0) & (burst.beats == 1)
+            & (burst.address == (dut.address | STATUS_OFFSET)) & (dut.release == dut.burst.ready),
+            when=dut.burst.valid & ~rowing)
+    word = Signal(cache_status_word_layout())
+    m.d.comb += [word[name].eq(causes[name]) for name in causes.shape().members]
+    m.d.comb += [word.done.eq(1), word.error.eq(causes.as_value().any() | faulty), word.number.eq(dut.number)]
+    with m.If(faulty):
+        m.d.comb += word.write_failed.eq(1)
+    s.assume("write_failed", ~(dut.begun.valid & offer.causes.write_failed) & ~(dut.ended.valid & ended.write_failed))
+    s.claim("complete_word", "it says what became of the descriptor, and whether a write of its rows failed",
+            ~worded & (write.data == word.as_value()) & (write.strobe == (1 << STATUS_BYTES) - 1),
+            when=dut.write.valid & told)
+    s.claim("complete_done", "a descriptor is done once, when that is answered", opened & worded & (unanswered == 0),
+            when=dut.done)
+    s.claim("complete_tells", "and then it is told what became of it", (dut.interrupt == begun.interrupt)
+            & (dut.invalid == ~begun.in_core)
+            & (dut.refused == Cat(causes[f"refused_{name}"] for name in REFUSALS).any())
+            & (dut.failed == Cat(causes[f"failed_{name}"] for name in FAILURES).any()), when=dut.done)
+    s.claim("complete_one", "the next one is taken behind that", ~opened & (unanswered == 0), when=begins)
+    s.within("complete_soon", "within two cycles", 1, waits=~opened & ~dut.begun.ready)
+    s.reach("two_rows", ends & (head == 2) & (begun.heads == 3))
+
+
 PROOFS = (
     Proof("CacheDispatcher", _dispatches, "induction", 3, 16, "rows of 8 bytes"),
+    Proof("CacheCompleter", _completes, "induction", 2, 26, "rows of a beat of 8 bytes"),
 )

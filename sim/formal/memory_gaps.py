@@ -1,9 +1,9 @@
 """Weights of the gaps below a row's largest estimate: their tables, masses and limits, and what is given back."""
 
-from amaranth import Array, Cat, Const, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Mux, Signal, Value, signed
 
 from latte.golden.pruned_mass import GAP_TABLE_SIZE
-from latte.golden.quantizer import MASS_CODE_BITS, MASS_KEEP_ALL, THETA_FRAC_BITS
+from latte.golden.quantizer import MASS_CODE_BITS, MASS_KEEP_ALL
 from latte.golden.thresholds import ThresholdKind
 from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
@@ -161,49 +161,6 @@ def _question(s: Setting, dut: LimitFinder) -> tuple[Value, Value]:
     return judged, sought
 
 
-def _is_kind(dut: LimitFinder, kind: ThresholdKind) -> Value:
-    return dut.row.kind == list(ThresholdKind).index(kind)
-
-
-def _least(s: Setting) -> None:
-    dut = LimitFinder(_KINDS)
-    inside, m = s.add(dut), s.m
-    judge = inside.part("judge")
-    judged, _ = _question(s, dut)
-    # Any mass, any code, and their product, two bits of the factor after the other.
-    mass, code = s.constant("any_mass", dut.mass.shape()), s.constant("any_code", len(dut.row.code))
-    ours = (dut.mass == mass) & (dut.row.code == code)
-    factor, octave = Signal(10), code[THETA_FRAC_BITS:MASS_CODE_BITS]
-    m.d.comb += factor.eq((2 << THETA_FRAC_BITS) - code[:THETA_FRAC_BITS])
-    steps = len(factor) // 2
-    products = [Const(0, 1)]
-    for step in range(steps):
-        part = factor.word_select(step, 2)
-        products.append(products[-1] + (Mux(part[0], mass, 0) << 2 * step) + (Mux(part[1], mass << 1, 0) << 2 * step))
-    product = Signal(len(mass) + len(factor))
-    m.d.comb += product.eq(products[-1])
-    is_mass = _is_kind(dut, ThresholdKind.MASS) & (dut.row.code[:MASS_CODE_BITS] != MASS_KEEP_ALL)
-    state, count, left = judge.state, judge["count"], judge["octaves"]
-    whole, multiplies = Cat(judge["low"], judge["high"]), state("MULTIPLY")
-    partly = Cat(Cat(whole[2 * (steps - step):] == products[step], judge["factor"] == factor >> 2 * step).all()
-                 for step in range(steps))
-    for name, condition in {
-            "any": state(), "count": Mux(multiplies, count < steps, count == 0),
-            "asks": (inside["asks"] == judged) & (state("ROW") | judged),
-            "kind": ~state("MULTIPLY", "SHIFT", "SEARCH") | is_mass, "other": ~state("HAND OVER") | ~is_mass,
-            "multiplies": ~(multiplies & ours) | (partly >> count)[0],
-            "octaves": ~state("SHIFT") | ~ours | (left <= octave),
-            "shifts": ~(state("SHIFT") & ours) | (whole == product >> (octave - left)[:len(octave)]),
-            "shifted": ~(state("SEARCH") & ours) | (whole == product >> octave)}.items():
-        s.invariant(name, condition)
-    most = (1 << len(dut.least)) - 1
-    least = product >> octave >> THETA_FRAC_BITS + 1
-    s.claim("least", "a weight is too small up to theta times the mass, rounded down",
-            dut.least == Mux(least > most, most, least), when=dut.least_valid & dut.searches & ours)
-    s.claim("least_searched", "the first of these is sought for each threshold by mass, but one that keeps all",
-            dut.searches == is_mass, when=dut.least_valid)
-    s.claim("least_once", "each question is judged once", judged, when=dut.least_valid)
-
 def _limits(s: Setting) -> None:
     dut = LimitFinder(_KINDS)
     inside, m = s.add(dut), s.m
@@ -231,6 +188,11 @@ def _limits(s: Setting) -> None:
     loop, probes = LimitSearch.loop_latency, (GAP_TABLE_SIZE - 1).bit_length()
     limit = Signal(range(4 << dut.build.core.est_bits))
     m.d.comb += limit.eq((dut.row_max - dut.threshold).as_unsigned())
+    kind, code, above = dut.row.kind, dut.row.code[:dut.build.core.est_bits], Signal(signed(len(limit)))
+    kinds = {kind: number for number, kind in enumerate(ThresholdKind)}
+    is_mass = (kind == kinds[ThresholdKind.MASS]) & (dut.row.code[:MASS_CODE_BITS] != MASS_KEEP_ALL)
+    m.d.comb += above.eq(Mux(kind == kinds[ThresholdKind.ABSOLUTE], dut.row_max - code.as_signed(), code))
+    given = Mux(kind == kinds[ThresholdKind.MASS], 1 << len(code), Mux(above < 1, 1, above).as_unsigned())
     sizes = {"now": 1, "behind": loop}
     for name, start in sizes.items():
         here, row = search[name], search[name].row
@@ -239,20 +201,29 @@ def _limits(s: Setting) -> None:
             step = GAP_TABLE_SIZE >> k + 1
             s.invariant(f"{name}_{k}", (age != start + loop * k) | (
                 (here.step == step) & (here.position & 2 * step - 1 == 0) & (row.least == least)
-                & (row.search == searches) & (row.row_max == dut.row_max) & (row.table == dut.row.table)
+                & (row.search == searches) & (searches | (row.limit == given))
+                & (row.row_max == dut.row_max) & (row.table == dut.row.table)
                 & (~searches | (least == 0) | (((gap >= here.position) | (weight > least)) & (
                     (gap < here.position + 2 * step - 1) | (weight <= least))))))
     ends = loop * probes
     for name, condition in {
-            "asks": (inside["asks"] == judged) & ~(judged & sought), "any": judge.state(), "judges": judge.state("ROW") | judged,
+            "asks": (inside["asks"] == judged) & ~(judged & sought), "any": judge.state(),
+            "judges": judge.state("ROW") | judged,
+            "by_mass": ~judge.state("MULTIPLY", "SHIFT", "SEARCH") | is_mass,
+            "other": ~judge.state("HAND OVER") | (~is_mass & (judge["limit"] == given)),
             "held": search["held"] == sought, "sought": sought == (age != 0), "age": age <= latency,
             "items": queue.items == (age > ends + 1), "out": queue.out == (age == latency)}.items():
         s.invariant(name, condition)
+    s.claim("least_once", "each question is judged once", judged, when=dut.least_valid)
+    s.claim("least_searched", "a limit is sought for each threshold by mass, but one that keeps all",
+            dut.searches == is_mass, when=dut.least_valid)
     s.claim("limit_searched", "by mass, a gap lies before the limit if, and only if, its weight is not too small; the "
             "first one does", Mux(gap == 0, limit != 0, (gap < limit) == (weight > least)),
             when=dut.valid & searches & (least != 0))
     s.claim("limit_end", "if no weight is too small, the limit is the end of the table", limit == end,
             when=dut.valid & searches & (least == 0))
+    s.claim("limit_given", "of another threshold it is the code, or the distance to it, one at least; or all there are",
+            limit == given, when=dut.valid & ~searches)
     s.claim("limit_in_time", "a question is answered once, as long behind its judgement as a search takes",
             dut.valid == (age == latency), when=dut.valid | (age == latency))
 
@@ -261,5 +232,4 @@ PROOFS = (
     Proof("RowTables", _tables, "induction", 10, 24, "weights of 4 bits"),
     Proof("GapMass", _mass, "induction", 9, 16, "two key groups, weights of 4 bits"),
     Proof("LimitFinder", _limits, "induction", 7, 54, "thresholds of all kinds, weights of 4 bits"),
-    Proof("LimitFinder", _least, "induction", 1, 16, "thresholds of all kinds, weights of 4 bits"),
 )

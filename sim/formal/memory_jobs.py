@@ -166,8 +166,8 @@ def _completes(s: Setting) -> None:
         s.invariant(name, condition)
     for name, here, now, after in zip(("head", "row", "position"), at, place, following, strict=True):
         s.invariant(f"its_{name}", ~rowing | (here == Mux(busy, after, now)[:len(now)]))
-    s.claim("complete_rows", "each row that is given is written to the next place: a position's rows behind each other, "
-            "positions a stride apart; when its beat is there", (burst.address == row) & (burst.beats == 1)
+    s.claim("complete_rows", "each row that is given is written to the next place: a position's rows behind each "
+            "other, positions a stride apart; when its beat is there", (burst.address == row) & (burst.beats == 1)
             & (waiting != 0) & (dut.level != 0), when=dut.burst.valid & rowing)
     s.claim("complete_beats", "with the beats as they come", dut.beat.valid & (dut.beat.ready == dut.write.ready)
             & (Value.cast(write) == Value.cast(dut.beat.payload)), when=dut.write.valid & ~told)

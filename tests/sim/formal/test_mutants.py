@@ -22,19 +22,25 @@ from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.operand_split import SplitBeat
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.common.word_packer import WordPacker
+from latte.rtl.memory.cache_completer import CacheCompleter
+from latte.rtl.memory.cache_dispatcher import CacheDispatcher
 from latte.rtl.memory.candidate_filter import CandidateFilter
 from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.entry_reader import EntryReader
+from latte.rtl.memory.gap_mass import GapMass
+from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.page_table import PageTable
 from latte.rtl.memory.piece_bursts import PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
 from latte.rtl.memory.place_merge import PlaceMerge
 from latte.rtl.memory.plane_unpacker import PlaneUnpacker
 from latte.rtl.memory.row_sums import RowSums
+from latte.rtl.memory.row_tables import RowTables
 from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
+from latte.rtl.memory.tile_values import TileValues
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.running_maximum import RunningMaximum
 from latte.rtl.wide.threshold_filter import ThresholdFilter
@@ -127,6 +133,14 @@ MUTANTS = {
     "filled_up": ("SpillStore-spills", SpillStore, "\"estimate\": _NO_ESTIMATE}", "\"estimate\": 0}"),
     "candidate": ("CandidateFilter-candidates", CandidateFilter, "(gap < self.reach)", "(gap <= self.reach)"),
     "value_sums": ("RowSums-sums", RowSums, "read.data[n]) + Mux(high", "read.data[n]) | Mux(high"),
+    # Keys in memory: tables and masses of gaps, sums of a tile, jobs.
+    "gap_weights": ("RowTables-tables", RowTables, "pipeline.latency, name=", "pipeline.latency - 1, name="),
+    "masses": ("GapMass-mass", GapMass, "self.masses[n] + product", "self.masses[n] | product"),
+    "least_once": ("LimitFinder-limits", LimitFinder, "with m.Elif(answered):", "with m.Elif(self.valid):"),
+    "tile_sums": ("TileValues-values", TileValues, "Mux(at.begins, self.half, 0)", "Mux(at.begins, self.half, 1)"),
+    "dispatch_ends": ("CacheDispatcher-dispatches", CacheDispatcher, "verdict.valid & self.drained", "verdict.valid"),
+    "complete_status": ("CacheCompleter-completes", CacheCompleter, "m.If(~self.unanswered)",
+                        "m.If(~self.write.valid)"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

@@ -29,6 +29,7 @@ from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.entry_reader import EntryReader
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
+from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.memory.page_table import PageTable
 from latte.rtl.memory.piece_bursts import PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
@@ -40,6 +41,7 @@ from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
+from latte.rtl.memory.tile_softmax import TileSoftmax
 from latte.rtl.memory.tile_values import TileValues
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.running_maximum import RunningMaximum
@@ -138,6 +140,8 @@ MUTANTS = {
     "masses": ("GapMass-mass", GapMass, "self.masses[n] + product", "self.masses[n] | product"),
     "least_once": ("LimitFinder-limits", LimitFinder, "with m.Elif(answered):", "with m.Elif(self.valid):"),
     "tile_sums": ("TileValues-values", TileValues, "Mux(at.begins, self.half, 0)", "Mux(at.begins, self.half, 1)"),
+    "softmax_weights": ("TileSoftmax-weighs", TileSoftmax, "m.If(at.row[n] | at.first)", "m.If(at.row[n])"),
+    "return_keys": ("MassReturn-returns", MassReturn, "self.count | (self.count == 0)", "self.count"),
     "dispatch_ends": ("CacheDispatcher-dispatches", CacheDispatcher, "verdict.valid & self.drained", "verdict.valid"),
     "complete_status": ("CacheCompleter-completes", CacheCompleter, "m.If(~self.unanswered)",
                         "m.If(~self.write.valid)"),

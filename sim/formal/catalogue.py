@@ -12,6 +12,7 @@ from latte.sim.formal import (
     cache_jobs,
     jobs,
     memory_access,
+    memory_append,
     memory_gaps,
     memory_jobs,
     memory_masses,
@@ -32,8 +33,8 @@ __all__ = ["DOCUMENT", "PROOFS", "SECTION", "choose_proofs", "proof_table"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 SECTION = "properties"
 _MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
-            memory_access, memory_gaps, memory_jobs, memory_masses, memory_record, memory_rows, memory_selection,
-            memory_spill, memory_tiles)
+            memory_access, memory_append, memory_gaps, memory_jobs, memory_masses, memory_record, memory_rows,
+            memory_selection, memory_spill, memory_tiles)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

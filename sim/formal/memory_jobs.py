@@ -198,5 +198,5 @@ def _completes(s: Setting) -> None:
 
 PROOFS = (
     Proof("CacheDispatcher", _dispatches, "induction", 3, 16, "rows of 8 bytes"),
-    Proof("CacheCompleter", _completes, "induction", 2, 26, "rows of a beat of 8 bytes"),
+    Proof("CacheCompleter", _completes, "induction", 3, 14, "rows of a beat of 8 bytes"),
 )

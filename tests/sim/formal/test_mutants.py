@@ -35,6 +35,7 @@ from latte.rtl.memory.piece_bursts import PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
 from latte.rtl.memory.place_merge import PlaceMerge
 from latte.rtl.memory.plane_unpacker import PlaneUnpacker
+from latte.rtl.memory.row_appender import RowAppender
 from latte.rtl.memory.row_sums import RowSums
 from latte.rtl.memory.row_tables import RowTables
 from latte.rtl.memory.score_store import ScoreStore
@@ -142,9 +143,10 @@ MUTANTS = {
     "tile_sums": ("TileValues-values", TileValues, "Mux(at.begins, self.half, 0)", "Mux(at.begins, self.half, 1)"),
     "softmax_weights": ("TileSoftmax-weighs", TileSoftmax, "m.If(at.row[n] | at.first)", "m.If(at.row[n])"),
     "return_keys": ("MassReturn-returns", MassReturn, "self.count | (self.count == 0)", "self.count"),
-    "dispatch_ends": ("CacheDispatcher-dispatches", CacheDispatcher, "verdict.valid & self.drained", "verdict.valid"),
-    "complete_status": ("CacheCompleter-completes", CacheCompleter, "m.If(~self.unanswered)",
-                        "m.If(~self.write.valid)"),
+    "append_takes": ("RowAppender-appends", RowAppender, "queues, rooms = {}, [keys != 0]", "queues, rooms = {}, []"),
+    "dispatch_begins": ("CacheDispatcher-dispatches", CacheDispatcher, "(asked.invalid | self.settled)", "1"),
+    "complete_all": ("CacheCompleter-completes", CacheCompleter, "bursts.rows.ready & (rows == 0)",
+                     "bursts.rows.ready"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

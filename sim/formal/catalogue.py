@@ -20,11 +20,16 @@ from latte.sim.formal import (
     loading,
     masses,
     memory_access,
+    memory_append,
+    memory_gaps,
+    memory_jobs,
+    memory_masses,
     memory_record,
     memory_rows,
     memory_selection,
     memory_spill,
     products,
+    memory_tiles,
     pruning,
     queries,
     rows,
@@ -50,6 +55,9 @@ _MODULES = (
     serial_weights, serial_finish, cache_jobs, memory_access, memory_record, memory_rows, memory_selection, memory_spill,
     # Named, since it belongs to a layer above this one.
     importlib.import_module("latte.fpga.link.proofs"))
+_MODULES = (axi_lite, axi_master, axi_memory, axi_stream, streams, jobs, pruning, survivors, wishbone, cache_jobs,
+            memory_access, memory_append, memory_gaps, memory_jobs, memory_masses, memory_record, memory_rows,
+            memory_selection, memory_spill, memory_tiles)
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 
 

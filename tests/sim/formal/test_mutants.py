@@ -37,15 +37,22 @@ from latte.rtl.common.word_packer import WordPacker
 from latte.rtl.dense.dense_softmax import DenseSoftmax
 from latte.rtl.dense.dense_value_accumulator import DenseValueAccumulator
 from latte.rtl.dense.score_array import ScoreArray
+from latte.rtl.memory.cache_completer import CacheCompleter
+from latte.rtl.memory.cache_dispatcher import CacheDispatcher
 from latte.rtl.memory.candidate_filter import CandidateFilter
 from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.entry_reader import EntryReader
+from latte.rtl.memory.gap_mass import GapMass
+from latte.rtl.memory.limit_finder import LimitFinder
+from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.memory.page_table import PageTable
 from latte.rtl.memory.piece_bursts import PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
 from latte.rtl.memory.place_merge import PlaceMerge
 from latte.rtl.memory.plane_unpacker import PlaneUnpacker
+from latte.rtl.memory.row_appender import RowAppender
 from latte.rtl.memory.row_sums import RowSums
+from latte.rtl.memory.row_tables import RowTables
 from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
@@ -65,6 +72,8 @@ from latte.rtl.serial.serial_query_ring import SerialQueryRing
 from latte.rtl.serial.serial_row_limiter import SerialRowLimiter
 from latte.rtl.serial.serial_scorer import SerialScorer
 from latte.rtl.serial.serial_scratchpad import SerialScratchpad, SinglePortPlane
+from latte.rtl.memory.tile_softmax import TileSoftmax
+from latte.rtl.memory.tile_values import TileValues
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.row_limits import MassThreshold
 from latte.rtl.wide.row_memory import RowMemory, RowRegister
@@ -279,6 +288,17 @@ MUTANTS = {
     "refused": ("RegisterBank-bank", RegisterBank, "self.locked if register.locked else Const(0)", "Const(0)"),
     "status_last": ("JobCompleter-completes", JobCompleter, "bursts.rows.ready & ~self.unanswered",
                     "bursts.rows.ready"),
+    # Keys in memory: tables and masses of gaps, sums of a tile, jobs.
+    "gap_weights": ("RowTables-tables", RowTables, "pipeline.latency, name=", "pipeline.latency - 1, name="),
+    "masses": ("GapMass-mass", GapMass, "self.masses[n] + product", "self.masses[n] | product"),
+    "least_once": ("LimitFinder-limits", LimitFinder, "with m.Elif(answered):", "with m.Elif(self.valid):"),
+    "tile_sums": ("TileValues-values", TileValues, "Mux(at.begins, self.half, 0)", "Mux(at.begins, self.half, 1)"),
+    "softmax_weights": ("TileSoftmax-weighs", TileSoftmax, "m.If(at.row[n] | at.first)", "m.If(at.row[n])"),
+    "return_keys": ("MassReturn-returns", MassReturn, "self.count | (self.count == 0)", "self.count"),
+    "append_takes": ("RowAppender-appends", RowAppender, "queues, rooms = {}, [keys != 0]", "queues, rooms = {}, []"),
+    "dispatch_begins": ("CacheDispatcher-dispatches", CacheDispatcher, "(asked.invalid | self.settled)", "1"),
+    "complete_all": ("CacheCompleter-completes", CacheCompleter, "bursts.rows.ready & (rows == 0)",
+                     "bursts.rows.ready"),
     # Arithmetic.
     "whole": ("SplitBeat-split", SplitBeat, "config.low_bits - 1) if", "config.low_bits) if"),
     "maximum": ("RunningMaximum-maximum", RunningMaximum, "Mux(take, above_latest, above_maximum)", "above_maximum"),

@@ -36,7 +36,7 @@ def documents() -> dict[pathlib.Path, dict[str, Callable[[], str]]]:
     return {DOCUMENT: sections(), tables.DOCUMENT: tables.sections(),
             memory_tables.DOCUMENT: memory_tables.sections() | {decode_figures.SECTION: decode_figures.decode_table},
             block_table.DOCUMENT: of_rtl,
-            catalogue.DOCUMENT: {catalogue.SECTION: catalogue.proof_table}, coverage.DOCUMENT: coverage.TABLES,
+            catalogue.DOCUMENT: dict(catalogue.TABLES), coverage.DOCUMENT: coverage.TABLES,
             fuzz.DOCUMENT: fuzz.TABLES, MUTATION_DOCUMENT: dict(mutation_report.TABLES),
             # Tests are no part of a package.
             **({testplan.DOCUMENT: testplan.TABLES} if testplan.DOCUMENT.exists() else {})}

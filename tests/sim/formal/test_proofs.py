@@ -1,6 +1,9 @@
 """Every proof of the catalogue holds, and none is void; the slow ones run with the slow tests."""
 
+import importlib
+import inspect
 import json
+import pkgutil
 
 import pytest
 from amaranth import Module, Signal
@@ -8,6 +11,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from click.testing import CliRunner
 
+import latte.fpga.link
+import latte.rtl
 from latte.fpga.cli import cli
 from latte.golden.errors import LatteError
 from latte.sim.formal import catalogue, prove
@@ -35,6 +40,17 @@ def test_names_are_unique():
     assert len(set(names)) == len(names) >= 25
     assert len({proof.name for proof in PROOFS}) == len(PROOFS)
     assert {proof.name for proof in PROOFS} >= QUICK
+
+
+def test_every_block_is_proved_or_said_not_to_be():
+    blocks = {
+        block.__name__ for layer in (latte.rtl, latte.fpga.link)
+        for module in pkgutil.walk_packages(layer.__path__, f"{layer.__name__}.")
+        for block in vars(importlib.import_module(module.name)).values()
+        if inspect.isclass(block) and issubclass(block, wiring.Component) and block.__module__ == module.name
+        and not block.__name__.startswith("_")}
+    proved = {proof.block for proof in PROOFS}
+    assert proved | set(catalogue.NOT_PROVED) == blocks and not proved & set(catalogue.NOT_PROVED)
 
 
 class Counter(wiring.Component):

@@ -5,7 +5,7 @@ import pathlib
 
 from latte.golden.documents import markdown_table
 from latte.golden.errors import LatteError
-from latte.sim.formal import (
+from latte.sim.formal.proofs import (
     axi_jobs,
     axi_lite,
     axi_master,

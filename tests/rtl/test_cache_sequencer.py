@@ -5,7 +5,7 @@ from amaranth.sim import Simulator
 
 from latte.golden.memory.jobs import FAILURES, REFUSALS
 from latte.rtl.memory.cache_sequencer import CacheSequencer
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
 
 CYCLES = 100
 

@@ -5,7 +5,7 @@ from amaranth import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from latte.rtl.memory.candidate_list import CandidateList
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
 
 FLOOR, ABOVE, CANDIDATES = 0, 5, 6
 

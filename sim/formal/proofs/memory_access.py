@@ -14,10 +14,10 @@ from latte.rtl.memory.entry_reader import EntryReader
 from latte.rtl.memory.page_table import PagePart, PageTable
 from latte.rtl.memory.piece_bursts import PIECE_BITS, PieceBursts
 from latte.rtl.memory.piece_reader import PieceReader
-from latte.sim.formal.axi_master import MASTER, is_legal
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.axi_master import MASTER, is_legal
+from latte.sim.formal.proofs.memory_builds import small_build
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

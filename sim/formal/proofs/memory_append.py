@@ -4,10 +4,10 @@ from amaranth import Array, Cat, Const, Mux, Signal
 
 from latte.rtl.memory.page_table import PagePart
 from latte.rtl.memory.row_appender import RowAppender
-from latte.sim.formal.axi_master import MASTER
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.axi_master import MASTER
+from latte.sim.formal.proofs.memory_builds import small_build
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

@@ -21,7 +21,7 @@ from latte.rtl.wide.softmax import Softmax
 from latte.rtl.wide.value_accumulator import ValueAccumulator
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline, WeightPipeline
 from latte.sim.formal.followed import Followed
-from latte.sim.formal.products import claim_later
+from latte.sim.formal.proofs.products import claim_later
 from latte.sim.formal.setting import Inside, Proof, Setting
 
 __all__ = ["PROOFS"]

@@ -11,7 +11,7 @@ from latte.golden.memory.sequence_state import StateFormat
 from latte.rtl.axi.bus import ADDRESS_BITS
 from latte.rtl.memory.cache_payloads import cache_job_layout
 from latte.rtl.memory.cache_sequencer import CacheSequencer
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
 from latte.sim.formal.setting import Inside, Proof, Setting
 
 __all__ = ["PROOFS"]

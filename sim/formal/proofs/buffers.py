@@ -14,8 +14,8 @@ from latte.rtl.wide.running_maximum import RunningMaximum
 from latte.rtl.wide.score_queue import ScoreQueue
 from latte.rtl.wide.survivor_queue import SurvivorQueue
 from latte.sim.formal.followed import Followed
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

@@ -9,8 +9,8 @@ from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES
 from latte.rtl.axi.output_packer import OutputPacker
 from latte.rtl.axi.ring_registers import RING_SIZE_MAX
 from latte.rtl.axi.row_fetcher import RowFetcher
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

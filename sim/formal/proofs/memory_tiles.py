@@ -7,7 +7,7 @@ from amaranth import Array, Cat, Mux, Signal, signed
 from latte.rtl.memory.row_sums import RowSums
 from latte.rtl.memory.tile_softmax import TileSoftmax
 from latte.rtl.memory.tile_values import TileValues
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]

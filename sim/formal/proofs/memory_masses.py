@@ -6,7 +6,7 @@ from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.memory.mass_return import MassReturn
 from latte.rtl.wide.mass_product import GAIN, MASS, SUM, UNIT
 from latte.rtl.wide.scaled_product import ScaledProduct
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]

@@ -5,11 +5,11 @@ from amaranth import Cat, Const, Mux, Signal, Value
 from latte.golden.memory.selection import SPILLED_BYTES
 from latte.golden.memory.tile import SCORED_BYTES
 from latte.rtl.memory.spill_store import RECALLED_BEATS, SpillStore, spill_bytes
-from latte.sim.formal.axi_master import MASTER
 from latte.sim.formal.followed import Followed
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.axi_master import MASTER
+from latte.sim.formal.proofs.memory_builds import small_build
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Inside, Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

@@ -5,7 +5,7 @@ from amaranth import Cat, Mux, Signal, signed
 from latte.rtl.memory.candidate_filter import CandidateFilter
 from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.row_sums import HALF_BITS, RowSums
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]

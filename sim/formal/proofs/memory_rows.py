@@ -11,9 +11,9 @@ from latte.rtl.memory.plane_unpacker import PlaneUnpacker, plane_lane
 from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
 from latte.sim.formal.followed import Followed
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

@@ -12,9 +12,9 @@ from latte.rtl.memory.row_tables import RowTables
 from latte.rtl.wide.gap_table import TABLES, GapTable
 from latte.rtl.wide.row_limits import LimitSearch
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

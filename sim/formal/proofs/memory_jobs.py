@@ -8,7 +8,7 @@ from latte.rtl.axi.payloads import STREAMS
 from latte.rtl.memory.cache_completer import CacheCompleter
 from latte.rtl.memory.cache_descriptors import cache_status_word_layout
 from latte.rtl.memory.cache_dispatcher import CacheDispatcher
-from latte.sim.formal.axi_master import MASTER
+from latte.sim.formal.proofs.axi_master import MASTER
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]

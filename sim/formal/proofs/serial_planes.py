@@ -6,7 +6,7 @@ from amaranth import Cat, Const, Mux, Signal, Value, signed, unsigned
 from amaranth.utils import exact_log2
 
 from latte.rtl.serial.serial_scratchpad import SerialScratchpad, SinglePortPlane
-from latte.sim.formal.serial import BEAT, BEATS, BUILD, is_both, is_high, limited
+from latte.sim.formal.proofs.serial import BEAT, BEATS, BUILD, is_both, is_high, limited
 from latte.sim.formal.setting import Inside, Proof, Setting
 
 __all__ = ["PROOFS"]

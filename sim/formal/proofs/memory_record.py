@@ -7,9 +7,9 @@ from amaranth import Cat, Const, Mux, Signal, Value
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.sequence_state import HEADER_BYTES, SUM_BYTES, StateFormat
 from latte.rtl.memory.sequence_record import SequenceRecord
-from latte.sim.formal.memory_builds import small_build
+from latte.sim.formal.proofs.memory_builds import small_build
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Inside, Proof, Setting
-from latte.sim.formal.streams import QueueState
 
 __all__ = ["PROOFS"]
 

@@ -1,0 +1,1 @@
+"""What is claimed of each block: a module for blocks that belong together."""

@@ -11,7 +11,7 @@ from latte.rtl.axi.payloads import STREAMS, descriptor_causes_layout, written_la
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.write_engine import beat_layout
 
-__all__ = ["JobCompleter", "completer_members", "end_descriptor"]
+__all__ = ["JobCompleter", "RowWrites", "completer_members", "end_descriptor"]
 
 
 def completer_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
@@ -21,6 +21,44 @@ def completer_members(parameters: MasterParameters) -> dict[str, wiring.Member]:
             "answered": In(1), "fault": In(fault_layout()), "unanswered": In(1),
             "address": In(ADDRESS_BITS), "number": In(COUNT_BITS),
             "release": Out(1), "done": Out(1), "refused": Out(1), "invalid": Out(1), "interrupt": Out(1)}
+
+
+class RowWrites:
+    """Hands bursts of rows over when all their beats wait, and the beats: to be used in states of a completer.
+
+    A burst that is begun has its data, so that a core that stops producing never holds the bus. Bursts follow each
+    other without a gap.
+
+    Parameters
+    ----------
+    m
+    completer
+        With `completer_members`, `level` and `beat`.
+    burst
+        Of `RowBursts`.
+
+    Attributes
+    ----------
+    owed
+        Beats that wait and belong to the burst before.
+    """
+
+    def __init__(self, m: Module, completer: wiring.Component, burst: stream.Interface) -> None:
+        self._completer, self._burst = completer, burst
+        self.owed = owed = Signal.like(burst.payload.beats, name="owed")
+        leaves = completer.beat.valid & completer.beat.ready
+        self._there = Mux(owed == 0, completer.level >= burst.payload.beats,
+                          (owed == 1) & leaves & (completer.level > burst.payload.beats))
+        with m.If(leaves):
+            m.d.sync += owed.eq(owed - 1)
+        with m.If(burst.valid & burst.ready):
+            m.d.sync += owed.eq(burst.payload.beats)
+
+    def connect(self, m: Module) -> None:
+        """Let bursts and beats pass: in a state of the completer's machine."""
+        out, beat, write = self._completer.burst, self._completer.beat, self._completer.write
+        m.d.comb += [out.valid.eq(self._burst.valid & self._there), self._burst.ready.eq(out.ready & self._there),
+                     write.valid.eq(beat.valid), beat.ready.eq(write.ready)]
 
 
 def end_descriptor(m: Module, completer: wiring.Component, causes: data.View, layout: data.StructLayout) -> None:
@@ -123,6 +161,7 @@ class JobCompleter(wiring.Component):
         begun = written.begun
         broken = Signal()
         rows, burst = bursts.rows.payload, bursts.burst
+        writes = RowWrites(m, self, burst)
         fetched = [getattr(self, f"fetched_{name}") for name in STREAMS]
         m.d.comb += [
             rows.address.eq(written.address), rows.stride.eq(written.stride),
@@ -147,9 +186,7 @@ class JobCompleter(wiring.Component):
                 m.d.comb += bursts.rows.valid.eq(1)
                 m.next = "BURSTS"
             with m.State("BURSTS"):
-                there = self.level >= burst.payload.beats
-                m.d.comb += [self.burst.valid.eq(burst.valid & there), burst.ready.eq(self.burst.ready & there),
-                             self.write.valid.eq(self.beat.valid), self.beat.ready.eq(self.write.ready)]
+                writes.connect(m)
                 with m.If(bursts.rows.ready & ~self.unanswered):
                     m.next = "FETCHED"
             with m.State("FETCHED"):

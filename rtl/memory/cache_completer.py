@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.jobs import COUNT_BITS
 from latte.golden.memory.jobs import FAILURES, REFUSALS
 from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
-from latte.rtl.axi.job_completer import completer_members, end_descriptor
+from latte.rtl.axi.job_completer import RowWrites, completer_members, end_descriptor
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.write_engine import beat_layout
 from latte.rtl.memory.cache_descriptors import cache_causes_layout, cache_status_word_layout
@@ -69,6 +69,7 @@ class CacheCompleter(wiring.Component):
         rows, begins = Signal(COUNT_BITS), Signal()
         head, row_address, position_address = Signal(COUNT_BITS), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         burst = bursts.burst
+        writes = RowWrites(m, self, burst)
         m.d.comb += [
             bursts.rows.payload.address.eq(row_address), bursts.rows.payload.rows.eq(1),
             begins.eq(bursts.rows.valid & bursts.rows.ready),
@@ -98,19 +99,13 @@ class CacheCompleter(wiring.Component):
                         m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.comb += [bursts.rows.valid.eq(rows != 0), self.ended.ready.eq(bursts.rows.ready & (rows == 0))]
-                self._write(m, burst)
+                writes.connect(m)
                 with m.If(self.ended.valid & self.ended.ready):
                     m.d.sync += causes.eq(self.ended.payload)
                     m.next = "ANSWERS"
             with m.State("ANSWERS"):
-                self._write(m, burst)
+                writes.connect(m)
                 with m.If(~self.unanswered):
                     m.next = "STATUS"
             end_descriptor(m, self, said, cache_status_word_layout())
         return m
-
-    def _write(self, m: Module, burst: stream.Interface) -> None:
-        """Hand bursts over whose beats are there, and beats."""
-        there = self.level >= burst.payload.beats
-        m.d.comb += [self.burst.valid.eq(burst.valid & there), burst.ready.eq(self.burst.ready & there),
-                     self.write.valid.eq(self.beat.valid), self.beat.ready.eq(self.write.ready)]

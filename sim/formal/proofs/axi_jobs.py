@@ -160,6 +160,7 @@ class _Completed:
         full = _MASTER.writes_in_flight
         s.assume("engine", (~dut.write.ready | (self.owed != 0)) & (~dut.burst.ready | (self.open != full)) & (
             ~dut.answered | ((self.open != 0) & (self.owed <= (self.open - 1) * _MASTER.burst_beats)))
+            & (~dut.burst.ready | (self.owed == 0) | ((self.owed == 1) & wrote))
             & (dut.unanswered == (self.open != 0)))
         ports = [getattr(dut, f"fetched_{name}") for name in STREAMS]
         for name, port in zip(STREAMS, ports, strict=True):
@@ -193,7 +194,10 @@ def _completes(s: Setting) -> None:
     state, all_taken = inside.state, bursts.block.rows.ready
     job = _Completed(s, dut, state("STATUS"))
     begun, left, burst, beat = job.written.begun, bursts["left"], bursts.block.burst.payload, dut.write.payload
-    s.assume("address", dut.address[:6] == 0)
+    s.assume("address", (dut.address[:6] == 0) & (~job.busy | (dut.address == s.held("address", dut.address))))
+    leaves, comes = dut.beat.valid & dut.beat.ready, s.free("comes")
+    level = s.count("level", comes, leaves, dut.depth)
+    s.assume("level", (dut.level == level) & (~comes | (level != dut.depth)) & (~dut.beat.valid | (level != 0)))
     s.assume("causes", ~dut.begun.valid | (dut.begun.payload.begun.causes.sequence_invalid == 0))
     early, late = ("ROWS", "BURSTS", "FETCHED"), ("STATUS", "WORD", "ANSWER", "DONE")
     for name, condition in {
@@ -208,15 +212,17 @@ def _completes(s: Setting) -> None:
             "told": ~job.busy | (job.told == state("ANSWER", "DONE")),
             "open": (job.open <= _MASTER.writes_in_flight) & (state("BURSTS", "ANSWER") | (job.open == state("WORD")))
                     & ((job.owed == 0) | (job.open != 0)) & (job.owed <= job.open * _MASTER.burst_beats),
-            "owed": state("BURSTS") | (job.owed == state("WORD")),
+            "owed": Mux(state("BURSTS"), (job.owed == inside["writes"].owed) & (job.owed <= level),
+                        (job.owed == state("WORD")) & (inside["writes"].owed == 0)),
             "written": ~job.busy | (inside["written"].as_value() == job.written.as_value()),
             "broken": job.broken == (inside["broken"] | (state("STATUS") & ~begun.in_core)),
             "causes": ~job.busy | state("ROWS") | (inside["causes"].as_value() == job.causes.as_value()),
             }.items():
         s.invariant(name, condition)
     all_rows = dut.burst.payload
-    s.claim("beats_there", "a burst of rows is begun only if all its beats wait", dut.level >= all_rows.beats,
-            when=dut.burst.valid & state("BURSTS"))
+    s.claim("beats_there", "a burst of rows is begun only if all its beats wait, behind those of the one before",
+            level >= all_rows.beats + job.owed, when=dut.burst.valid & state("BURSTS"))
+    s.stable("burst_offer", "and stands until it is begun", dut.burst.valid, dut.burst.ready, all_rows)
     s.claim("status_last", "a status word is begun when all its rows are, and all of them are answered",
             job.busy & ~job.asked & all_taken & (job.open == 0) & (job.fetched == begun.in_core)
             & (all_rows.address == dut.address + STATUS_OFFSET) & (all_rows.beats == 1),

@@ -123,6 +123,10 @@ def _completes(s: Setting) -> None:
     s.assume("engine", (~dut.burst.ready | (((owed == 0) | gives) & (unanswered != MASTER.writes_in_flight)))
              & (~dut.write.ready | (owed != 0)) & (~dut.answered | (unanswered > owed))
              & (dut.unanswered == (unanswered != 0)))
+    leaves, comes = dut.beat.valid & dut.beat.ready, s.free("comes")
+    level = s.count("level", comes, leaves, dut.depth)
+    s.assume("level", (dut.level == level) & (~comes | (level != dut.depth)) & (~dut.beat.valid | (level != 0)))
+    s.assume("address", ~s.held("its_status", dut.burst.valid) | (dut.address == s.held("address", dut.address)))
     # Rows that were given and not written: those of a job before it has ended.
     most = 15
     waiting = s.count("rows_waiting", dut.given, asks & rowing, most)
@@ -157,6 +161,9 @@ def _completes(s: Setting) -> None:
             "causes": ~opened | (inside["causes"].as_value() == causes.as_value()),
             "faulty": ~opened | ((inside["faulty"] == faulty) & ~causes.write_failed),
             "unanswered": (unanswered >= owed) & (unanswered <= MASTER.writes_in_flight),
+            "level": level <= dut.depth,
+            "owed": Mux(state("ROWS", "ANSWERS"), (owed == inside["writes"].owed) & (owed <= level),
+                        inside["writes"].owed == 0),
             "none": ~state("STATUS", "DONE", "LEAVE", "IDLE") | (unanswered == 0),
             "word": ~state("WORD") | ((unanswered == 1) & (owed == 1)), "answer": ~state("ANSWER") | (owed == 0),
             "run": ~bursts.state("RUN") | ((bursts["rows"] == 1) & ~bursts["joined"]),
@@ -168,7 +175,8 @@ def _completes(s: Setting) -> None:
         s.invariant(f"its_{name}", ~rowing | (here == Mux(busy, after, now)[:len(now)]))
     s.claim("complete_rows", "each row that is given is written to the next place: a position's rows behind each "
             "other, positions a stride apart; when its beat is there", (burst.address == row) & (burst.beats == 1)
-            & (waiting != 0) & (dut.level != 0), when=dut.burst.valid & rowing)
+            & (waiting != 0) & (level > owed), when=dut.burst.valid & rowing)
+    s.stable("complete_offer", "a burst stands until it is begun", dut.burst.valid, dut.burst.ready, burst)
     s.claim("complete_beats", "with the beats as they come", dut.beat.valid & (dut.beat.ready == dut.write.ready)
             & (Value.cast(write) == Value.cast(dut.beat.payload)), when=dut.write.valid & ~told)
     s.claim("complete_all", "a job is over when all its rows are on their way", rowing & (waiting == 0), when=ends)

@@ -121,8 +121,8 @@ def test_command(tmp_path, monkeypatch):
 
 
 def test_bad_input(monkeypatch):
-    with pytest.raises(LatteError, match="'Softmax'; choose one of AxiLiteSlave"):
-        choose_proofs(("Softmax",))
+    with pytest.raises(LatteError, match="'WideCore'; choose one of AxiLiteSlave"):
+        choose_proofs(("WideCore",))
     monkeypatch.setattr(prove, "_SOLVER", "no-such-solver")
     with pytest.raises(LatteError, match=r"pip install .*\[formal\]"):
         check_solver()

@@ -278,5 +278,6 @@ PROOFS = (
     *(Proof("ScoreEstimator", functools.partial(_estimator, structure=structure), "induction", depth, 20,
             f"{build}, high parts of 2 bits, rows and keys with one element that is not zero", structure)
       for structure, (depth, build) in _ESTIMATORS.items()),
-    Proof("CrossProductUnit", _unit, "induction", 14, 20, "2 slices of 2 elements, parts of 2 and 6 bits"),
+    Proof("CrossProductUnit", _unit, "induction", 14, 20,
+          "2 slices of 2 elements, parts of 2 and 6 bits; a single product that is not zero"),
 )

@@ -76,6 +76,8 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
         raise LatteError("--minutes and --cases both say when to end; give one of them")
     if build and (pairwise or file):
         raise LatteError(f"{'--pairwise' if pairwise else '--case'} has builds of its own; leave out {_spell(build)}")
+    if file and rebase:
+        raise LatteError("--case repeats a case that failed, which counts in no baseline; leave out --rebase")
     usable, left_out = _find_simulators(simulators)
 
     from latte.sim.fuzz.baseline import add_run, next_seed
@@ -96,6 +98,8 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
     if pairwise:
         with show_status(console, "combining values in pairs ..."):
             array = pairwise_builds()
+        if behind >= len(array.builds):
+            raise LatteError(f"the baseline has all {behind} builds of the set; leave out --rebase")
         if seed >= len(array.builds):
             raise LatteError(f"--seed {seed} must be a build's number, from 0 to {len(array.builds) - 1}")
         total = cases or len(array.builds) - seed
@@ -141,7 +145,7 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
         console.print(f"left out: {line}", soft_wrap=True)
     console.print(", ".join(f"{value:,} {name.partition('.')[2].replace('_', ' ')}"
                             for name, (_, value) in figures.items()), soft_wrap=True)
-    if rebase:
+    if rebase and outcomes:
         add_run(command, outcomes, elapsed)
     raise SystemExit(1 if failed else 0)
 

@@ -114,7 +114,7 @@ def test_a_simulator_that_is_not_installed_is_said(fuzz, tmp_path):
 @pytest.mark.parametrize(("options", "says"), [
     (["--minutes", "1", "--cases", "2"], "give one of them"), (["--pairwise", "--split", "slice"], "--split slice"),
     (["--case", "absent.npz"], "absent.npz"), (["--sim", "modelsim"], "modelsim"),
-    (["--case", "text.npz"], "not a readable case"),
+    (["--case", "text.npz"], "not a readable case"), (["--case", "text.npz", "--rebase"], "leave out --rebase"),
 ])
 def test_bad_input_is_one_sentence(fuzz, tmp_path, options, says):
     (tmp_path / "text.npz").write_text("not an archive")

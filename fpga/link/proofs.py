@@ -18,6 +18,7 @@ _CLOCKS = 4
 _LINE_BITS = 10
 _WINDOW = 2
 
+
 def _is_mark(byte: Value) -> Value:
     return (byte == END) | (byte == ESCAPE)
 
@@ -285,7 +286,8 @@ def _requests(s: Setting) -> None:
         s.invariant(name, condition)
     s.claim("in_turn", "a request is carried out once, as it came, in the order in which they came",
             Cat(dut.first, dut.request) == item.item, when=item.here & (item.ahead == 0) & dut.waiting)
-    s.claim("waits_for", "one waits if, and only if, one came that was not carried out", items != 0, when=dut.waiting)
+    s.claim("waits_for", "one waits if, and only if, one came that was not carried out",
+            dut.waiting == (items != 0), when=dut.waiting | (items != 0))
     s.claim("has_room", "no request overwrites another one", items != _WINDOW, when=taken)
     s.claim("next_only", "a frame is a new request if it is the next one by its number, or says HELLO, or there is no "
             "session, and no other is", dut.landing == (s.held("landing", dut.landing) + s.held("taken", taken))[
@@ -300,7 +302,7 @@ def _requests(s: Setting) -> None:
 
 _BUILD = f"payloads of up to {_PAYLOAD_BYTES} bytes"
 PROOFS = (
-    Proof("FrameSender", _arrives, "induction", 2, 80, f"{_BUILD}, at a FrameReceiver"),
+    Proof("FrameSender", _arrives, "induction", 2, 80, f"{_BUILD}, at a FrameReceiver; Amaranth's CRC-32"),
     Proof("FrameReceiver", _refuses, "induction", 2, 60, _BUILD),
     Proof("UartTransmitter", _bytes, "induction", 6, 70, f"{_CLOCKS} cycles a bit, at a UartReceiver"),
     Proof("RequestQueue", _requests, "induction", 2, 20, f"{_WINDOW} requests"),

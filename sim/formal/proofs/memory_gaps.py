@@ -229,7 +229,7 @@ def _limits(s: Setting) -> None:
 
 
 PROOFS = (
-    Proof("RowTables", _tables, "induction", 11, 26, "weights of 4 bits"),
+    Proof("RowTables", _tables, "induction", 11, 26, "weights of 4 bits, as FineWeightPipeline has them"),
     Proof("GapMass", _mass, "induction", 9, 16, "two key groups, weights of 4 bits"),
     Proof("LimitFinder", _limits, "induction", 7, 54, "thresholds of all kinds, weights of 4 bits"),
 )

@@ -141,5 +141,6 @@ def _returns(s: Setting) -> None:
 
 
 PROOFS = (
-    Proof("MassReturn", _returns, "induction", 9, 44, "2 rows, 2 key groups, weights of 4 bits"),
+    Proof("MassReturn", _returns, "induction", 9, 44,
+          "2 rows, 2 key groups, weights of 4 bits; products as ScaledProduct has them"),
 )

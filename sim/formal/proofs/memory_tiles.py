@@ -177,5 +177,5 @@ def _weighs(s: Setting) -> None:
 
 PROOFS = (
     Proof("TileValues", _values, "induction", 5, 26, "3 rows of 2 slices, weights of 4 bits, values of 2"),
-    Proof("TileSoftmax", _weighs, "induction", 14, 20, "2 rows, weights of 4 bits"),
+    Proof("TileSoftmax", _weighs, "induction", 14, 20, "2 rows, weights of 4 bits, as FineWeightPipeline has them"),
 )

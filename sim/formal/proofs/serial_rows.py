@@ -249,5 +249,6 @@ def _score_states(s: Setting, inside: Inside, row: _Filtered, total: Value) -> N
 
 PROOFS = (
     Proof("SerialEstimator", _estimates, "induction", 7, 13, "2 keys of 2 slices, elements of 2 bits"),
-    Proof("SerialScorer", _scores, "induction", 2, 12, "2 keys of 2 slices, one threshold"),
+    Proof("SerialScorer", _scores, "induction", 2, 12,
+          "2 keys of 2 slices, one threshold; products as the block has them"),
 )

@@ -73,7 +73,8 @@ class Model:
             Extra variables for the testbench.
         """
         run_folder.mkdir(parents=True, exist_ok=True)
-        variables = {"LATTE_MODEL": str(self.folder.resolve())} | dict(environment or {})
+        # One core for golden, too: BLAS threads in the simulator's process would spin on those of its neighbours.
+        variables = {"LATTE_MODEL": str(self.folder.resolve()), "OPENBLAS_NUM_THREADS": "1"} | dict(environment or {})
         if self.compilation.clock_loop:
             self._run_beside(test_module, run_folder, variables)
             return

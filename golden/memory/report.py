@@ -18,13 +18,14 @@ from latte.golden.memory.traffic import KINDS, OPERANDS
 __all__ = ["Bar", "WorkloadFigures", "bars", "figures", "plot_shares", "prefix", "table"]
 
 LEAST_SHARE = 0.85
-"""Of the bandwidth, at `BAR_LATENCY` cycles and from `BAR_KEYS` keys on."""
+"""Of the bandwidth, at `BAR_LATENCY` cycles and from `LONG_KEYS` keys on: jobs of fewer keys move so little that their
+phases' waits count."""
 BAR_LATENCY = 60
 BAR_KEYS = 1024
+LONG_KEYS = 4096
 MOST_BYTES = {4: 0.36, 3: 0.305, 2: 0.25}
-"""Bytes per dense byte of a head alone, a tenth of its keys kept, by the width of the estimate; from `BYTES_KEYS` keys
+"""Bytes per dense byte of a head alone, a tenth of its keys kept, by the width of the estimate; from `LONG_KEYS` keys
 on, as long as the list of candidates has room for that tenth: a row that spills moves more."""
-BYTES_KEYS = 4096
 LEAST_FEWER_VALUES = 8
 """V rows of dense attention for each that is fetched, real activations, from `BAR_KEYS` keys on."""
 
@@ -115,13 +116,14 @@ def bars(measured: Sequence[WorkloadFigures], machine: Machine) -> list[Bar]:
         long = {n: of for n, of in workload.by_length.items() if n >= BAR_KEYS}
         if workload.prompts or not long:
             continue
-        if machine.latency == BAR_LATENCY:
-            least = min(long, key=lambda n: bandwidth_share(long[n], machine))
+        streamed = [n for n in long if n >= LONG_KEYS]
+        if streamed and machine.latency == BAR_LATENCY:
+            least = min(streamed, key=lambda n: bandwidth_share(long[n], machine))
             found.append(Bar(f"{name}.n{least}.bandwidth_share", bandwidth_share(long[least], machine), LEAST_SHARE,
                              True))
         if len(long) > 1:
             found.append(Bar(f"{name}.cycles_per_key_growth", growth(long), 1.0, False))
-        tenth = [n for n in long if workload.tenth and BYTES_KEYS <= n <= 10 * machine.build.candidates]
+        tenth = [n for n in long if workload.tenth and LONG_KEYS <= n <= 10 * machine.build.candidates]
         if tenth:
             most = max(tenth, key=lambda n: long[n].bytes_per_dense_byte)
             found.append(Bar(f"{name}.n{most}.bytes_per_dense_byte", long[most].bytes_per_dense_byte,

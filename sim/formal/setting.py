@@ -177,6 +177,12 @@ class Setting:
             value = register
         return value
 
+    def window(self, array: memory.Memory, address: Value | int) -> Value:
+        """Return what a block's memory holds at an address, as bits."""
+        port = array.read_port(domain="comb")
+        self.m.d.comb += port.addr.eq(address)
+        return Value.cast(port.data)
+
     def count(self, name: str, up: Value, down: Value, most: int) -> Signal:
         """Return how many `up` there were more than `down`; the proof is worth nothing beyond `most`."""
         number = Signal(range(most + 1), name=name)

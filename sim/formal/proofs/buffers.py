@@ -3,7 +3,7 @@
 import functools
 
 from amaranth import Array, Cat, Mux, Signal, Value, unsigned
-from amaranth.lib import data, memory
+from amaranth.lib import data
 
 from latte.golden.config import AttentionConfig, preset
 from latte.rtl.common.ram import Ram, part_sizes
@@ -25,13 +25,6 @@ _FEW_BITS = _LEAN.replace(estimate_bits=2, max_seq_len=2)
 _TABLE = (3, 1, 0, 2, 1)
 
 
-def _window(s: Setting, array: memory.Memory, address: Value) -> Value:
-    """Return what a memory holds at an address, as bits."""
-    port = array.read_port(domain="comb")
-    s.m.d.comb += port.addr.eq(address)
-    return Value.cast(port.data)
-
-
 def _ram(s: Setting, depth: int) -> None:
     dut = Ram(unsigned(2), depth)
     inside, m = s.add(dut), s.m
@@ -42,7 +35,7 @@ def _ram(s: Setting, depth: int) -> None:
         m.d.sync += [word.eq(dut.write_data), known.eq(1)]
     first = 0
     for n, size in enumerate(part_sizes(depth)):
-        held = _window(s, inside.memory(f"array_{n}"), at - first)
+        held = s.window(inside.memory(f"array_{n}"), at - first)
         s.invariant(f"word_{n}", ~known | (at < first) | (at >= first + size) | (held == word))
         first += size
     asked = s.held("asked", known & (dut.read_addr == at), Ram.latency)
@@ -95,8 +88,8 @@ def _leaving_row(s: Setting, dut: RowMemory | RowRegister, *, one_word: bool = F
     else:
         s.invariant("in_word", inside["in_word"] < in_word)
         half, place = inside["write_half"], (inside["in_word"] + inside["read_slice"] * in_word)[:len(steps)]
-        word = _window(s, inside.memory("array"), Cat(part[:len(dut.write_slice)], half))
-        held = _window(s, inside.memory("array"), Cat(part[:len(dut.write_slice)], ~half))
+        word = s.window(inside.memory("array"), Cat(part[:len(dut.write_slice)], half))
+        held = s.window(inside.memory("array"), Cat(part[:len(dut.write_slice)], ~half))
         s.invariant("arriving", ~arrived | (word.word_select(chunk, width) == arriving))
     s.invariant("place", (place == steps) | (steps == beats))
     s.invariant("steps", steps <= beats)
@@ -123,7 +116,7 @@ def _query_rows(s: Setting) -> None:
     waits = inside["busy"] & (inside["row"] == row) & (inside["bank"] == bank) & (inside["step"] <= part)
     waiting = Value.cast(inside["words"]).word_select(part, width)
     for n in range(dut.rows):
-        held = _window(s, inside.memory(f"array_{n}"), Cat(part, bank))
+        held = s.window(inside.memory(f"array_{n}"), Cat(part, bank))
         s.invariant(f"row_{n}", ~known | (row != n) | waits | (held == word))
     s.invariant("step", inside["busy"] | (inside["step"] == 0))
     s.invariant("waits", ~known | ~waits | (waiting == word))
@@ -174,7 +167,7 @@ def _plane(s: Setting) -> None:
     s.invariant("packed", ~packed | (was == Cat(row, (place // words)[0], bank)))
     address = dut._address(bank, (row // lanes)[:len(dut.group)], (place // words)[:len(dut.slice)])
     for n, of in enumerate(memories):
-        held = _window(s, of.memory("array_0"), address)
+        held = s.window(of.memory("array_0"), address)
         s.invariant(f"word_{n}", ~known | (row % lanes != n) | (held.word_select(place % words, 2) == word))
     s.claim("row_read", "any element of any row is read where it was written last, in the order of the rows",
             Value.cast(dut.data).word_select(row % lanes * words + place % words, 2)

@@ -3,13 +3,18 @@
 import functools
 import operator
 
-from amaranth import Cat, Mux, Signal, Value
+from amaranth import Array, Cat, Const, Mux, Signal, Value
 
-from latte.golden.config import preset
+from latte.golden.config import AttentionConfig, preset
+from latte.rtl.common.payloads import length_shape
+from latte.rtl.common.primitives import lowest
+from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.wide.gap_table import GapTable
+from latte.rtl.wide.key_counts import KeyCounts
 from latte.rtl.wide.mass_compensation import MassCompensation
 from latte.rtl.wide.mass_product import GAIN, MASS, SUM, UNIT
 from latte.rtl.wide.mass_scan import MassScan
+from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.survivor_mass import SurvivorMass
 from latte.sim.formal.setting import Proof, Setting
 
@@ -123,8 +128,93 @@ def _compensation(s: Setting) -> None:
     s.reach("virtual", came)
 
 
+def _counts(s: Setting, config: AttentionConfig) -> None:
+    dut = KeyCounts(config)
+    inside, m, added, divided = s.add(dut), s.m, dut.added, dut.divided
+    groups = range(config.key_groups)
+    group = dut.group if config.group_bits else Const(0)
+    # A row sees a key at least (`TileSequencer`).
+    s.assume("keys", (dut.keys != 0) & (dut.keys <= config.max_seq_len))
+    # The row under way: its keys, those that are still to be addressed, the cycles from there until it is counted.
+    active, row, bank, other = Signal(), Signal.like(dut.row), Signal(), Signal()
+    keys, left, wait = (Signal(length_shape(config), name=name) for name in ("keys", "left", "wait"))
+    numbers = Array(Signal(length_shape(config), name=f"number_{n}") for n in groups)
+    some = Cat(number != 0 for number in numbers)
+    dividing, asks, side = Signal(), Signal(len(groups)), Signal()
+    begins, steps = dut.begin & dut.ready, (left != 0) & dut.added_room
+    came, asked = s.held("came", steps, RAM_LATENCY), divided.valid & divided.ready
+    counted = active & (left == 0) & (wait == 0) & ~dividing
+    with m.If(left != 0):
+        m.d.sync += left.eq(left - steps)
+    with m.Elif(wait != 0):
+        m.d.sync += wait.eq(wait - 1)
+    with m.If(came):
+        m.d.sync += numbers[group].eq(numbers[group] + 1)
+    with m.If(counted & dut.divide):
+        m.d.sync += [dividing.eq(1), asks.eq(Mux(other, some, 0)), side.eq(side ^ other)]
+    with m.If(asked):
+        m.d.sync += asks.eq(asks & (asks - 1)[:len(asks)])
+    with m.If(dividing & (asks == 0)):
+        m.d.sync += [active.eq(0), dividing.eq(0)]
+    with m.If(begins):
+        m.d.sync += [active.eq(1), keys.eq(dut.keys), row.eq(dut.row), bank.eq(dut.bank), other.eq(0),
+                     left.eq(dut.keys - keys), wait.eq(0)]
+        with m.If(dut.restart | (dut.keys != keys)):
+            m.d.sync += [other.eq(1), wait.eq(dut.latency - 1)]
+        with m.If(dut.restart | (dut.keys < keys)):
+            m.d.sync += [left.eq(dut.keys), *(number.eq(0) for number in numbers)]
+    # The normaliser's reciprocals (`Normalizer.counted`); that of any group on any side.
+    s.assume("answers", dut.divided_valid == s.held("asked", asked, Reciprocal.latency))
+    at, of_side = s.constant("any_group", range(max(2, len(groups)))), s.constant("any_side")
+    answer, known = Signal.like(dut.divided_by.as_value()), Signal()
+    ours = s.held("ours", asked & (lowest(asks) == 1 << at) & (side == of_side), Reciprocal.latency)
+    with m.If(ours):
+        m.d.sync += [answer.eq(dut.divided_by), known.eq(1)]
+
+    for n in groups:
+        s.invariant(f"number_{n}", (numbers[n] == 0) | (s.window(inside.memory("numbers"), n) == numbers[n]))
+    s.invariant("reciprocal", ~known | (s.window(inside.memory("reciprocals"), Cat(at, of_side)) == answer))
+    late = Cat(s.held(f"step_{n}", steps, n) for n in range(1, RAM_LATENCY + 1))
+    waits = Mux(left != 0, wait == RAM_LATENCY + 1, Array([late == 0, late == 0, late == 2, late[0]])[wait])
+    s.invariant("state", inside.state() & (inside.state("ROW") == ~active) & (inside.state("DIVIDE") == dividing)
+                & (inside.state("COUNTED") == counted) & (inside.state("WAIT") == ((wait == 1) | (wait == 2))))
+    s.invariant("wait", waits & (wait <= RAM_LATENCY + 1) & ((wait == 0) | (active & ~dividing & other))
+                & (active | ~dividing) & (dividing | (asks == 0)))
+    s.invariant("row", (inside["counted"] == keys - left) & (left <= keys) & (keys <= config.max_seq_len)
+                & (~active | ((inside["row"] == row) & (inside["bank"] == bank) & (inside["wanted"] == keys))))
+    counts = active & other & ~dividing
+    s.invariant("changed", Mux(inside["changed"], counts, ~counts | (wait > 1)))
+    s.invariant("numbers", (sum(numbers) == keys - left - late[0] - late[1]) & (inside["some"] == some)
+                & (inside["asks"] == asks) & ((asks & ~some) == 0) & (dut.side == side))
+    s.claim("next_row", "the next row may begin when the last one's reciprocals are asked for, not before",
+            dut.ready == ~active)
+    s.claim("counted_in_time", "a row is counted `latency` cycles behind the last of its new keys, each of which takes "
+            "a cycle with room, or at once if it has none", dut.counted == counted, when=dut.counted | counted)
+    s.claim("addressed", "its new keys are addressed in turn, of the bank that it has", (dut.group_key == keys - left)
+            & (dut.group_bank == bank), when=steps)
+    s.claim("added", "each is told once, for the row, with the group that it was asked for",
+            (dut.added_valid == came) & (added.key == s.held("key", keys - left, RAM_LATENCY)[:len(added.key)])
+            & (added.row == row) & (added.bank == bank) & (added.group == group if config.group_bits else 1),
+            when=dut.added_valid | came)
+    s.claim("first", "the first of its group in the sequence is marked, and no other", added.first == (
+        numbers[group] == 0), when=dut.added_valid)
+    s.claim("number", "of a row whose keys are not the last one's the number of keys of each group that has any is "
+            "asked for, once, in the order of the groups", (divided.valid == asks.any()) & (
+                divided.payload == sum(Mux(lowest(asks)[n], numbers[n], 0) for n in groups)),
+            when=divided.valid | asks.any())
+    s.claim("side", "its reciprocals take the other side", dut.side == side, when=dividing & other)
+    s.claim("side_kept", "a row of the same keys uses the last one's", ~divided.valid & (dut.side == side),
+            when=dividing & ~other)
+    s.claim("reciprocal", "a reciprocal is read of the group and side that its number was asked for",
+            dut.reciprocal.as_value() == answer, when=known & (dut.which == at) & (dut.which_side == of_side))
+    s.reach("second_side", known & (side != of_side) & dividing)
+
+
 PROOFS = (
     Proof("MassScan", _scan, "induction", 10, 14, "2 keys at a time, up to 2 groups"),
     Proof("SurvivorMass", _survivors, "induction", 10, 14, "up to 2 groups"),
     Proof("MassCompensation", _compensation, "induction", 11, 40, "up to 2 groups"),
+    Proof("KeyCounts", functools.partial(_counts, config=_CONFIG), "induction", 11, 26, "up to 8 keys of 2 groups"),
+    Proof("KeyCounts", functools.partial(_counts, config=_CONFIG.replace(key_groups=1)), "induction", 11, 26,
+          "up to 8 keys of one group", "one_group"),
 )

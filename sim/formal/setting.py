@@ -84,6 +84,11 @@ class Inside:
         """Return what a local variable held at the end of each call, in order; ``function.name`` says of which."""
         return self._variables[name]
 
+    def named(self, name: str) -> Any:
+        """Return the signal that has this name, where a local variable stands for several."""
+        [signal] = [signal for signal in self._module._driving if signal.name == name]
+        return signal
+
     def state(self, *names: str, machine: str = "fsm") -> Value:
         """Return whether the block's state machine is in one of these states; without names, in any that it has."""
         fsm = self._take(None).generated[machine]

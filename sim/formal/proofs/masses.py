@@ -214,7 +214,7 @@ PROOFS = (
     Proof("MassScan", _scan, "induction", 10, 14, "2 keys at a time, up to 2 groups"),
     Proof("SurvivorMass", _survivors, "induction", 10, 14, "up to 2 groups"),
     Proof("MassCompensation", _compensation, "induction", 11, 40, "up to 2 groups"),
-    Proof("KeyCounts", functools.partial(_counts, config=_CONFIG), "induction", 11, 26, "up to 8 keys of 2 groups"),
-    Proof("KeyCounts", functools.partial(_counts, config=_CONFIG.replace(key_groups=1)), "induction", 11, 26,
+    Proof("KeyCounts", functools.partial(_counts, config=_CONFIG), "induction", 11, 20, "up to 8 keys of 2 groups"),
+    Proof("KeyCounts", functools.partial(_counts, config=_CONFIG.replace(key_groups=1)), "induction", 11, 20,
           "up to 8 keys of one group", "one_group"),
 )

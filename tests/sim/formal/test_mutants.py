@@ -73,6 +73,7 @@ from latte.rtl.wide.cross_product import BitPlaneCrossDot, PairedCrossDot
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.gap_table import FillTables, GapTable
 from latte.rtl.wide.group_sums import GroupSums
+from latte.rtl.wide.key_counts import KeyCounts
 from latte.rtl.wide.mass_compensation import MassCompensation
 from latte.rtl.wide.mass_scan import MassScan
 from latte.rtl.wide.normalizer import Normalizer
@@ -81,6 +82,7 @@ from latte.rtl.wide.packed_dsp_dot import PackedDspDot
 from latte.rtl.wide.pair_table_dot import PairTableDot
 from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.query_memory import QueryMemory
+from latte.rtl.wide.query_tables import QueryTables
 from latte.rtl.wide.reciprocal import Reciprocal
 from latte.rtl.wide.row_limits import MassThreshold
 from latte.rtl.wide.row_memory import RowMemory, RowRegister
@@ -245,6 +247,19 @@ MUTANTS = {
         "self.mass.ready.eq(self.row.valid)"),
     "QueryBuffer.commanded": ("QueryBuffer-queries", QueryBuffer, "self.load.ready.eq(rows < 0)",
         "self.load.ready.eq(rows < 1)"),
+    # Tables of queries; keys counted by group: given up too late, told twice, asked for or answered for another.
+    "QueryTables.entries": ("QueryTables-tables", QueryTables, "Mux(taken, ~row_bank, bank)", "bank"),
+    "QueryTables.offset": ("QueryTables-tables", QueryTables, "delay(m, switch, self.offset_delay,",
+        "delay(m, switch, self.offset_delay - 1,"),
+    "QueryTables.table_loads": ("QueryTables-tables", QueryTables, "busy.eq(step != self.slices)",
+        "busy.eq(step != self.slices - 1)"),
+    "KeyCounts.next_row": ("KeyCounts-counts", KeyCounts, "with m.If(~asks.any())", "with m.If(1)"),
+    "KeyCounts.counted_in_time": ("KeyCounts-counts", KeyCounts, "m.next = \"WAIT\"", "m.next = \"COUNTED\""),
+    "KeyCounts.added": ("KeyCounts-counts", KeyCounts, "self.added_room & (counted != wanted)", "counted != wanted"),
+    "KeyCounts.first": ("KeyCounts-counts", KeyCounts, "self.added.first.eq(~known)", "self.added.first.eq(key == 0)"),
+    "KeyCounts.number": ("KeyCounts-counts", KeyCounts, "Mux(known, read.data, 0) + 1", "read.data + 1"),
+    "KeyCounts.reciprocal": ("KeyCounts-counts-one_group", KeyCounts, "Cat(next_group, self.side)",
+        "Cat(next_group, ~self.side)"),
     # Products: a carry, a plane, a borrow is forgotten; a sum or a score goes wrong, or is given twice.
     "AdderTree.sum": ("AdderTree-tree-carries", AdderTree, "self._sum(Cat(a, x), Cat(b, y))[1:]",
         "self._sum(Cat(a, x), Cat(a, y))[1:]"),

@@ -15,6 +15,7 @@ from latte.sim.formal.proofs import (
     buffers,
     cache_jobs,
     dense,
+    estimates,
     jobs,
     limits,
     loading,
@@ -50,9 +51,9 @@ __all__ = ["DOCUMENT", "NOT_PROVED", "PROOFS", "TABLES", "choose_proofs"]
 DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 _MODULES = (
     axi_lite, axi_registers, axi_master, axi_memory, axi_jobs, axi_stream, wishbone, streams, buffers, loading, queries,
-    jobs, rows, pruning, limits, products, survivors, weights, masses, dense, serial, serial_planes, serial_rows,
-    serial_weights, serial_finish, cache_jobs, memory_jobs, memory_access, memory_append, memory_record, memory_rows,
-    memory_selection, memory_gaps, memory_spill, memory_masses, memory_tiles,
+    jobs, estimates, rows, pruning, limits, products, survivors, weights, masses, dense, serial, serial_planes,
+    serial_rows, serial_weights, serial_finish, cache_jobs, memory_jobs, memory_access, memory_append, memory_record,
+    memory_rows, memory_selection, memory_gaps, memory_spill, memory_masses, memory_tiles,
     # Named, since it belongs to a layer above this one.
     importlib.import_module("latte.fpga.link.proofs"))
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
@@ -64,7 +65,6 @@ NOT_PROVED = {
         "DenseCore", "KeyValueScratchpad", "AxiCacheCore", "CacheCore", "CacheRunner", "RowSelector", "TileArray",
         "TileEngine", "TileFront", "HostedCore"), _COMPOSED),
     **dict.fromkeys(("RowLimiter", "TileReader", "HostLink"), _DECIDED),
-    "EstimateBuffer": "its first read is 17 cycles behind reset, deeper than the solver searches in reasonable time",
     "CacheDescriptorFetcher": "a DescriptorFetcher of another descriptor",
     "LimitSearch": "in the proof of LimitFinder",
     "UartReceiver": "in the proof of UartTransmitter",

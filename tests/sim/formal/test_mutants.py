@@ -71,6 +71,7 @@ from latte.rtl.serial.serial_scorer import SerialScorer
 from latte.rtl.serial.serial_scratchpad import SerialScratchpad, SinglePortPlane
 from latte.rtl.wide.cross_product import BitPlaneCrossDot, PairedCrossDot
 from latte.rtl.wide.cross_product_unit import CrossProductUnit
+from latte.rtl.wide.estimate_buffer import EstimateBuffer
 from latte.rtl.wide.gap_table import FillTables, GapTable
 from latte.rtl.wide.group_sums import GroupSums
 from latte.rtl.wide.key_counts import KeyCounts
@@ -247,6 +248,19 @@ MUTANTS = {
         "self.mass.ready.eq(self.row.valid)"),
     "QueryBuffer.commanded": ("QueryBuffer-queries", QueryBuffer, "self.load.ready.eq(rows < 0)",
         "self.load.ready.eq(rows < 1)"),
+    # Estimates by tile: another's place, read too soon, of a key that a row may not see, not rotated back.
+    "EstimateBuffer.tile_taken": ("EstimateBuffer-order", EstimateBuffer, "self.tile.ready.eq(taken != TILE_BUFFERS)",
+        "self.tile.ready.eq(1)"),
+    "EstimateBuffer.tile_offered": ("EstimateBuffer-order", EstimateBuffer, "complete + published - load",
+        "complete + published"),
+    "EstimateBuffer.tile_as_announced": ("EstimateBuffer-order", EstimateBuffer,
+        "self.scan.payload.tile.eq(tiles[scan_tile])", "self.scan.payload.tile.eq(self.tile.payload)"),
+    "EstimateBuffer.tile_stable": ("EstimateBuffer-order", EstimateBuffer,
+        "(complete != 0) & (~self.scan.valid | self.scan.ready)", "complete != 0"),
+    "EstimateBuffer.row_max": ("EstimateBuffer-maxima", EstimateBuffer, "few > Mux(causal, lane - row, lane)",
+        "few > lane"),
+    "EstimateBuffer.estimate_read": ("EstimateBuffer-read", EstimateBuffer, "(n + r) % rows * lanes + c",
+        "n * lanes + c"),
     # Tables of queries; keys counted by group: given up too late, told twice, asked for or answered for another.
     "QueryTables.entries": ("QueryTables-tables", QueryTables, "Mux(taken, ~row_bank, bank)", "bank"),
     "QueryTables.offset": ("QueryTables-tables", QueryTables, "delay(m, switch, self.offset_delay,",

@@ -50,6 +50,7 @@ class _Tiles:
                      self.ends.eq(dut.est_valid & (self.key + lanes >= self.current.last_keys))]
         # `TileSequencer.tile_due`, `ScoreEstimator.one_each`.
         s.assume("tile", self._legal(tile))
+        s.seek(tile.first_keys <= 2)
         due = s.count("due", s.held("announced", accepts, dut.announcement - 1), self.ends, TILE_BUFFERS)
         s.assume("beats", ~dut.est_valid | (due != 0))
         self.count = s.count("tiles", accepts, frees, TILE_BUFFERS)

@@ -16,9 +16,9 @@ from latte.golden.config import THRESHOLD_KINDS
 from latte.golden.jobs import COUNT_BITS, REFUSALS, Job, Sequence
 from latte.golden.key_groups import GROUP_BITS_MAX
 from latte.golden.pruned_mass import NO_COMPENSATION, table_holds
-from latte.golden.quantizer import SCALE_SHIFT_MAX
+from latte.golden.quantizer import SCALE_SHIFT_BITS, SCALE_SHIFT_MAX
 from latte.golden.thresholds import Threshold, ThresholdKind
-from latte.rtl.common.entry_words import ENTRY_WORDS_MAX, entry_words, pack_entry, parameter_layout
+from latte.rtl.common.entry_words import ENTRY_WORD_BITS, ENTRY_WORDS_MAX, entry_words, pack_entry, parameter_layout
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
 from latte.rtl.common.payloads import code_bits, groups_layout, head_entry_layout, job_layout, load_layout
@@ -32,7 +32,7 @@ OVERLAPPING = WIDE.replace(name="overlapping", heads=37, max_seq_len=40_000, thr
                            key_groups=4, kv_banks=2)
 ONE_BY_ONE = WIDE.replace(name="one-by-one", heads=5, max_seq_len=20, query_lanes=1, kv_banks=1).lean()
 SLOTS = 3
-JOBS = 160
+JOBS = 240
 IN_FLIGHT_MAX = 8
 
 
@@ -269,7 +269,8 @@ def writes_of(rng, config, entry, head):
         writes = [write | {"head": beyond} for write in writes]
     elif kind > 9:
         place = int(rng.integers(len(writes) if rng.random() < 0.4 else len(writes) - len(config.code_octaves)))
-        name, high = list(entry_words(config))[place], 1 << int(rng.integers(16))
+        name = list(entry_words(config))[place]
+        high = 1 << int(rng.integers(SCALE_SHIFT_BITS if name == "control" else ENTRY_WORD_BITS))
         near = writes[place]["data"] ^ high
         choices = {"control": [near | 3 << 6, near | 3 << 8, near | 1 << 10, near | 1 << 15],
                    "scale": [max(0, least_mantissa(entry.scale_shift, config) - 1), near],
@@ -308,9 +309,11 @@ def random_job(rng, config, known, there):
     others = [*rng.integers(config.heads, size=3).tolist(), config.heads, 65_535]
     head = rng.choice([*known] if known and rng.random() < 0.7 else others)
     room = config.max_seq_len - there
-    load = int(rng.choice([0, 1, 1, rng.integers(9), rng.integers(room + 1), room, room + 1, config.max_seq_len + 1]))
+    power = 1 << int(rng.integers(COUNT_BITS))
+    load = int(rng.choice([0, 1, 1, rng.integers(9), rng.integers(room + 1), room, room + 1, config.max_seq_len + 1,
+                           min(power, room)]))
     length = there + load
-    asked = int(rng.choice([0, 1, 1, rng.integers(1, 9), rng.integers(length + 1), length, length + 1, 65_535]))
+    asked = int(rng.choice([0, 1, 1, rng.integers(1, 9), rng.integers(length + 1), length, length + 1, power, power]))
     rows = np.zeros(((1 << COUNT_BITS) - 1, config.head_dim), np.int8)
     return Job(int(head), rows[:asked], rows[:load], rows[:load], fresh=bool(rng.random() < 0.3),
                causal=bool(rng.random() < 0.5))
@@ -374,7 +377,7 @@ def random_program(config, overlapping):
     rng, expected = np.random.default_rng(SEED), Expected(config, overlapping)
     writes, jobs, groups = [], [], None
     while len(jobs) < JOBS:
-        for _ in range(rng.integers(1, 16)):
+        for _ in range(rng.integers(1, 24)):
             entry = random_head(rng, config)
             # Heads whose keys are in the same groups can go on with each other's sequences.
             groups = entry.groups if groups is None or rng.random() < 0.2 else groups

@@ -12,12 +12,13 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from latte.golden.attention import HeadParameters
 from latte.golden.config import THRESHOLD_KINDS
 from latte.golden.jobs import COUNT_BITS, REFUSALS, Job, Sequence
 from latte.golden.key_groups import GROUP_BITS_MAX
 from latte.golden.pruned_mass import NO_COMPENSATION, table_holds
 from latte.golden.quantizer import SCALE_SHIFT_BITS, SCALE_SHIFT_MAX
-from latte.golden.thresholds import Threshold, ThresholdKind
+from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
 from latte.rtl.common.entry_words import ENTRY_WORD_BITS, ENTRY_WORDS_MAX, entry_words, pack_entry, parameter_layout
 from latte.rtl.common.head_registers import HeadRegisters
 from latte.rtl.common.job_sequencer import JobSequencer
@@ -305,38 +306,42 @@ def random_head(rng, config):
 
 
 def random_job(rng, config, known, there):
-    """Return a job: one that can be computed in most cases, if some heads are known."""
+    """Return arguments of `Program.add_job`: in most cases a job that can be computed, if some heads are known."""
     others = [*rng.integers(config.heads, size=3).tolist(), config.heads, 65_535]
     head = rng.choice([*known] if known and rng.random() < 0.7 else others)
-    room = config.max_seq_len - there
-    power = 1 << int(rng.integers(COUNT_BITS))
-    load = int(rng.choice([0, 1, 1, rng.integers(9), rng.integers(room + 1), room, room + 1, config.max_seq_len + 1,
-                           min(power, room)]))
-    length = there + load
-    asked = int(rng.choice([0, 1, 1, rng.integers(1, 9), rng.integers(length + 1), length, length + 1, power, power]))
-    rows = np.zeros(((1 << COUNT_BITS) - 1, config.head_dim), np.int8)
-    return Job(int(head), rows[:asked], rows[:load], rows[:load], fresh=bool(rng.random() < 0.3),
-               causal=bool(rng.random() < 0.5))
+    room, power = config.max_seq_len - there, 1 << int(rng.integers(COUNT_BITS))
+    keys = int(rng.choice([0, 1, 1, rng.integers(9), rng.integers(room + 1), room, room + 1, config.max_seq_len + 1]))
+    length = there + keys
+    queries = rng.choice([0, 1, 1, rng.integers(1, 9), rng.integers(length + 1), length, length + 1, power])
+    return {"head": int(head), "queries": int(queries), "keys": keys, "fresh": bool(rng.random() < 0.3),
+            "causal": bool(rng.random() < 0.5)}
 
 
-class Expected:
-    """What a program of writes and jobs gives at each port of a `WorkList`."""
+class Program:
+    """Writes and jobs, and what they give at each port of a `WorkList`."""
 
     def __init__(self, config, overlapping):
         self.config, self.slots = config, SLOTS if overlapping and config.code_octaves else 1
+        self.writes, self.jobs = [], []
         self.file = RegisterFile(config)
         self.sequence = Sequence(config, self.file.known)
         self.outputs = {name: [] for name in ("fault", "verdict", "query_load", "kv_load", "compute", "accepted",
                                               "loaded", "released", *(["code"] if config.code_octaves else []))}
         self._bank = self._slot = 0
 
-    def add_write(self, write, entry):
-        """Add what a write gives."""
-        if fault := self.file.write(**write, entry=entry):
-            self.outputs["fault"].append(fault)
+    def add_writes(self, writes, entry):
+        """Add writes of an entry."""
+        for write in writes:
+            self.writes.append({"write": write, "verdicts": len(self.jobs)})
+            if fault := self.file.write(**write, entry=entry):
+                self.outputs["fault"].append(fault)
 
-    def add_job(self, job):
-        """Add what a job gives, but for a refused one's place in memory."""
+    def add_job(self, head, queries, keys, *, fresh=False, causal=False):
+        """Add a job; of a refused one it does not matter where its rows would have been."""
+        rows = np.zeros(((1 << COUNT_BITS) - 1, self.config.head_dim), np.int8)
+        job = Job(head, rows[:queries], rows[:keys], rows[:keys], fresh, causal)
+        self.jobs.append({"writes": len(self.writes), "job": {
+            "head": head, "load_rows": len(job.k), "fresh": fresh, "query_rows": len(job.q), "causal": causal}})
         config, outputs, names = self.config, self.outputs, self.file.names
         there = 0 if job.fresh else len(self.sequence.keys)
         begins = job.fresh or there == 0
@@ -372,29 +377,42 @@ class Expected:
             self._slot = (self._slot + 1) % self.slots
 
 
+def add_every_bit(program):
+    """Add each head, each bit of a relative code in each octave and of a job's counts, each shift of a scale."""
+    config = program.config
+    for head in range(config.heads):
+        codes = tuple(1 << (head + octave) % config.est_bits for octave in range(LENGTH_OCTAVES))
+        codes = codes if config.code_octaves else codes[:1] * LENGTH_OCTAVES
+        entry = HeadParameters(Threshold(ThresholdKind.RELATIVE, codes), 1 << 15, 16)
+        program.add_writes(pack_entry(head, entry, config), entry)
+        program.add_job(head, 1, 1, fresh=True)
+    for bit in range(COUNT_BITS):
+        program.add_job(0, 1 << bit, 0)
+    by_mass = list(ThresholdKind).index(ThresholdKind.MASS) << SCALE_SHIFT_BITS
+    for shift in range(SCALE_SHIFT_MAX + 1):
+        least = least_mantissa(shift, config)
+        for mantissa in (max(least - 1, 0), min(least, 65_535), 65_535):
+            words = shift | by_mass, mantissa
+            program.add_writes([{"head": 1, "word": n, "data": word} for n, word in enumerate(words)], None)
+
+
 def random_program(config, overlapping):
     """Return (inputs, outputs) of a `WorkList`."""
-    rng, expected = np.random.default_rng(SEED), Expected(config, overlapping)
-    writes, jobs, groups = [], [], None
-    while len(jobs) < JOBS:
-        for _ in range(rng.integers(1, 24)):
+    rng, program = np.random.default_rng(SEED), Program(config, overlapping)
+    add_every_bit(program)
+    groups = None
+    while len(program.jobs) < JOBS:
+        for _ in range(rng.integers(1, 16)):
             entry = random_head(rng, config)
             # Heads whose keys are in the same groups can go on with each other's sequences.
             groups = entry.groups if groups is None or rng.random() < 0.2 else groups
             entry = dataclasses.replace(entry, groups=groups)
-            head = int(rng.integers(config.heads))
-            for write in writes_of(rng, config, entry, head):
-                writes.append({"write": write, "verdicts": len(jobs)})
-                expected.add_write(write, entry)
+            program.add_writes(writes_of(rng, config, entry, int(rng.integers(config.heads))), entry)
         for _ in range(rng.integers(1, 9)):
-            job = random_job(rng, config, expected.file.known, len(expected.sequence.keys))
-            jobs.append({"writes": len(writes), "job": {
-                "head": job.head, "load_rows": len(job.k), "fresh": job.fresh, "query_rows": len(job.q),
-                "causal": job.causal}})
-            expected.add_job(job)
-    waits = [int(rng.choice([0, rng.integers(128), rng.integers(1024)])) for _ in expected.outputs["compute"]]
-    return ({"parameter": Offer(writes), "job": Offer(jobs), "release": Offer(waits)},
-            {name: Expect(items) for name, items in expected.outputs.items()})
+            program.add_job(**random_job(rng, config, program.file.known, len(program.sequence.keys)))
+    waits = [int(rng.choice([0, rng.integers(128), rng.integers(1024)])) for _ in program.outputs["compute"]]
+    return ({"parameter": Offer(program.writes), "job": Offer(program.jobs), "release": Offer(waits)},
+            {name: Expect(items) for name, items in program.outputs.items()})
 
 
 @pytest.mark.parametrize("stall", STALLS)

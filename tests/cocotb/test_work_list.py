@@ -313,6 +313,8 @@ def random_job(rng, config, known, there):
     keys = int(rng.choice([0, 1, 1, rng.integers(9), rng.integers(room + 1), room, room + 1, config.max_seq_len + 1]))
     length = there + keys
     queries = rng.choice([0, 1, 1, rng.integers(1, 9), rng.integers(length + 1), length, length + 1, power])
+    if rng.random() < 0.1:
+        queries = keys = 0  # which needs neither an entry nor groups
     return {"head": int(head), "queries": int(queries), "keys": keys, "fresh": bool(rng.random() < 0.3),
             "causal": bool(rng.random() < 0.5)}
 

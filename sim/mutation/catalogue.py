@@ -69,11 +69,12 @@ _TESTED = {
     "work_list": ("common/head_registers", "common/job_sequencer"),
     "serial_blocks": ("serial/serial_estimator", "serial/serial_query_ring", "serial/serial_scorer",
                       "serial/serial_finisher", "serial/serial_memories", "common/bit_plane_dot"),
+    "serial_pruning": ("serial/serial_gap_table", "serial/serial_group_sums", "serial/serial_pruned_mass",
+                       "serial/serial_row_limiter"),
+    "serial_scratchpad": ("serial/serial_scratchpad",),
 }
 """By the name of a test of `tests/cocotb`: files of ``rtl``."""
 _IN_CORES = {
-    ("serial",): ("serial/serial_row_limiter", "serial/serial_pruned_mass", "serial/serial_gap_table",
-                  "serial/serial_group_sums", "serial/serial_scratchpad"),
     ("serial", "wide"): ("common/core", "common/key_value_loader", "common/operand_split"),
     ("dense",): ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator", "wide/query_memory"),
     ("wide",): ("wide/tile_sequencer", "wide/query_buffer", "wide/query_tables", "wide/score_estimator",

@@ -47,7 +47,7 @@ class SerialGapTable(wiring.Component):
     weight : Out(gap_weight_bits)
         Of the gap, one cycle later.
     end : Out
-        The first gap without weight.
+        The first gap without weight; until a fill is through, that of the last one.
     """
 
     latency = DualPortRam.latency

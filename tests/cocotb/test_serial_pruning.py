@@ -1,5 +1,6 @@
 """Blocks of the serial core that weigh keys by their estimates against the golden model, under the stall matrix."""
 
+import itertools
 import random
 
 import numpy as np
@@ -73,13 +74,13 @@ def test_gap_table(config, check):
     rng = random.Random(SEED)
     nothing = {"valid": 0, "gap": 0, "weight": 0}
     all_gaps = np.arange(1 << config.est_bits)
+    scales = flat_scale(config), *(held_scale(rng, config) for _ in range(8)), flat_scale(config)
+    # The last one's weights are of one bit each.
+    tables = [*(gap_weights(all_gaps, scale, config) for scale in scales),
+              (1 << gap_weight_bits(config) - 1) >> np.minimum(all_gaps, 62)]
     # Behind reset nothing weighs anything.
     items, found = [{"fill": nothing, "gap": gap} for gap in (0, 1, GAP_TABLE_SIZE)], [{"weight": 0, "end": 0}] * 3
-    scales = flat_scale(config), *(held_scale(rng, config) for _ in range(8)), flat_scale(config)
-    tables = [gap_weights(all_gaps, scale, config) for scale in scales]
-    # Weights of one bit each.
-    tables.append(np.left_shift(1, gap_weight_bits(config) - 1, dtype=np.int64) >> np.minimum(all_gaps, 62))
-    for weights in tables:
+    for before, weights in itertools.pairwise([0 * all_gaps, *tables]):
         end = np.count_nonzero(weights)
         # The end and what is as far from it as a bit; what is in the table, where the last scale had a weight as well.
         gaps = [*range(end + 2), *range(0, GAP_TABLE_SIZE + 70, 5),
@@ -87,7 +88,10 @@ def test_gap_table(config, check):
                 *(1 << bit for bit in range(config.est_bits)), (1 << config.est_bits) - 1]
         gaps = [gap for gap in gaps if 0 <= gap < 1 << config.est_bits]
         rng.shuffle(gaps)
-        items += [{"fill": fill, "gap": rng.choice(gaps)} for fill in fills(weights)]
+        for fill in fills(weights):
+            # Until a table is whole, the last one's end stands.
+            items += [{"fill": nothing, "gap": 0}, {"fill": fill, "gap": rng.choice(gaps)}]
+            found.append({"end": np.count_nonzero(before)})
         items += [{"fill": nothing | {"gap": rng.randrange(GAP_TABLE_SIZE)}, "gap": gap} for gap in gaps]
         found += [{"weight": int(weights[gap]), "end": end} for gap in gaps]
     check(LookUps(config), f"serial-gap-table-{config.name}", {"i": Offer(items)}, {"found": Expect(found)})

@@ -170,16 +170,22 @@ def random_code(rng: random.Random, kind: ThresholdKind, row: np.ndarray, weight
         return rng.choice([low, high, estimate, max(low, estimate - 1), rng.randint(low, high)])
     if rng.random() < 0.2:
         return rng.choice([0, 255, MASS_KEEP_ALL, MASS_KEEP_ALL - 1, rng.randrange(MASS_KEEP_ALL)])
-    mass, one = int(weights[best - row].sum()), 2 << THETA_FRAC_BITS
-    codes = {}  # by how far theta of the mass is from the weight of some gap, in steps of it
-    for weight in rng.choices(weights[:np.count_nonzero(weights)].tolist(), k=40):
-        octaves = (mass // weight).bit_length() - 1
-        wanted = weight * one << octaves
-        for fraction in range(one - wanted // mass - 1, one - wanted // mass + 1):
-            if 0 <= fraction < one // 2:
-                distance = abs(mass * (one - fraction) - wanted) / (one << octaves)
-                codes[distance] = octaves << THETA_FRAC_BITS | fraction
-    return codes[min(codes)]
+    return nearest_code(row, weights)[1]
+
+
+def nearest_code(row: np.ndarray, weights: np.ndarray) -> tuple[int, int]:
+    """Return (how far theta of a row's mass is from a weight before it is shifted, the code by which it is nearest).
+
+    The low bits of the product count near a weight alone.
+    """
+    mass, one, some = int(weights[row.max() - row].sum()), 2 << THETA_FRAC_BITS, np.unique(weights)[1:]
+    octaves = np.frexp(mass // some)[1] - 1
+    factor = (some * one << octaves) // mass + np.array([[0], [1]])
+    # Without a fraction it is a weight in rows of equal estimates.
+    distance = np.where((factor > one // 2) & (factor < one), abs(mass * factor - (some * one << octaves)), mass)
+    nearest = np.unravel_index(distance.argmin(), distance.shape)
+    return int(distance[nearest]), int(octaves[nearest[1]] << THETA_FRAC_BITS) + min(
+        max(one - int(factor[nearest]), 0), one // 2 - 1)
 
 
 def padded(items: list, config) -> list:
@@ -217,7 +223,9 @@ def test_row_limiter(config, check):
             for fill in fills(weights):
                 offer(fill=fill)
         kind = rng.choice([*kinds, ThresholdKind.MASS])
-        rows = [random_row(rng, np.count_nonzero(weights), config) for _ in range(5)]
+        some = [[random_row(rng, np.count_nonzero(weights), config) for _ in range(30)] for _ in range(5)]
+        rows = [min(of_few, key=lambda row, by=weights: nearest_code(row, by)) if job % 3 else of_few[0]
+                for of_few in some]
         by_octave = {len(row).bit_length() - 1: row for row in rows}
         codes = [random_code(rng, kind, by_octave.get(octave, rows[0]), weights, config)
                  for octave in range(LENGTH_OCTAVES)]
@@ -267,10 +275,12 @@ def test_pruned_mass(config, check):
     items, masses, last = [], [], [0] * config.key_groups
     for row in range(60):
         sums = [0] * config.key_groups
-        some = rng.sample(range(config.key_groups), rng.randint(1, config.key_groups))
+        some = rng.sample(range(config.key_groups), 1 if row % 5 == 0 else rng.randint(1, config.key_groups))
         pruned = rng.choice([0, 1, config.max_seq_len, rng.randint(0, config.max_seq_len)])
+        # All of a row's weight in one group, then one in which each group is read.
+        pruned = config.max_seq_len if row % 5 < 2 else pruned
         for key in range(pruned + 1):
-            read, group = rng.randrange(config.key_groups), rng.choice(some)
+            read, group = rng.choice([key % config.key_groups, rng.randrange(config.key_groups)]), rng.choice(some)
             weight = most if row % 5 == 0 else rng.choice([1, most, rng.randint(0, most), rng.randint(0, 15)])
             items.append({"ends": key == pruned, "group": group, "weight": weight, "read_group": read})
             masses.append(last[read])

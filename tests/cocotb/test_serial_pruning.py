@@ -128,7 +128,8 @@ class LimitedRows(wiring.Component):
         m.submodules.table = table = SerialGapTable(self.config)
         wiring.connect(m, wiring.flipped(self.i), source.i)
         item, taken, held, busy = source.row.payload, source.row.valid & source.row.ready, source.held.row, Signal()
-        again = delay(m, limiter.done, 9, name="done")
+        # An odd number of cycles behind the first time: a bit that changes in each is not the same.
+        again = delay(m, limiter.done, 8, name="done")
         with m.If(taken & item.starts):
             m.d.sync += busy.eq(1)
         with m.Elif(again):

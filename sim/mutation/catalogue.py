@@ -46,6 +46,7 @@ _TESTED = {
     "survivor_queue": ("wide/survivor_queue",),
     "word_packer": ("common/word_packer",),
     "key_membership": ("common/key_membership",),
+    "key_value_loader": ("common/key_value_loader",),
     "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
                            "common/adder_tree"),
     "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum", "common/ram"),
@@ -75,7 +76,7 @@ _TESTED = {
 }
 """By the name of a test of `tests/cocotb`: files of ``rtl``."""
 _IN_CORES = {
-    ("serial", "wide"): ("common/core", "common/key_value_loader", "common/operand_split"),
+    ("serial", "wide"): ("common/core", "common/operand_split"),
     ("dense",): ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator", "wide/query_memory"),
     ("wide",): ("wide/tile_sequencer", "wide/query_buffer", "wide/query_tables", "wide/score_estimator",
                 "wide/key_value_scratchpad", "wide/operand_plane"),

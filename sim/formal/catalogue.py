@@ -25,6 +25,7 @@ from latte.sim.formal.proofs import (
     memory_gaps,
     memory_jobs,
     memory_masses,
+    memory_reads,
     memory_record,
     memory_rows,
     memory_selection,
@@ -52,7 +53,8 @@ DOCUMENT = pathlib.Path(__file__).parent / "README.md"
 _MODULES = (
     axi_lite, axi_registers, axi_master, axi_memory, axi_jobs, axi_stream, wishbone, streams, buffers, loading, queries,
     jobs, estimates, rows, pruning, limits, products, survivors, weights, masses, dense, serial, serial_planes,
-    serial_rows, serial_weights, serial_finish, cache_jobs, memory_jobs, memory_access, memory_append, memory_record,
+    serial_rows, serial_weights, serial_finish, cache_jobs, memory_jobs, memory_access, memory_append, memory_reads,
+    memory_record,
     memory_rows, memory_selection, memory_gaps, memory_spill, memory_masses, memory_tiles,
     # Named, since it belongs to a layer above this one.
     importlib.import_module("latte.fpga.link.proofs"))
@@ -64,7 +66,7 @@ NOT_PROVED = {
         "AxiCore", "AxiStreamCore", "BusCore", "DescriptorRunner", "StreamRunner", "Core", "WideCore", "SerialCore",
         "DenseCore", "KeyValueScratchpad", "AxiCacheCore", "CacheCore", "CacheRunner", "RowSelector", "TileArray",
         "TileEngine", "TileFront", "HostedCore"), _COMPOSED),
-    **dict.fromkeys(("RowLimiter", "TileReader", "HostLink"), _DECIDED),
+    **dict.fromkeys(("RowLimiter", "HostLink"), _DECIDED),
     "CacheDescriptorFetcher": "a DescriptorFetcher of another descriptor",
     "LimitSearch": "in the proof of LimitFinder",
     "UartReceiver": "in the proof of UartTransmitter",

@@ -2,7 +2,7 @@
 
 import functools
 
-from amaranth import Cat, Mux, Signal, Value, unsigned
+from amaranth import Cat, Const, Mux, Signal, Value, unsigned
 
 from latte.golden.config import ceil_div
 from latte.rtl.axi.row_gearbox import RowGearbox
@@ -51,6 +51,16 @@ class QueueState:
         """Return an address behind another."""
         total = start + steps
         return Mux(total >= self.queue.depth, total - self.queue.depth, total)
+
+    def slots(self) -> list[tuple[Value, Value, Value]]:
+        """Return of each place that may hold an item: whether it does, behind how many, and the item's bits."""
+        read, here = self.storage.read_ports[0], self.out + self.fetched
+        slots = [(self.out, Const(0), self.inside["held"]), (self.fetched, self.out, read.data)]
+        for n in range(self.queue.depth - 1):
+            window = self.storage.read_port(domain="comb")
+            self.setting.m.d.comb += window.addr.eq(self._place(read.addr, Const(n)))
+            slots.append((self.inside["stored"] > n, here + n, window.data))
+        return slots
 
     def find(self, followed: Followed) -> None:
         """Say where an item that is followed lies."""

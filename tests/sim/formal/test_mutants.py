@@ -57,6 +57,7 @@ from latte.rtl.memory.score_store import ScoreStore
 from latte.rtl.memory.sequence_record import SequenceRecord
 from latte.rtl.memory.spill_store import SpillStore
 from latte.rtl.memory.survivor_merge import SurvivorMerge
+from latte.rtl.memory.tile_reader import TileReader
 from latte.rtl.memory.tile_softmax import TileSoftmax
 from latte.rtl.memory.tile_values import TileValues
 from latte.rtl.serial.serial_estimator import SerialEstimator
@@ -200,6 +201,10 @@ MUTANTS = {
     "PlaceMerge.gives": ("PlaceMerge-merge", PlaceMerge, "item.rows.eq(ours)", "item.rows.eq(left)"),
     "PlaneUnpacker.waits": ("PlaneUnpacker-unpacks", PlaneUnpacker, "done.eq((rows == 0) | ends)",
         "done.eq((rows == 0) | gives)"),
+    "TileReader.asks_in_turn": ("TileReader-asks", TileReader, "next_page.eq(Mux(begun, next_page + 1, 0))",
+        "next_page.eq(Mux(begun, next_page + 1, 1))"),
+    "TileReader.piece": ("TileReader-asks", TileReader, "look.bytes + look.offset +", "look.bytes +"),
+    "TileReader.to_plane": ("TileReader-gives", TileReader, "number == Mux(is_stream, group_beats, 0)", "number == 0"),
     "ScoreStore.row_max": ("ScoreStore-scores", ScoreStore, "score > self.row_max[row]", "score < self.row_max[row]"),
     "CandidateList.stays_or_leaves": ("CandidateList-listed", CandidateList, "name=\"above\")",
         "name=\"above\", reset_less=True)"),

@@ -4,14 +4,14 @@ import collections
 import dataclasses
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from amaranth import Const, Module, Mux, ResetSignal, Signal, Value
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Instance, ShapeLike
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 __all__ = ["CELLS", "Inside", "Proof", "Property", "Setting"]
 
@@ -67,6 +67,12 @@ class Inside:
     def part(self, name: str) -> "Inside":
         """Return the inside of a submodule; ask before anything else of it is used."""
         return Inside(self._module.submodules[name])
+
+    def leave_out(self, name: str) -> Any:
+        """Put nothing in a submodule's place and return it; ask before anything else is used."""
+        part = self._module.submodules[name]
+        part.elaborate = lambda platform: Module()
+        return part
 
     def memory(self, name: str) -> memory.Memory:
         """Return a memory, to which a read port may be added."""
@@ -152,14 +158,22 @@ class Setting:
         self.m.d.comb += truth.eq(condition)
         self.m.submodules[f"{kind}-{name}"] = Instance(f"${kind}", i_A=truth, i_EN=Const(1))
 
-    def add(self, block: wiring.Component, name: str = "dut") -> Inside:
-        """Put a block in; inputs that nothing drives are free. Its registers are in what is returned."""
+    def add(self, block: wiring.Component, name: str = "dut", *, without: Iterable[str] = ()) -> Inside:
+        """Put a block in; inputs that nothing drives are free. Its registers are in what is returned.
+
+        So are the outputs of parts that it is put in `without`: what they promise is to be assumed.
+        """
         inside = Inside(block)
         self.m.submodules[name] = block
-        for path, member, value in block.signature.flatten(block):
-            if member.flow == In:
-                self._ports["__".join(map(str, (name, *path)))] = (Value.cast(value), None)
+        self._free_ports(name, block, In)
+        for part in without:
+            self._free_ports(f"{name}__{part}", inside.leave_out(part), Out)
         return inside
+
+    def _free_ports(self, name: str, block: wiring.Component, flow: wiring.Flow) -> None:
+        for path, member, value in block.signature.flatten(block):
+            if member.flow == flow:
+                self._ports["__".join(map(str, (name, *path)))] = (Value.cast(value), None)
 
     def free(self, name: str, shape: ShapeLike = 1) -> Any:
         """Return a value that is anything in every cycle."""

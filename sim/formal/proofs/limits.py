@@ -1,18 +1,28 @@
 """Limits of rows by the mass of their keys: tables of weights, and what a row's keys are compared with."""
 
-from amaranth import Cat, Mux, Signal
+from amaranth import Cat, Const, Mux, Signal, Value
+from amaranth.lib import data
 
 from latte.golden.config import preset
 from latte.golden.pruned_mass import GAP_TABLE_SIZE
 from latte.golden.quantizer import MASS_CODE_BITS, MASS_KEEP_ALL
 from latte.rtl.wide.gap_table import TABLES, FillTables, GapTable
+from latte.rtl.wide.mass_scan import MassScan
+from latte.rtl.wide.row_limiter import RowLimiter
 from latte.rtl.wide.row_limits import MassThreshold
+from latte.rtl.wide.row_scanner import RowScanner
+from latte.sim.formal.followed import Followed
+from latte.sim.formal.proofs.streams import QueueState
 from latte.sim.formal.setting import Proof, Setting
 
 __all__ = ["PROOFS"]
 
 _MASS = preset("small", head_dim=4, max_seq_len=4, heads=2, query_lanes=1, query_rows=4, weight_bits=4,
                bus_bytes=2).lean().replace(threshold_kinds=("relative", "mass", "absolute"))
+_ROWS = preset("small", head_dim=4, max_seq_len=8, heads=2, query_lanes=2, query_rows=8, weight_bits=4, estimate_bits=2,
+               threshold_kinds=("mass",), key_groups=0)
+_HELD, _MOST = 8, 15
+"""Groups of estimates that are held; rows under way."""
 
 
 def _weights(s: Setting) -> None:
@@ -132,8 +142,94 @@ def _thresholds(s: Setting) -> None:
              Cat(o.search, Mux(o.search, o.least, o.limit)))
 
 
+def _rows(s: Setting) -> None:
+    dut = RowLimiter(_ROWS)
+    dut.depth_of = lambda config: _HELD
+    inside, m, i, o = s.add(dut, without=("scan", "threshold", "search")), s.m, dut.i, dut.o
+    held, rows, totals = (inside.part(name) for name in ("waiting", "rows", "totals"))
+    scan, threshold, limit = inside["scan"], inside["threshold"], inside["search"].o
+    groups, listed, summed = (QueueState(s, queue.block, queue, name) for queue, name in (
+        (held, "groups"), (rows, "listed"), (totals, "summed")))
+    pairs = _ROWS.pairs_per_cycle
+    # RowScanner begins a group while there is room, and sees a row's keys from the first on.
+    begun = [s.free("begins") & dut.room]
+    for _ in range(RowScanner.latency):
+        begun.append(s.held("begun", begun[-1]))
+    m.d.comb += dut.i_valid.eq(begun[-1])
+    s.assume("visible", Cat(i.visible[0], *(~i.visible[n] | i.visible[n - 1] for n in range(1, pairs)),
+                            i.row_last | i.visible[-1]).all())
+    # MassScan gives the mass of each row, MassThreshold and LimitSearch a limit for each row and mass that they take.
+    ends = [dut.i_valid & i.row_last]
+    for _ in range(MassScan.latency_of(_ROWS) + 1):
+        ends.append(s.held("ended", ends[-1]))
+    s.assume("masses", (scan.sum_valid == ends[-2]) & scan.sum_last)
+    takes, gives = threshold.row.ready, limit.valid & limit.ready
+    s.assume("taken", (takes == threshold.mass.ready) & (~takes | (threshold.row.valid & threshold.mass.valid)))
+    limits = s.count("limits", takes, gives, _MOST)
+    s.assume("limits", ~limit.valid | (limits != 0))
+    s.assume_stable("limit_stable", limit.valid, limit.ready, limit.payload)
+    under_way = sum(begun[1:], Const(0))
+    for name, queue, behind in (("groups", held, []), ("rows", rows, ends[1:2]), ("totals", totals, ends[1:])):
+        on_way = under_way + sum(behind, Const(0))
+        s.invariant(f"{name}_room", queue.block.level + on_way + queue.block.room <= queue.block.depth - 1)
+        s.invariant(f"{name}_come", queue.block.i.valid == (begun if name == "groups" else behind)[-1])
+        s.claim(f"{name}_fit", f"no entry of the queue of {name} is lost behind a scanner that heeds `room`",
+                ~queue.block.overflow, when=queue.block.i.valid)
+    s.claim("overflow", "and so none is told of", ~dut.overflow, when=dut.i_valid)
+    # Any row's entry, and any row's mass.
+    fields = rows.block.i.payload
+    row = Followed(s, rows.block.i.valid, s.held("fields", Cat(Value.cast(i[name]) for name in fields.shape().members)),
+                   listed.items, takes, "row")
+    listed.find(row)
+    s.invariant("first", inside["first"])
+    total = Followed(s, totals.block.i.valid, s.held("sum", scan.sum), summed.items, takes, "total")
+    summed.find(total)
+    s.claim("row", "each row comes to its limit's search in its turn, as it ended",
+            threshold.row.payload.as_value() == row.item, when=row.here & (row.ahead == 0) & threshold.row.valid)
+    s.claim("mass", "with the mass of its keys", threshold.mass.payload == total.item,
+            when=total.here & (total.ahead == 0) & threshold.mass.valid)
+    # Rows that have ended, and those whose last group has left: of any group, how many ended before it.
+    ended, left, number = (Signal(range(_MOST + 1), name=name) for name in ("rows_ended", "rows_left", "row_of_group"))
+    leaves = dut.o_valid
+    came = Cat(Value.cast(i.estimate), i.row_last, i.visible[1])
+    group = Followed(s, dut.i_valid, came, groups.items, leaves, "group")
+    groups.find(group)
+    s.invariant("all_seen", ~group.here | group.item[-2:].any())
+    m.d.sync += [ended.eq(ended + ends[0]), left.eq(left + (leaves & o.row_last))]
+    with m.If(~group.here):
+        m.d.sync += number.eq(ended)
+    inside_rows, ahead = Const(0), Const(0)
+    for there, at, word in groups.slots():
+        last = there & data.View(held.block.shape, word).row_last
+        inside_rows, ahead = inside_rows + last, ahead + (last & (at < group.ahead))
+    bits = len(ended)
+    s.invariant("rows_inside", inside_rows[:bits] == (ended - left)[:bits])
+    s.invariant("rows_ahead", ~group.here | (ahead[:bits] == (number - left)[:bits]))
+    key = Signal.like(o.key)
+    with m.If(leaves):
+        m.d.sync += key.eq(Mux(o.row_last, 0, key + pairs))
+    s.claim("group", "any group of estimates leaves in its turn, as it came, with the keys that its row sees",
+            Cat(Value.cast(o.estimate), o.row_last, o.visible[1], o.visible[0], o.visible[1] | o.row_last)
+            == Cat(group.item, Const(0b11, 2)), when=group.here & (group.ahead == 0) & leaves)
+    s.claim("of_its_row", "its limit is that of its own row: as many limits went before as rows that ended before it",
+            left == number, when=group.here & (group.ahead == 0) & leaves)
+    s.claim("one_limit", "each row has one: it goes with the row's last group", gives == (leaves & o.row_last),
+            when=gives | leaves)
+    beside = [name for name in limit.payload.shape().members if name in o.shape().members]
+    s.claim("beside", "each group has what the search says of its row", Cat(Value.cast(o[name]) for name in beside)
+            == Cat(Value.cast(limit.payload[name]) for name in beside), when=leaves)
+    s.invariant("key", inside["_judge.key"][:len(key)] == key)
+    s.claim("keys", "keys count from the row's first on", o.key == key, when=leaves)
+    s.claim("goes_on", "a group of a row whose limit is known waits for its consumer alone", leaves == dut.o_room,
+            when=held.block.o.valid & limit.valid)
+    s.claim("stalled", "which is told", dut.stalled == (held.block.o.valid & limit.valid & ~dut.o_room),
+            when=dut.stalled | (held.block.o.valid & limit.valid))
+
+
 PROOFS = (
     Proof("GapTable", _weights, "induction", 3, 7, "2 tables of 512 weights of 10 bits"),
     Proof("FillTables", _fills, "induction", 3, 14, "weights of 10 bits, at most 15 under way"),
     Proof("MassThreshold", _thresholds, "induction", 3, 14, "all kinds of threshold, a mass of 12 bits"),
+    Proof("RowLimiter", _rows, "induction", 3, 40, f"2 keys at a time, {_HELD} groups held; masses are those of "
+          "MassScan, limits those of LimitSearch"),
 )

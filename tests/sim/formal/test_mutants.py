@@ -6,6 +6,7 @@ import importlib
 import pytest
 
 from latte.fpga.link.frame import FrameReceiver, FrameSender
+from latte.fpga.link.host_link import HostLink
 from latte.fpga.link.request_queue import RequestQueue
 from latte.fpga.link.uart import UartTransmitter
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
@@ -86,6 +87,7 @@ from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.query_memory import QueryMemory
 from latte.rtl.wide.query_tables import QueryTables
 from latte.rtl.wide.reciprocal import Reciprocal
+from latte.rtl.wide.row_limiter import RowLimiter
 from latte.rtl.wide.row_limits import MassThreshold
 from latte.rtl.wide.row_memory import RowMemory, RowRegister
 from latte.rtl.wide.row_scaler import RowScaler
@@ -222,6 +224,8 @@ MUTANTS = {
         "place <= self.payload_bytes"),
     "UartTransmitter.line_level": ("UartTransmitter-bytes", UartTransmitter, "Cat(0, self.i.payload)",
         "Cat(1, self.i.payload)"),
+    "HostLink.payload": ("HostLink-answers", HostLink, "failed.eq(1), choice.eq(reply)",
+        "failed.eq(1), choice.eq(answer)"),
     "RequestQueue.has_room": ("RequestQueue-requests", RequestQueue, "(arrived - served)[:len(arrived)]",
         "(arrived - served)"),
     # Memories, queues and loaders: another word, another place, too early, too late.
@@ -251,6 +255,8 @@ MUTANTS = {
         "counts.eq(self.gap < end)"),
     "MassThreshold.not_else": ("MassThreshold-thresholds", MassThreshold, "self.mass.ready.eq(taken)",
         "self.mass.ready.eq(self.row.valid)"),
+    "RowLimiter.one_limit": ("RowLimiter-rows", RowLimiter, "limit.ready.eq(step & groups.row_last)",
+        "limit.ready.eq(step)"),
     "QueryBuffer.commanded": ("QueryBuffer-queries", QueryBuffer, "self.load.ready.eq(rows < 0)",
         "self.load.ready.eq(rows < 1)"),
     # Estimates by tile: another's place, read too soon, of a key that a row may not see, not rotated back.

@@ -230,6 +230,6 @@ PROOFS = (
     Proof("GapTable", _weights, "induction", 3, 7, "2 tables of 512 weights of 10 bits"),
     Proof("FillTables", _fills, "induction", 3, 14, "weights of 10 bits, at most 15 under way"),
     Proof("MassThreshold", _thresholds, "induction", 3, 14, "all kinds of threshold, a mass of 12 bits"),
-    Proof("RowLimiter", _rows, "induction", 3, 40, f"2 keys at a time, {_HELD} groups held; masses are those of "
+    Proof("RowLimiter", _rows, "induction", 3, 20, f"2 keys at a time, {_HELD} groups held; masses are those of "
           "MassScan, limits those of LimitSearch"),
 )

@@ -144,7 +144,7 @@ def _thresholds(s: Setting) -> None:
 
 def _rows(s: Setting) -> None:
     dut = RowLimiter(_ROWS)
-    dut.depth_of = lambda config: _HELD
+    dut.depth_of = lambda config: _HELD  # type: ignore[method-assign]
     inside, m, i, o = s.add(dut, without=("scan", "threshold", "search")), s.m, dut.i, dut.o
     held, rows, totals = (inside.part(name) for name in ("waiting", "rows", "totals"))
     scan, threshold, limit = inside["scan"], inside["threshold"], inside["search"].o

@@ -1,6 +1,7 @@
 """Queues and width converters: what leaves is what came, in order, once."""
 
 import functools
+import types
 
 from amaranth import Cat, Const, Mux, Signal, Value, unsigned
 
@@ -62,7 +63,7 @@ class QueueState:
             slots.append((self.inside["stored"] > n, here + n, window.data))
         return slots
 
-    def find(self, followed: Followed) -> None:
+    def find(self, followed: Followed | types.SimpleNamespace) -> None:
         """Say where an item that is followed lies."""
         ahead = followed.ahead
         here = self.out + self.fetched

@@ -43,6 +43,7 @@ from latte.sim.formal.proofs import (
     streams,
     survivors,
     weights,
+    whole_cores,
     wishbone,
 )
 from latte.sim.formal.setting import Proof
@@ -54,16 +55,16 @@ _MODULES = (
     axi_lite, axi_registers, axi_master, axi_memory, axi_jobs, axi_stream, wishbone, streams, buffers, loading, queries,
     jobs, estimates, rows, pruning, limits, products, survivors, weights, masses, dense, serial, serial_planes,
     serial_rows, serial_weights, serial_finish, cache_jobs, memory_jobs, memory_access, memory_append, memory_reads,
-    memory_record, memory_rows, memory_selection, memory_gaps, memory_spill, memory_masses, memory_tiles,
+    memory_record, memory_rows, memory_selection, memory_gaps, memory_spill, memory_masses, memory_tiles, whole_cores,
     # Named, since it belongs to a layer above this one.
     importlib.import_module("latte.fpga.link.proofs"))
 PROOFS: tuple[Proof, ...] = tuple(proof for module in _MODULES for proof in module.PROOFS)
 _COMPOSED = "connects blocks that have proofs, and adds their phases; what they do together is simulated"
 NOT_PROVED = {
     **dict.fromkeys((
-        "AxiCore", "AxiStreamCore", "BusCore", "DescriptorRunner", "StreamRunner", "Core", "WideCore", "SerialCore",
-        "DenseCore", "KeyValueScratchpad", "AxiCacheCore", "CacheCore", "CacheRunner", "RowSelector", "TileArray",
-        "TileEngine", "TileFront", "HostedCore"), _COMPOSED),
+        "AxiCore", "AxiStreamCore", "BusCore", "DescriptorRunner", "StreamRunner", "Core", "KeyValueScratchpad",
+        "AxiCacheCore", "CacheCore", "CacheRunner", "RowSelector", "TileArray", "TileEngine",
+        "TileFront", "HostedCore"), _COMPOSED),
     "CacheDescriptorFetcher": "a DescriptorFetcher of another descriptor",
     "LimitSearch": "in the proof of LimitFinder",
     "UartReceiver": "in the proof of UartTransmitter",

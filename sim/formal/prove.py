@@ -25,8 +25,10 @@ _PATIENCE = 1800
 _RENAME = "; ".join(f"chtype -set ${cell} t:${cell}" for cell in CELLS)
 # Memories become registers, those without a write port constants; then every register may begin with anything.
 _SCRIPT = ("read_rtlil setting.il; {seek}; " + _RENAME + "; hierarchy -top setting; proc -norom; flatten; opt_clean; "
-           "memory_collect; memory_nordff; memory_map; dffunmap; opt_clean; setattr -unset init w:*; "
+           "memory_collect; memory_nordff; memory_map; dffunmap; opt_clean; setattr -unset init w:*; {lean}"
            "write_smt2 -wires setting.smt2")
+# Registers are split, so that of a struct those fields are left on which a claim depends.
+_LEAN = "opt -purge; dffunmap; " + 2 * "splitcells; opt_clean -purge; "
 _FAILED = re.compile(r"Assert failed in setting: (?:assert-)(?P<name>\S+)")
 _REACHED = re.compile(r"Reached cover statement in step (?P<step>\d+) at setting: cover-(?P<name>\S+)")
 _MISSED = re.compile(r"Unreached cover statement at setting: cover-(?P<name>\S+)")
@@ -101,7 +103,8 @@ def prove(proof: Proof, folder: pathlib.Path) -> Outcome:
     place.mkdir(parents=True)
     setting = proof.setting()
     (place / "setting.il").write_text(setting.emit())
-    run_yosys(_SCRIPT.format(seek="delete t:$seek"), place)
+    lean = _LEAN if setting.cuts else ""
+    run_yosys(_SCRIPT.format(seek="delete t:$seek", lean=lean), place)
     problems: list[str] = []
     reached: dict[str, int] = {}
     failed: set[str] = set()
@@ -110,7 +113,7 @@ def prove(proof: Proof, folder: pathlib.Path) -> Outcome:
     if word == "proved" and proof.mode == "induction":
         word = _word(_ask(place, path, "induction", "-i", "-t", str(proof.depth), "--dump-vcd", "induction.vcd"))
     if word in ("fails", "proved") and setting.seeks:
-        run_yosys(_SCRIPT.format(seek="chtype -set $assume t:$seek"), place)
+        run_yosys(_SCRIPT.format(seek="chtype -set $assume t:$seek", lean=lean), place)
     if word == "fails":
         # After a failed induction it may be from a state that cannot be reached.
         log = _ask(place, path, "search", "-t", str(steps), "--keep-going", "--dump-vcd", "trace%.vcd")

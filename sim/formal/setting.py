@@ -139,12 +139,14 @@ class Setting:
         Claimed so far, by name.
     seeks
         What is sought is sought only where a condition holds.
+    cuts
+        Parts were cut out: logic on which no claim depends is left out of the solver's questions.
     """
 
     def __init__(self) -> None:
         self.m = Module()
         self.properties: dict[str, Property] = {}
-        self.seeks = False
+        self.seeks = self.cuts = False
         self.reset, self._first = Signal(name="in_reset"), Signal(name="first_cycle")
         self.after_reset = Signal(name="after_reset", reset_less=True)
         self._ports: dict[str, tuple[Value, None]] = {}
@@ -174,6 +176,17 @@ class Setting:
         for path, member, value in block.signature.flatten(block):
             if member.flow == flow:
                 self._ports["__".join(map(str, (name, *path)))] = (Value.cast(value), None)
+
+    def cut(self, inside: Inside, name: str) -> Any:
+        """Leave a part of a block out, before anything else of it is used; return it.
+
+        Its outputs are anything in every cycle, whatever it would have made of its inputs: what is claimed then holds
+        with it as well. Registers on which no claim depends any more are left out, too.
+        """
+        block = inside.leave_out(name)
+        self._free_ports(f"cut{len(self._ports)}__{name}", block, Out)
+        self.cuts = True
+        return block
 
     def free(self, name: str, shape: ShapeLike = 1) -> Any:
         """Return a value that is anything in every cycle."""
@@ -211,6 +224,13 @@ class Setting:
     def assume(self, name: str, condition: Value) -> None:
         """Confine the inputs."""
         self._cell("assume", name, condition)
+
+    def reset_once(self) -> None:
+        """Assume that reset comes in the first cycle alone.
+
+        Nothing bounded is lost: whatever follows another reset, from whatever state, follows the first as well.
+        """
+        self._cell("assume", "reset_once", self._first | ~self.reset)
 
     def claim(self, name: str, meaning: str, then: Value, *, when: Value | None = None) -> None:
         """Claim a property: in every cycle of `when`, `then`. And that there is such a cycle."""

@@ -35,6 +35,7 @@ from latte.rtl.common.operand_split import SplitBeat
 from latte.rtl.common.ram import Ram
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.common.word_packer import WordPacker
+from latte.rtl.dense.dense_core import DenseCore
 from latte.rtl.dense.dense_softmax import DenseSoftmax
 from latte.rtl.dense.dense_value_accumulator import DenseValueAccumulator
 from latte.rtl.dense.score_array import ScoreArray
@@ -61,6 +62,7 @@ from latte.rtl.memory.survivor_merge import SurvivorMerge
 from latte.rtl.memory.tile_reader import TileReader
 from latte.rtl.memory.tile_softmax import TileSoftmax
 from latte.rtl.memory.tile_values import TileValues
+from latte.rtl.serial.serial_core import SerialCore
 from latte.rtl.serial.serial_estimator import SerialEstimator
 from latte.rtl.serial.serial_finisher import SerialFinisher
 from latte.rtl.serial.serial_gap_table import SerialGapTable
@@ -104,6 +106,7 @@ from latte.rtl.wide.tile_sequencer import TileSequencer
 from latte.rtl.wide.value_accumulator import ValueAccumulator
 from latte.rtl.wide.virtual_survivors import VirtualSurvivors
 from latte.rtl.wide.weight_pipeline import FineWeightPipeline, WeightPipeline
+from latte.rtl.wide.wide_core import WideCore
 from latte.sim.formal.catalogue import PROOFS
 from latte.sim.formal.prove import prove
 from tests.sim.formal.broken import break_source
@@ -400,6 +403,22 @@ MUTANTS = {
     "VirtualSurvivors.next_row": ("VirtualSurvivors-rows", VirtualSurvivors, "self.i.valid & ~ended &",
         "self.i.valid &"),
     "Reciprocal.reciprocal": ("Reciprocal-reciprocal", Reciprocal, "(extended - step) >>", "(extended + step) >>"),
+    # Whole cores: room that never comes, a job that is never over, queries that nobody announces, rows without their
+    # description.
+    "WideCore.ends": ("WideCore-wide", WideCore, "scanner.room.eq(survivors.room & rows.room)",
+        "scanner.room.eq(0)"),
+    "WideCore.moves": ("WideCore-wide", WideCore, "cross.room.eq(scores.room)", "cross.room.eq(0)"),
+    "WideCore.rows": ("WideCore-wide", WideCore, "rows.i.payload.eq(scanner.row)", "rows.i.payload.eq(0)"),
+    "SerialCore.ends": ("SerialCore-serial", SerialCore, "jobs.release.eq(finisher.release)", "jobs.release.eq(0)"),
+    "SerialCore.moves": ("SerialCore-serial", SerialCore, "estimator.query_available.eq(queries.available)",
+        "estimator.query_available.eq(0)"),
+    "SerialCore.rows": ("SerialCore-serial", SerialCore, "wiring.connect(m, scorer.o, finisher.row)",
+        "m.d.comb += [finisher.row.valid.eq(scorer.o.valid), scorer.o.ready.eq(finisher.row.ready), "
+        "finisher.row.payload.survivors.eq(scorer.o.payload.survivors)]"),
+    "DenseCore.ends": ("DenseCore-dense", DenseCore, "scanner.room.eq(queue.room)", "scanner.room.eq(0)"),
+    "DenseCore.moves": ("DenseCore-dense", DenseCore, "queue.i.valid.eq(softmax.o_valid)", "queue.i.valid.eq(0)"),
+    "DenseCore.rows": ("DenseCore-dense", DenseCore, "softmax.row_valid.eq(scanner.row_valid)",
+        "softmax.row_valid.eq(0)"),
 }
 """Property: the proof that has it; the block, what is changed in its source."""
 

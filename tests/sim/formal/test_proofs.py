@@ -91,7 +91,34 @@ def contradicts_itself(s: Setting) -> None:
     s.claim("anything", "without any case", Signal(name="never"))
 
 
+class Chain(wiring.Component):
+    """A counter that steps when another has come to 5."""
+
+    number: Out(3)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.first = first = Counter()
+        m.submodules.second = second = Counter()
+        m.d.comb += [first.step.eq(1), second.step.eq(first.number == 5), self.number.eq(second.number)]
+        return m
+
+
+def steps_in_time(s: Setting) -> None:
+    dut = Chain()
+    s.add(dut)
+    s.claim("late", "the second counts behind the first", dut.number == 0)
+
+
+def steps_at_will(s: Setting) -> None:
+    dut = Chain()
+    s.cut(s.add(dut), "first")
+    s.reset_once()
+    s.claim("late", "without the first, the second counts when it likes", dut.number == 0)
+
+
 @pytest.mark.parametrize(("describe", "mode", "depth", "result"), [
+    (steps_in_time, "bounded", 6, "proved"), (steps_at_will, "bounded", 6, "fails"),
     (stays_small, "bounded", 6, "proved"), (stays_small, "bounded", 7, "fails"), (stays_small, "induction", 2, "fails"),
     (is_never_seven, "induction", 1, "not proved"), (says_nothing, "bounded", 6, "void"),
     (contradicts_itself, "bounded", 4, "void")])
@@ -121,8 +148,8 @@ def test_command(tmp_path, monkeypatch):
 
 
 def test_bad_input(monkeypatch):
-    with pytest.raises(LatteError, match="'WideCore'; choose one of AxiLiteSlave"):
-        choose_proofs(("WideCore",))
+    with pytest.raises(LatteError, match="'AxiCore'; choose one of AxiLiteSlave"):
+        choose_proofs(("AxiCore",))
     monkeypatch.setattr(prove, "_SOLVER", "no-such-solver")
     with pytest.raises(LatteError, match=r"pip install .*\[formal\]"):
         check_solver()

@@ -63,8 +63,8 @@ _COMPOSED = "connects blocks that have proofs, and adds their phases; what they 
 NOT_PROVED = {
     **dict.fromkeys((
         "AxiCore", "AxiStreamCore", "BusCore", "DescriptorRunner", "StreamRunner", "Core", "KeyValueScratchpad",
-        "AxiCacheCore", "CacheCore", "CacheRunner", "RowSelector", "TileArray", "TileEngine",
-        "TileFront", "HostedCore"), _COMPOSED),
+        "AxiCacheCore", "CacheCore", "CacheRunner", "RowSelector", "TileArray", "TileEngine", "TileFront",
+        "HostedCore"), _COMPOSED),
     "CacheDescriptorFetcher": "a DescriptorFetcher of another descriptor",
     "LimitSearch": "in the proof of LimitFinder",
     "UartReceiver": "in the proof of UartTransmitter",

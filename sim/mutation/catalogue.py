@@ -49,11 +49,14 @@ _TESTED = {
     "key_value_loader": ("common/key_value_loader",),
     "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
                            "common/adder_tree"),
+    "dense_blocks": ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator"),
     "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum", "common/ram"),
     "gap_table": ("wide/gap_table",),
     "mass_compensation": ("wide/mass_compensation", "wide/key_counts"),
     "mass_return": ("memory/mass_return",),
     "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
+    "operand_memories": ("common/operand_split", "wide/operand_plane", "wide/query_buffer", "wide/query_memory",
+                         "wide/query_tables"),
     "row_limiter": ("wide/row_limiter", "wide/mass_scan", "wide/group_sums"),
     "row_limits": ("wide/row_limits",),
     "row_selector": ("memory/row_selector", "memory/candidate_filter", "memory/candidate_list",
@@ -76,10 +79,8 @@ _TESTED = {
 }
 """By the name of a test of `tests/cocotb`: files of ``rtl``."""
 _IN_CORES = {
-    ("serial", "wide"): ("common/core", "common/operand_split"),
-    ("dense",): ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator", "wide/query_memory"),
-    ("wide",): ("wide/tile_sequencer", "wide/query_buffer", "wide/query_tables", "wide/score_estimator",
-                "wide/key_value_scratchpad", "wide/operand_plane"),
+    ("serial", "wide"): ("common/core",),
+    ("wide",): ("wide/tile_sequencer", "wide/score_estimator", "wide/key_value_scratchpad"),
 }
 """By the cores that judge them."""
 BLOCKS: tuple[Block, ...] = (

@@ -8,6 +8,7 @@ import pytest
 
 from latte.golden.config import AttentionConfig
 from latte.golden.quantizer import SCALE_SHIFT_MAX
+from latte.golden.split import split_halves
 
 WIDE = AttentionConfig(
     name="wide", head_dim=16, max_seq_len=32, heads=5, query_lanes=2, key_lanes=2, dim_lanes=16, cross_lanes=6,
@@ -63,6 +64,12 @@ def bits(flags: np.ndarray) -> int:
 def padded_words(rows: np.ndarray, lanes: int) -> np.ndarray:
     """Return rows [n, d] as words [n * slices, lanes]; what a row does not fill is 0."""
     return np.pad(rows, ((0, 0), (0, -rows.shape[1] % lanes))).reshape(-1, lanes)
+
+
+def split_elements(rows: np.ndarray, config: AttentionConfig) -> list[list[dict[str, int]]]:
+    """Return the elements of rows in two parts, those limited that are above what both hold."""
+    high, low = split_halves(np.minimum(rows, config.qk_max), config.split, config.estimate_bits)
+    return [[{"high": int(h), "low": int(w)} for h, w in zip(*row, strict=True)] for row in zip(high, low, strict=True)]
 
 
 def extreme_rows(generator: np.random.Generator, count: int, config: AttentionConfig, high: int) -> np.ndarray:

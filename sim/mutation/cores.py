@@ -23,21 +23,19 @@ _WIDE = preset("small", dim_lanes=16, query_lanes=2, key_lanes=1, cross_lanes=6,
 CORES: dict[str, AttentionConfig] = {
     "wide": _WIDE,
     "serial": preset("tiny", dim_lanes=4, cross_lanes=2, value_lanes=2, query_rows=4, **_SMALL).replace(name="serial"),
-    "dense": _WIDE.replace(pe_structure="multiplier").dense().replace(name="dense"),
 }
 """By name; as small as all of their blocks are in."""
 
 
 def _programs(config: AttentionConfig) -> dict[str, tuple[Program, str]]:
     """Return programs and entries of the stall matrix by name."""
-    found = {"corners": (programs.corners(config), "none"), "appending": (programs.appending(config), "both"),
-             "refused": (programs.refused(config), "both"),
-             "heads": (programs.random_heads(config, 1, [3, 16, 31, 7, 32]), "both")}
-    if config.engine != "dense":
-        found |= {"pruned": (programs.pruned_heads(config, 3, [3, 16, 31, 7, 1, 2, 23, 32]), "none"),
-                  "stalled": (programs.pruned_heads(config, 4, [31, 2, 16, 5]), "both"),
-                  "groups": (programs.appending_groups(config, 1), "none")}
-    return found
+    return {
+        "corners": (programs.corners(config), "none"), "appending": (programs.appending(config), "both"),
+        "refused": (programs.refused(config), "both"),
+        "heads": (programs.random_heads(config, 1, [3, 16, 31, 7, 32]), "both"),
+        "pruned": (programs.pruned_heads(config, 3, [3, 16, 31, 7, 1, 2, 23, 32]), "none"),
+        "stalled": (programs.pruned_heads(config, 4, [31, 2, 16, 5]), "both"),
+        "groups": (programs.appending_groups(config, 1), "none")}
 
 
 def core_netlist(name: str) -> Netlist:

@@ -26,6 +26,7 @@ from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import (
     SEED,
     WIDE,
+    bits,
     extreme_rows,
     limits,
     row_lengths,
@@ -133,19 +134,23 @@ def test_softmax(config, check):
             row = [0, *(-1 << rng.randint(0, config.score_bits - 1) for _ in range(length - 1))]
             code = 1 << 15, rng.choice([0, rng.randint(0, 26)])
             rng.shuffle(row)
-        expected = softmax_weights(np.array([row]), np.ones((1, length), bool), code, config)[0].tolist()
+        # Mostly a row sees all of its keys; what it may not see may be larger than all that it sees.
+        seen = np.array([rng.random() < 0.7 for _ in row]) if rng.random() < 0.3 else np.ones(length, bool)
+        seen[rng.randrange(length)] = True
+        row_max = int(np.array(row)[seen].max())
+        expected = softmax_weights(np.array([row]), seen[None], code, config)[0].tolist()
         bank, job_last = rng.getrandbits(1), rng.getrandbits(1)
         description = {"scale_mantissa": code[0], "scale_shift": code[1], "bank": bank, "job_last": job_last}
         last = ceil_div(length, pairs) - 1
         for n in range(last + 1):
             keys = range(n * pairs, (n + 1) * pairs)
-            # What a row may not see may be larger than all that it sees; its description comes with its first group.
+            # A row's description comes with its first group.
             groups.append({
                 "first": n == 0, "row": description if n == 0 else {
                     "scale_mantissa": rng.getrandbits(16), "scale_shift": rng.getrandbits(6),
                     "bank": rng.getrandbits(1), "job_last": rng.getrandbits(1)},
                 "group": {"estimate": [row[key] if key < length else rng.randint(low, high) for key in keys],
-                          "visible": sum((key < length) << i for i, key in enumerate(keys)), "row_max": max(row),
+                          "visible": bits(seen[keys.start:keys.stop]), "row_max": row_max,
                           "bank": bank, "row_last": n == last}})
             weights.append({"weights": [expected[key] if key < length else 0 for key in keys], "group": n, "bank": bank,
                             "row_last": n == last, "job_last": job_last and n == last})

@@ -18,6 +18,7 @@ from latte.rtl.common.primitives import delay
 from latte.rtl.common.ram import RAM_LATENCY
 from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.wide.operand_plane import OperandPlane
+from latte.rtl.wide.pair_table_dot import PairTableDot
 from latte.rtl.wide.payloads import query_row_layout, slot_shape
 from latte.rtl.wide.query_buffer import QueryBuffer
 from latte.rtl.wide.query_memory import QueryMemory
@@ -36,12 +37,19 @@ TABLES = AttentionConfig(name="tables", head_dim=18, dim_lanes=18, cross_lanes=6
 NARROW_TABLES = TABLES.replace(name="narrow-tables", head_dim=8, dim_lanes=8, estimate_bits=3, query_lanes=1)
 SLICES = TABLES.replace(name="slices", dim_lanes=6, pe_structure="multiplier")
 WHOLE_ROWS = NARROW_TABLES.replace(name="whole-rows", pe_structure="multiplier")
+QUERIES = WIDE.replace(name="queries", bus_bytes=4, cross_lanes=12, value_lanes=12)
 MANY_CYCLES = WIDE.replace(name="many-cycles", dim_lanes=4, estimate_bits=3)
-ONE_BEAT = WIDE.replace(name="one-beat", head_dim=8, bus_bytes=8, dim_lanes=8, cross_lanes=8, value_lanes=8,
+ONE_BEAT = WIDE.replace(name="one-beat", head_dim=4, bus_bytes=4, dim_lanes=4, cross_lanes=4, value_lanes=4,
                         query_lanes=1, query_rows=5, split="slice")
 DENSE = WIDE.replace(name="whole", head_dim=8, dim_lanes=8, cross_lanes=8, value_lanes=8).dense()
 
-_OFFSET_DELAY = 3
+
+def given_rows(generator: np.random.Generator, count: int, config: AttentionConfig) -> np.ndarray:
+    """Return int8 rows; many of their elements lie next to the largest one that is not limited."""
+    rows = extreme_rows(generator, max(2, count), config, 127)[:count]
+    near = generator.random(rows.shape) < 0.2
+    rows[near] = config.qk_max + generator.integers(-3, 4, np.count_nonzero(near))
+    return rows
 
 
 class SplitRows(wiring.Component):
@@ -104,7 +112,7 @@ def test_planes(config, check):
         if restart:
             bank, end = rng.randrange(config.kv_banks), 0
         number = rng.choice([1, rng.randint(1, most - end), most - end])
-        given = extreme_rows(generator, max(2, number), config, 127)[:number]
+        given = given_rows(generator, number, config)
         for n, beat in enumerate(given.reshape(-1, config.bus_bytes)):
             starts = restart and n == 0
             # While it does not start over, its bank means nothing.
@@ -170,16 +178,17 @@ class BufferedRows(wiring.Component):
         return m
 
 
-@with_builds(WIDE, slow=[MANY_CYCLES, ONE_BEAT, DENSE])
+@with_builds(QUERIES, slow=[MANY_CYCLES, ONE_BEAT, DENSE])
 def test_query_buffer(config, check):
     rng, generator = random.Random(SEED), np.random.default_rng(SEED)
     whole = config.engine == "dense"
     beats = config.head_dim // config.bus_bytes
     loads, given, left, kept, limited = [], [], [], [], 0
-    for _ in range(60):
-        number, drop = rng.choice([0, 1, 2, rng.randint(1, 3 * config.query_rows)]), rng.random() < 0.2
+    # The last one has about as many rows as a sequence in hardware at most, and none is kept.
+    short = [(rng.choice([0, 1, 2, rng.randint(1, 3 * config.query_rows)]), rng.random() < 0.2) for _ in range(60)]
+    for number, drop in [*short, (2100, True)]:
         loads.append({"rows": number, "drop": drop})
-        rows = extreme_rows(generator, max(2, number), config, 127)[:number]
+        rows = given_rows(generator, number, config)
         given += rows.reshape(-1, config.bus_bytes).tolist()
         limited += int((rows.reshape(-1, config.bus_bytes) > config.qk_max).any(axis=1).sum())
         if not drop:
@@ -214,7 +223,8 @@ class HeldRows(wiring.Component):
     def __init__(self, config):
         self.config = config
         self.tables = config.pe_structure == "table"
-        self.rows = QueryTables(config, _OFFSET_DELAY) if self.tables else QueryMemory(config)
+        self.offset_delay = PairTableDot.offset_delay_of(config.head_dim)
+        self.rows = QueryTables(config, self.offset_delay) if self.tables else QueryMemory(config)
         key = data.StructLayout({"bank": 1, "slice": range(max(2, config.dim_slices))})
         held = self.rows.entries if self.tables else self.rows.hi
         row = query_row_layout(config, signed(config.estimate_bits))
@@ -232,7 +242,7 @@ class HeldRows(wiring.Component):
         m.d.comb += [self.late.eq(late), self.held_valid.eq(asked)]
         if self.tables:
             m.d.comb += [rows.k_valid.eq(key), rows.k_bank.eq(self.key.payload.item.bank), self.held.eq(rows.entries),
-                         self.offset_valid.eq(delay(m, asked, _OFFSET_DELAY, name="summed")),
+                         self.offset_valid.eq(delay(m, asked, self.offset_delay, name="summed")),
                          self.offset.eq(rows.offset)]
         else:
             m.d.sync += [rows.k_bank.eq(self.key.payload.item.bank), rows.k_slice.eq(self.key.payload.item.slice)]

@@ -127,8 +127,8 @@ def test_softmax(config, check):
         spread = rng.choice([0, 40, 3000, high])
         row = [rng.choice([low, high]) if spread == high else rng.randint(-spread, spread) for _ in range(length)]
         code = rng.choice([spread_scale(rng, max(row) - min(row), config), (
-            rng.choice([1, 1 << 15, (1 << 16) - 1, rng.getrandbits(16)]),
-            rng.choice([0, SCALE_SHIFT_MAX, rng.randint(8, 26)]))])
+            rng.choice([1 << rng.randrange(16), (1 << 16) - 1, rng.getrandbits(16)]),
+            rng.choice([0, SCALE_SHIFT_MAX, rng.randint(0, 26)]))])
         if rng.random() < 0.3:
             # Each distance times the scale is a single bit, wherever it may be.
             row = [0, *(-1 << rng.randint(0, config.score_bits - 1) for _ in range(length - 1))]
@@ -161,6 +161,7 @@ class SummedGroups(wiring.Component):
     """Value accumulator beside a value plane with given contents.
 
     `reserved` and `stepped`: 1 for each row and group that is begun; `released`: the bank that a job's end gives back.
+    `unlike`: a row's last group did not wait for room, or something else waited.
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ class SummedGroups(wiring.Component):
         counted = {f"{name}{end}": Out(1) for name in ("reserved", "stepped", "released") for end in ("", "_valid")}
         super().__init__({"i": In(stream.Signature(weights_layout(config))), "row_room": In(1),
                           "sum_valid": Out(1), "sum": Out(sums), "word_valid": Out(1),
-                          "word": Out(self.accumulator.word.shape()), **counted})
+                          "word": Out(self.accumulator.word.shape()), "unlike": Out(1), **counted})
 
     def elaborate(self, platform):
         """Connect."""
@@ -198,6 +199,7 @@ class SummedGroups(wiring.Component):
             self.reserved_valid.eq(accumulator.row_reserve), self.reserved.eq(1),
             self.stepped_valid.eq(accumulator.step), self.stepped.eq(1),
             self.released_valid.eq(accumulator.release), self.released.eq(accumulator.release_bank),
+            self.unlike.eq(self.i.valid & (self.i.ready != (self.row_room | ~self.i.payload.row_last))),
         ]
         return m
 
@@ -224,4 +226,5 @@ def test_value_accumulator(config, check):
     bench = SummedGroups(config, v)
     check(bench, f"dense-values-{config.name}", {"i": Offer(groups)},
           {"sum": Expect(sums), "word": Expect(words, "row_room", bench.accumulator.latency),
-           "reserved": Expect([1] * len(sums)), "stepped": Expect([1] * len(groups)), "released": Expect(released)})
+           "reserved": Expect([1] * len(sums)), "stepped": Expect([1] * len(groups)), "released": Expect(released)},
+          quiet=["unlike"])

@@ -37,7 +37,7 @@ TABLES = AttentionConfig(name="tables", head_dim=18, dim_lanes=18, cross_lanes=6
 NARROW_TABLES = TABLES.replace(name="narrow-tables", head_dim=8, dim_lanes=8, estimate_bits=3, query_lanes=1)
 SLICES = TABLES.replace(name="slices", dim_lanes=6, pe_structure="multiplier")
 WHOLE_ROWS = NARROW_TABLES.replace(name="whole-rows", pe_structure="multiplier")
-QUERIES = WIDE.replace(name="queries", bus_bytes=4, cross_lanes=12, value_lanes=12)
+QUERIES = WIDE.replace(name="queries", head_dim=20, dim_lanes=20, bus_bytes=4, cross_lanes=8, value_lanes=8)
 MANY_CYCLES = WIDE.replace(name="many-cycles", dim_lanes=4, estimate_bits=3)
 ONE_BEAT = WIDE.replace(name="one-beat", head_dim=4, bus_bytes=4, dim_lanes=4, cross_lanes=4, value_lanes=4,
                         query_lanes=1, query_rows=5, split="slice")
@@ -184,9 +184,9 @@ def test_query_buffer(config, check):
     whole = config.engine == "dense"
     beats = config.head_dim // config.bus_bytes
     loads, given, left, kept, limited = [], [], [], [], 0
-    # The last one has about as many rows as a sequence in hardware at most, and none is kept.
+    # Behind them such as count down through each bit, and keep nothing.
     short = [(rng.choice([0, 1, 2, rng.randint(1, 3 * config.query_rows)]), rng.random() < 0.2) for _ in range(60)]
-    for number, drop in [*short, (2100, True)]:
+    for number, drop in [*short, (1367, True), (683, True)]:
         loads.append({"rows": number, "drop": drop})
         rows = given_rows(generator, number, config)
         given += rows.reshape(-1, config.bus_bytes).tolist()

@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from amaranth import Module, signed
+from amaranth import Module, Mux, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -199,7 +199,7 @@ class SummedGroups(wiring.Component):
             self.reserved_valid.eq(accumulator.row_reserve), self.reserved.eq(1),
             self.stepped_valid.eq(accumulator.step), self.stepped.eq(1),
             self.released_valid.eq(accumulator.release), self.released.eq(accumulator.release_bank),
-            self.unlike.eq(self.i.valid & (self.i.ready != (self.row_room | ~self.i.payload.row_last))),
+            self.unlike.eq(self.i.valid & (self.i.ready != Mux(self.i.payload.row_last, self.row_room, 1))),
         ]
         return m
 

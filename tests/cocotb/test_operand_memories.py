@@ -165,7 +165,7 @@ class BufferedRows(wiring.Component):
         wiring.connect(m, wiring.flipped(self.load), buffer.load)
         wiring.connect(m, wiring.flipped(self.q), buffer.q)
         wiring.connect(m, taken.o, wiring.flipped(self.o))
-        takes = ~paused(m, 200)
+        takes = ~paused(m, 60)
         read = take_turns(m, self.read, count(m, buffer.o.valid & buffer.o.ready, "left"))
         item = self.read.payload.item
         m.d.comb += [

@@ -8,12 +8,11 @@ from amaranth.lib.wiring import In, Out
 
 from latte.golden.key_groups import KeyGroups
 from latte.golden.quantizer import saturate_qk
-from latte.golden.split import split_halves
 from latte.rtl.common.key_value_loader import KeyValueLoader
 from latte.rtl.common.payloads import COUNT_BITS, groups_layout, load_layout
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, SINGLE, WIDE, extreme_rows, with_builds
+from tests.cocotb.blocks import SEED, SINGLE, WIDE, extreme_rows, split_elements, with_builds
 
 WHOLE_KEYS = WIDE.replace(name="whole-keys", key_groups=4, bus_bytes=16, cross_lanes=16, value_lanes=16)
 PAUSE = 16
@@ -108,9 +107,7 @@ def test_key_value_loader(config, check):
             outputs["group"] += [] if drop else np.argmax(groups.membership(limited), axis=1).tolist()
         commands.append(command)
         if not drop:
-            high, low = (beats(part, config) for part in split_halves(limited, config.split))
-            outputs["key"] += [[{"high": h, "low": w} for h, w in zip(*beat, strict=True)]
-                               for beat in zip(high, low, strict=True)]
+            outputs["key"] += split_elements(k.reshape(-1, config.bus_bytes), config)
             outputs["value"] += beats(v, config)
     check(LoadedRows(config), f"key-value-loader-{config.name}",
           {"load": Offer(commands), "k": Offer(keys), "v": Offer(values)},

@@ -390,6 +390,8 @@ def add_every_bit(program):
         program.add_job(head, 1, 1, fresh=True)
     for bit in range(COUNT_BITS):
         program.add_job(0, 1 << bit, 0)
+        if 1 << bit > config.heads:
+            program.add_writes([{"head": 1 << bit, "word": 0, "data": 0}], None)
     by_mass = list(ThresholdKind).index(ThresholdKind.MASS) << SCALE_SHIFT_BITS
     for shift in range(SCALE_SHIFT_MAX + 1):
         least = least_mantissa(shift, config)

@@ -4,7 +4,16 @@ from amaranth import Array, C, Cat, Const, Mux, Signal, Value
 from amaranth.hdl import Shape
 
 from latte.fpga.link.host_link import HostLink
-from latte.fpga.link.host_link_course import BEAT_BYTES, CONFIG, PATIENCE, PAYLOAD_BYTES, WINDOW, Course, Link, words
+from latte.fpga.link.proofs.host_link_course import (
+    BEAT_BYTES,
+    CONFIG,
+    PATIENCE,
+    PAYLOAD_BYTES,
+    WINDOW,
+    Course,
+    Link,
+    words,
+)
 from latte.fpga.link.protocol import (
     ERROR,
     RESPONSE,

@@ -2,7 +2,6 @@
 
 from amaranth import Array, Cat, Const, Mux, Signal, Value
 
-from latte.fpga.link import host_link_proofs
 from latte.fpga.link.frame import FrameReceiver, FrameSender
 from latte.fpga.link.protocol import CRC_BYTES, END, ESCAPE, ESCAPE_FLIP, HEADER_BYTES, Request
 from latte.fpga.link.request_queue import RequestQueue
@@ -307,5 +306,4 @@ PROOFS = (
     Proof("FrameReceiver", _refuses, "induction", 2, 60, _BUILD),
     Proof("UartTransmitter", _bytes, "induction", 6, 70, f"{_CLOCKS} cycles a bit, at a UartReceiver"),
     Proof("RequestQueue", _requests, "induction", 2, 20, f"{_WINDOW} requests"),
-    *host_link_proofs.PROOFS,
 )

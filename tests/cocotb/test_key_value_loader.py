@@ -17,7 +17,7 @@ from tests.cocotb.blocks import SEED, SINGLE, WIDE, extreme_rows, split_elements
 WHOLE_KEYS = WIDE.replace(name="whole-keys", key_groups=4, bus_bytes=16, cross_lanes=16, value_lanes=16)
 PAUSE = 16
 """Cycles between a command's end and the next one, in which its last keys get their groups."""
-LONGEST = 8_200
+LONGEST = 1_100
 """Beats of the first command: where they are as many as its rows, most bits of the count change."""
 
 

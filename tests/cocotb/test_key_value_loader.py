@@ -18,7 +18,7 @@ WHOLE_KEYS = WIDE.replace(name="whole-keys", key_groups=4, bus_bytes=16, cross_l
 PAUSE = 16
 """Cycles between a command's end and the next one, in which its last keys get their groups."""
 LONGEST = 1_100
-"""Beats of the first command: where they are as many as its rows, most bits of the count change."""
+"""Beats of the first command."""
 
 
 class LoadedRows(wiring.Component):

@@ -27,8 +27,10 @@ _RENAME = "; ".join(f"chtype -set ${cell} t:${cell}" for cell in CELLS)
 _SCRIPT = ("read_rtlil setting.il; {seek}; " + _RENAME + "; hierarchy -top setting; proc -norom; flatten; opt_clean; "
            "memory_collect; memory_nordff; memory_map; dffunmap; opt_clean; setattr -unset init w:*; {lean}"
            "write_smt2 -wires setting.smt2")
-# Registers are split, so that of a struct those fields are left on which a claim depends.
-_LEAN = "opt -purge; dffunmap; " + 2 * "splitcells; opt_clean -purge; "
+# Registers are split, so that of a struct those fields are left on which a claim depends. What looks alike becomes one
+# cell, but not claims or their cases: the name of the other would be lost.
+_LEAN = ("setattr -set keep 1 t:$assert t:$cover; opt -purge; dffunmap; "
+         + 2 * "splitcells; opt_clean -purge; ")
 _FAILED = re.compile(r"Assert failed in setting: (?:assert-)(?P<name>\S+)")
 _REACHED = re.compile(r"Reached cover statement in step (?P<step>\d+) at setting: cover-(?P<name>\S+)")
 _MISSED = re.compile(r"Unreached cover statement at setting: cover-(?P<name>\S+)")

@@ -132,6 +132,17 @@ def test_results(describe, mode, depth, result, tmp_path):
         assert "number" in trace.read_text() and str(trace) in outcome.problems[0]
 
 
+def test_claims_of_one_case_are_told_apart_where_parts_are_cut_out(tmp_path):
+    def counts(s: Setting) -> None:
+        dut = Chain()
+        s.cut(s.add(dut), "first")
+        s.claim("small", "it stays below 6", dut.number < 6, when=dut.number != 0)
+        s.claim("smaller", "and so it is below 7", dut.number < 7, when=dut.number != 0)
+
+    verdicts = prove.prove(Proof("Counter", counts, "bounded", 6, 8, ""), tmp_path).verdicts
+    assert [verdict.property.name for verdict in verdicts if verdict.proved] == ["small", "smaller"]
+
+
 def test_command(tmp_path, monkeypatch):
     proofs = (Proof("Counter", stays_small, "bounded", 6, 6, ""),)
     monkeypatch.setattr(catalogue, "PROOFS", proofs)

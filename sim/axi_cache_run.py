@@ -95,7 +95,7 @@ def run_axi_cache(model: Model, program: AxiCacheProgram, folder: pathlib.Path, 
     program.save(folder)
     write_text(folder / "settings.json", json.dumps({"stall": stall, "seed": seed, "latency": latency,
                                                      "reset_at": reset_at, "patience": patience}))
-    model.run("latte.sim.axi_cache_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run("latte.sim.axi_cache_testbench", folder, seed=seed)
     path = folder / "report.json"
     if not path.exists():
         return AxiCacheReport([f"the simulator ended without a report; see {folder / 'sim.log'}"], [], {})

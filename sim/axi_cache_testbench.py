@@ -1,11 +1,10 @@
-"""cocotb testbench of the core with keys in memory behind AXI: carries out the jobs of ``$LATTE_RUN`` by descriptors.
+"""cocotb testbench of the core with keys in memory behind AXI: carries out the jobs in its folder by descriptors.
 
 Runs inside the simulator's process. It writes what came to the folder; `latte.sim.axi_cache_run` prepares and reads it.
 """
 
 import functools
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +38,7 @@ _NUMBERS = 1 << 16
 @cocotb.test()
 async def run_axi_cache_program(dut: Any) -> None:
     """Run the program once, or twice with a soft reset in the middle of the first time."""
-    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    folder = pathlib.Path()
     settings, program = (json.loads((folder / f"{name}.json").read_text()) for name in ("settings", "program"))
     core = AxiCacheTestbench(dut, settings, program, np.load(folder / "image.npy"))
     report: dict[str, Any] = {"failure": None}

@@ -1,7 +1,7 @@
 """cocotb testbench of the core behind AXI on a bus that fails: every error is in a status, every other job is right.
 
 Descriptors are wrong, memory answers with errors, and registers are accessed in ways that they do not allow, all at
-random, while the program of ``$LATTE_RUN`` runs. Runs inside the simulator's process.
+random, while the program in its folder runs. Runs inside the simulator's process.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """cocotb testbench of the core with AXI4-Stream ports and wrong packets: every fault is told, other jobs are right.
 
 Packets end too soon or too late or lack bytes, at random, and jobs are queued where there is no place, while the
-program of ``$LATTE_RUN`` runs. Runs inside the simulator's process.
+program in its folder runs. Runs inside the simulator's process.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""cocotb testbench of the core with AXI4-Stream ports: runs the program of ``$LATTE_RUN`` by packets.
+"""cocotb testbench of the core with AXI4-Stream ports: runs the program in its folder by packets.
 
 Runs inside the simulator's process; `latte.sim.axi_run` prepares the folder and reads the report. Output rows are those
 of the packets, and every job's status register and TUSER are compared, too.

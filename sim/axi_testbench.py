@@ -1,4 +1,4 @@
-"""cocotb testbench of the core behind AXI: runs the program of ``$LATTE_RUN`` from memory, by descriptors.
+"""cocotb testbench of the core behind AXI: runs the program in its folder from memory, by descriptors.
 
 Runs inside the simulator's process; `latte.sim.axi_run` prepares the folder and reads the report. Output rows come from
 memory, and the status word of every job is compared, too.

@@ -10,7 +10,6 @@ elements that are None, are not compared.
 import collections
 import dataclasses
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -125,7 +124,7 @@ def run_block(component: wiring.Component, name: str, folder: pathlib.Path, inpu
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "plan.json").write_text(json.dumps(plan))
-    model.run("latte.sim.block_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run("latte.sim.block_testbench", folder, seed=seed)
     path = folder / "report.json"
     where = f"{name}, stall {stall}, seed {seed}"
     if not path.exists():
@@ -363,8 +362,8 @@ class Never:
 
 @cocotb.test()
 async def offer_and_collect(dut: Any) -> None:
-    """Carry out the plan of ``$LATTE_RUN`` and write what came out beside it."""
-    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    """Carry out the plan in its folder and write what came out beside it."""
+    folder = pathlib.Path()
     plan = json.loads((folder / "plan.json").read_text())
     testbench = Testbench(dut, plan["patience"])
     received: dict[str, list[int]] = {port: [] for port in plan["outputs"]}

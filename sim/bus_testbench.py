@@ -48,7 +48,7 @@ async def run_testbench(dut: Any, create: Callable[..., "BusTestbench"], steps: 
     steps
         Called with the testbench, which is powered up.
     """
-    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    folder = pathlib.Path()
     settings = json.loads((folder / "settings.json").read_text())
     report: dict[str, Any] = {"jobs": [], "failure": None}
     started = time.monotonic()

@@ -123,7 +123,7 @@ def run_cache_jobs(model: Model, memory: CacheMemory, entries: dict[int, HeadPar
                 writes=save_jobs(folder, build, entries, jobs), jobs=len(jobs))
     write_text(folder / "settings.json", json.dumps({"stall": stall, "seed": seed, "patience": patience}))
     outcomes = [carry_out(job, memory, entries) for job in jobs]
-    model.run("latte.sim.cache_testbench", folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run("latte.sim.cache_testbench", folder, seed=seed)
     return _compare(folder, memory, outcomes)
 
 

@@ -1,10 +1,9 @@
-"""Testbench of the core with keys in memory: carries out the jobs of ``$LATTE_RUN`` and writes what came of them there.
+"""Testbench of the core with keys in memory: carries out the jobs in its folder and writes what came of them there.
 
 `latte.sim.cache_run` prepares the folder and reads it.
 """
 
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -19,7 +18,7 @@ __all__ = ["main"]
 
 async def main(testbench: ClockLoop) -> None:
     """Fill memory and register file, offer all jobs, and take outputs, verdicts, and the memory."""
-    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    folder = pathlib.Path()
     settings, memory = (json.loads((folder / f"{name}.json").read_text()) for name in ("settings", "memory"))
     testbench.patience = settings["patience"]
     report: dict[str, Any] = {"failure": None}

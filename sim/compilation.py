@@ -1,6 +1,5 @@
 """Compile SystemVerilog for a simulator, in a folder of its own; what all models share is compiled once."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,8 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 
 import cocotb_tools.config
@@ -23,9 +21,10 @@ from cocotb_tools import runner as cocotb_runner
 
 from latte.golden.errors import LatteError
 from latte.golden.results import write_text
+from latte.sim.locks import locked
 
 __all__ = ["COVERAGE_FILE", "PRODUCTS", "SCRATCH", "SIMULATORS", "TOP", "Compilation", "Verilator", "check_simulator",
-           "checksum_of_file", "digest", "locked", "take_library"]
+           "checksum_of_file", "digest", "take_library"]
 
 SIMULATORS = ("verilator", "icarus")
 TOP = "harness"
@@ -270,28 +269,3 @@ def _complaint(log: pathlib.Path) -> str:
     """Return the first line of a log that speaks of an error, else the last one."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
-
-
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Hold a lock file, so that two processes do not compile into one folder.
-
-    Raises
-    ------
-    LatteError
-        The file system has no locks.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where the system has no locks, filelock says so, and makes the file the lock
-        import filelock  # here, so that only what compiles needs it
-    # A lock of one kind does not look like one of another.
-    lock = filelock.FileLock(path.with_suffix(f".{filelock.FileLock.__name__}"))
-    try:
-        lock.acquire()
-    except NotImplementedError:
-        raise LatteError(f"{path.parent}: this file system has no locks, which keep two simulations from compiling in "
-                         "one folder; choose another output folder with --build") from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -136,7 +136,7 @@ def run_core(model: Model, program: Program, folder: pathlib.Path, *, stall: str
     """
     settings |= {"stall": stall, "seed": seed, "reset_at": reset_at, "patience": patience}
     _prepare(folder, program, settings)
-    model.run(testbench, folder, seed=seed, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run(testbench, folder, seed=seed)
     return _read_report(folder, folder / "sim.log")
 
 
@@ -159,7 +159,7 @@ def run_cores(model: Model, runs: Sequence[Run], folder: pathlib.Path, *, patien
     for path, run in zip(folders, runs, strict=True):
         _prepare(path, run.program, {"stall": run.stall, "seed": run.seed, "reset_at": run.reset_at,
                                      "patience": patience})
-    model.run("latte.sim.core_series_testbench", folder, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run("latte.sim.core_series_testbench", folder)
     return [_read_report(path, folder / "sim.log") for path in folders]
 
 

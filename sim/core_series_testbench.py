@@ -1,9 +1,8 @@
-"""Testbench that runs the programs of ``$LATTE_RUN/run0``, ``run1`` ... on one core, one after the other.
+"""Testbench that runs the programs in its folders ``run0``, ``run1`` ... on one core, one after the other.
 
 `latte.sim.core_run.run_cores` prepares the folders and reads the reports.
 """
 
-import os
 import pathlib
 from typing import Any
 
@@ -23,6 +22,6 @@ async def run_programs(dut: Any) -> None:
 
 async def main(testbench: ClockLoop) -> None:
     """Run each program behind a reset; what one leaves in the core's memories the next one finds there."""
-    folders = list(pathlib.Path(os.environ["LATTE_RUN"]).glob("run*"))
+    folders = list(pathlib.Path().glob("run*"))
     for index in range(len(folders)):
         await run_in_folder(testbench, folders[0].parent / f"run{index}")

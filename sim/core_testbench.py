@@ -1,11 +1,10 @@
-"""Testbench of the whole core: runs the program of ``$LATTE_RUN`` and writes what the core produced beside it.
+"""Testbench of the whole core: runs the program in its folder and writes what the core produced beside it.
 
 `latte.sim.core_run` prepares the folder and reads the report.
 """
 
 import itertools
 import json
-import os
 import pathlib
 import time
 from collections.abc import Iterable, Iterator
@@ -36,7 +35,7 @@ _QUIET_CYCLES = 200
 
 async def main(testbench: ClockLoop) -> None:
     """Run the program once, or twice with a reset in the middle of the first time."""
-    await run_in_folder(testbench, pathlib.Path(os.environ["LATTE_RUN"]))
+    await run_in_folder(testbench, pathlib.Path())
 
 
 @cocotb.test()

@@ -26,10 +26,10 @@ from latte.sim.compilation import (
     check_simulator,
     checksum_of_file,
     digest,
-    locked,
 )
 from latte.sim.foreign_modules import MODULES, modules_in
 from latte.sim.harness import Harness, PortBits
+from latte.sim.locks import locked
 
 __all__ = ["BUILD_FOLDER", "Instrument", "Model", "build_model", "build_netlist", "load_notes", "load_ports"]
 
@@ -66,7 +66,8 @@ class Model:
         test_module
             Dotted name, importable.
         run_folder
-            Working folder of the run, made if needed; one per run.
+            Working folder of the run, made if needed; one per run. The testbench names its files relative to it: a
+            simulator that outlives a command which was killed does not write where the next run does.
         seed
             Of cocotb's own random numbers.
         environment

@@ -31,6 +31,7 @@ from latte.golden.errors import LatteError
 from latte.golden.results import read_results, write_results
 from latte.golden.vectors import VectorSet, embedded_vectors, load_vectors
 from latte.sim.compilation import check_simulator
+from latte.sim.locks import claimed
 from latte.sim.options import build_option
 from latte.sim.vector_sets import as_learned
 
@@ -81,6 +82,7 @@ def bench_command(names: tuple[str, ...], files: tuple[pathlib.Path, ...], clock
             vectors.check_fits(config)
     check_simulator("verilator")
     check_tools("yosys")
+    click.get_current_context().with_resource(claimed(build_folder / "bench"))
     console = create_console(140)
     times: dict[str, CpuTime] = {}
     if cpu:

@@ -30,6 +30,7 @@ from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.engines import engine_of
 from latte.sim.axi_run import READ_LATENCY
 from latte.sim.compilation import check_simulator
+from latte.sim.locks import claimed
 from latte.sim.options import build_option, config_options
 from latte.sim.vector_sets import gather_vectors
 
@@ -61,6 +62,7 @@ def interface_command(config: AttentionConfig, data_bits: int, target_name: str,
                          "options that change a preset")
     check_simulator("verilator")
     check_tools("yosys")
+    click.get_current_context().with_resource(claimed(build_folder / "interface"))
     sets, left_out = gather_vectors((), None, config, sample)
     with show_status(console, "synthesising what is around the core ...") as status:
         blocks = interface_blocks(config, master, target, build_folder / "area")

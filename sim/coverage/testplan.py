@@ -154,6 +154,11 @@ TESTPOINTS: tuple[Testpoint, ...] = (
     Testpoint("host link", "frames, lost and damaged ones, and whole heads over the link of a board",
               ("fpga/link/test_host_link.py::test_damaged_request_leaves_no_trace",
                "fpga/host/test_host_simulated.py::test_faults_never_give_a_wrong_answer")),
+    Testpoint("interrupted runs", "a command that is killed at any moment, or started twice in one folder, gives the "
+              "right figures",
+              ("test_interrupted.py::test_killed_and_run_again", "test_interrupted.py::test_two_at_once",
+               "sim/test_locks.py::test_a_killed_process_holds_nothing",
+               "sim/test_runner.py::test_damaged_models_are_made_anew")),
     Testpoint("toggles of 32-bit counters", "the upper halves of the counters count", (),
               gap="waived: runs of minutes; counting is one sum for all bits"),
     Testpoint("coverage of the host link", "branches and toggles of fpga/link", (),

@@ -10,6 +10,7 @@ import click
 from latte.golden.config import preset
 from latte.golden.console import create_console, create_progress, create_table
 from latte.golden.results import write_results
+from latte.sim.locks import claimed
 from latte.sim.options import build_option
 
 __all__ = ["formal_command"]
@@ -34,7 +35,7 @@ def formal_command(blocks: tuple[str, ...], processes: int, build_folder: pathli
     proofs = choose_proofs(blocks)
     check_solver()
     outcomes = []
-    with (create_progress(console, "proofs") as progress,
+    with (claimed(build_folder / "formal"), create_progress(console, "proofs") as progress,
           concurrent.futures.ThreadPoolExecutor(processes) as workers):
         task = progress.add_task("proving", total=len(proofs))
         for outcome in workers.map(lambda proof: prove(proof, build_folder / "formal"), proofs):

@@ -19,6 +19,7 @@ from latte.golden.console import create_console, create_progress, create_table, 
 from latte.golden.errors import LatteError
 from latte.golden.results import write_results
 from latte.sim.compilation import SIMULATORS, check_simulator
+from latte.sim.locks import claimed
 from latte.sim.options import build_option, config_options
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def fuzz_command(config: AttentionConfig, minutes: float | None, cases: int | No
     if file and rebase:
         raise LatteError("--case repeats a case that failed, which counts in no baseline; leave out --rebase")
     usable, left_out = _find_simulators(simulators)
+    click.get_current_context().with_resource(claimed(build_folder / "fuzz"))
 
     from latte.sim.fuzz.baseline import add_run, next_seed
     from latte.sim.fuzz.builds import pairwise_builds  # brings in Amaranth and the RTL

@@ -15,6 +15,7 @@ from latte.golden.errors import LatteError
 from latte.golden.results import write_text
 from latte.golden.workers import Workers
 from latte.rtl.emit import SYSTEMVERILOG_RECIPE
+from latte.sim.locks import locked
 from latte.sim.mutation import equivalence, mutants
 from latte.sim.mutation.cases import Netlist, load_netlists, save_case
 from latte.sim.mutation.catalogue import Block
@@ -93,18 +94,10 @@ def collect_netlists(blocks: Sequence[Block], build_folder: pathlib.Path,
     for bench in dict.fromkeys(bench for block in blocks for bench in (*block.tests, *block.cores)):
         digest = _digest(_sources(root, bench))
         folder = build_folder / "mutation" / "cases" / f"{pathlib.PurePath(bench).stem}-{digest}"
-        if not folder.exists():
-            progress(bench)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix="recording-") as name:
-                partial = pathlib.Path(name) / "cases"
-                if bench.endswith(".py"):
-                    _record(root, bench, partial)
-                else:
-                    netlist = core_netlist(bench)
-                    for case in netlist.cases:
-                        save_case(partial, dataclasses.replace(netlist, cases=()), case)
-                partial.rename(folder)
+        with locked(folder):
+            if not folder.exists():
+                progress(bench)
+                _collect(root, bench, folder)
         found[bench] = load_netlists(folder)
     return found
 
@@ -119,6 +112,19 @@ def _sources(root: pathlib.Path, bench: str) -> list[str]:
         paths += [root / "tests" / "conftest.py", test,
                   *(path for path in sorted(test.parent.glob("*.py")) if not path.name.startswith("test_"))]
     return [path.read_text() for path in (*paths, *own)]
+
+
+def _collect(root: pathlib.Path, bench: str, folder: pathlib.Path) -> None:
+    """Put what a test, or a core, asks for into a new folder, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="recording-") as name:
+        partial = pathlib.Path(name) / "cases"
+        if bench.endswith(".py"):
+            _record(root, bench, partial)
+        else:
+            netlist = core_netlist(bench)
+            for case in netlist.cases:
+                save_case(partial, dataclasses.replace(netlist, cases=()), case)
+        partial.rename(folder)
 
 
 def _record(root: pathlib.Path, test: str, folder: pathlib.Path) -> None:
@@ -255,20 +261,25 @@ class _Known:
         digest = _digest(netlist.digest, mutants.RECIPE, SYSTEMVERILOG_RECIPE, versions)
         self.path = build_folder / "mutation" / "outcomes" / f"{netlist.name}-{digest}.json"
         self.recipe = _digest(equivalence.RECIPE)
-        self.found: dict[str, _Found] = {}
-        self.unproved: set[str] = set()
-        if self.path.exists():
-            record = json.loads(self.path.read_text())
-            self.found = {command: tuple(outcome) for command, outcome in record["found"].items()}
-            if record["recipe"] != self.recipe:
-                self.unproved = {command for command, outcome in self.found.items() if outcome[1:] == (None, None)}
-                self.found = {command: outcome for command, outcome in self.found.items()
-                              if command not in self.unproved}
+        self.found, self.unproved = self._read()
+
+    def _read(self) -> tuple[dict[str, _Found], set[str]]:
+        """Return the outcomes in the file, and the commands of survivors that another recipe left."""
+        if not self.path.exists():
+            return {}, set()
+        record = json.loads(self.path.read_text())
+        found: dict[str, _Found] = {command: tuple(outcome) for command, outcome in record["found"].items()}
+        unproved = {command for command, outcome in found.items() if outcome[1:] == (None, None)}
+        if record["recipe"] == self.recipe:
+            return found, set()
+        return {command: outcome for command, outcome in found.items() if command not in unproved}, unproved
 
     def add(self, some: Sequence[Mutant], outcomes: Sequence[_Found]) -> None:
-        """Keep the outcomes of some mutants."""
+        """Keep the outcomes of some mutants, and those that another run has put there meanwhile."""
         self.found |= {mutant.command: outcome for mutant, outcome in zip(some, outcomes, strict=True)}
-        write_text(self.path, json.dumps({"recipe": self.recipe, "found": self.found}, indent=0))
+        with locked(self.path):
+            self.found = self._read()[0] | self.found
+            write_text(self.path, json.dumps({"recipe": self.recipe, "found": self.found}, indent=0))
 
 
 def _digest(*parts: object) -> str:

@@ -101,6 +101,6 @@ def _run(model: Model, netlist: Netlist, numbers: Sequence[int], folder: pathlib
     folder.mkdir(parents=True)
     cases = [(case.bench, case.setting) for case in netlist.cases]
     (folder / "batch.json").write_text(json.dumps({"numbers": list(numbers), "cases": cases}))
-    model.run("latte.sim.mutation.testbench", folder, environment={"LATTE_RUN": str(folder.resolve())})
+    model.run("latte.sim.mutation.testbench", folder)
     path = folder / "verdicts.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

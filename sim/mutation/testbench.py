@@ -1,13 +1,12 @@
 """cocotb testbench that judges the mutants of one model, one after the other, by recorded cases.
 
-Runs inside the simulator's process; `latte.sim.mutation.judge` prepares the folder ``$LATTE_RUN`` and reads the
+Runs inside the simulator's process; `latte.sim.mutation.judge` prepares its folder and reads the
 verdicts, one line each in ``verdicts.jsonl``: a simulator that a mutant stops leaves those before it.
 """
 
 import base64
 import io
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -181,7 +180,7 @@ async def _fails(testbench: Testbench, chosen: Any, number: int, case: _BlockCas
 @cocotb.test()
 async def judge_mutants(dut: Any) -> None:
     """Judge the mutants of ``batch.json``; before the first and behind the last, all cases must pass without one."""
-    folder = pathlib.Path(os.environ["LATTE_RUN"])
+    folder = pathlib.Path()
     batch = json.loads((folder / "batch.json").read_text())
     cases = [_BlockCase(setting) if bench == "block" else _CoreCase(setting) for bench, setting in batch["cases"]]
     chosen = getattr(dut, PORT)

@@ -27,7 +27,7 @@ def reports(models, folder, count, *, stall="none", fault=None, patience=2000):
         run = folder / f"loop{len(found)}"
         run.mkdir()
         (run / "settings.json").write_text(json.dumps(settings))
-        model.run("tests.sim.relay_testbench", run, environment={"LATTE_RUN": str(run)})
+        model.run("tests.sim.relay_testbench", run)
         assert (run / "report.json").exists(), (run / "sim.log").read_text()
         found.append(json.loads((run / "report.json").read_text()))
     return found, parts

@@ -36,7 +36,7 @@ def run(build, sessions, tmp_path, build_folder) -> dict:
         name: {"driver": SESSIONS[name][0], "interrupt": SESSIONS[name][1], "package": str(package)}
         for name in sessions}}))
     model = build_axi_cache_core(build, build_folder=build_folder)
-    model.run("tests.fpga.package.cache_driver_testbench", folder, environment={"LATTE_RUN": str(folder)})
+    model.run("tests.fpga.package.cache_driver_testbench", folder)
     assert (folder / "answers.json").exists(), (folder / "sim.log").read_text()[-6000:]
     return json.loads((folder / "answers.json").read_text())
 

@@ -71,7 +71,7 @@ def run(program, sessions, folder, build) -> dict:
         name: {"driver": driver, "interrupt": interrupt, "package": str(package)}
         for name, (driver, interrupt, package) in sessions.items()}}))
     model = build_axi_core(program.config, MASTER, build_folder=build)
-    model.run("tests.fpga.package.driver_testbench", folder, environment={"LATTE_RUN": str(folder)})
+    model.run("tests.fpga.package.driver_testbench", folder)
     assert (folder / "answers.json").exists(), (folder / "sim.log").read_text()[-3000:]
     return json.loads((folder / "answers.json").read_text())
 

@@ -116,7 +116,7 @@ def test_every_register_over_the_bus(drivers, tmp_path, build_folder):
     registers = described(compiled(drivers, REGISTER_MAP))
     (tmp_path / "settings.json").write_text(json.dumps(registers))
     model = build_axi_core(*BUILDS["toy"], build_folder=build_folder)
-    model.run("tests.fpga.package.register_testbench", tmp_path, environment={"LATTE_RUN": str(tmp_path)})
+    model.run("tests.fpga.package.register_testbench", tmp_path)
     answers = json.loads((tmp_path / "answers.json").read_text())
     assert answers["differences"] == []
     assert answers["accesses"] > 4 * len(registers)
@@ -129,7 +129,7 @@ def test_every_register_of_streams_over_the_bus(tmp_path, build_folder):
     registers = described(node)
     (tmp_path / "settings.json").write_text(json.dumps(registers))
     model = build_axi_core(*STREAM_BUILDS["serial"], build_folder=build_folder)
-    model.run("tests.fpga.package.register_testbench", tmp_path, environment={"LATTE_RUN": str(tmp_path)})
+    model.run("tests.fpga.package.register_testbench", tmp_path)
     answers = json.loads((tmp_path / "answers.json").read_text())
     assert answers["differences"] == []
     assert answers["accesses"] > 4 * len(registers)
@@ -144,7 +144,7 @@ def test_a_wrong_register_is_seen(drivers, tmp_path, build_folder):
     by_name["RING_TAIL"]["offset"] += 0x100
     (tmp_path / "settings.json").write_text(json.dumps(registers))
     model = build_axi_core(*BUILDS["toy"], build_folder=build_folder)
-    model.run("tests.fpga.package.register_testbench", tmp_path, environment={"LATTE_RUN": str(tmp_path)})
+    model.run("tests.fpga.package.register_testbench", tmp_path)
     found = " ".join(json.loads((tmp_path / "answers.json").read_text())["differences"])
     for text in ("SHAPE after reset", "write of RING_BASE_LOW", "RING_TAIL after reset", "0x68"):
         assert text in found

@@ -260,6 +260,11 @@ def _registers(s: Setting) -> None:
     s.claim("known", "a head is known if, and only if, every word of its last entry came in turn and was legal",
             dut.known == s.held("was_whole", whole & (head < config.heads), 2), when=steady)
     s.reach("is_known", steady & dut.known)
+    zero = (parameter.word == names.index("tau")) & (parameter.data == 0)
+    s.claim("holds", "a word is held as it was taken, but a threshold of 0, which would keep no key, as 1",
+            inside["write"].data == Mux(zero, 1, parameter.data),
+            when=inside["writes"] & (parameter.word < len(names)))
+    s.reach("held_as_1", inside["writes"] & zero)
     s.claim("ready", "a write waits for nothing but a look-up", dut.parameter.ready != dut.look_up,
             when=dut.parameter.valid)
     s.claim("told", "what is refused is told, a cycle after it is taken",

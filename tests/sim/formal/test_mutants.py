@@ -186,6 +186,8 @@ MUTANTS = {
         "self.compute.ready"),
     "HeadRegisters.known": ("HeadRegisters-registers", HeadRegisters, "(starts | good) & in_turn & ~fault",
         "(starts | good) & ~fault"),
+    "HeadRegisters.holds": ("HeadRegisters-registers", HeadRegisters, "is_relative & (code == 0)",
+        "is_relative & (code == 1)"),
     # Keys in memory: pieces, pages, entries; lists that lose, repeat, or end elsewhere.
     "PieceBursts.places": ("PieceBursts-bursts", PieceBursts, "burst.address + (burst.beats << step)",
         "burst.address + (most << step)"),

@@ -41,9 +41,11 @@ from latte.rtl.dense.dense_value_accumulator import DenseValueAccumulator
 from latte.rtl.dense.score_array import ScoreArray
 from latte.rtl.memory.cache_completer import CacheCompleter
 from latte.rtl.memory.cache_dispatcher import CacheDispatcher
+from latte.rtl.memory.cache_sequencer import CacheSequencer
 from latte.rtl.memory.candidate_filter import CandidateFilter
 from latte.rtl.memory.candidate_list import CandidateList
 from latte.rtl.memory.entry_reader import EntryReader
+from latte.rtl.memory.estimate_histogram import EstimateHistogram
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.mass_return import MassReturn
@@ -389,6 +391,9 @@ MUTANTS = {
     "MassReturn.return_keys": ("MassReturn-returns", MassReturn, "self.count | (self.count == 0)", "self.count"),
     "RowAppender.append_takes": ("RowAppender-appends", RowAppender, "queues, rooms = {}, [keys != 0]",
         "queues, rooms = {}, []"),
+    "EstimateHistogram.counts": ("EstimateHistogram-counts", EstimateHistogram, "one & ~Cat(same[:age]).any()", "one"),
+    "CacheSequencer.refuses": ("CacheSequencer-carry_out", CacheSequencer, "m.Elif(at.total == 0)",
+        "m.Elif(at.total == 1)"),
     "CacheDispatcher.dispatch_begins": ("CacheDispatcher-dispatches", CacheDispatcher, "(asked.invalid | self.settled)",
         "1"),
     "CacheCompleter.complete_all": ("CacheCompleter-completes", CacheCompleter, "bursts.rows.ready & (rows == 0)",

@@ -49,6 +49,8 @@ REAL_SIZES = tuple(preset(name) for name in ("small", "tiny", "base"))
 _LANES = {"dim_slices": "dim_lanes", "cross_slices": "cross_lanes", "value_slices": "value_lanes"}
 _PRODUCTS_MAX = 96
 """`products` of a small build."""
+_JOINED_PRODUCTS_MAX = 200
+"""`products` of a build in which pairs of values are joined, unless one of them needs more."""
 
 _PERMISSIVE = {"pe_structure": "multiplier", "bus_bytes": 1, "normalizer_lanes": 1, "query_lanes": 1, "key_lanes": 1,
                "kv_banks": 1, "query_rows": 64, "split": "balanced", "estimate_bits": 4,
@@ -77,15 +79,16 @@ def products(config: AttentionConfig) -> int:
     return config.pairs_per_cycle * config.dim_lanes + config.cross_lanes + config.value_lanes
 
 
-def _is_small(config: AttentionConfig | LatteError) -> bool:
-    """Return whether it is a build, and one that compiles in a minute."""
-    return isinstance(config, AttentionConfig) and products(config) <= _PRODUCTS_MAX
+def _is_small(config: AttentionConfig | LatteError, most: int = _PRODUCTS_MAX) -> bool:
+    """Return whether it is a build with no more `products`; by default one that compiles in a minute."""
+    return isinstance(config, AttentionConfig) and products(config) <= most
 
 
 @functools.cache
 def _search(chosen: tuple[Choice, ...]) -> AttentionConfig | LatteError:
-    """Return a build with some values, a small one if there is any, or what the first one tried was refused for."""
-    refusal, large = LatteError(""), None
+    """Return a build with some values, small or as small as there is, or what the first one tried was refused for."""
+    refusal = LatteError("")
+    large: list[AttentionConfig] = []
     fixed = dict(chosen)
     candidates = [(fixed[name],) if name in fixed else (_PERMISSIVE[name],) if name in _PERMISSIVE else values
                   for name, values in FIELD_VALUES.items()]
@@ -97,8 +100,8 @@ def _search(chosen: tuple[Choice, ...]) -> AttentionConfig | LatteError:
             continue
         if _is_small(config):
             return config
-        large = large or config
-    return large or refusal
+        large.append(config)
+    return min(large, key=products) if large else refusal
 
 
 def find_build(chosen: Mapping[str, Any]) -> AttentionConfig | LatteError:
@@ -158,20 +161,21 @@ def pairwise_builds(fields: Mapping[str, tuple[Any, ...]] = FIELD_VALUES) -> Pai
                          "pip install 'latte-attention[dev]'") from None
     found = {pair: find_build(dict(pair)) for pair in _pairs(fields)}
     refused = {pair: str(refusal) for pair, refusal in found.items() if isinstance(refusal, LatteError)}
-    pairs = [pair for pair in found if pair not in refused]
+    smallest = {pair: products(build) for pair, build in found.items() if isinstance(build, AttentionConfig)}
 
     def possible(row: list[Any]) -> bool:
-        return isinstance(find_build(dict(zip(fields, row, strict=False))), AttentionConfig)
+        return _is_small(find_build(dict(zip(fields, row, strict=False))), _JOINED_PRODUCTS_MAX)
 
     rows = [dict(zip(fields, row, strict=True)) for row in AllPairs(list(fields.values()), filter_func=possible)]
     met = {pair for row in rows for pair in itertools.combinations(row.items(), 2)}
-    left = [pair for pair in pairs if pair not in met]
+    left = [pair for pair in smallest if pair not in met]
     # allpairspy ends where its next row has nothing new, before all that is possible has met: join what is left.
     while left:
-        row: dict[str, Any] = {}
-        for pair in left:
+        row = dict(left[0])
+        most = max(_JOINED_PRODUCTS_MAX, smallest[left[0]])
+        for pair in left[1:]:
             joined = row | dict(pair)
-            if row.items() <= joined.items() and isinstance(find_build(joined), AttentionConfig):
+            if row.items() <= joined.items() and _is_small(find_build(joined), most):
                 row = joined
         rows.append({name: row[name] for name in fields if name in row})
         left = [pair for pair in left if not set(pair) <= row.items()]

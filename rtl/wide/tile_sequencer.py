@@ -61,7 +61,7 @@ class TileSequencer(wiring.Component):
     query : Out(stream)
         Rows into the estimator's banks.
     tile : Out(stream of tile_layout)
-        Handed over in the cycle in which a tile's first key is addressed.
+        Handed over in the cycle before a tile's first key is addressed.
     key_valid, key_bank, key_group, key_slice : Out
         Address of a beat of keys.
     beat_valid, beat_query_bank, beat_first : Out(1)

@@ -17,9 +17,8 @@ from latte.golden.workers import Workers
 from latte.rtl.emit import SYSTEMVERILOG_RECIPE
 from latte.sim.locks import locked
 from latte.sim.mutation import equivalence, mutants
-from latte.sim.mutation.cases import Netlist, load_netlists, save_case
+from latte.sim.mutation.cases import Netlist, load_netlists
 from latte.sim.mutation.catalogue import Block
-from latte.sim.mutation.cores import core_netlist
 from latte.sim.mutation.judge import SURVIVES, judge
 from latte.sim.mutation.mutants import Mutant, component_sizes, list_mutants
 
@@ -85,46 +84,35 @@ def checkout() -> pathlib.Path:
 
 def collect_netlists(blocks: Sequence[Block], build_folder: pathlib.Path,
                      progress: Callable[[str], None] = lambda what: None) -> dict[str, list[Netlist]]:
-    """Return the netlists of each test and core that some blocks are judged by, with their cases.
+    """Return the netlists of each test that some blocks are judged by, with their cases.
 
     What a test asks for is kept as long as no source of hardware, testbenches or tests changes.
     """
     root = checkout()
     found = {}
-    for bench in dict.fromkeys(bench for block in blocks for bench in (*block.tests, *block.cores)):
+    for bench in dict.fromkeys(test for block in blocks for test in block.tests):
         digest = _digest(_sources(root, bench))
         folder = build_folder / "mutation" / "cases" / f"{pathlib.PurePath(bench).stem}-{digest}"
         with locked(folder):
             if not folder.exists():
                 progress(bench)
-                _collect(root, bench, folder)
+                with tempfile.TemporaryDirectory(dir=folder.parent, prefix="recording-") as name:
+                    partial = pathlib.Path(name) / "cases"
+                    _record(root, bench, partial)
+                    partial.rename(folder)
         found[bench] = load_netlists(folder)
     return found
 
 
 def _sources(root: pathlib.Path, bench: str) -> list[str]:
-    """Return the text of all that decides what a test, or a core, asks for."""
-    own = [root / "sim" / "mutation" / f"{name}.py" for name in ("cases", "cores", "recorder")]
+    """Return the text of all that decides what a test asks for."""
+    own = [root / "sim" / "mutation" / f"{name}.py" for name in ("cases", "recorder")]
     paths = [path for folder in ("golden", "rtl", "sim") for path in sorted((root / folder).rglob("*.py"))
              if not {"mutation", "formal", "fuzz", "models", "train"} & set(path.relative_to(root).parts)]
-    if bench.endswith(".py"):
-        test = root / bench
-        paths += [root / "tests" / "conftest.py", test,
-                  *(path for path in sorted(test.parent.glob("*.py")) if not path.name.startswith("test_"))]
+    test = root / bench
+    paths += [root / "tests" / "conftest.py", test,
+              *(path for path in sorted(test.parent.glob("*.py")) if not path.name.startswith("test_"))]
     return [path.read_text() for path in (*paths, *own)]
-
-
-def _collect(root: pathlib.Path, bench: str, folder: pathlib.Path) -> None:
-    """Put what a test, or a core, asks for into a new folder, whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="recording-") as name:
-        partial = pathlib.Path(name) / "cases"
-        if bench.endswith(".py"):
-            _record(root, bench, partial)
-        else:
-            netlist = core_netlist(bench)
-            for case in netlist.cases:
-                save_case(partial, dataclasses.replace(netlist, cases=()), case)
-        partial.rename(folder)
 
 
 def _record(root: pathlib.Path, test: str, folder: pathlib.Path) -> None:
@@ -149,7 +137,7 @@ def run_campaign(blocks: Sequence[Block], netlists: Mapping[str, Sequence[Netlis
     ----------
     blocks
     netlists
-        By test or core.
+        By test.
     count
         Mutants of a block.
     seed
@@ -190,7 +178,7 @@ def _distribute(blocks: Sequence[Block], netlists: Mapping[str, Sequence[Netlist
                 ) -> dict[str, dict[str, int]]:
     """Return how many mutants to ask for, by netlist's digest and by source.
 
-    Of each test or core that judges a block, a sample is of the build with the most cases, of several such builds of
+    Of each test that judges a block, a sample is of the build with the most cases, of several such builds of
     the one in which the block is largest, of several of these of the first by name; `ALL` of each.
 
     Raises
@@ -202,12 +190,12 @@ def _distribute(blocks: Sequence[Block], netlists: Mapping[str, Sequence[Netlist
     sizes = {netlist.digest: component_sizes(netlist) for some in netlists.values() for netlist in some}
     for block in blocks:
         own: list[str] = []
-        for bench in (*block.tests, *block.cores):
+        for bench in block.tests:
             having = [(-len(netlist.cases), -sizes[netlist.digest][block.source], netlist.name, netlist.digest)
                       for netlist in netlists[bench] if block.source in sizes[netlist.digest]]
             own += [digest for *_, digest in sorted(having)[:None if count == ALL else 1]]
         if not own:
-            raise LatteError(f"{block.source} is in no netlist of {block.bench}; name another bench for it in "
+            raise LatteError(f"{block.source} is in no netlist of {block.bench}; name another test for it in "
                              "sim/mutation/catalogue.py")
         for index, digest in enumerate(own):
             wanted.setdefault(digest, {})[block.source] = count // len(own) + (index < count % len(own))

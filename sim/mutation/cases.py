@@ -31,13 +31,11 @@ class Case:
     ----------
     test
         What ran it, for people.
-    bench
-        ``block``: `setting` is the plan of `run_block`, and ``expected``; ``core``: a folder with a program.
     setting
+        The plan of `run_block`, and what is ``expected``.
     """
 
     test: str
-    bench: str
     setting: dict[str, Any]
 
 

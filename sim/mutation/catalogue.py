@@ -1,4 +1,4 @@
-"""Which block is judged by which tests, or by which whole cores."""
+"""Which block is judged by which tests."""
 
 import dataclasses
 import pathlib
@@ -21,13 +21,10 @@ class Block:
         The file.
     tests
         Files of tests that call `run_block`: what they ask judges the block's mutants.
-    cores
-        Of `latte.sim.mutation.cores`, where no test runs it alone.
     """
 
     source: str
     tests: tuple[str, ...] = ()
-    cores: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -37,8 +34,7 @@ class Block:
     @property
     def bench(self) -> str:
         """What judges it, for people."""
-        return ", ".join([*(pathlib.PurePath(test).stem for test in self.tests),
-                          *(f"{core} core" for core in self.cores)])
+        return ", ".join(pathlib.PurePath(test).stem for test in self.tests)
 
 
 _TESTED = {
@@ -47,6 +43,10 @@ _TESTED = {
     "word_packer": ("common/word_packer",),
     "key_membership": ("common/key_membership",),
     "key_value_loader": ("common/key_value_loader",),
+    "status_and_counters": ("common/core",),
+    "key_value_scratchpad": ("wide/key_value_scratchpad",),
+    "score_estimator": ("wide/score_estimator", "wide/packed_dsp_dot"),
+    "tile_sequencer": ("wide/tile_sequencer",),
     "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
                            "common/adder_tree"),
     "dense_blocks": ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator"),
@@ -78,18 +78,11 @@ _TESTED = {
     "serial_scratchpad": ("serial/serial_scratchpad",),
 }
 """By the name of a test of `tests/cocotb`: files of ``rtl``."""
-_IN_CORES = {
-    ("serial", "wide"): ("common/core",),
-    ("wide",): ("wide/tile_sequencer", "wide/score_estimator", "wide/key_value_scratchpad"),
-}
-"""By the cores that judge them."""
-BLOCKS: tuple[Block, ...] = (
-    *(Block(f"rtl/{file}.py", tests=(_COCOTB.format(test),)) for test, files in _TESTED.items() for file in files),
-    *(Block(f"rtl/{file}.py", cores=cores) for cores, files in _IN_CORES.items() for file in files))
-_COMPOSED = "connects blocks; what it adds to them, common/core.py makes, which is judged"
+BLOCKS: tuple[Block, ...] = tuple(Block(f"rtl/{file}.py", tests=(_COCOTB.format(test),))
+                                  for test, files in _TESTED.items() for file in files)
+_COMPOSED = "connects blocks; programs compare what leaves each of them in a whole core (tests/cocotb/test_core.py)"
 _PROVED = "tests in Amaranth's own simulator, which runs no netlist; its proofs are seen to fail (tests/sim/formal)"
 _BESIDE_MEMORY = "tests with a memory in Verilog beside it (sim/foreign_modules.py), which netlists of mutants lack"
-_PRODUCTS = "tests in Amaranth's own simulator, which runs no netlist; all of its products are compared there"
 NOT_JUDGED = {
     **dict.fromkeys(("wide/wide_core", "serial/serial_core", "dense/dense_core"), _COMPOSED),
     **{f"axi/{file}": _PROVED for file in (
@@ -97,7 +90,6 @@ NOT_JUDGED = {
         "job_completer", "job_dispatcher", "output_packer", "packet_receiver", "packet_sender", "packet_transmitter",
         "read_engine", "register_bank", "row_bursts", "row_fetcher", "row_gearbox", "stream_runner", "wishbone_slave",
         "write_engine")},
-    "wide/packed_dsp_dot": _PRODUCTS,
     **{f"memory/{file}": _BESIDE_MEMORY for file in (
         "axi_cache_core", "cache_completer", "cache_core", "cache_dispatcher", "cache_runner", "cache_sequencer",
         "entry_reader", "page_table", "piece_bursts", "piece_reader", "place_merge", "plane_unpacker", "row_appender",

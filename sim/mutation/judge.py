@@ -99,7 +99,7 @@ def _run(model: Model, netlist: Netlist, numbers: Sequence[int], folder: pathlib
     """Run one simulator process and return the lines that it left."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    cases = [(case.bench, case.setting) for case in netlist.cases]
+    cases = [case.setting for case in netlist.cases]
     (folder / "batch.json").write_text(json.dumps({"numbers": list(numbers), "cases": cases}))
     model.run("latte.sim.mutation.testbench", folder)
     path = folder / "verdicts.jsonl"

@@ -29,7 +29,7 @@ def pytest_configure(config: Any) -> None:
                expected: dict[str, list[tuple[int, int]]]) -> None:
         items = {port: [f"{bits:x}/{mask:x}" for bits, mask in pairs] for port, pairs in expected.items()}
         test = os.environ["PYTEST_CURRENT_TEST"].partition(" (")[0]
-        save_case(folder, harness_netlist(component, name), Case(test, "block", plan | {"expected": items}))
+        save_case(folder, harness_netlist(component, name), Case(test, plan | {"expected": items}))
 
     block_testbench.recorder = record
 

@@ -4,24 +4,15 @@ Runs inside the simulator's process; `latte.sim.mutation.judge` prepares its fol
 verdicts, one line each in ``verdicts.jsonl``: a simulator that a mutant stops leaves those before it.
 """
 
-import base64
-import io
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import cocotb
-import numpy as np
 
-from latte.golden.attention import HeadTrace
-from latte.golden.config import AttentionConfig
-from latte.sim.agents import Agent, StreamDriver, TestbenchFailure
+from latte.sim.agents import TestbenchFailure
 from latte.sim.block_testbench import QUIET_CYCLES, break_off, create_agents
-from latte.sim.core_testbench import CoreTestbench
 from latte.sim.mutation.mutants import FRESH, PORT
-from latte.sim.program import Program
-from latte.sim.scoreboard import JobRecord, RowSplitter, compare_job
 from latte.sim.testbench import Testbench
 
 __all__ = ["judge_mutants"]
@@ -80,7 +71,7 @@ class _Deadline:
         return f"may run until cycle {self.cycle}"
 
 
-class _BlockCase:
+class _Case:
     """A case of `run_block`.
 
     Parameters
@@ -106,62 +97,7 @@ class _BlockCase:
         await testbench.run(agents, lambda: testbench.cycle >= end)
 
 
-class _SameProgram(Program):
-    """A program whose golden traces are computed once."""
-
-    def expected(self) -> Iterator[tuple[int, HeadTrace]]:
-        """Yield (index, golden trace) of each job that produces output."""
-        if "_traces" not in self.__dict__:
-            object.__setattr__(self, "_traces", list(super().expected()))
-        return iter(self.__dict__["_traces"])
-
-    def row_counts(self) -> list[int]:
-        """Return the query rows of each job that produces output."""
-        return [len(trace.output) for _, trace in self.expected()]
-
-
-class _CoreJudge(CoreTestbench):
-    """The core's bench, but ended by the first job that differs, or by a deadline; writes nothing."""
-
-    deadline = _Deadline(None)
-
-    def _agents(self, splitters: dict[str, RowSplitter]) -> tuple[list[Agent], list[StreamDriver]]:
-        agents, drivers = super()._agents(splitters)
-        return [*agents, self.deadline], drivers
-
-    def _judge(self, index: int, record: JobRecord, trace: HeadTrace) -> None:
-        mismatches = compare_job(record, trace, self.program.config, self.layouts).mismatches
-        if mismatches:
-            raise TestbenchFailure(f"job {index}: {mismatches[0]}")
-        self._previous_end = record.output.last_cycle
-        for name, values in (("pairs_estimated", trace.visible), ("survivors", trace.keep),
-                             ("pruned_mass", trace.mass)):
-            self._expected_counters[name] += int(values.sum())
-
-
-class _CoreCase:
-    """A program on a core.
-
-    Parameters
-    ----------
-    setting
-        ``config``, ``program`` (the arrays as base64 of an .npz file), ``stall``, ``seed``, ``patience``.
-    """
-
-    def __init__(self, setting: dict[str, Any]) -> None:
-        self.setting = setting
-        self.patience = setting["patience"]
-        with np.load(io.BytesIO(base64.b64decode(setting["program"])), allow_pickle=False) as archive:
-            self.program = _SameProgram.from_arrays(AttentionConfig(**setting["config"]), dict(archive))
-
-    async def run(self, testbench: Testbench, deadline: _Deadline) -> None:
-        """Run it as `latte.sim.core_testbench` does, but end with the first job that differs."""
-        core = _CoreJudge(testbench, self.program, self.setting, pathlib.Path(), {})
-        core.deadline = deadline
-        await core.run()
-
-
-async def _fails(testbench: Testbench, chosen: Any, number: int, case: _BlockCase | _CoreCase, limit: int | None
+async def _fails(testbench: Testbench, chosen: Any, number: int, case: _Case, limit: int | None
                  ) -> tuple[str | None, int]:
     """Return (what is wrong, None if nothing is, cycles) of a case on a mutant, with fresh memories behind a reset."""
     start = testbench.cycle
@@ -182,7 +118,7 @@ async def judge_mutants(dut: Any) -> None:
     """Judge the mutants of ``batch.json``; before the first and behind the last, all cases must pass without one."""
     folder = pathlib.Path()
     batch = json.loads((folder / "batch.json").read_text())
-    cases = [_BlockCase(setting) if bench == "block" else _CoreCase(setting) for bench, setting in batch["cases"]]
+    cases = [_Case(setting) for setting in batch["cases"]]
     chosen = getattr(dut, PORT)
     chosen.value = 0
     testbench = Testbench(dut)

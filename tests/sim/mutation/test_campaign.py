@@ -24,7 +24,7 @@ BLOCK = Block(SOURCE, tests=("tests/cocotb/test_softmax.py",))
 def netlist_of(name: str, cells: int, cases: int = 1) -> Netlist:
     """Return a netlist with a component of that many cells, and cases."""
     cell = f'  attribute \\src "{SOURCE}:84"\n  cell $not $1\n  end\n'
-    return Netlist(name, f"module \\harness.dut\n{cell * cells}end\n", {}, {}, (Case(name, "block", {}),) * cases)
+    return Netlist(name, f"module \\harness.dut\n{cell * cells}end\n", {}, {}, (Case(name, {}),) * cases)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def netlist() -> Netlist:
     [(component, plan, expected)] = asked
     items = {port: [f"{bits:x}/{mask:x}" for bits, mask in pairs] for port, pairs in expected.items()}
     return dataclasses.replace(harness_netlist(component, "masked"),
-                               cases=(Case("even bytes", "block", plan | {"expected": items}),))
+                               cases=(Case("even bytes", plan | {"expected": items}),))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_verdicts(netlist, listed, build_folder):
 def test_a_case_that_fails_without_a_fault_is_told(netlist, listed, build_folder):
     [case] = netlist.cases
     wrong = case.setting | {"expected": {"o": ["1/ff", *case.setting["expected"]["o"][1:]]}}
-    broken = dataclasses.replace(netlist, cases=(Case("odd byte", "block", wrong),))
+    broken = dataclasses.replace(netlist, cases=(Case("odd byte", wrong),))
     with pytest.raises(LatteError, match="without a fault, odd byte fails.*item 0 differs in 0x1"):
         judge(broken, listed[0], listed[1][:1], build_folder)
 

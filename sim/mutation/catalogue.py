@@ -44,7 +44,6 @@ _TESTED = {
     "key_membership": ("common/key_membership",),
     "key_value_loader": ("common/key_value_loader",),
     "status_and_counters": ("common/core",),
-    "key_value_scratchpad": ("wide/key_value_scratchpad",),
     "score_estimator": ("wide/score_estimator", "wide/packed_dsp_dot"),
     "tile_sequencer": ("wide/tile_sequencer",),
     "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
@@ -81,10 +80,12 @@ _TESTED = {
 BLOCKS: tuple[Block, ...] = tuple(Block(f"rtl/{file}.py", tests=(_COCOTB.format(test),))
                                   for test, files in _TESTED.items() for file in files)
 _COMPOSED = "connects blocks; programs compare what leaves each of them in a whole core (tests/cocotb/test_core.py)"
+_WIRES = "connects blocks with wires alone, in which there are no faults (tests/cocotb/test_key_value_scratchpad.py)"
 _PROVED = "tests in Amaranth's own simulator, which runs no netlist; its proofs are seen to fail (tests/sim/formal)"
 _BESIDE_MEMORY = "tests with a memory in Verilog beside it (sim/foreign_modules.py), which netlists of mutants lack"
 NOT_JUDGED = {
     **dict.fromkeys(("wide/wide_core", "serial/serial_core", "dense/dense_core"), _COMPOSED),
+    "wide/key_value_scratchpad": _WIRES,
     **{f"axi/{file}": _PROVED for file in (
         "axi_core", "axi_lite_slave", "axi_stream_core", "descriptor_fetcher", "descriptor_ring", "descriptor_runner",
         "job_completer", "job_dispatcher", "output_packer", "packet_receiver", "packet_sender", "packet_transmitter",

@@ -21,11 +21,11 @@ from tests.cocotb.blocks import SEED, SINGLE, WIDE, with_builds
 from tests.cocotb.tiles import hold_up
 
 _SMALL = {"head_dim": 6, "cross_lanes": 6, "value_lanes": 6, "bus_bytes": 2}
-EVERYTHING = WIDE.replace(name="everything", max_seq_len=40, query_lanes=3, query_rows=14, dim_lanes=2,
+EVERYTHING = WIDE.replace(name="everything", max_seq_len=60, query_lanes=5, key_lanes=1, query_rows=23, dim_lanes=2,
                           threshold_kinds=THRESHOLD_KINDS, key_groups=4, **_SMALL)
-LEAN = SINGLE.replace(name="lean", query_rows=4, dim_lanes=6, **_SMALL)
+LEAN = SINGLE.replace(name="lean", query_rows=4, key_lanes=2, dim_lanes=6, **_SMALL)
 WHOLE = WIDE.replace(name="whole", max_seq_len=20, key_lanes=4, dim_lanes=6, query_rows=8, **_SMALL).dense()
-LOAD_CYCLES = 5
+LOAD_CYCLES = 9
 
 
 class Tiles(wiring.Component):

@@ -14,9 +14,9 @@ from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED, WIDE, limits, with_builds
 from tests.cocotb.turns import load_rows, loaded_tiles, turn_layout
 
-TABLES = WIDE.replace(name="tables", pe_structure="table", head_dim=10, dim_lanes=10, cross_lanes=10, value_lanes=10)
+TABLES = WIDE.replace(name="tables", pe_structure="table", head_dim=6, dim_lanes=6)
 PACKED = TABLES.replace(name="packed", pe_structure="dsp", query_lanes=1, split="slice")
-SLICES = WIDE.replace(name="slices", head_dim=18, dim_lanes=6, query_lanes=1, estimate_bits=3)
+SLICES = WIDE.replace(name="slices", head_dim=18, dim_lanes=6, key_lanes=4, estimate_bits=3)
 HALF_PACKED = PACKED.replace(name="half-packed", query_lanes=2, key_lanes=1, estimate_bits=2, split="balanced")
 NARROW_TABLES = TABLES.replace(name="narrow-tables", query_lanes=1, key_lanes=1, estimate_bits=2)
 PLANES = WIDE.replace(name="planes", head_dim=6, dim_lanes=6, query_rows=12, query_lanes=3, key_lanes=1,

@@ -25,7 +25,7 @@ EVERYTHING = WIDE.replace(name="everything", max_seq_len=60, query_lanes=5, key_
                           threshold_kinds=THRESHOLD_KINDS, key_groups=4, **_SMALL)
 LEAN = SINGLE.replace(name="lean", query_rows=4, key_lanes=2, dim_lanes=6, **_SMALL)
 WHOLE = WIDE.replace(name="whole", max_seq_len=20, key_lanes=4, dim_lanes=6, query_rows=8, **_SMALL).dense()
-LOAD_CYCLES = 9
+LOAD_CYCLES = 8
 
 
 class Tiles(wiring.Component):
@@ -144,7 +144,7 @@ def test_tile_sequencer(config, check):
     row = data.ArrayLayout(query_element(config, config.engine == "dense"), config.head_dim)
     # Behind the others such whose rows count down through each bit.
     jobs = [random_job(rng, config) for _ in range(60)]
-    jobs += [random_job(rng, config) | {"rows": rows, "keys": 1, "causal": 0} for rows in (1367, 683)]
+    jobs += [random_job(rng, config) | {"rows": rows, "keys": 1, "causal": 0} for rows in (1367, 1194)]
     offered, rows, tiles, queries, keys, beats = [], [], [], [], [], []
     banks = itertools.cycle((0, 1))
     for job in jobs:

@@ -86,56 +86,63 @@ class Bank:
     Parameters
     ----------
     config
+
+    Attributes
+    ----------
+    k, v
+    groups, described
+        How its keys are grouped, and what says so.
+    passed
+        Reads up to the last one of it.
     """
 
     def __init__(self, config):
         self.config = config
         self.k = self.v = np.zeros((0, config.head_dim), np.int8)
-        self.groups = None
+        self.groups = self.described = None
         self.passed = 0
 
-    def reads(self, rng: random.Random) -> dict[str, list[tuple[int, int, object]]]:
-        """Return, of each reader, (key or group of keys, slice, what is found there) of all that is there, shuffled."""
+    def words(self) -> dict[str, list[tuple[int, int, object]]]:
+        """Return, of each reader, (key or group of keys, slice, what is found there) of all that is there."""
         config = self.config
-        elements = split_elements(self.k, config)
-        zero, spare = {"high": 0, "low": 0}, [None] * (-len(self.k) % config.key_lanes)
-        lanes, width = config.key_lanes, config.dim_lanes
-        high = [[element["high"] for element in row] for row in elements] + spare
-        part = config.cross_lanes
-        padded = [row + [zero] * (-config.head_dim % part) for row in elements]
-        values = padded_words(self.v, config.value_lanes).tolist()
-        found = {
-            "estimator": [(group, n, [row and row[n * width:(n + 1) * width] for row in
-                                      high[group * lanes:(group + 1) * lanes]])
-                          for group in range(len(high) // lanes) for n in range(config.dim_slices)],
-            "cross": [(key, n, row[n * part:(n + 1) * part]) for key, row in enumerate(padded)
-                      for n in range(config.cross_slices)],
-            "value": [(*divmod(place, config.value_slices), word) for place, word in enumerate(values)]}
-        if config.group_bits:
-            found["group"] = [(key, 0, group) for key, group in enumerate(self.of_keys())]
-        return {name: rng.sample(places, len(places)) for name, places in found.items()}
+        lanes, cross, high = config.key_lanes, config.cross_lanes, config.dim_lanes
+        rows = split_elements(self.k, config)
+        groups = [rows[start:start + lanes] + [None] * (start + lanes - len(rows))
+                  for start in range(0, len(rows), lanes)]
+        padding = [{"high": 0, "low": 0}] * (-config.head_dim % cross)
+        return {
+            "estimator": [(n, part, [row and [element["high"] for element in row[part * high:(part + 1) * high]]
+                                     for row in group]) for n, group in enumerate(groups)
+                          for part in range(config.dim_slices)],
+            "cross": [(key, part, (row + padding)[part * cross:(part + 1) * cross]) for key, row in enumerate(rows)
+                      for part in range(config.cross_slices)],
+            "value": [(*divmod(place, config.value_slices), word)
+                      for place, word in enumerate(padded_words(self.v, config.value_lanes).tolist())],
+            **({"group": [(key, 0, group) for key, group in enumerate(self.of_keys())]} if config.group_bits else {})}
 
     def of_keys(self) -> list[int]:
         """Return the keys' groups."""
         return np.argmax(self.groups.membership(self.k), axis=1).tolist()
 
 
-def random_reads(rng: random.Random, banks: list[Bank], config) -> tuple[list[dict], list[dict]]:
+def random_reads(rng: random.Random, banks: dict[int, Bank], config) -> tuple[list[dict], list[dict]]:
     """Return (reads, what they find) of all that some banks hold, each reader in an order of its own."""
-    every = [(number, bank.reads(rng)) for number, bank in banks]
-    of = {name: rng.sample(places, len(places)) for name in every[0][1]
-          if (places := [(number, *place) for number, reads in every for place in reads[name]])}
+    places: dict[str, list] = {}
+    for number, bank in banks.items():
+        for name, words in bank.words().items():
+            places.setdefault(name, []).extend((number, *word) for word in words)
+    for of_reader in places.values():
+        rng.shuffle(of_reader)
     reads, found = [], []
-    for n in range(max((len(places) for places in of.values()), default=0)):
+    for n in range(max(map(len, places.values()), default=0)):
         read, wanted = {}, {}
-        for name, places in of.items():
-            bank, key, part, word = places[n % len(places)]
+        for name, of_reader in places.items():
+            bank, key, part, wanted[name] = of_reader[n % len(of_reader)]
             read |= {f"{name}_bank": bank, f"{name}_{'group' if name == 'estimator' else 'key'}": key}
-            wanted[name] = word
             if name != "group":
                 read[f"{name}_slice"] = part
             if name == "estimator" and config.group_bits:
-                groups = dict(banks)[bank].of_keys()[key * config.key_lanes:][:config.key_lanes]
+                groups = banks[bank].of_keys()[key * config.key_lanes:][:config.key_lanes]
                 wanted["estimator_groups"] = groups + [None] * (config.key_lanes - len(groups))
         reads.append(read)
         found.append(wanted)
@@ -168,13 +175,14 @@ def test_key_value_scratchpad(config, check):
         if not drop:
             bank.k = np.concatenate([bank.k, np.minimum(new["k"], config.qk_max)])
             bank.v = np.concatenate([bank.v, new["v"]])
-        begun = [(number, bank) for number, bank in enumerate(banks) if len(bank.k)]
-        for some in rng.choice([[begun], [[bank] for bank in begun]]):
-            of_some = random_reads(rng, some, config) if some else ([], [])
+        begun = {number: bank for number, bank in enumerate(banks) if len(bank.k)}
+        # Of both at once, or of one after the other: the next keys are loaded while those of one are still read.
+        for some in rng.choice([[begun], [{number: bank} for number, bank in begun.items()]]):
+            of_some = random_reads(rng, some, config)
             reads += [{"item": read, "after": len(loads)} for read in of_some[0]]
             found += of_some[1]
-            for _, bank in some:
-                bank.passed = len(reads)
+            for of_bank in some.values():
+                of_bank.passed = len(reads)
     check(StoredKeys(config), f"key-value-scratchpad-{config.name}",
           {"load": Offer(loads), "k": Offer(beats["k"]), "v": Offer(beats["v"]), "read": Offer(reads)},
           {"found": Expect(found), "loaded": Expect([1] * len(loads)), "saturated": Expect([1] * saturated)})

@@ -131,6 +131,7 @@ class StateFormat:
         sums = image[self.sums_offset:self.sums_offset + count * SUM_BYTES].reshape(-1, SUM_BYTES)
         wide = np.concatenate([np.zeros((count, 1), np.uint8), sums], axis=1)
         return SequenceState(bool(image[0] & 1), int(get(2, "<u2", 1)[0]), int(get(4, "<u4", 1)[0]),
-                             int(get(8, "<u8", 1)[0]), groups, get(HEADER_BYTES, "<u4", core.key_groups),
+                             int.from_bytes(image[8:16].tobytes(), "little"), groups,
+                             get(HEADER_BYTES, "<u4", core.key_groups),
                              (np.ascontiguousarray(wide).view("<i4").astype(np.int64) >> 8).reshape(-1, core.head_dim),
                              last)

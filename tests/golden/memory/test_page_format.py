@@ -97,6 +97,12 @@ def test_record_there_and_back(key_groups):
         assert form.state_bytes == HEADER_BYTES
 
 
+@pytest.mark.parametrize("address", [0, 1 << 63, (1 << 64) - 16])
+def test_addresses_of_tables_have_no_sign(address):
+    form = StateFormat(build(key_groups=1))
+    assert form.decode(form.encode(form.empty(1, address))).table_address == address
+
+
 def test_sums_hold_the_longest_sequence():
     form = StateFormat(build(key_groups=1))
     for value in (-128 * 65536, 127 * 65536):

@@ -110,7 +110,7 @@ class _Pages:
         self._base = np.asarray(memory.page_address(pages), np.int64)
 
     def stream(self, keys: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read groups and high planes of the first keys, the last page first.
+        """Read groups and high planes of the first keys, the last page first; of each page all groups.
 
         Returns
         -------
@@ -118,13 +118,13 @@ class _Pages:
         numbers : int8 [keys]
             In the order of the sequence.
         """
-        form, bits = self._format, self._memory.build.core.group_bits
+        form = self._format
         high, numbers = np.zeros((keys, form.high_bytes), np.uint8), np.zeros(keys, np.int8)
         last = (keys - 1) // self._rows
         for page in (last, *range(last)):
             at = slice(page * self._rows, min(keys, (page + 1) * self._rows))
             count, base = at.stop - at.start, int(self._base[page])
-            packed = self._image.read("groups", base + form.groups_offset, -(-count * bits // 8))
+            packed = self._image.read("groups", base + form.groups_offset, form.groups_bytes)
             numbers[at] = form.group_numbers(packed, count)
             piece = self._image.read("high", base + form.high_offset, count * form.high_bytes)
             high[at] = piece.reshape(count, form.high_bytes)

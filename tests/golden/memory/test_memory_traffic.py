@@ -61,6 +61,11 @@ def test_rows_that_straddle_beats_count_them():
     assert done.traffic.moved["key_high"] == 32 * len(kept) and done.traffic.moved["key_low"] == 48 * len(kept)
 
 
+def test_groups_of_a_page_are_read_whole():
+    """Of 8 groups, 12 bytes are two beats, of the last page with its four keys, too: its high rows lie behind them."""
+    assert decoded(build(page_rows=32, key_groups=8, bus_bytes=8), 1, 30).traffic.moved["groups"] == 4 * 16
+
+
 def test_survivors_without_weight_need_no_values():
     steep = decoded(build(), 1, 2000, scale=(65535, 6))
     weight = steep.rows[0].weight

@@ -116,8 +116,9 @@ class Probed(wiring.Component):
     def _add(self, fragment: Fragment) -> None:
         """Add a probe of a fragment's branches, and probes of those within."""
         hits: dict[Branch, Signal] = {}
-        for statements in list(fragment.statements.values()):
-            fragment.add_statements("comb", list(_mirror(statements, hits)))
+        # All mirrors are made before one is added: those of other domains are no statements of "comb".
+        mirrors = [mirror for statements in fragment.statements.values() for mirror in _mirror(statements, hits)]
+        fragment.add_statements("comb", mirrors)
         if hits:
             name = f"branches_{len(self.probes)}"
             self.probes[name] = list(hits)

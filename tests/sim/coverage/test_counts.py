@@ -66,6 +66,13 @@ def test_branches_and_toggles_of_a_run(toy, tmp_path, build_folder):
     assert {"a", "a_valid", "o", "o_valid", "above", "stuck", "fsm_state", "count", "step"} == set(toggles)
 
 
+def test_an_arm_is_not_taken_by_what_says_so(toy):
+    """The mirrors of one domain's statements are not taken for statements of the next one."""
+    text = rtlil.convert(Probed(toy.Late()), name="top", emit_src=False)
+    said = re.findall(r"assign \\(branch_taken\S*) \[0\] 1'1", text)
+    assert len(said) == len(set(said)) == 2
+
+
 def test_signals_of_a_netlist(toy):
     """A part's ports are counted in the part; names that were made up, and the clock, are not."""
     text = rtlil.convert(Probed(toy.Toy()), name="top", emit_src=True)

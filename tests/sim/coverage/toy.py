@@ -56,3 +56,18 @@ class Part(wiring.Component):
         with m.If(self.step):
             m.d.sync += self.count.eq(self.count + 1)
         return m
+
+
+class Late(wiring.Component):
+    """Its first statement is no combinational one."""
+
+    first: In(1)
+    o: Out(1)
+    now: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(self.first):
+            m.d.sync += self.o.eq(1)
+        m.d.comb += self.now.eq(self.first)
+        return m

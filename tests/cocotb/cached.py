@@ -5,15 +5,13 @@ from amaranth import Module, Signal, Value
 
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
-from latte.golden.key_groups import KeyGroups
 from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import CacheMemory
 from latte.golden.memory.jobs import CacheJob, JobKind, Tile, carry_out
-from latte.golden.pruned_mass import NO_COMPENSATION, Gains
-from latte.golden.quantizer import mass_code
-from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
+from latte.golden.thresholds import ThresholdKind
 from latte.rtl.axi.bus import MasterParameters
 from latte.rtl.memory.tile_payloads import tile_row_layout
+from latte.sim.cache_core_programs import group_of, random_entries
 from tests.cocotb.blocks import WIDE
 
 KINDS = ("relative", "mass", "absolute")
@@ -40,25 +38,6 @@ BUILDS = (EVERY_KIND, SLICED, THREE_BITS, TWO_BITS, LEAN)
 def master(build: MemoryBuild, **parameters: int) -> MasterParameters:
     """Return a master as wide as the build's bus."""
     return MasterParameters(data_bits=8 * build.bus_bytes, **{"burst_beats": 16, "reads_in_flight": 8} | parameters)
-
-
-def group_of(build: MemoryBuild, k: np.ndarray) -> KeyGroups:
-    """Return groups of about as many keys each, by as many comparisons as the build has."""
-    elements = tuple(range(1, 1 + 2 * build.core.group_bits, 2))
-    return KeyGroups(elements, tuple(int(np.median(k[:, element])) for element in elements))
-
-
-def random_entries(rng: np.random.Generator, build: MemoryBuild, groups: KeyGroups, count: int) -> list[HeadParameters]:
-    """Return entries of all kinds in turn, every other one compensated, of two scales."""
-    span, entries = 1 << (build.core.est_bits - 4), []
-    for n in range(count):
-        kind = ThresholdKind(build.core.threshold_kinds[n % len(build.core.threshold_kinds)])
-        code = {"relative": int(rng.integers(1, 2 * span)), "absolute": int(rng.integers(-span, span)),
-                "mass": mass_code(float(rng.uniform(1.5, 4)))}[kind]
-        gains = Gains(70, 60) if n % 2 == 0 and build.core.key_groups else NO_COMPENSATION
-        shift = 19 - build.core.estimate_bits + n // 2 % 2
-        entries.append(HeadParameters(Threshold(kind, (code,) * LENGTH_OCTAVES), 40000, shift, gains, groups))
-    return entries
 
 
 class Cache:

@@ -1,28 +1,31 @@
 """The core with keys in memory behind AXI: jobs by descriptors, pauses, errors on both buses, resets, real heads."""
 
-import copy
 import dataclasses
 import functools
 
-import numpy as np
 import pytest
 
-from latte.golden.key_groups import ONE_GROUP
 from latte.golden.memory.build import MemoryBuild
-from latte.golden.memory.cache import CacheMemory, Handle
-from latte.golden.memory.jobs import REFUSALS, CacheJob, JobKind, carry_out
+from latte.golden.memory.cache import Handle
+from latte.golden.memory.jobs import REFUSALS, JobKind
 from latte.golden.memory.measurement import prepare
-from latte.golden.memory.traffic import OPERANDS
 from latte.golden.memory.workloads import resampled_tasks
 from latte.golden.requantise import prune_as_learned
 from latte.golden.train.threshold_files import read_thresholds
 from latte.golden.vectors import embedded_vectors
 from latte.rtl.axi.descriptors import DESCRIPTOR_BYTES, STATUS_OFFSET
+from latte.sim.axi_cache_core_programs import (
+    AxiCacheScript,
+    beats_read,
+    every_invalid_descriptor,
+    host_between_jobs,
+)
 from latte.sim.axi_cache_program import AxiCacheProgram, Fault
 from latte.sim.axi_cache_run import build_axi_cache_core, run_axi_cache
+from latte.sim.cache_core_programs import every_refusal
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import BUILDS, EVERY_KIND, group_of, random_entries
+from tests.cocotb.cached import BUILDS, EVERY_KIND
 
 pytest.importorskip("cocotbext.axi")
 
@@ -33,37 +36,8 @@ stalls = pytest.mark.parametrize("stall", STALLS)
 compiled = functools.cache(build_axi_cache_core)
 
 
-class Bench:
-    """A memory with two sequences, entries, and the program that is made of them.
-
-    Parameters
-    ----------
-    build
-    seed
-    ring_log2, scattered
-        Of `AxiCacheProgram`, whose seed is the latter.
-    """
-
-    def __init__(self, build: MemoryBuild, seed: int, *, ring_log2: int, scattered: int | None = None) -> None:
-        self.build = build
-        self.rng = np.random.default_rng(seed)
-        self.memory = memory = CacheMemory(build, 12 * 64 // build.page_rows)
-        groups = group_of(build, self.rows(99))
-        self.entries = random_entries(self.rng, build, groups, build.core.heads - 1)
-        if build.core.group_bits:
-            self.entries[-1] = dataclasses.replace(self.entries[-1], groups=ONE_GROUP)
-        self.first, self.second = memory.open(), memory.open()
-        self.program = AxiCacheProgram(memory, dict(enumerate(self.entries)), ring_log2=ring_log2, seed=scattered)
-
-    def rows(self, *shape: int) -> np.ndarray:
-        shape = *shape, self.build.core.head_dim
-        return np.clip(self.rng.normal(0, 50, shape).round(), -128, 127).astype(np.int8)
-
-    def job(self, kind: JobKind, sequence: Handle, heads: int, queries: int, rows: int, head: int = 0) -> CacheJob:
-        return CacheJob(kind, sequence, head, self.rows(heads, queries), self.rows(rows), self.rows(rows))
-
-    def add(self, *of_job, head: int = 0, **settings) -> None:
-        self.program.add(self.job(*of_job, head=head), **settings)
+class Bench(AxiCacheScript):
+    """A script whose program can be run."""
 
     @property
     def statuses(self) -> list[str | None]:
@@ -79,53 +53,11 @@ class Bench:
 
 def every_end(bench: Bench) -> None:
     """Describe jobs of all kinds, of which every refusal and a failure comes, and what no descriptor can be."""
-    build, memory = bench.build, bench.memory
-    page, tile, heads = build.page_rows, build.tile_rows, build.core.heads
-    freed, first, second = bench.second, bench.first, None
-    memory.reserve(freed, 2 * page)
-    memory.free(freed)
-    second = memory.open()
-    for keys in (page, 2 * page + 3, 3 * page + 3):
-        memory.reserve(second, keys)
-        memory.reserve(first, keys)
-    memory.unmap(second, 3)
-    bench.add(JobKind.DECODE, first, 2, 1, 0)                                      # no keys yet
-    bench.add(JobKind.APPEND, first, 0, 0, page - 2, head=1)
-    bench.add(JobKind.DECODE, first, tile, 1, 1)
-    for changes, cause in (({"type": 1}, "unknown_type"), ({"type": 0, "reserved_half": 1}, "unknown_type"),
-                           ({"reserved_flags": 64}, "reserved_set"), ({"reserved_half": 1 << 15}, "reserved_set"),
-                           ({"k_address": 4}, "unaligned"), ({"o_stride": 1}, "unaligned"),
-                           ({"queries": 0}, "shape_invalid"), ({"queries": 2}, "shape_invalid"),
-                           ({"heads": 0}, "shape_invalid"), ({"rows": 2}, "shape_invalid"),
-                           ({"type": 2}, "shape_invalid"), ({"type": 4, "queries": 0}, "shape_invalid")):
-        bench.add(JobKind.DECODE, first, 2, 1, 1, changes=changes, causes={cause})
-    bench.add(JobKind.DECODE, first, 1, 1, 1, changes={"queries": 9, "reserved_flags": 1, "q_stride": 2},
-              causes={"shape_invalid", "reserved_set", "unaligned"})
-    bench.add(JobKind.DECODE, freed, 1, 1, 1)                                      # slot has another sequence
-    bench.add(JobKind.PREFILL, second, 1, 9, 11, head=2)                           # several positions to a tile
-    bench.add(JobKind.PREFILL, first, tile + 1, 2, 5, head=1)                      # several tiles to a position
-    bench.add(JobKind.DECODE, first, 2, 1, 1, head=heads - 1)                      # the second head does not exist
-    bench.add(JobKind.PREFILL, second, 1, 6, 5)                                    # more queries than rows
-    bench.add(JobKind.DECODE, first, 1, 1, 1, head=heads - 2)                      # other groups, where there are any
-    bench.add(JobKind.APPEND, first, 0, 0, build.core.max_seq_len)                 # too long
-    bench.add(JobKind.APPEND, Handle(build.slots, 0), 0, 0, 1)                     # no such slot
-    bench.add(JobKind.DECODE, second, 2, 1, 0, head=3)                             # no key of its own
-    bench.add(JobKind.APPEND, second, 0, 0, 3 * page - 11 + 1)                     # a page without entry
-    bench.add(JobKind.PREFILL, second, 2, 3, 2 * page - 11 + 3, head=4)
-    bench.add(JobKind.DECODE, first, 3, 1, 1, head=5)
-    memory.unmap(second, 0)                                                        # a tile finds no page
-    bench.add(JobKind.PREFILL, second, 2, 2, 2)
-    memory.reserve(second, 1)                                                      # how far it came is not specified
-    bench.add(JobKind.PREFILL, second, 2, 2, 2)
-    bench.add(JobKind.DECODE, second, tile + 1, 1, 1)
-    memory.free(first)
-    again = memory.open()
-    memory.reserve(again, page)
-    bench.add(JobKind.DECODE, first, 1, 1, 1)                                      # freed
-    bench.add(JobKind.PREFILL, again, 2, 4, page)
-    bench.add(JobKind.DECODE, again, 2, 1, 0)
+    every_refusal(bench)
+    every_invalid_descriptor(bench)
+    host_between_jobs(bench)
     found = set(bench.statuses)
-    assert found == {None, *REFUSALS, "page_unmapped"} - (set() if build.core.group_bits else {"groups_differ"})
+    assert found == {None, *REFUSALS, "page_unmapped"} - (set() if bench.build.core.group_bits else {"groups_differ"})
 
 
 @builds
@@ -154,13 +86,6 @@ def test_soft_reset_in_the_middle(reset_at, tmp_path, build_folder):
     bench.add(JobKind.DECODE, bench.first, 4, 1, 1)
     bench.add(JobKind.APPEND, bench.first, 0, 0, 9)
     bench.run(tmp_path / "run", build_folder, reset_at=reset_at, stall="both", seed=reset_at)
-
-
-def beats_read(memory: CacheMemory, job: CacheJob, entries: dict) -> int:
-    """Return the beats that the core reads of its memory for a job."""
-    moved = carry_out(job, copy.deepcopy(memory), entries).traffic.moved
-    whole = sum(moved[kind] for kind in moved if kind not in (OPERANDS, "written", "spilled")) + moved["spilled"] // 2
-    return whole // memory.build.bus_bytes
 
 
 def fail_at_random(bench: Bench, sequence: Handle, count: int) -> None:

@@ -6,10 +6,11 @@ import pytest
 from latte.golden.backend import BackendFailure
 from latte.golden.memory.cache import CacheMemory, Handle
 from latte.golden.memory.jobs import CacheJob, JobKind, carry_out
+from latte.sim.cache_core_programs import group_of, random_entries
 from latte.sim.cache_run import build_cache_core
 from latte.sim.simulated_cache_core import simulated_cache_core
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import EVERY_KIND, group_of, random_entries
+from tests.cocotb.cached import EVERY_KIND
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.cache import CacheMemory, Handle
 from latte.golden.memory.jobs import CacheJob, JobKind, carry_out
 from latte.rtl.common.entry_words import pack_entry
+from latte.sim.cache_core_programs import group_of, random_entries
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import group_of, random_entries
 
 PAGES = 5
 """As many as two sequences of `Twin.interleave` have: a third one must wait for what is freed."""

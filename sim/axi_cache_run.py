@@ -20,7 +20,7 @@ from latte.rtl.memory.axi_cache_core import AxiCacheCore, rows_master_of
 from latte.rtl.memory.cache_core import master_of
 from latte.sim.axi_cache_program import AxiCacheProgram, cache_status_names
 from latte.sim.core_run import digest_of_sources
-from latte.sim.runner import BUILD_FOLDER, Model, build_model
+from latte.sim.runner import BUILD_FOLDER, Instrument, Model, build_model
 
 __all__ = ["AxiCacheReport", "build_axi_cache_core", "run_axi_cache"]
 
@@ -46,7 +46,7 @@ class AxiCacheReport:
 
 def build_axi_cache_core(build: MemoryBuild, *, parameters: MasterParameters | None = None,
                          cache_parameters: MasterParameters | None = None, register_port: str = "axi-lite",
-                         build_folder: pathlib.Path = BUILD_FOLDER) -> Model:
+                         build_folder: pathlib.Path = BUILD_FOLDER, instrument: Instrument | None = None) -> Model:
     """Compile `AxiCacheCore` for Verilator, or return the model that was compiled of the same sources.
 
     Parameters
@@ -54,6 +54,8 @@ def build_axi_cache_core(build: MemoryBuild, *, parameters: MasterParameters | N
     build, parameters, cache_parameters, register_port
         As of `AxiCacheCore`.
     build_folder
+    instrument
+        Counts what is reached.
 
     Raises
     ------
@@ -67,7 +69,8 @@ def build_axi_cache_core(build: MemoryBuild, *, parameters: MasterParameters | N
     source = repr((build, parameters, cache_parameters, register_port, digest_of_sources(),
                    metadata.version("amaranth")))
     return build_model(lambda: AxiCacheCore(build, parameters, cache_parameters, register_port=register_port),
-                       f"axi-cache-{build.core.name}", build_folder=build_folder, harnessed=False, source=source)
+                       f"axi-cache-{build.core.name}", build_folder=build_folder, harnessed=False, source=source,
+                       instrument=instrument)
 
 
 def run_axi_cache(model: Model, program: AxiCacheProgram, folder: pathlib.Path, *, stall: str = "none", seed: int = 1,

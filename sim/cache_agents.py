@@ -21,7 +21,7 @@ _ROWS = ("k", "v", "q")
 def memory_drivers(ports: Ports, folder: pathlib.Path) -> list[StreamDriver]:
     """Return what fills the memory of a `latte.sim.cache_system.CacheSystem`, and says what comes."""
     memory = json.loads((folder / "memory.json").read_text())
-    words = _words(np.load(folder / "memory.npy", allow_pickle=False), memory["bus_bytes"])
+    words = _words(np.load(folder / "memory.npy", allow_pickle=False), memory["bus_bytes"], frozenset(memory["broken"]))
     return [StreamDriver(ports, "setup", memory["setup"]), StreamDriver(ports, "fill", words)]
 
 
@@ -72,9 +72,10 @@ class JobAgents:
         return {name: [f"{payload:x}" for payload in payloads] for name, payloads in self._found.items()}
 
 
-def _words(image: np.ndarray, size: int) -> Iterator[int]:
-    """Yield the words of a memory as they are filled in, the last one marked."""
+def _words(image: np.ndarray, size: int, broken: frozenset[int]) -> Iterator[int]:
+    """Yield the words of a memory as they are filled in, broken ones and the last one marked."""
     raw = np.pad(image, (0, -len(image) % size)).tobytes()
     last = len(raw) - size
     for at in range(0, len(raw), size):
-        yield int.from_bytes(raw[at:at + size], "little") | (at == last) << (8 * size + 1)
+        marks = (at // size in broken) | (at == last) << 1
+        yield int.from_bytes(raw[at:at + size], "little") | marks << 8 * size

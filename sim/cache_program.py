@@ -51,7 +51,7 @@ class JobEnds:
 
 
 def save_memory(folder: pathlib.Path, image: np.ndarray, bus_bytes: int, first_page: int, writes: int = 0,
-                jobs: int = 0) -> None:
+                jobs: int = 0, broken: Sequence[int] = ()) -> None:
     """Write what the memory holds before the first job.
 
     Parameters
@@ -63,10 +63,12 @@ def save_memory(folder: pathlib.Path, image: np.ndarray, bus_bytes: int, first_p
         Address of page 0.
     writes, jobs
         As of `latte.sim.cache_system.setup_layout`.
+    broken
+        Beats, by number, that are read and written with an error.
     """
     setup = pack_struct(setup_layout(), first_page=first_page, writes=writes, jobs=jobs)
     write_text(folder / "memory.json", json.dumps({
-        "setup": [setup], "bus_bytes": bus_bytes, "words": ceil_div(len(image), bus_bytes)}))
+        "setup": [setup], "bus_bytes": bus_bytes, "words": ceil_div(len(image), bus_bytes), "broken": list(broken)}))
     np.save(folder / "memory.npy", image)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from latte.sim.agents import Agent, StreamDriver, StreamMonitor, Tap, TestbenchFailure
-from latte.sim.compilation import PRODUCTS
+from latte.sim.compilation import COVERAGE_FILE, PRODUCTS
 from latte.sim.harness import PortBits
 from latte.sim.runner import load_ports
 from latte.sim.stalls import Stall
@@ -220,6 +220,10 @@ class CompiledTestbench:
         self._observed = (_Word * self._library.observed_words())()
         self._group = _Group([])
 
+    def leave_counts(self, path: pathlib.Path) -> None:
+        """Write what an instrumented model has counted; nothing of any other."""
+        self._library.leave_counts(self._model, str(path).encode())
+
     async def reset(self, cycles: int = 2) -> None:
         """Hold reset for some cycles, with all inputs low."""
         self._library.reset(self._model, _Count(cycles))
@@ -277,4 +281,6 @@ def run_to_end(testbench: Coroutine[Any, Any, None]) -> None:
 
 if __name__ == "__main__":
     module = importlib.import_module(sys.argv[1])
-    run_to_end(module.main(CompiledTestbench(pathlib.Path(os.environ["LATTE_MODEL"]))))
+    clock_loop = CompiledTestbench(pathlib.Path(os.environ["LATTE_MODEL"]))
+    run_to_end(module.main(clock_loop))
+    clock_loop.leave_counts(pathlib.Path(COVERAGE_FILE))

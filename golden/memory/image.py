@@ -38,6 +38,12 @@ class MemoryImage:
         """Let reads and writes of some bytes fail from now on."""
         self._broken.append(range(first, first + size))
 
+    @property
+    def broken_beats(self) -> list[int]:
+        """Beats of which a part fails, by number from address 0."""
+        return sorted({beat for of in self._broken for beat in range(of.start // self.bus_bytes,
+                                                                     (of.stop - 1) // self.bus_bytes + 1)})
+
     def mend(self) -> None:
         """Let nothing fail any more."""
         self._broken.clear()

@@ -10,14 +10,15 @@ from click.testing import CliRunner
 from latte.fpga.cli import cli
 from latte.golden.memory.cache import CacheMemory
 from latte.golden.memory.cycles import Machine
-from latte.golden.memory.jobs import CacheJob, JobKind
+from latte.golden.memory.jobs import CacheJob, JobKind, carry_out
 from latte.golden.memory.measurement import job_figures
 from latte.golden.memory.parts import PARTS, ideal_part
 from latte.golden.thresholds import Threshold
+from latte.sim.cache_core_programs import group_of, random_entries
 from latte.sim.cache_run import build_cache_core, run_cache_jobs
 from latte.sim.decode_figures import RESULTS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import EVERY_KIND, group_of, random_entries
+from tests.cocotb.cached import EVERY_KIND
 
 LATENCY = 20
 
@@ -89,6 +90,32 @@ def test_rows_that_spill_all_but_a_few_scores(model, program, tmp_path, keys):
     report = run_cache_jobs(model, memory, wide, jobs, tmp_path / "run")
     assert report.all_problems == []
     assert all(row.selection.spilled == (32,) for row in report.jobs[1].outcome.rows)
+
+
+def test_a_reset_in_the_middle(model, program, tmp_path):
+    """The memory is filled again, and all jobs come again."""
+    memory, entries, job = program
+    sequence = memory.open()
+    memory.reserve(sequence, 70)
+    words = len(memory.image.data) // EVERY_KIND.bus_bytes
+    jobs = [job(JobKind.PREFILL, sequence, 3, 5, 60), job(JobKind.DECODE, sequence, 2, 1, 1)]
+    report = run_cache_jobs(model, memory, entries, jobs, tmp_path / "run", stall="both", reset_at=words + 1500)
+    assert report.all_problems == [] and len(report.jobs) == 2
+
+
+def test_values_that_cannot_be_read(model, program, tmp_path):
+    """Jobs fail; whether they give rows or not, those of the job behind them are found."""
+    memory, entries, job = program
+    whole, torn = memory.open(), memory.open()
+    for sequence in (whole, torn):
+        memory.reserve(sequence, 40)
+        carry_out(job(JobKind.APPEND, sequence, 0, 0, 20), memory, entries)
+    page = int(memory.page_address(memory.page_of(torn, 0)))
+    memory.image.break_range(page, EVERY_KIND.page_rows * EVERY_KIND.core.head_dim)
+    jobs = [job(JobKind.DECODE, torn, 5, 1, 0), job(JobKind.DECODE, torn, 1, 1, 0), job(JobKind.DECODE, whole, 2, 1, 1)]
+    report = run_cache_jobs(model, memory, entries, jobs, tmp_path / "run")
+    assert report.all_problems == []
+    assert [found.outcome.status for found in report.jobs] == ["memory_error", "memory_error", None]
 
 
 def test_what_differs_is_said(model, program, tmp_path, monkeypatch):

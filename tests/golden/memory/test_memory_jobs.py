@@ -270,6 +270,7 @@ def test_a_failure_leaves_the_sequence(fault, where):
         memory.image.break_range(first, 1 if where != "values" else 1024)
     done = carry_out(job, memory, entries)
     assert (done.status, done.rows) == (fault, [])
+    assert bool(memory.image.broken_beats) == (fault == "memory_error" and where != "beyond")
     memory.image.mend()
     if fault == "page_unmapped":
         memory.reserve(sequence, 61)

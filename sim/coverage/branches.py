@@ -21,9 +21,11 @@ from amaranth.lib import wiring
 
 import latte.rtl
 
-__all__ = ["Branch", "Probed", "path_of", "place_in_rtl", "text_of", "written_branches"]
+__all__ = ["Branch", "Probed", "is_beside", "path_of", "place_in_rtl", "text_of", "written_branches"]
 
 _ROOT = pathlib.Path(latte.rtl.__path__[0]).parent
+_BESIDE = (_ROOT / "sim" / "memory_model.py",)
+"""Files of simulated memories, which are made of the hardware's queues, too."""
 _ARMS = ("If", "Elif", "Else", "Case", "Default", "State")
 _ENUMERATED_BITS = 10
 """Widest test of a switch whose patterns are counted; of a wider one they leave something to none of them."""
@@ -59,6 +61,11 @@ def place_in_rtl(file: str) -> str | None:
     """Return the name of a file of the hardware, such as ``rtl/wide/softmax.py``; None for any other file."""
     path = pathlib.Path(file)
     return str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT / "rtl") else None
+
+
+def is_beside(file: str) -> bool:
+    """Return whether a component of a file, and all that it is made of, only stands beside the hardware."""
+    return pathlib.Path(file) in _BESIDE
 
 
 def path_of(file: str) -> pathlib.Path:
@@ -115,6 +122,8 @@ class Probed(wiring.Component):
 
     def _add(self, fragment: Fragment) -> None:
         """Add a probe of a fragment's branches, and probes of those within."""
+        if fragment.src_loc and is_beside(fragment.src_loc[0]):
+            return
         hits: dict[Branch, Signal] = {}
         # All mirrors are made before one is added: those of other domains are no statements of "comb".
         mirrors = [mirror for statements in fragment.statements.values() for mirror in _mirror(statements, hits)]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage_command"]
 
-_ENGINES = ("latte", "serial", "dense")
+_ENGINES = ("latte", "serial", "dense", "memory")
+"""``memory``: the core with keys in memory."""
 _SHOWN = 40
 """Branches and points that are listed; all of them are on the page."""
 
@@ -58,18 +59,19 @@ def coverage_command(engines: tuple[str, ...], full: bool, seed: int, rebase: bo
 
     from latte.sim.coverage import baseline  # brings in Amaranth and the RTL
     from latte.sim.coverage.branches import written_branches
+    from latte.sim.coverage.groups import add_hits, no_hits
     from latte.sim.coverage.instrument import Counts
     from latte.sim.coverage.measure import measure
     from latte.sim.coverage.outcome import unmet
     from latte.sim.coverage.page import render_page
-    from latte.sim.coverage.plan import Hits, add_hits
+    from latte.sim.coverage.plan import PLAN
     from latte.sim.coverage.testplan import write_testplan
     from latte.sim.coverage.waivers import apply_waivers, read_waivers
     from latte.sim.coverage.workload import choose_loads
 
     waivers, loads = read_waivers(), choose_loads(engines, full=full)
     counts = Counts()
-    hits: Hits = {}
+    hits = no_hits(PLAN)
     with create_progress(console, "builds") as progress:
         task = progress.add_task("compiling and running", total=len(loads))
         measured = measure(loads, build_folder, seed=seed, full=full, processes=processes,

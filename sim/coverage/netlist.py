@@ -1,14 +1,15 @@
 """Which nets of a netlist are signals of the hardware's description, and where each is declared.
 
 Read from RTLIL with ``src`` attributes. Names that Amaranth made up, the clock and its reset, and views of a signal's
-fields are left out, and so is a part's port seen from outside: it is counted in the part, once.
+fields are left out, and so is a part's port seen from outside: it is counted in the part, once. What stands beside the
+hardware is left out with all its parts.
 """
 
 import dataclasses
 import re
 from collections.abc import Container, Iterator
 
-from latte.sim.coverage.branches import place_in_rtl
+from latte.sim.coverage.branches import is_beside, place_in_rtl
 
 __all__ = ["Net", "find_nets", "mark_nets", "marked_lines", "without_locations"]
 
@@ -86,6 +87,7 @@ def _read_modules(rtlil: str) -> tuple[dict[str, _Module], dict[str, list[str]]]
     """Return (modules by name, names of the parts of each)."""
     modules: dict[str, _Module] = {}
     inside: dict[str, list[str]] = {}
+    beside: tuple[str, ...] = ()
     module, source = "", None
     for line in map(str.strip, rtlil.splitlines()):
         if found := _SOURCE.match(line):
@@ -94,7 +96,10 @@ def _read_modules(rtlil: str) -> tuple[dict[str, _Module], dict[str, list[str]]]
         place = place_in_rtl(source["file"]) if source else None
         if line.startswith("module "):
             module = line.split("\\", 1)[1]
-            modules[module], inside[module] = _Module(place), []
+            if source and is_beside(source["file"]):
+                beside += module, f"{module}."
+            left_out = module in beside or module.startswith(beside)
+            modules[module], inside[module] = _Module(None if left_out else place), []
         elif line.startswith("cell \\"):
             inside[module].append(line.split(" ")[1].removeprefix("\\"))
         elif wire := _WIRE.match(line):

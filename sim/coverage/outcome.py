@@ -4,8 +4,9 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from latte.sim.coverage.groups import Hits, Point
 from latte.sim.coverage.instrument import Counts
-from latte.sim.coverage.plan import PLAN, Hits, Point
+from latte.sim.coverage.plan import PLAN
 from latte.sim.coverage.waivers import Waived
 
 __all__ = ["BARS", "Share", "by_file", "functional", "missed_points", "total", "unmet"]

@@ -9,9 +9,10 @@ import jinja2
 from latte.golden import distribution
 from latte.golden.results import git_revision
 from latte.sim.coverage.branches import path_of
+from latte.sim.coverage.groups import Hits
 from latte.sim.coverage.instrument import Counts
 from latte.sim.coverage.outcome import BARS, Share, by_file, functional
-from latte.sim.coverage.plan import PLAN, Hits
+from latte.sim.coverage.plan import PLAN
 from latte.sim.coverage.waivers import Waived
 
 __all__ = ["bit_ranges", "render_page"]

@@ -4,30 +4,24 @@ A point counts when a program that contained it ran and agreed with the golden m
 have is not listed: a configuration that refuses it decides that, and the golden model's judgement of jobs.
 """
 
-import collections
 import dataclasses
-import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
-from latte.golden.errors import LatteError
 from latte.golden.jobs import REFUSALS, Job
 from latte.golden.jobs import Sequence as KeySequence
 from latte.golden.pruned_mass import NO_COMPENSATION
 from latte.rtl.axi.job_registers import PACKET_FAULTS
 from latte.sim.core_run import CoreReport, Run
+from latte.sim.coverage.cache_plan import CACHE_GROUPS
+from latte.sim.coverage.groups import Group, Hits, Point, allows, no_hits
 from latte.sim.coverage.programs import key_lengths, query_lengths
 from latte.sim.options import INTERFACES
 from latte.sim.stalls import STALLS
 
-__all__ = ["PLAN", "Group", "Hits", "Point", "add_hits", "observe"]
-
-Point = tuple[str, ...]
-"""A value of each axis of its group."""
-Hits = dict[str, collections.Counter[Point]]
-"""How often each point was seen, by group."""
+__all__ = ["PLAN", "observe"]
 
 _ENGINES = ("latte", "serial", "dense")
 _FORMS = ("head", "decode", "append", "share")
@@ -84,47 +78,8 @@ class _Seen:
         return "decode" if len(job.k) == len(job.q) == 1 else "append"
 
 
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Points of one kind.
-
-    Parameters
-    ----------
-    name
-    intent
-        What a full group shows.
-    axes : dict of str to tuple of str
-    points
-        Yields those that a job is.
-    possible
-        Whether there can be such a job; None: all can.
-    """
-
-    name: str
-    intent: str
-    axes: Mapping[str, Sequence[str]]
-    points: Callable[[_Seen], Iterator[Point]]
-    possible: Callable[[Point], bool] | None = None
-
-    @functools.cached_property
-    def all_points(self) -> tuple[Point, ...]:
-        """Return the points that can be."""
-        return tuple(point for point in itertools.product(*self.axes.values())
-                     if self.possible is None or self.possible(point))
-
-
-def _allows(engine: str, **changes: Any) -> bool:
-    """Return whether an engine's configuration has some values."""
-    base = {"latte": preset("small"), "serial": preset("tiny"), "dense": preset("small").dense()}[engine]
-    try:
-        base.replace(**changes)
-    except LatteError:
-        return False
-    return True
-
-
 def _has_kind(engine: str, kind: str) -> bool:
-    return _allows(engine, threshold_kinds=(kind,))
+    return allows(engine, threshold_kinds=(kind,))
 
 
 def _carried_out(seen: _Seen) -> bool:
@@ -165,7 +120,7 @@ def _refusals(seen: _Seen) -> Iterator[Point]:
 def _refusal_is_possible(point: Point) -> bool:
     engine, refusal, begins, _ = point
     # Only keys that are there have groups to differ from.
-    return refusal != "groups_differ" or (begins == "goes on" and _allows(engine, key_groups=2))
+    return refusal != "groups_differ" or (begins == "goes on" and allows(engine, key_groups=2))
 
 
 def _compensation(seen: _Seen) -> Iterator[Point]:
@@ -209,14 +164,14 @@ def _packet_faults(seen: _Seen) -> Iterator[Point]:
                 yield fault, seen.run.stall
 
 
-PLAN: tuple[Group, ...] = (
+_OF_CORES: tuple[Group, ...] = (
     Group("kinds", "every kind of threshold with every form of job, under every stall",
           {"engine": _ENGINES, "split": ("balanced", "slice"), "kind": THRESHOLD_KINDS, "form": _FORMS,
            "causal": _FLAGS, "stall": STALLS}, _kinds,
-          lambda point: _allows(point[0], split=point[1]) and _has_kind(point[0], point[2])),
+          lambda point: allows(point[0], split=point[1]) and _has_kind(point[0], point[2])),
     Group("builds", "every width of the estimate of every split",
           {"engine": _ENGINES, "split": ("balanced", "slice"), "estimate bits": ("2", "3", "4")}, _builds,
-          lambda point: _allows(point[0], split=point[1], estimate_bits=int(point[2]))),
+          lambda point: allows(point[0], split=point[1], estimate_bits=int(point[2]))),
     Group("lengths", "keys and queries of the lengths at which a group, a tile, a ring or the memory ends",
           {"engine": _ENGINES, "keys": tuple(key_lengths(preset("small"))),
            "queries": tuple(query_lengths(preset("small")))}, _lengths, _length_is_possible),
@@ -226,13 +181,13 @@ PLAN: tuple[Group, ...] = (
     Group("compensation", "every kind of threshold with every form of compensation, over one group and several",
           {"engine": _ENGINES, "kind": THRESHOLD_KINDS, "gains": ("none", "denominator", "both"),
            "groups": ("1", "4")}, _compensation,
-          lambda point: _allows(point[0], threshold_kinds=(point[1],), key_groups=int(point[3]))),
+          lambda point: allows(point[0], threshold_kinds=(point[1],), key_groups=int(point[3]))),
     Group("shared keys", "queries of one head for keys that another head's job loaded",
           {"engine": _ENGINES, "causal": _FLAGS}, _shared),
     Group("status", "every status bit that jobs, rows and register writes can set, by every way in",
           {"interface": INTERFACES, "engine": _ENGINES,
            "bit": ("qk_saturated", "entry_invalid", *REFUSALS)}, _status,
-          lambda point: point[2] != "groups_differ" or _allows(point[1], key_groups=2)),
+          lambda point: point[2] != "groups_differ" or allows(point[1], key_groups=2)),
     Group("interfaces", "every form of job by every way in, under every stall",
           {"interface": INTERFACES, "form": (*_FORMS, "load"), "stall": STALLS}, _interfaces),
     Group("resets", "a reset in mid-job, on every way in",
@@ -242,12 +197,15 @@ PLAN: tuple[Group, ...] = (
     Group("packet faults", "every fault of a packet, under every stall",
           {"fault": tuple(PACKET_FAULTS), "stall": STALLS}, _packet_faults),
 )
+"""Groups of jobs whose keys are in the core."""
+
+PLAN = (*_OF_CORES, *CACHE_GROUPS)
 """All groups."""
 
 
 def observe(run: Run, report: CoreReport, interface: str, *, faulty: bool = False) -> Hits:
     """Return the points that a program was, none if it did not agree with the golden model."""
-    hits: Hits = {group.name: collections.Counter() for group in PLAN}
+    hits = no_hits(PLAN)
     if report.problems:
         return hits
     program = run.program
@@ -261,12 +219,7 @@ def observe(run: Run, report: CoreReport, interface: str, *, faulty: bool = Fals
         if refusal is None and len(job.k):
             loaded_by.add(job.head)
         seen = _Seen(run, interface, faulty, job, refusal, len(sequence.keys), shared, report.jobs.get(index, {}))
-        for group in PLAN:
+        for group in _OF_CORES:
             hits[group.name].update(group.points(seen))
     return hits
 
-
-def add_hits(hits: Hits, other: Hits) -> None:
-    """Take in other points."""
-    for name, points in other.items():
-        hits.setdefault(name, collections.Counter()).update(points)

@@ -10,9 +10,9 @@ from typing import Any
 from latte.golden.results import write_text
 from latte.sim.core_run import digest_of_sources
 from latte.sim.coverage.branches import Branch
+from latte.sim.coverage.groups import Hits
 from latte.sim.coverage.instrument import Counts, Toggles
 from latte.sim.coverage.netlist import Net
-from latte.sim.coverage.plan import Hits
 
 __all__ = ["Figures", "load_figures", "save_figures"]
 

@@ -9,6 +9,7 @@ from latte.golden.config import THRESHOLD_KINDS, AttentionConfig, preset
 from latte.rtl.axi.bus import DataParameters, MasterParameters, StreamParameters
 from latte.sim import core_programs
 from latte.sim.core_run import Run
+from latte.sim.coverage.cache_workload import CACHE_LOADS, CacheLoad
 from latte.sim.coverage.programs import all_kinds, boundary_lengths, extreme_entries, largest_counts, refusals
 from latte.sim.fuzz.case import random_case
 from latte.sim.program import Program
@@ -58,6 +59,11 @@ class Load:
         """The build's name, with the bus's."""
         bus = f"-{self.bus.interface}-{self.bus.data_bits}" if self.bus else ""
         return f"{self.config.name}{bus}{'-wishbone' if self.register_port == 'wishbone' else ''}"
+
+    @property
+    def engine(self) -> str:
+        """Of its core."""
+        return self.config.engine
 
     @property
     def interface(self) -> str:
@@ -137,7 +143,7 @@ def _serial(name: str, **changes: Any) -> AttentionConfig:
 
 _DENSE = _wide("dense").dense().replace(name="dense")
 
-LOADS = (
+LOADS: tuple[Load | CacheLoad, ...] = (
     Load(_wide("wide")),
     # Memories whose depth is no power of two.
     Load(_wide("wide-slice", split="slice", pe_structure="multiplier", dim_lanes=8, kv_banks=1, key_groups=8,
@@ -159,10 +165,11 @@ LOADS = (
     Load(_DENSE, StreamParameters(data_bits=128)),
     Load(preset("tiny"), full_only=True),
     Load(preset("small"), full_only=True),
+    *CACHE_LOADS,
 )
-"""Small builds of every engine, behind every bus, and presets at their real size."""
+"""Small builds of every engine, behind every bus, and presets at their real size; small ones with keys in memory."""
 
 
-def choose_loads(engines: tuple[str, ...], *, full: bool) -> list[Load]:
+def choose_loads(engines: tuple[str, ...], *, full: bool) -> list[Load | CacheLoad]:
     """Return the loads of some engines, of all of them if none is named."""
-    return [load for load in LOADS if (full or not load.full_only) and (not engines or load.config.engine in engines)]
+    return [load for load in LOADS if (full or not load.full_only) and (not engines or load.engine in engines)]

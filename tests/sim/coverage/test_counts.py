@@ -1,36 +1,53 @@
 """Branches and toggles of a component whose branches are known, and of the netlist of a core."""
 
 import importlib.util
+import json
 import pathlib
 import re
 
 import pytest
+from amaranth import Module
 from amaranth.back import rtlil
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from latte.golden.config import preset
+from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.common.stream_queue import StreamQueue
 from latte.rtl.engines import create_core
 from latte.sim.block_testbench import Expect, Offer, run_block
 from latte.sim.coverage import branches
 from latte.sim.coverage.branches import Branch, Probed, text_of, written_branches
 from latte.sim.coverage.instrument import Counts, Instrument, Reader, Toggles
 from latte.sim.coverage.netlist import Net, find_nets, mark_nets, marked_lines
+from latte.sim.memory_model import MemoryModel
 from latte.sim.runner import build_model
+from tests.sim import relay_testbench
 
 SOURCE = pathlib.Path(__file__).parent / "toy.py"
 FILE = "rtl/toy.py"
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    """Return the module of the toy, as a file of the hardware."""
-    path = tmp_path / FILE
-    path.parent.mkdir()
-    path.write_text(SOURCE.read_text())
-    monkeypatch.setattr(branches, "_ROOT", tmp_path)
-    spec = importlib.util.spec_from_file_location("toy", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def hardware(tmp_path, monkeypatch):
+    """Return a function that loads a module of the tests as a file of the hardware."""
+    def load(source):
+        path = tmp_path / "rtl" / source.name
+        path.parent.mkdir()
+        path.write_text(source.read_text())
+        monkeypatch.setattr(branches, "_ROOT", tmp_path)
+        spec = importlib.util.spec_from_file_location(source.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def toy(hardware):
+    """Return the module of the toy."""
+    return hardware(SOURCE)
 
 
 def line(text: str, nth: int = 0) -> int:
@@ -73,6 +90,26 @@ def test_an_arm_is_not_taken_by_what_says_so(toy):
     assert len(said) == len(set(said)) == 2
 
 
+def test_a_compiled_clock_loop_counts_the_same(hardware, tmp_path, build_folder):
+    """Of a component whose first statement is no combinational one; the arms of faults that are not asked for are 0."""
+    relay = hardware(pathlib.Path(relay_testbench.__file__)).Relay
+    parts = [{"i": [1, 5, 1 << 69], "other_i": [3]}, {"i": [2], "other_i": []}]
+    settings = {"parts": parts, "stall": "both", "seed": 3, "fault": None, "patience": 2000}
+    found = []
+    for compiled in (False, True):
+        run = tmp_path / f"loop{compiled}"
+        run.mkdir()
+        (run / "settings.json").write_text(json.dumps(settings))
+        model = build_model(relay(), "covered-relay", build_folder=build_folder, clock_loop=compiled,
+                            instrument=Instrument())
+        model.run("tests.sim.relay_testbench", run, environment={"LATTE_RUN": str(run)})
+        found.append(Reader(model).read(run))
+    assert found[0] == found[1]
+    never = {text_of(branch) for branch, count in found[0].branches.items() if not count}
+    assert never == {"with m.If(getattr(self, name)):", 'with m.If(waits & faults["changes"]):',
+                     'with m.If(waits & faults["withdraws"]):'}
+
+
 def test_signals_of_a_netlist(toy):
     """A part's ports are counted in the part; names that were made up, and the clock, are not."""
     text = rtlil.convert(Probed(toy.Toy()), name="top", emit_src=True)
@@ -80,6 +117,28 @@ def test_signals_of_a_netlist(toy):
     assert {net.name for net in nets.values()} == {"a", "a_valid", "o", "o_valid", "above", "stuck", "fsm_state",
                                                    "step", "count"}
     assert nets["top", "stuck"] == Net(FILE, "stuck", f"{FILE}:{line('stuck = ')}")
+
+
+class Beside(wiring.Component):
+    """A queue, and a memory that is made of queues, too."""
+
+    full: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = StreamQueue(2, 4)
+        m.submodules.memory = memory = MemoryModel(MasterParameters(data_bits=64), 16)
+        m.d.comb += self.full.eq(memory.filled)
+        return m
+
+
+def test_a_simulated_memory_is_not_counted():
+    """Neither its own branches and signals nor those of the hardware's queues in it."""
+    probed = Probed(Beside())
+    text = rtlil.convert(probed, name="top", emit_src=True)
+    assert "top.memory.reads" in text and {module for module, _ in find_nets(text)} == {"top.queue"}
+    assert len(probed.probes) == 1 and {branch.file for branch in probed.probes["branches_0"]} == {
+        "rtl/common/stream_queue.py"}
 
 
 def test_lines_that_were_marked_are_found_again():

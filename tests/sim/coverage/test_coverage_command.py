@@ -79,7 +79,13 @@ def test_bars_are_of_all_engines(command):
     result = command("--engine", "serial", change=lambda one: one.hits.clear() or one.hits.update(
         {group.name: collections.Counter() for group in PLAN}))
     assert result.exit_code == 0, result.output
-    assert "serial-slice" in result.output and "wide-slice" not in result.output
+    assert "serial-slice" in result.output and "wide-slice" not in result.output and "cached-slice" not in result.output
+
+
+def test_keys_in_memory_are_an_engine(command):
+    result = command("--engine", "memory", change=lambda one: one.hits.clear())
+    assert result.exit_code == 0, result.output
+    assert "cached-axi" in result.output and "serial-slice" not in result.output
 
 
 def test_a_waiver_of_nothing_ends_it(command, tmp_path):

@@ -56,6 +56,8 @@ _TESTED = {
     "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
     "operand_memories": ("common/operand_split", "wide/operand_plane", "wide/query_buffer", "wide/query_memory",
                          "wide/query_tables"),
+    "row_appender": ("memory/row_appender", "memory/page_table", "memory/piece_bursts", "axi/row_gearbox",
+                     "axi/write_engine"),
     "row_limiter": ("wide/row_limiter", "wide/mass_scan", "wide/group_sums"),
     "row_limits": ("wide/row_limits",),
     "row_selector": ("memory/row_selector", "memory/candidate_filter", "memory/candidate_list",
@@ -66,6 +68,10 @@ _TESTED = {
     "softmax": ("wide/softmax", "wide/score_queue", "wide/weight_pipeline"),
     "survivor_mass": ("wide/survivor_mass",),
     "threshold_filter": ("wide/threshold_filter",),
+    "tile_engine": ("memory/tile_engine",),
+    "tile_front": ("memory/tile_front", "memory/tile_reader", "memory/piece_reader", "memory/spill_store",
+                   "memory/score_store", "memory/place_merge", "memory/plane_unpacker", "memory/tile_array",
+                   "axi/read_engine"),
     "tile_softmax": ("memory/tile_softmax",),
     "tile_values": ("memory/tile_values", "memory/row_sums"),
     "value_accumulator": ("wide/value_accumulator", "wide/virtual_survivors"),
@@ -82,19 +88,17 @@ BLOCKS: tuple[Block, ...] = tuple(Block(f"rtl/{file}.py", tests=(_COCOTB.format(
 _COMPOSED = "connects blocks; programs compare what leaves each of them in a whole core (tests/cocotb/test_core.py)"
 _WIRES = "connects blocks with wires alone, in which there are no faults (tests/cocotb/test_key_value_scratchpad.py)"
 _PROVED = "tests in Amaranth's own simulator, which runs no netlist; its proofs are seen to fail (tests/sim/formal)"
-_BESIDE_MEMORY = "tests with a memory in Verilog beside it (sim/foreign_modules.py), which netlists of mutants lack"
+_CACHE = "connects blocks, and moves jobs along: whole cores with memory run it; its proofs are seen to fail"
 NOT_JUDGED = {
     **dict.fromkeys(("wide/wide_core", "serial/serial_core", "dense/dense_core"), _COMPOSED),
     "wide/key_value_scratchpad": _WIRES,
     **{f"axi/{file}": _PROVED for file in (
         "axi_core", "axi_lite_slave", "axi_stream_core", "descriptor_fetcher", "descriptor_ring", "descriptor_runner",
         "job_completer", "job_dispatcher", "output_packer", "packet_receiver", "packet_sender", "packet_transmitter",
-        "read_engine", "register_bank", "row_bursts", "row_fetcher", "row_gearbox", "stream_runner", "wishbone_slave",
-        "write_engine")},
-    **{f"memory/{file}": _BESIDE_MEMORY for file in (
+        "register_bank", "row_bursts", "row_fetcher", "stream_runner", "wishbone_slave")},
+    **{f"memory/{file}": _CACHE for file in (
         "axi_cache_core", "cache_completer", "cache_core", "cache_dispatcher", "cache_runner", "cache_sequencer",
-        "entry_reader", "page_table", "piece_bursts", "piece_reader", "place_merge", "plane_unpacker", "row_appender",
-        "score_store", "spill_store", "tile_array", "tile_engine", "tile_front", "tile_reader")},
+        "entry_reader")},
 }
 """Files that describe hardware and have no mutants, and why."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from latte.rtl.emit import run_yosys
 from latte.rtl.operand_widths import OPERAND_WIDTHS
+from latte.sim.foreign_modules import MODULES, modules_in
 from latte.sim.mutation.cases import TOP, Netlist
 
 __all__ = ["FRESH", "NUMBER_BITS", "PORT", "RECIPE", "Mutant", "component_sizes", "components", "list_mutants",
@@ -22,9 +23,9 @@ PORT = "mutant"
 NUMBER_BITS = 12
 FRESH = 1 << (NUMBER_BITS - 1)
 """Bit of the port whose rise puts its initial contents into every memory: no mutant finds what another left there."""
-_FLATTEN = ("read_rtlil design.il; proc -norom; pmuxtree; memory_collect; script components.ys; flatten; opt_expr; "
-            "opt_merge; opt_clean; opt_dff -nodffe -nosdff; wreduce; opt_expr; opt_merge; opt_clean; "
-            "write_rtlil base.il; write_json base.json")
+_FLATTEN = (f"read_rtlil design.il; read_verilog -sv foreign.sv; hierarchy -top {TOP}; proc -norom; pmuxtree; "
+            "memory_collect; script components.ys; flatten; opt_expr; opt_merge; opt_clean; opt_dff -nodffe -nosdff; "
+            "wreduce; opt_expr; opt_merge; opt_clean; write_rtlil base.il; write_json base.json")
 """Word-level cells of one module: constants, also in registers, and outputs that nothing reads make no mutants."""
 _COMPONENT = "component"
 """Attribute of a cell: the file that describes what it belongs to."""
@@ -34,7 +35,7 @@ _BATCH = ("read_rtlil base.il; script mutate.ys; techmap -map widths.v; opt_clea
           "write_verilog -sv -norename -noattr design.sv")
 _INITIAL = re.compile(r"^  initial begin\n(?P<words>(?:    (?:\S+ ?)\[\d+\] = [^\n]*;\n)+)  end\n", re.MULTILINE)
 _AGAIN = "  always @(posedge {port}[{bit}]) begin\n{words}  end\n"
-RECIPE = f"{_FLATTEN}\n{_LIST}\n{_BATCH}\n{OPERAND_WIDTHS}\n{_INITIAL.pattern}\n{_AGAIN}"
+RECIPE = "\n".join([_FLATTEN, _LIST, _BATCH, OPERAND_WIDTHS, _INITIAL.pattern, _AGAIN, *MODULES.values()])
 """What makes the mutants of a netlist: where this changed, they are others."""
 _SPARE = 1.3
 """How many more are listed than are asked for: those of clocks are left out."""
@@ -121,6 +122,7 @@ def list_mutants(netlist: Netlist, wanted: Mapping[str, int], seed: int) -> tupl
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         (folder / "design.il").write_text(netlist.rtlil)
+        (folder / "foreign.sv").write_text(modules_in(netlist.rtlil))
         (folder / "components.ys").write_text("".join(
             f'setattr -set {_COMPONENT} "{file}" {module}/c:*\n' for module, file in components(netlist).items()))
         run_yosys(_FLATTEN, folder)

@@ -15,6 +15,8 @@ from latte.sim.cache_core_programs import group_of, random_entries
 from tests.cocotb.blocks import WIDE
 
 KINDS = ("relative", "mass", "absolute")
+PAGES = 16
+"""Of a memory at least: the model of a bench with a short sequence is that of one with a long one."""
 
 
 def _build(core: AttentionConfig, name: str, **sizes: int) -> MemoryBuild:
@@ -54,7 +56,7 @@ class Cache:
     def __init__(self, build: MemoryBuild, k: np.ndarray, v: np.ndarray, entry: HeadParameters) -> None:
         self.build = build
         self.keys = len(k)
-        self.memory = CacheMemory(build, 2 * len(k) // build.page_rows + 4)
+        self.memory = CacheMemory(build, max(PAGES, 2 * len(k) // build.page_rows + 4))
         other, self.handle = self.memory.open(), self.memory.open()
         for page in range(-(-len(k) // build.page_rows)):
             if page % 3 == 1:

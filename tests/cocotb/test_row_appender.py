@@ -195,15 +195,15 @@ def build_of(name: str, bus_bytes: int, page_rows: int, **core: object) -> Memor
                        bus_bytes=bus_bytes, page_rows=page_rows, slots=3)
 
 
-def jobs_of(build: MemoryBuild, rng: np.random.Generator, sizes: list[int]) -> tuple[Jobs, list[Handle]]:
-    """Return two sequences for so many rows each, whose pages lie among each other, in a memory full of something."""
-    core, bits = build.core, build.core.group_bits
-    memory = CacheMemory(build, 2 * ceil_div(sum(sizes), build.page_rows) + 1)
+def jobs_of(build: MemoryBuild, rng: np.random.Generator) -> tuple[Jobs, list[Handle]]:
+    """Return two sequences for `sizes_of` rows, whose pages lie among each other, in a memory full of something."""
+    core, bits, rows = build.core, build.core.group_bits, sum(sizes_of(build))
+    memory = CacheMemory(build, 2 * ceil_div(rows, build.page_rows) + 1)
     memory.image.data[memory.first_page:] = rng.integers(0, 256, len(memory.image.data) - memory.first_page)
     sequences = [memory.open(), memory.open()]
-    for keys in range(1, sum(sizes) + build.page_rows, build.page_rows):
+    for keys in range(1, rows + build.page_rows, build.page_rows):
         for sequence in sequences[::-1]:
-            memory.reserve(sequence, min(keys, sum(sizes)))
+            memory.reserve(sequence, min(keys, rows))
     cuts = [rng.integers(-60, 60, n).tolist() for n in (bits, max(0, bits - 1))]
     # Once they are limited, no elements lie above this.
     cuts[1][:1] = [core.qk_max][:len(cuts[1])]
@@ -239,9 +239,9 @@ def sizes_of(build: MemoryBuild) -> list[int]:
 @pytest.mark.parametrize("build", [build if name in QUICK else pytest.param(build, marks=pytest.mark.slow)
                                    for name, build in BUILDS.items()], ids=BUILDS)
 def test_row_appender(check, stall, build):
-    rng, sizes = np.random.default_rng(SEED), sizes_of(build)
-    jobs, sequences = jobs_of(build, rng, sizes)
-    for n, size in enumerate(sizes):
+    rng = np.random.default_rng(SEED)
+    jobs, sequences = jobs_of(build, rng)
+    for n, size in enumerate(sizes_of(build)):
         for head, sequence in enumerate(sequences):
             high = build.core.qk_max if n % 2 else 127
             jobs.append(sequence, head, random_rows(rng, size, build, high), random_rows(rng, size, build))
@@ -251,7 +251,7 @@ def test_row_appender(check, stall, build):
 def test_rows_cross_4_kilobytes():
     """Of one build at least: what is written says nothing of it."""
     build = BUILDS["append-3bit"]
-    jobs, _ = jobs_of(build, np.random.default_rng(SEED), sizes_of(build))
+    jobs, _ = jobs_of(build, np.random.default_rng(SEED))
     form, rows = jobs.memory.format, np.arange(build.page_rows)
     crossed = 0
     for page in range(2 * ceil_div(sum(sizes_of(build)), build.page_rows)):
@@ -264,7 +264,7 @@ def test_rows_cross_4_kilobytes():
 @stalls
 def test_write_errors(check, stall):
     build, rng = BUILDS["append-4bit"], np.random.default_rng(SEED)
-    jobs, (broken, whole) = jobs_of(build, rng, [20])
+    jobs, (broken, whole) = jobs_of(build, rng)
     form, memory = jobs.memory.format, jobs.memory
     # A row in the midst of the second page: the jobs before it and behind it do not fail.
     page = memory.page_address(memory.page_of(broken, 1))

@@ -101,7 +101,8 @@ async def _fails(testbench: Testbench, chosen: Any, number: int, case: _Case, li
                  ) -> tuple[str | None, int]:
     """Return (what is wrong, None if nothing is, cycles) of a case on a mutant, with fresh memories behind a reset."""
     start = testbench.cycle
-    testbench.patience = case.patience
+    # What stands still for longer than the case may take at all has failed, also in the part that is broken off.
+    testbench.patience = case.patience if limit is None else min(case.patience, limit)
     try:
         chosen.value = FRESH
         await testbench.reset()

@@ -271,4 +271,4 @@ def test_write_errors(check, stall):
     memory.image.break_range(page + form.low_offset + form.low_bytes, build.bus_bytes)
     for sequence, size, fails in ((broken, 16, False), (broken, 3, True), (whole, 19, False), (broken, 1, False)):
         jobs.append(sequence, 0, random_rows(rng, size, build), random_rows(rng, size, build), fails=fails)
-    jobs.check(check)
+    jobs.check(check, burst_beats=8)

@@ -211,7 +211,7 @@ def test_rows_of_all_shapes(build, stall, check):
     seed = SEED + TABLES * STALLS.index(stall)
     rng = np.random.default_rng(seed)
     scales = [held_scale(random.Random(seed + n), build.core) for n in range(TABLES)]
-    lengths = [1, 1, 2, build.page_rows, build.page_rows + 1, *rng.integers(1, 400, 70).tolist(), 1, 1500, 3]
+    lengths = [1, 1, 2, build.page_rows, build.page_rows + 1, *rng.integers(1, 400, 70).tolist(), 1, 2600, 3]
     selections = check_rows(build, scales, random_rows(build, rng, lengths), check)
     assert sum(len(selection.spilled) for selection in selections) > 3
 
@@ -228,10 +228,14 @@ def test_lists_are_thinned_before_they_are_spilled(check):
     falls = Row(ThresholdKind.ABSOLUTE, 20, as_streamed(np.arange(-200, 200), EVERY_KIND), 400)
     flat = [Row(ThresholdKind.MASS, mass_code(3.0), as_streamed(estimates, EVERY_KIND), 1500, 1,
                 rng.integers(0, 4, 1500), 2, True)
-            for estimates in (rng.normal(0, 12, 1500), np.arange(1500) / 10, -np.arange(1500) / 10, np.zeros(1500))]
-    found = check_rows(EVERY_KIND, [STEEP, FLAT], [rising, falls, *flat], check)
-    assert [selection.compactions > 0 for selection in found] == [True] * 6
-    assert [selection.spilled == () for selection in found] == [True, False, True, True, True, False]
+            for estimates in (rng.normal(0, 12, 1500), np.arange(1500) / 10, -np.arange(1500) / 10)]
+    # More than half of the most keys in one group; much that is pruned, of each group.
+    equal = Row(ThresholdKind.MASS, mass_code(3.0), np.zeros(2100, np.int64), 2100, 1, None, 0, True)
+    pruned = Row(ThresholdKind.RELATIVE, 1, as_streamed(np.array([0] + [-1] * 1300), EVERY_KIND), 1301, 1,
+                 rng.integers(0, 4, 1301), 2, True)
+    found = check_rows(EVERY_KIND, [STEEP, FLAT], [rising, falls, *flat, equal, pruned], check)
+    assert [selection.compactions > 0 for selection in found] == [True] * 6 + [False]
+    assert [selection.spilled == () for selection in found] == [True, False, True, True, True, False, True]
 
 
 @stalls
@@ -251,6 +255,19 @@ def test_small_weights_raise_no_bound(check):
             for tau, far in ((8.0, -140), (9.2, -170))]
     found = check_rows(EVERY_KIND, [STEEP, FLAT], rows, check)
     assert [selection.spilled for selection in found] == [(), (40,)]
+
+
+@stalls
+def test_keys_next_to_the_raised_bound(check):
+    """A key lies at each gap around it: how many go decides whether so many keys at the maximum fill the list again."""
+    rows = []
+    for tau, reach, fill in ((4.5, 86, 24), (5.0, 95, 22), (5.6, 106, 21), (6.2, 118, 21), (6.8, 129, 20),
+                             (7.4, 141, 20)):
+        for more in (fill - 1, fill):
+            estimates = np.array([0, 0, *range(38 - reach, -reach, -1), *[0] * more])
+            rows.append(Row(ThresholdKind.MASS, mass_code(tau), as_streamed(estimates, EVERY_KIND), 40 + more, 1))
+    found = check_rows(EVERY_KIND, [STEEP, FLAT], rows, check)
+    assert [selection.compactions for selection in found] == [1, 2] * 6
 
 
 @stalls

@@ -35,11 +35,13 @@ class MemoryModel(wiring.Component):
         Addresses wait in half of all cycles, beats in a quarter, at random; else there is a beat in each cycle.
     timing
         Of the part behind all that: no beat before it would have moved its burst. None: it moves a beat in each cycle.
+    base
+        Address of the first word, a multiple of 4 KB.
 
     Members
     -------
     fill : In(stream of word_layout)
-        Words from address 0 on; what lies behind the last of them is undefined.
+        Words from `base` on; what lies behind the last of them is undefined.
     filled : Out(1)
     show : In(1), shown : Out(stream of a word), showing : Out(1)
         Begins to give all words that were filled, in order; nothing else is asked meanwhile.
@@ -52,12 +54,14 @@ class MemoryModel(wiring.Component):
     """
 
     def __init__(self, parameters: MasterParameters, size: int, *, latencies: tuple[int, int] = (3, 40),
-                 pauses: bool = True, timing: PartTiming | None = None) -> None:
+                 pauses: bool = True, timing: PartTiming | None = None, base: int = 0) -> None:
+        assert base % BOUNDARY == 0
         self.parameters = parameters
         self.size = size
         self.latencies = latencies
         self.pauses = pauses
         self.timing = timing
+        self.base = base
         members = read_members(parameters) | write_members(parameters)
         super().__init__({
             "fill": In(stream.Signature(word_layout(parameters))), "filled": Out(1), "show": In(1),
@@ -106,7 +110,8 @@ class MemoryModel(wiring.Component):
         return (address % BOUNDARY) + beats * self.parameters.data_bytes > BOUNDARY
 
     def _word(self, address: Value) -> Value:
-        return address >> (self.parameters.data_bytes.bit_length() - 1)
+        offset = (address - self.base)[:ADDRESS_BITS] if self.base else address
+        return offset >> (self.parameters.data_bytes.bit_length() - 1)
 
     def _read(self, m: Module, words: "_Words", flaws: "_Words", count: Signal, listens: Value, speaks: Value,
               time: Signal, moved: Value, latency: Value) -> None:

@@ -6,15 +6,19 @@ from amaranth import Module, Signal, Value
 from latte.golden.attention import HeadParameters
 from latte.golden.config import AttentionConfig
 from latte.golden.memory.build import MemoryBuild
-from latte.golden.memory.cache import CacheMemory
+from latte.golden.memory.cache import ENTRY_BYTES, CacheMemory
 from latte.golden.memory.jobs import CacheJob, JobKind, Tile, carry_out
 from latte.golden.thresholds import ThresholdKind
-from latte.rtl.axi.bus import MasterParameters
+from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
 from latte.rtl.memory.tile_payloads import tile_row_layout
 from latte.sim.cache_core_programs import group_of, random_entries
 from tests.cocotb.blocks import WIDE
 
 KINDS = ("relative", "mass", "absolute")
+BASE = 0x9A6C_53E7_1B4D_A000
+"""Address of a memory's first byte."""
+FIRST = 0x5A3C_96E1
+"""Number of a memory's first page: addresses and entries of page tables have all of their bits."""
 PAGES = 16
 """Of a memory at least: the model of a bench with a short sequence is that of one with a long one."""
 
@@ -85,7 +89,7 @@ class Cache:
 
     def offers(self, q: np.ndarray, entries: list[HeadParameters]) -> dict[str, list]:
         """Return what a tile engine is offered for the same."""
-        build, table = self.build, self.memory.state(self.handle).table_address
+        build, table = self.build, BASE + self.memory.state(self.handle).table_address
         known = tile_row_layout(build).members
         return {"tile": [{"rows": len(q[first:first + build.tile_rows]), "keys": self.keys, "table_address": table}
                          for first in range(0, len(q), build.tile_rows)],
@@ -108,8 +112,24 @@ class Cache:
                 "denominator_gain": entry.gains.denominator, "mean_gain": entry.gains.mean}
 
     def words(self, broken: tuple[int, ...] = ()) -> list[dict[str, int]]:
-        """Return the memory's words; reads of some of them are answered with an error."""
-        return memory_words(self.memory, broken)
+        """Return the memory's words, pages numbered from `FIRST` on; some are read with an error."""
+        words, beat = memory_words(self.memory, broken), self.build.bus_bytes
+        first = self.memory.state(self.handle).table_address // beat
+        for word in words[first:first + self.build.padded(ENTRY_BYTES * self.build.page_limit) // beat]:
+            entries = renumbered(np.frombuffer(word["data"].to_bytes(beat, "little"), np.uint8))
+            word["data"] = int.from_bytes(entries.tobytes(), "little")
+        return words
+
+
+def first_page(memory: CacheMemory) -> int:
+    """Return the address of page 0, which is not there, of a memory that begins at `BASE`."""
+    return (BASE + memory.first_page - FIRST * memory.format.page_bytes) % (1 << ADDRESS_BITS)
+
+
+def renumbered(table: np.ndarray) -> np.ndarray:
+    """Return bytes of page tables in which the pages have numbers from `FIRST` on; nothing stays nothing."""
+    entries = table.view("<u4")
+    return np.where(entries == 0, 0, entries + np.uint32(FIRST)).astype("<u4").view(np.uint8)
 
 
 def memory_words(memory: CacheMemory, broken: tuple[int, ...] = ()) -> list[dict[str, int]]:

@@ -25,6 +25,7 @@ from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
+from tests.cocotb.cached import BASE, first_page, renumbered
 from tests.cocotb.test_sequence_record import groups_fields
 
 stalls = pytest.mark.parametrize("stall", STALLS)
@@ -59,7 +60,7 @@ class AppendBench(wiring.Component):
         m.submodules.appender = appender = self.appender
         m.submodules.kept = record = SequenceRecord(build)
         m.submodules.pages = pages = PageTable(build)
-        written = MemoryModel(self.parameters, self.words)
+        written = MemoryModel(self.parameters, self.words, base=BASE)
         _, engine = connect_memory(m, written, 1)
         for name, ours in (("k", appender.k), ("v", appender.v), ("fill", written.fill)):
             wiring.connect(m, wiring.flipped(getattr(self, name)), ours)
@@ -161,7 +162,8 @@ class Jobs:
         assert outcome.status == ("memory_error" if fails else None)
         self.offered["job"].append({"rows": len(k), "pages": pages, "groups": groups_fields(groups, build.core)})
         self.offered["record"] += before
-        self.offered["table"] += self.beats(state.table_address, build.padded(ENTRY_BYTES * pages))
+        table = self.memory.image.data[state.table_address:][:build.padded(ENTRY_BYTES * pages)]
+        self.offered["table"] += beats_of(renumbered(table), build.bus_bytes)
         for name, rows in (("k", k), ("v", v)):
             self.offered[name] += rows.reshape(-1, build.bus_bytes).tolist()
         moved = outcome.traffic.moved["written"] // build.bus_bytes - len(before) * (len(k) > 0)
@@ -179,7 +181,7 @@ class Jobs:
         after = np.concatenate([self.before[:memory.first_page], memory.image.data[memory.first_page:]])
         master = MasterParameters(data_bits=8 * bus, **parameters)
         self.wanted["word"] = [None] * len(fill) if broken else beats_of(after, bus)
-        check(AppendBench(build, master, len(fill), memory.first_page), build.core.name,
+        check(AppendBench(build, master, len(fill), first_page(memory)), build.core.name,
               {"fill": Offer(fill), **{name: Offer(items) for name, items in self.offered.items()}},
               {name: Expect(items) for name, items in self.wanted.items()}, quiet=("wrong",), patience=20000)
 
@@ -263,12 +265,13 @@ def test_rows_cross_4_kilobytes():
 
 @stalls
 def test_write_errors(check, stall):
-    build, rng = BUILDS["append-4bit"], np.random.default_rng(SEED)
+    build, rng = BUILDS["append-3bit-odd"], np.random.default_rng(SEED)
+    rows = build.page_rows
     jobs, (broken, whole) = jobs_of(build, rng)
     form, memory = jobs.memory.format, jobs.memory
-    # A row in the midst of the second page: the jobs before it and behind it do not fail.
+    # The third row of the second page: the jobs before it and behind it, with one row there, do not fail.
     page = memory.page_address(memory.page_of(broken, 1))
-    memory.image.break_range(page + form.low_offset + form.low_bytes, build.bus_bytes)
-    for sequence, size, fails in ((broken, 16, False), (broken, 3, True), (whole, 19, False), (broken, 1, False)):
-        jobs.append(sequence, 0, random_rows(rng, size, build), random_rows(rng, size, build), fails=fails)
+    memory.image.break_range(page + form.low_offset + 2 * form.low_bytes, build.bus_bytes)
+    for sequence, size, fails in ((broken, rows, 0), (broken, 3, 1), (whole, rows + 3, 0), (broken, 1, 0)):
+        jobs.append(sequence, 0, random_rows(rng, size, build), random_rows(rng, size, build), fails=bool(fails))
     jobs.check(check, burst_beats=8)

@@ -15,7 +15,7 @@ from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import EVERY_KIND, LEAN, Cache, complete_in, master, read_beats
+from tests.cocotb.cached import BASE, EVERY_KIND, LEAN, Cache, complete_in, first_page, master, read_beats
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 builds = pytest.mark.parametrize("build", [EVERY_KIND, pytest.param(LEAN, marks=pytest.mark.slow)],
@@ -54,7 +54,8 @@ class EngineBench(wiring.Component):
         m = Module()
         build = self.build
         m.submodules.engine = engine = self.engine
-        slow = MemoryModel(self.parameters, self.words + spill_bytes(build) * build.tile_rows // build.bus_bytes)
+        words = self.words + spill_bytes(build) * build.tile_rows // build.bus_bytes
+        slow = MemoryModel(self.parameters, words, base=BASE)
         reads, writes = connect_memory(m, slow, 1)
         for name in self.names:
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(engine, name))
@@ -74,7 +75,7 @@ class EngineBench(wiring.Component):
         with m.If(begins):
             m.d.sync += ran.eq(1)
         m.d.comb += [
-            engine.first_page.eq(self.first_page), engine.spill_address.eq(self.words * build.bus_bytes),
+            engine.first_page.eq(self.first_page), engine.spill_address.eq(BASE + self.words * build.bus_bytes),
             engine.write_idle.eq(writes.idle), engine.write_answered.eq(writes.answered),
             engine.write_fault.eq(writes.fault), self.overflow.eq(engine.overflow),
             engine.taken.eq(reads.taken_0), engine.data.eq(reads.data), engine.fault.eq(reads.fault),
@@ -111,7 +112,7 @@ def check_tiles(check, cache: Cache, q, entries, tiles: list[Tile], broken: tupl
         wanted["o"] += [{"row_last": beat["row_last"]} for beat in outputs] if n == fails else outputs
         wanted["verdict"].append({"page_unmapped": 0, "memory_error": n == fails})
         wanted["counts"].append({"beats": read_beats(tile, build, *READS), "values": len(weighty(tile))})
-    check(EngineBench(build, master(build), len(words), cache.memory.first_page), f"tile-engine-{build.core.name}",
+    check(EngineBench(build, master(build), len(words), first_page(cache.memory)), f"tile-engine-{build.core.name}",
           {"fill": Offer(words), **{name: Offer(items) for name, items in offers.items()}},
           {name: Expect(items) for name, items in wanted.items()}, quiet=["overflow"], patience=20_000)
 

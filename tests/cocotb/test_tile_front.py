@@ -18,7 +18,7 @@ from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import EVERY_KIND, Cache, complete_in, master, read_beats
+from tests.cocotb.cached import BASE, EVERY_KIND, Cache, complete_in, first_page, master, read_beats
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 FINE = {"page_unmapped": 0, "memory_error": 0}
@@ -56,7 +56,7 @@ class FrontBench(wiring.Component):
         build, memory = self.build, self.cache.memory
         m.submodules.front = front = self.front
         words = len(memory.image.data) // build.bus_bytes
-        slow = MemoryModel(self.parameters, words + spill_bytes(build) * build.tile_rows // build.bus_bytes)
+        slow = MemoryModel(self.parameters, words + spill_bytes(build) * build.tile_rows // build.bus_bytes, base=BASE)
         reads, writes = connect_memory(m, slow, 1)
         for name in self.names:
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(front, name))
@@ -70,7 +70,7 @@ class FrontBench(wiring.Component):
         with m.If(self.tile.valid & self.tile.ready):
             m.d.sync += before.eq(slow.read)
         m.d.comb += [
-            front.first_page.eq(memory.first_page), front.spill_address.eq(words * build.bus_bytes),
+            front.first_page.eq(first_page(memory)), front.spill_address.eq(BASE + words * build.bus_bytes),
             front.write_idle.eq(writes.idle), front.write_answered.eq(writes.answered),
             front.write_fault.eq(writes.fault), self.overflow.eq(front.overflow),
             front.taken.eq(reads.taken_0), front.data.eq(reads.data), front.fault.eq(reads.fault),

@@ -19,6 +19,8 @@ BASE = 0x9A6C_53E7_1B4D_A000
 """Address of a memory's first byte."""
 FIRST = 0x5A3C_96E1
 """Number of a memory's first page: addresses and entries of page tables have all of their bits."""
+OTHER = FIRST ^ 0xFFFF_FFFF
+"""Another such number, whose bits are those that `FIRST` lacks."""
 PAGES = 16
 """Of a memory at least: the model of a bench with a short sequence is that of one with a long one."""
 
@@ -121,15 +123,15 @@ class Cache:
         return words
 
 
-def first_page(memory: CacheMemory) -> int:
-    """Return the address of page 0, which is not there, of a memory that begins at `BASE`."""
-    return (BASE + memory.first_page - FIRST * memory.format.page_bytes) % (1 << ADDRESS_BITS)
+def first_page(memory: CacheMemory, first: int = FIRST) -> int:
+    """Return the address of page 0, which is not there, of a memory that begins at `BASE` with page `first`."""
+    return (BASE + memory.first_page - first * memory.format.page_bytes) % (1 << ADDRESS_BITS)
 
 
-def renumbered(table: np.ndarray) -> np.ndarray:
-    """Return bytes of page tables in which the pages have numbers from `FIRST` on; nothing stays nothing."""
+def renumbered(table: np.ndarray, first: int = FIRST) -> np.ndarray:
+    """Return bytes of page tables in which the pages have numbers from `first` on; nothing stays nothing."""
     entries = table.view("<u4")
-    return np.where(entries == 0, 0, entries + np.uint32(FIRST)).astype("<u4").view(np.uint8)
+    return np.where(entries == 0, 0, entries + np.uint32(first)).astype("<u4").view(np.uint8)
 
 
 def memory_words(memory: CacheMemory, broken: tuple[int, ...] = ()) -> list[dict[str, int]]:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,7 +25,7 @@ from latte.sim.block_testbench import Expect, Offer
 from latte.sim.memory_model import MemoryModel, connect_memory, word_layout
 from latte.sim.stalls import STALLS
 from tests.cocotb.blocks import SEED
-from tests.cocotb.cached import BASE, first_page, renumbered
+from tests.cocotb.cached import BASE, FIRST, OTHER, first_page, renumbered
 from tests.cocotb.test_sequence_record import groups_fields
 
 stalls = pytest.mark.parametrize("stall", STALLS)
@@ -37,14 +37,16 @@ class AppendBench(wiring.Component):
     Parameters
     ----------
     build, parameters, words
-    first_page
+    first_pages
+        Of which a job has one.
     """
 
-    def __init__(self, build: MemoryBuild, parameters: MasterParameters, words: int, first_page: int) -> None:
-        self.build, self.parameters, self.words, self.first_page = build, parameters, words, first_page
+    def __init__(self, build: MemoryBuild, parameters: MasterParameters, words: int, first_pages: tuple[int, int]
+                 ) -> None:
+        self.build, self.parameters, self.words, self.first_pages = build, parameters, words, first_pages
         beat = stream.Signature(8 * build.bus_bytes)
         self.appender = appender = RowAppender(build, parameters)
-        job = data.StructLayout({"rows": COUNT_BITS, "pages": range(build.page_limit + 1), "dump": 1,
+        job = data.StructLayout({"rows": COUNT_BITS, "pages": range(build.page_limit + 1), "dump": 1, "other": 1,
                                  "groups": groups_layout(build.core)})
         verdict = data.StructLayout({"fault": 1, "saturated": 1, "beats": 32})
         super().__init__({
@@ -73,7 +75,8 @@ class AppendBench(wiring.Component):
         m.d.comb += [
             record.beat.eq(self.record.payload), record.beat_valid.eq(self.record.valid & self.record.ready),
             pages.beat.eq(self.table.payload), pages.beat_valid.eq(self.table.valid & self.table.ready),
-            pages.pages.eq(job.pages), pages.first_page.eq(self.first_page), pages.look_up.eq(appender.look_up),
+            pages.pages.eq(job.pages), pages.first_page.eq(Mux(job.other, *self.first_pages[::-1])),
+            pages.look_up.eq(appender.look_up),
             appender.address.eq(pages.address), record.add_valid.eq(appender.add_valid), record.add.eq(appender.add),
             appender.write_answered.eq(engine.answered), appender.write_fault.eq(engine.fault),
             appender.write_idle.eq(engine.idle),
@@ -160,10 +163,12 @@ class Jobs:
         outcome = carry_out(CacheJob(JobKind.APPEND, sequence, head, np.zeros((0, 0, k.shape[1]), np.int8), k, v),
                             self.memory, self.entries)
         assert outcome.status == ("memory_error" if fails else None)
-        self.offered["job"].append({"rows": len(k), "pages": pages, "groups": groups_fields(groups, build.core)})
+        other = len(self.offered["job"]) // 2 % 2
+        self.offered["job"].append({"rows": len(k), "pages": pages, "other": other,
+                                    "groups": groups_fields(groups, build.core)})
         self.offered["record"] += before
         table = self.memory.image.data[state.table_address:][:build.padded(ENTRY_BYTES * pages)]
-        self.offered["table"] += beats_of(renumbered(table), build.bus_bytes)
+        self.offered["table"] += beats_of(renumbered(table, (FIRST, OTHER)[other]), build.bus_bytes)
         for name, rows in (("k", k), ("v", v)):
             self.offered[name] += rows.reshape(-1, build.bus_bytes).tolist()
         moved = outcome.traffic.moved["written"] // build.bus_bytes - len(before) * (len(k) > 0)
@@ -181,7 +186,8 @@ class Jobs:
         after = np.concatenate([self.before[:memory.first_page], memory.image.data[memory.first_page:]])
         master = MasterParameters(data_bits=8 * bus, **parameters)
         self.wanted["word"] = [None] * len(fill) if broken else beats_of(after, bus)
-        check(AppendBench(build, master, len(fill), first_page(memory)), build.core.name,
+        pages = first_page(memory), first_page(memory, OTHER)
+        check(AppendBench(build, master, len(fill), pages), build.core.name,
               {"fill": Offer(fill), **{name: Offer(items) for name, items in self.offered.items()}},
               {name: Expect(items) for name, items in self.wanted.items()}, quiet=("wrong",), patience=20000)
 
@@ -234,7 +240,7 @@ QUICK = ("append-4bit", "append-3bit-odd")
 def sizes_of(build: MemoryBuild) -> list[int]:
     """Return jobs: pages that are begun, filled, gone on with from the last row, crossed; single keys across beats."""
     rows = build.page_rows
-    return [rows // 3, 1, rows - rows // 3 - 2, 1, rows + 1, *[1] * (rows // 16), rows // 2]
+    return [rows // 3, 1, rows - rows // 3 - 2, 1, rows + 1, *[1] * (rows // 16), rows // 2 + 2]
 
 
 @stalls

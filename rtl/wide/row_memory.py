@@ -31,6 +31,10 @@ ROW_LATENCY = 3
 """Cycles from a step to its elements: which they are, then a choice in two steps."""
 
 
+_JOINED = 8
+"""Chunks of a row that are joined in the first of the two steps."""
+
+
 class RowMemory(wiring.Component):
     """Two rows of several words each: LUT RAM where they are wide and few, block RAM where they are many.
 
@@ -105,13 +109,12 @@ def _choose(m: Module, word: Value, width: int, chunk: Value) -> Value:
     """Return the chunk of `width` bits of the number that `chunk` had a cycle before, two cycles later.
 
     A bit each says which one it is, so that a LUT4 chooses among two, and others only join what they chose: first the
-    chunks of each eight, then those.
+    chunks of each eight, then all of those.
     """
     count = len(word) // width
     here = Signal(count, name="here", reset_less=True)
     m.d.sync += here.eq(1 << chunk)
     chosen = [word[n * width:(n + 1) * width] & here[n].replicate(width) for n in range(count)]
-    for step in range(2):
-        joined = [functools.reduce(operator.or_, chosen[first:first + 8]) for first in range(0, len(chosen), 8)]
-        chosen = [register(m, value, f"chosen_{step}_{n}") for n, value in enumerate(joined)]
-    return Cat(chosen)
+    joined = [register(m, functools.reduce(operator.or_, chosen[first:first + _JOINED]), f"chosen_0_{first // _JOINED}")
+              for first in range(0, count, _JOINED)]
+    return register(m, functools.reduce(operator.or_, joined), "chosen_1_0")

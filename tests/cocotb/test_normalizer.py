@@ -12,8 +12,11 @@ from latte.rtl.common.payloads import output_layout
 from latte.rtl.wide.normalizer import Normalizer
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, output_beats, padded_words, wide_config
+from tests.cocotb.blocks import SEED, WIDE, output_beats, padded_words, with_builds
 
+# Words of more beats than two steps of eights choose among; the second build has two words to a row.
+ONE_WORD = WIDE.replace(name="one-word", head_dim=72, dim_lanes=72, value_lanes=72, normalizer_lanes=1)
+TWO_WORDS = ONE_WORD.replace(name="two-words", head_dim=144)
 pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
 
@@ -53,7 +56,7 @@ class NormalizedRows(wiring.Component):
         return m
 
 
-@wide_config
+@with_builds(WIDE, ONE_WORD, TWO_WORDS)
 def test_normalizer(config, check):
     generator = np.random.default_rng(SEED)
     least = (1 << config.weight_bits) - 1

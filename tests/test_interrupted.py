@@ -15,7 +15,7 @@ COMMANDS = {
     "formal": ("--block", "StreamQueue", "--block", "KeyMembership", "--block", "WordPacker"),
     "area": ("--config", "tiny", "--target", "ice40"),
     "decode": ("--tokens", "2"),
-    "mutation": ("--block", "stream_queue", "--block", "word_packer", "--mutants", "12", "--processes", "1"),
+    "mutation": ("--block", "stream_queue", "--block", "key_membership", "--mutants", "12", "--processes", "1"),
 }
 QUICK = ("sim", "fuzz")
 STRIKES = 3

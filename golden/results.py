@@ -40,6 +40,7 @@ def write_results(path: pathlib.Path, target: str, config: AttentionConfig, resu
     **others
         Further top-level fields.
     """
+    assert all({"name", "unit", "value"} <= set(entry) for entry in results)
     record = {"target": target, "version": distribution.version(), "git": git_revision(),
               "config": config.to_dict(), "results": results, "pass": passed} | others
     write_text(path, json.dumps(record, indent=1) + "\n")

@@ -161,7 +161,8 @@ def decode_command(model: str | None, text: pathlib.Path | None, thresholds: str
                   f"tokens: all heads, one after the other, at {machine.part.core_mhz:g} MHz", soft_wrap=True)
     for problem in problems:
         console.print(problem, style="bold red", highlight=False, soft_wrap=True)
-    results = [{"name": f"n{found['keys']}.cycles", "value": found["cycles"], **found} for found in lengths_found]
+    results = [{"name": f"n{found['keys']}.cycles", "unit": "cycles", "value": found["cycles"], **found}
+               for found in lengths_found]
     if rebase and not problems:
         name = "resampled" if model is None else pathlib.Path(model).name
         update_figures(f"{name}, {pathlib.Path(thresholds).stem}{f', prompts of {prompt}' if prompt else ''}"

@@ -14,7 +14,7 @@ COMMANDS = {
     "fuzz": ("--config", "tiny", "--cases", "4", "--cycles", "2000", "--sim", "verilator"),
     "formal": ("--block", "StreamQueue", "--block", "KeyMembership", "--block", "WordPacker"),
     "area": ("--config", "tiny", "--target", "ice40"),
-    "decode": ("--tokens", "2"),
+    "decode": ("--lengths", "1024", "--sample", "1"),
     "mutation": ("--block", "stream_queue", "--block", "key_membership", "--mutants", "12", "--processes", "1"),
 }
 QUICK = ("sim", "fuzz")

@@ -95,6 +95,7 @@ def test_two_at_once(command, start, tmp_path):
     assert 0 in codes, texts
     for code, text in zip(codes, texts, strict=True):
         if code:
+            assert code == 2, text
             [line] = text.strip().splitlines()
             assert "is in use by another run" in line and "--build" in line
     assert figures(tmp_path / "shared", command) == figures(tmp_path / "calm", command)

@@ -12,12 +12,11 @@ from latte.rtl.common.payloads import output_layout
 from latte.rtl.wide.normalizer import Normalizer
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.blocks import SEED, WIDE, output_beats, padded_words, with_builds
+from tests.cocotb.blocks import SEED, WIDE, output_beats, padded_words, wide_config, with_builds
 
 # Words of more beats than two steps of eights choose among; the second build has two words to a row.
 ONE_WORD = WIDE.replace(name="one-word", head_dim=72, dim_lanes=72, value_lanes=72, normalizer_lanes=1)
 TWO_WORDS = ONE_WORD.replace(name="two-words", head_dim=144)
-pytestmark = [pytest.mark.parametrize("stall", STALLS)]
 
 
 class NormalizedRows(wiring.Component):
@@ -56,8 +55,8 @@ class NormalizedRows(wiring.Component):
         return m
 
 
-@with_builds(WIDE, ONE_WORD, TWO_WORDS)
-def test_normalizer(config, check):
+def check_rows(config, check):
+    """Hold rows of random and extreme sums to the golden model."""
     generator = np.random.default_rng(SEED)
     least = (1 << config.weight_bits) - 1
     corners = [least, least + 1, least + 2, 2 * least, 2 * least + 1, 4 * least + 3, 4 * least + 4,
@@ -73,3 +72,15 @@ def test_normalizer(config, check):
     beats = [beat for row, last in zip(normalize(accumulated, sums, config), job_last, strict=True)
              for beat in output_beats(row, int(last), config)]
     check(NormalizedRows(config), f"normalizer-{config.name}", {"i": Offer(rows)}, {"o": Expect(beats)})
+
+
+@wide_config
+@pytest.mark.parametrize("stall", STALLS)
+def test_normalizer(config, check):
+    check_rows(config, check)
+
+
+@with_builds(ONE_WORD, TWO_WORDS)
+@pytest.mark.parametrize("stall", ["both"])
+def test_words_of_many_beats(config, check):
+    check_rows(config, check)

@@ -12,7 +12,7 @@ from latte.rtl.common.ram import RAM_LATENCY, Ram
 
 __all__ = ["EstimateHistogram", "count_groups", "counts_layout"]
 
-_ROW_BITS = 8
+_ROW_BITS = 7
 """A word says of which row it is; so many rows later it would be taken for one of the present row."""
 
 
@@ -40,7 +40,7 @@ class EstimateHistogram(wiring.Component):
     not looked at.)
 
     A word of another row counts nothing, so no row waits for tables to be cleared. Since rows' numbers come again, some
-    words are cleared behind each row, all of them in half as many rows as there are numbers; and all behind reset.
+    words are cleared behind each row, all of them in as many rows as there are numbers; and all behind reset.
 
     Latency: `latency` cycles from an estimate to its counts. Throughput: one key or look-up per cycle.
 
@@ -87,7 +87,7 @@ class EstimateHistogram(wiring.Component):
         left, cleared = Signal(range(build.window + 1), init=build.window), Signal(address_bits)
         clears = left != 0
         with m.If(self.restart):
-            m.d.sync += [row.eq(row + 1), left.eq(max(1, build.window >> (_ROW_BITS - 1)))]
+            m.d.sync += [row.eq(row + 1), left.eq(max(1, build.window >> _ROW_BITS))]
         with m.Elif(clears):
             m.d.sync += [left.eq(left - 1), cleared.eq(cleared + 1)]
         m.d.comb += self.ready.eq(~clears)

@@ -58,20 +58,18 @@ class LimitFinder(wiring.Component):
         config = self.build.core
         m.submodules.judge = judge = MassThreshold(config)
         m.submodules.search = search = LimitSearch(config)
+        # One question at a time: it is noticed in the cycle in which it is offered, and the search before has ended.
         asks = Signal()
-        answered, answer, asked = judge.o.valid & judge.o.ready, judge.o.payload, judge.row.payload
-        with m.If(self.begin):
-            m.d.sync += asks.eq(1)
-        with m.Elif(answered):
-            m.d.sync += asks.eq(0)
+        m.d.sync += asks.eq(self.begin)
+        answer, asked = judge.o.payload, judge.row.payload
         given = {"row_max": self.row_max, "code" if config.code_octaves else "tau": self.row.code,
                  **{name: self.row[name] for name in ("kind", "table") if name in self.row.shape().members}}
         m.d.comb += [
             judge.row.valid.eq(asks), judge.mass.valid.eq(asks), judge.mass.payload.eq(self.mass),
             *(asked[name].eq(value) for name, value in given.items()),
             search.fill.eq(self.fill), search.i.valid.eq(judge.o.valid & ~self.stops), search.i.payload.eq(answer),
-            judge.o.ready.eq(search.i.ready | self.stops), search.o.ready.eq(1),
-            self.least_valid.eq(answered), self.searches.eq(answer.search), self.least.eq(answer.least),
+            judge.o.ready.eq(1), search.o.ready.eq(1),
+            self.least_valid.eq(judge.o.valid), self.searches.eq(answer.search), self.least.eq(answer.least),
             self.valid.eq(search.o.valid), self.threshold.eq(search.o.payload.threshold),
         ]
         return m

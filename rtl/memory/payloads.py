@@ -10,8 +10,8 @@ from latte.rtl.common.entry_words import KIND_BITS
 from latte.rtl.common.payloads import code_bits, key_shape, length_shape
 from latte.rtl.wide.row_limits import limit_shape
 
-__all__ = ["bound_shape", "candidate_layout", "estimate_layout", "listed_layout", "selected_row_layout",
-           "spilled_layout", "summary_layout", "survivor_layout"]
+__all__ = ["bound_shape", "candidate_layout", "compactions_shape", "estimate_layout", "listed_layout",
+           "selected_row_layout", "spilled_layout", "summary_layout", "survivor_layout"]
 
 _PLACE_BITS = (LONGEST - 1).bit_length()
 
@@ -66,12 +66,17 @@ def survivor_layout(build: MemoryBuild) -> data.StructLayout:
     return data.StructLayout({**candidate_layout(build).members, "spilled": 1, "last": 1})
 
 
+def compactions_shape(build: MemoryBuild) -> range:
+    """Shape of how often a row finds its list full: each time, a quarter of its places have been taken anew."""
+    return range(build.core.max_seq_len // (build.candidates - 3 * build.candidates // 4) + 1)
+
+
 def summary_layout(build: MemoryBuild) -> data.StructLayout:
     """What a row's stream came to: fields as of `latte.golden.memory.selection.Selection`.
 
     ``lists``: of candidates that were written to memory. ``spilled``: candidates in them, to be read back.
     """
-    count = length_shape(build.core)
     return data.StructLayout({
         "row_max": signed(build.core.est_bits), "limit": limit_shape(build.core),
-        "most_candidates": range(build.candidates + 1), "compactions": count, "lists": count, "spilled": count})
+        "most_candidates": range(build.candidates + 1), "compactions": compactions_shape(build),
+        "lists": compactions_shape(build), "spilled": length_shape(build.core)})

@@ -18,6 +18,7 @@ from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.payloads import (
     bound_shape,
+    compactions_shape,
     estimate_layout,
     listed_layout,
     selected_row_layout,
@@ -85,8 +86,8 @@ class _Row:
         self.advance, self.finds_full, self.appends = Signal(init=1), Signal(), Signal()
         self.limit = Signal(limit_shape(config), reset_less=True)
         self.most = Signal(range(build.candidates + 1))
-        self.compactions, self.lists, self.spilled = (Signal(length_shape(config), name=name)
-                                                      for name in ("compactions", "lists", "spilled"))
+        self.compactions, self.lists = Signal(compactions_shape(build)), Signal(compactions_shape(build))
+        self.spilled = Signal(length_shape(config))
         self.weighs_pruned = Signal()
 
 
@@ -276,7 +277,8 @@ class RowSelector(wiring.Component):
         bound, raises = Signal.like(at.floor), Signal()
         # Of the search: gaps before the first that is raised to, what they weigh, and half of those in question.
         position, nearer, step = Signal(gap_shape()), Signal.like(at.mass), Signal(gap_shape())
-        mass, small = Signal.like(at.mass), Signal()
+        mass = Signal.like(at.mass)
+        small = register(m, gap_mass.weight <= limits.least, "small")
         left, entry = Signal.like(candidates.used), self.spilled.payload
         m.d.comb += [entry.place.eq(candidates.o.payload.place), entry.estimate.eq(candidates.o.payload.estimate),
                      entry.last.eq(left == 1)]
@@ -313,7 +315,6 @@ class RowSelector(wiring.Component):
             m.next = "COMPARE"
         with m.State("COMPARE"):
             m.d.comb += limits.stops.eq(1)
-            m.d.sync += small.eq(gap_mass.weight <= limits.least)
             with m.If(limits.least_valid):
                 m.next = "NEXT"
         with m.State("NEXT"):

@@ -207,7 +207,7 @@ def _limits(s: Setting) -> None:
                     (gap < here.position + 2 * step - 1) | (weight <= least))))))
     ends = loop * probes
     for name, condition in {
-            "asks": (inside["asks"] == judged) & ~(judged & sought), "any": judge.state(),
+            "asks": (inside["asks"] == (judged & judge.state("ROW"))) & ~(judged & sought), "any": judge.state(),
             "judges": judge.state("ROW") | judged,
             "by_mass": ~judge.state("MULTIPLY", "SHIFT", "SEARCH") | is_mass,
             "other": ~judge.state("HAND OVER") | (~is_mass & (judge["limit"] == given)),

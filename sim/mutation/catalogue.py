@@ -38,6 +38,7 @@ class Block:
 
 
 _TESTED = {
+    "axi_engines": ("axi/read_engine", "axi/write_engine"),
     "stream_queue": ("common/stream_queue",),
     "survivor_queue": ("wide/survivor_queue",),
     "word_packer": ("common/word_packer",),
@@ -56,7 +57,8 @@ _TESTED = {
     "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
     "operand_memories": ("common/operand_split", "wide/operand_plane", "wide/query_buffer", "wide/query_memory",
                          "wide/query_tables"),
-    "row_appender": ("memory/row_appender", "memory/page_table", "axi/row_gearbox", "axi/write_engine"),
+    "page_table": ("memory/page_table",),
+    "row_appender": ("memory/row_appender", "axi/row_gearbox"),
     "row_limiter": ("wide/row_limiter", "wide/mass_scan", "wide/group_sums"),
     "row_limits": ("wide/row_limits",),
     "row_selector": ("memory/row_selector", "memory/candidate_filter", "memory/candidate_list"),
@@ -71,7 +73,7 @@ _TESTED = {
     "tile_engine": ("memory/tile_engine",),
     "tile_front": ("memory/tile_front", "memory/tile_reader", "memory/piece_reader", "memory/piece_bursts",
                    "memory/spill_store", "memory/score_store", "memory/place_merge", "memory/plane_unpacker",
-                   "memory/tile_array", "axi/read_engine"),
+                   "memory/tile_array"),
     "tile_softmax": ("memory/tile_softmax",),
     "tile_values": ("memory/tile_values", "memory/row_sums"),
     "value_accumulator": ("wide/value_accumulator", "wide/virtual_survivors"),

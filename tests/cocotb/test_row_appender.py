@@ -238,9 +238,13 @@ QUICK = ("append-4bit", "append-3bit-odd")
 
 
 def sizes_of(build: MemoryBuild) -> list[int]:
-    """Return jobs: pages that are begun, filled, gone on with from the last row, crossed; single keys across beats."""
+    """Return jobs: pages that are begun, filled, gone on with from the last row, crossed; single keys across beats.
+
+    One is of no keys. The last key's parts begin with a beat, and nothing follows that would write over what goes
+    beyond them.
+    """
     rows = build.page_rows
-    return [rows // 3, 1, rows - rows // 3 - 2, 1, rows + 1, *[1] * (rows // 16), rows // 2 + 2]
+    return [rows // 3, 1, rows - rows // 3 - 2, 1, 0, rows + 1, *[1] * (rows // 16), rows // 2 - rows // 16]
 
 
 @stalls

@@ -39,9 +39,11 @@ KINDS = ("relative", "mass", "absolute")
 BUILD = MemoryBuild(core=WIDE.replace(name="selector", threshold_kinds=KINDS, key_groups=4, max_seq_len=63),
                     page_rows=16, window=256, candidates=16)
 """A row's keys may fill the count of one estimate; two words are cleared behind each row."""
-ONE_GROUP = MemoryBuild(core=BUILD.core.replace(name="selector-one-group", key_groups=1), page_rows=16, window=64,
-                        candidates=16)
+ONE_GROUP = MemoryBuild(core=BUILD.core.replace(name="selector-one-group", key_groups=1), page_rows=16,
+                        window=128, candidates=16)
 COUNT, LOOK, SUM, END = range(4)
+NUMBERS = 128
+"""Of rows, in a word of the histogram."""
 
 
 class HistogramBench(wiring.Component):
@@ -123,12 +125,12 @@ class Rows:
         self.build, self.rng, self.weights = build, rng, weights
         self.steps, self.counts, self.sums, self.counted = [], [], [], []
 
-    def add(self, estimates: np.ndarray) -> None:
-        """Count the estimates that lie in the window; look at them, and at those of rows before."""
+    def add(self, estimates: np.ndarray, groups: int) -> None:
+        """Count the estimates that lie in the window, in some groups; look at them, and at those of rows before."""
         build, rng = self.build, self.rng
-        groups = count_groups(build)
-        maxima, numbers = np.maximum.accumulate(estimates), rng.integers(0, groups, len(estimates))
-        self.histogram = WindowedHistogram(build.window, groups)
+        maxima = np.maximum.accumulate(estimates)
+        numbers = (rng.integers(groups) + rng.integers(0, groups, len(estimates))) % count_groups(build)
+        self.histogram = WindowedHistogram(build.window, count_groups(build))
         self.histogram.add(estimates, maxima, numbers)
         self.row_max = int(maxima[-1])
         within = estimates > maxima - build.window
@@ -163,33 +165,32 @@ class Rows:
 @pytest.mark.parametrize("build", [BUILD, pytest.param(ONE_GROUP, marks=pytest.mark.slow)],
                          ids=lambda build: build.core.name)
 def test_histogram_and_its_sums(build, stall, check):
-    """Numbers of rows come again thrice; keys of one estimate follow closely, and maxima rise out of the window."""
+    """Numbers of rows come again twice; keys of one estimate follow closely, and maxima rise out of the window."""
     rng, core, window = np.random.default_rng(SEED), build.core, build.window
     scales = [flat_scale(core), held_scale(random.Random(SEED), core)]
     weights = np.stack([gap_weights(np.arange(gap_shape()[-1] + 1), scale, core) for scale in scales])
-    low, high = limits(core.est_bits)
+    (low, high), groups = limits(core.est_bits), count_groups(build)
     rows, most = Rows(build, rng, weights), core.max_seq_len
-    for number in range(400):
-        base = int(rng.integers(low + 2 * window, high - 2 * window))
-        some = base + rng.integers(-window // 2, window // 2, 3)
-        estimates = {
-            0: lambda some=some: rng.choice(some, rng.integers(4, 20)),
-            1: lambda base=base: np.full(most, base),
-            2: lambda base=base: base + np.sort(rng.integers(-window, 2 * window, 20)),
-            3: lambda base=base: rng.permutation(base - np.arange(most)),
-        }.get(number % 16, lambda some=some: some)()
-        rows.add(estimates)
-        if number % 4 == 0:
-            rows.sum(0, int(rng.integers(1, 2 * window)))
-            first = int(rng.integers(0, window))
-            rows.sum(first, first + int(rng.integers(-1, 60)))
-        if number % 50 == 1:
-            rows.sum(0, 1)
-            rows.sum(0, gap_shape()[-1])
+    # Each word is written once in as many rows as there are numbers: what is left in it counts when they come again.
+    words = rng.permutation(window).reshape(NUMBERS, -1)
+    for number in range(2 * NUMBERS + 5):
+        rows.add(words[number % NUMBERS], groups)
         rows.steps.append({"what": END})
-    for extreme in (low, high):
-        rows.add(np.array([extreme, max(low, extreme - 1)]))
-        rows.sum(0, 3)
+    for _ in range(20):
+        base = int(rng.integers(low + 17 * most, high - 2 * window))
+        some = base + rng.integers(-window // 2, window // 2, 3)
+        for estimates, spread in ((some, groups), (rng.choice(some, 20), 2), (np.full(most, base), 1),
+                                  (base + np.sort(rng.integers(-window, 2 * window, 20)), groups),
+                                  (rng.permutation(base - np.arange(most)), groups),
+                                  (base + 17 * np.arange(-most, 0), 1)):
+            rows.add(estimates, spread)
+            rows.sum(0, int(rng.integers(1, 2 * window)))
+            first = int(rng.integers(0, gap_shape()[-1] - 60))
+            rows.sum(first, first + int(rng.integers(-1, 60)))
+            rows.steps.append({"what": END})
+        rows.add(np.array([[low, low], [high, high - 1]][len(rows.sums) % 2]), 1)
+        rows.sum(0, 1)
+        rows.sum(0, gap_shape()[-1])
         rows.steps.append({"what": END})
     jobs = [{"mantissa": mantissa, "shift": shift, "used": 1} for mantissa, shift in scales[::-1]]
     check(HistogramBench(build), f"histogram-{core.name}", {"job": Offer(jobs), "steps": Offer(rows.steps)},
@@ -297,8 +298,11 @@ class MergeBench(wiring.Component):
             m.d.sync += late.eq(late - 1)
         with m.FSM():
             with m.State("JOB"), m.If(self.job.valid):
-                m.d.comb += merge.begin.eq(1)
                 m.d.sync += [left.eq(job.listed), late.eq(job.late)]
+                m.next = "BEGIN"
+            # A candidate of the list may stand before its row begins.
+            with m.State("BEGIN"):
+                m.d.comb += merge.begin.eq(1)
                 m.next = "MERGE"
             with m.State("MERGE"), m.If(~merge.busy):
                 m.d.comb += self.job.ready.eq(1)

@@ -48,7 +48,7 @@ class AppendBench(wiring.Component):
         self.appender = appender = RowAppender(build, parameters)
         job = data.StructLayout({"rows": COUNT_BITS, "pages": range(build.page_limit + 1), "dump": 1, "other": 1,
                                  "groups": groups_layout(build.core)})
-        verdict = data.StructLayout({"fault": 1, "saturated": 1, "beats": 32})
+        verdict = data.StructLayout({"fault": 1, "saturated": 1, "beats": 32, "k_beats": 32, "v_beats": 32})
         super().__init__({
             "fill": In(stream.Signature(word_layout(parameters))), "job": In(stream.Signature(job)),
             "record": In(beat), "table": In(beat), "k": appender.signature.members["k"],
@@ -71,7 +71,11 @@ class AppendBench(wiring.Component):
         wiring.connect(m, appender.burst, engine.burst)
         wiring.connect(m, appender.beat, engine.beat)
         left, begun, saturated = Signal(range(self.words)), Signal(32), Signal()
-        starved = Signal()
+        starved, taken = Signal(), {name: Signal(32, name=f"{name}_beats") for name in "kv"}
+        for name, beats in taken.items():
+            port = getattr(self, name)
+            with m.If(port.valid & port.ready):
+                m.d.sync += beats.eq(beats + 1)
         m.d.comb += [
             record.beat.eq(self.record.payload), record.beat_valid.eq(self.record.valid & self.record.ready),
             pages.beat.eq(self.table.payload), pages.beat_valid.eq(self.table.valid & self.table.ready),
@@ -82,7 +86,8 @@ class AppendBench(wiring.Component):
             appender.write_idle.eq(engine.idle),
             appender.command.payload.rows.eq(job.rows), appender.command.payload.place.eq(record.length),
             self.verdict.fault.eq(appender.fault), self.verdict.saturated.eq(saturated),
-            self.verdict.beats.eq(written.written - begun), self.verdict_valid.eq(appender.done),
+            self.verdict.beats.eq(written.written - begun), self.verdict.k_beats.eq(taken["k"]),
+            self.verdict.v_beats.eq(taken["v"]), self.verdict_valid.eq(appender.done),
             # A burst that was begun has its data.
             starved.eq(engine.beat.ready & ~engine.beat.valid),
             self.wrong.eq(written.wrong | starved | appender.overflow),
@@ -173,7 +178,8 @@ class Jobs:
             self.offered[name] += rows.reshape(-1, build.bus_bytes).tolist()
         moved = outcome.traffic.moved["written"] // build.bus_bytes - len(before) * (len(k) > 0)
         self.wanted["verdict"].append({"fault": fails, "saturated": (k > build.core.qk_max).any(),
-                                       "beats": None if fails else moved})
+                                       "beats": None if fails else moved,
+                                       **{f"{name}_beats": len(self.offered[name]) for name in "kv"}})
         self.wanted["counted"] += [None] * len(before) if fails else self.record(sequence)
 
     def check(self, check, **parameters: int) -> None:

@@ -125,17 +125,22 @@ class Rows:
         self.build, self.rng, self.weights = build, rng, weights
         self.steps, self.counts, self.sums, self.counted = [], [], [], []
 
-    def add(self, estimates: np.ndarray, groups: int) -> None:
-        """Count the estimates that lie in the window, in some groups; look at them, and at those of rows before."""
-        build, rng = self.build, self.rng
+    def add(self, estimates: np.ndarray, groups: int, *, apart: bool = False) -> None:
+        """Count the estimates that lie in the window, in some groups; look at them, and at those of rows before.
+
+        Apart, each is looked at before the next one comes.
+        """
+        build, rng, most = self.build, self.rng, count_groups(self.build)
         maxima = np.maximum.accumulate(estimates)
-        numbers = (rng.integers(groups) + rng.integers(0, groups, len(estimates))) % count_groups(build)
-        self.histogram = WindowedHistogram(build.window, count_groups(build))
-        self.histogram.add(estimates, maxima, numbers)
+        numbers = (rng.integers(most) + rng.integers(0, groups, len(estimates))) % most
+        self.histogram = WindowedHistogram(build.window, most)
         self.row_max = int(maxima[-1])
         within = estimates > maxima - build.window
-        self.steps += [{"what": COUNT, "estimate": estimate, "group": group}
-                       for estimate, group in zip(estimates[within].tolist(), numbers[within].tolist(), strict=True)]
+        for n, (estimate, group) in enumerate(zip(estimates.tolist(), numbers.tolist(), strict=True)):
+            self.histogram.add(estimates[n:n + 1], maxima[n:n + 1], numbers[n:n + 1])
+            self.steps += [{"what": COUNT, "estimate": estimate, "group": group}] if within[n] else []
+            if apart:
+                self.look(estimate)
         self.counted.append(estimates[within])
         # A word that was not cleared counts for a row as many rows later as there are numbers, or fewer.
         before = [self.counted[-1 - back] for back in (0, 1, 2, 4, 8, 16, 32, 64, 128) if back < len(self.counted)]
@@ -143,8 +148,12 @@ class Rows:
         seen = np.unique(np.concatenate([rng.choice(seen, min(30, len(seen)), replace=False), before[-1][:8],
                                          before[0][:8]]))
         for estimate in rng.permutation(np.append(seen, seen[:2] ^ build.window)).tolist():
-            self.steps.append({"what": LOOK, "estimate": estimate})
-            self.counts.append(self.at(np.array([estimate]))[:, 0].tolist())
+            self.look(estimate)
+
+    def look(self, estimate: int) -> None:
+        """Look at what an estimate counts."""
+        self.steps.append({"what": LOOK, "estimate": estimate})
+        self.counts.append(self.at(np.array([estimate]))[:, 0].tolist())
 
     def sum(self, first: int, end: int) -> None:
         """Sum what the keys at some gaps weigh."""
@@ -177,16 +186,20 @@ def test_histogram_and_its_sums(build, stall, check):
         rows.add(words[number % NUMBERS], groups)
         rows.steps.append({"what": END})
     for _ in range(20):
-        base = int(rng.integers(low + 17 * most, high - 2 * window))
+        base = int(rng.integers(low + 15 * most, high - 2 * window))
         some = base + rng.integers(-window // 2, window // 2, 3)
         for estimates, spread in ((some, groups), (rng.choice(some, 20), 2), (np.full(most, base), 1),
+                                  (np.full(most, base), 1),
                                   (base + np.sort(rng.integers(-window, 2 * window, 20)), groups),
                                   (rng.permutation(base - np.arange(most)), groups),
-                                  (base + 17 * np.arange(-most, 0), 1)):
-            rows.add(estimates, spread)
+                                  (base + 15 * np.arange(-most, 0), 1)):
+            rows.add(estimates, spread, apart=rng.random() < 0.5)
             rows.sum(0, int(rng.integers(1, 2 * window)))
             first = int(rng.integers(0, gap_shape()[-1] - 60))
             rows.sum(first, first + int(rng.integers(-1, 60)))
+            gap = rows.row_max - int(rng.choice(estimates))
+            rows.sum(max(0, gap - 40), gap)
+            rows.sum(gap, gap + 1)
             rows.steps.append({"what": END})
         rows.add(np.array([[low, low], [high, high - 1]][len(rows.sums) % 2]), 1)
         rows.sum(0, 1)

@@ -1,0 +1,99 @@
+"""Pieces of memory, cut into bursts and read ahead, against whole numbers, under the stall matrix."""
+
+import random
+
+import pytest
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from latte.rtl.axi.bus import BOUNDARY, MasterParameters
+from latte.rtl.common.stream_queue import StreamQueue
+from latte.rtl.memory.piece_bursts import PIECE_BITS, PieceBursts, piece_layout
+from latte.rtl.memory.piece_reader import PieceReader, beat_layout
+from latte.sim.block_testbench import Expect, Offer
+from latte.sim.stalls import STALLS
+from tests.cocotb.addressed import AddressedMemory, bytes_of, response_of
+from tests.cocotb.blocks import SEED
+from tests.cocotb.weighed import paused
+
+stalls = pytest.mark.parametrize("stall", STALLS)
+masters = pytest.mark.parametrize("master", [
+    MasterParameters(burst_beats=16, reads_in_flight=3),
+    pytest.param(MasterParameters(data_bits=128, burst_beats=8, reads_in_flight=2), marks=pytest.mark.slow)],
+    ids=lambda master: str(master.data_bits))
+
+
+def random_piece(rng: random.Random, master: MasterParameters, most: int) -> dict[str, int]:
+    """Return a piece that begins anywhere, or close to a multiple of 4 KB."""
+    address = rng.getrandbits(64)
+    if rng.getrandbits(1):
+        address = address & ~(BOUNDARY - 1) | BOUNDARY - 8 * rng.randint(1, 40)
+    return {"address": address & ~(master.data_bytes - 1),
+            "beats": rng.choice([1, 2, rng.randint(1, 2 * master.burst_beats), rng.randint(1, most)])}
+
+
+def bursts_of(piece: dict[str, int], master: MasterParameters) -> list[dict[str, int]]:
+    """Return the bursts of a piece: as long as the master's, what is left, and 4 KB let them be."""
+    bursts, address, left = [], piece["address"], piece["beats"]
+    while left:
+        beats = min(left, master.burst_beats, (BOUNDARY - address % BOUNDARY) // master.data_bytes)
+        bursts.append({"address": address, "beats": beats})
+        address, left = (address + beats * master.data_bytes) % (1 << 64), left - beats
+    return bursts
+
+
+@stalls
+@masters
+def test_pieces_are_cut(master, stall, check):
+    """Of any length, none among them."""
+    rng = random.Random(SEED)
+    longest = (1 << PIECE_BITS) - 1
+    pieces = [random_piece(rng, master, 600) for _ in range(300)]
+    pieces += [{"address": (1 << 64) - BOUNDARY - 8 * master.data_bytes, "beats": beats} for beats in (0, longest, 1)]
+    check(PieceBursts(master), f"piece-bursts-{master.data_bits}", {"piece": Offer(pieces)},
+          {"burst": Expect([burst for piece in pieces for burst in bursts_of(piece, master)])})
+
+
+class PieceBench(wiring.Component):
+    """A reader of pieces and an addressed memory; for some time nobody listens."""
+
+    def __init__(self, master: MasterParameters) -> None:
+        self.master = master
+        super().__init__({
+            "piece": In(stream.Signature(piece_layout())), "asked": In(stream.Signature(1)),
+            "given": In(stream.Signature(1)), "o": Out(stream.Signature(beat_layout(master))), "overflow": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect."""
+        m = Module()
+        m.submodules.reader = reader = PieceReader(self.master)
+        m.submodules.memory = memory = AddressedMemory(self.master)
+        m.submodules.listener = listener = StreamQueue(beat_layout(self.master))
+        listens = ~paused(m, 150)
+        for ours, theirs in ((self.piece, reader.piece), (self.asked, memory.asked), (self.given, memory.given),
+                             (self.o, listener.o)):
+            wiring.connect(m, wiring.flipped(ours), theirs)
+        wiring.connect(m, reader.request, memory.request)
+        m.d.comb += [reader.taken.eq(memory.taken), reader.data.eq(memory.data), reader.fault.eq(memory.fault),
+                     listener.i.valid.eq(reader.o.valid & listens),
+                     reader.o.ready.eq(listener.i.ready & listens), listener.i.payload.eq(reader.o.payload),
+                     self.overflow.eq(reader.overflow)]
+        return m
+
+
+@stalls
+@masters
+def test_pieces_are_read(master, stall, check):
+    """Whoever does not listen for longer than the queue lasts loses nothing; errors come with their beat."""
+    rng = random.Random(SEED)
+    pieces = [random_piece(rng, master, 200) for _ in range(120)]
+    beats = [address % (1 << 64) for piece in pieces
+             for address in range(piece["address"], piece["address"] + piece["beats"] * master.data_bytes,
+                                  master.data_bytes)]
+    wanted = [{"data": int.from_bytes(bytes_of(address, master.data_bytes).tobytes(), "little"),
+               "fault": bool(response_of(address))} for address in beats]
+    check(PieceBench(master), f"piece-reader-{master.data_bits}",
+          {"piece": Offer(pieces), "given": Offer([0] * len(beats)),
+           "asked": Offer([0] * sum(len(bursts_of(piece, master)) for piece in pieces))},
+          {"o": Expect(wanted)}, quiet=["overflow"])

@@ -14,8 +14,9 @@ from latte.golden.config import preset
 from latte.golden.key_groups import KeyGroups
 from latte.golden.memory.build import LONGEST, MemoryBuild
 from latte.golden.memory.selection import RowSelector as GoldenSelector
-from latte.golden.pruned_mass import NO_COMPENSATION, Gains
+from latte.golden.pruned_mass import NO_COMPENSATION, Gains, gap_weights
 from latte.golden.quantizer import MASS_KEEP_ALL, mass_code
+from latte.golden.row_limit import mass_threshold
 from latte.golden.score_estimator import estimate_scores
 from latte.golden.split import split_halves
 from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
@@ -270,12 +271,45 @@ def test_keys_next_to_the_raised_bound(check):
     assert [selection.compactions for selection in found] == [1, 2] * 6
 
 
+def gaps_of_mass(rng: np.random.Generator, mass: int, weights: np.ndarray, last: int, count: int) -> np.ndarray:
+    """Return so many gaps in front of `last` whose keys weigh exactly `mass`."""
+    pairs = {int(weights[a] + weights[b]): (a, b) for a in range(last) for b in range(a, last)}
+    while True:
+        # Of gaps from a random one on: their weights have any mean.
+        gaps = rng.integers(rng.integers(last), last, count - 2)
+        missing = int(mass - weights[gaps].sum())
+        if missing in pairs:
+            return np.concatenate([gaps, pairs[missing]])
+
+
+@stalls
+def test_the_bound_is_raised_by_the_least_mass_that_is_enough(check):
+    """A key is as light as it may be beside the mass up to it, or that mass is a step short: a list of all is spilled."""
+    rng, rows = np.random.default_rng(SEED), []
+    weights = gap_weights(np.arange(EVERY_KIND.window), FLAT, EVERY_KIND.core)
+    for tau in (4.4, 4.8, 5.1, 5.5):
+        code, masses = mass_code(tau), np.arange(60 * weights[0])
+        least = mass_threshold(masses - (masses >> 3) - 1, np.full(1, code))
+        # The lightest key that so many others may outweigh.
+        last = int(np.searchsorted(-weights, -int(least[16 * weights[0]])))
+        # Weights of so near keys have a step of more than 1.
+        step = int(np.gcd.reduce(weights[:last + 1]))
+        enough = -(-int(np.searchsorted(least, weights[last])) // step) * step
+        for mass in (enough - step, enough):
+            gaps = gaps_of_mass(rng, mass - int(weights[0] + weights[last]), weights, last, 39)
+            rows.append(Row(ThresholdKind.MASS, code, as_streamed(-np.array([*gaps, last, 0]), EVERY_KIND), 41, 1))
+    found = check_rows(EVERY_KIND, [STEEP, FLAT], rows, check)
+    assert [selection.spilled for selection in found] == [(40,), (39,)] * 4
+
+
 @stalls
 def test_a_list_is_spilled_of_which_more_than_three_quarters_stay(check):
+    """The last row's is spilled again and again."""
     rows = [Row(ThresholdKind.RELATIVE, 5, as_streamed(np.array([0] * (40 - stay) + [3] * stay + [6]), EVERY_KIND), 41)
             for stay in (29, 30, 31, 40)]
+    rows.append(Row(ThresholdKind.RELATIVE, 5, np.zeros(850, np.int64), 850))
     found = check_rows(EVERY_KIND, [STEEP, FLAT], rows, check)
-    assert [selection.spilled for selection in found] == [(), (), (31,), (40,)]
+    assert [selection.spilled for selection in found] == [(), (), (31,), (40,), (40,) * 21]
 
 
 @stalls

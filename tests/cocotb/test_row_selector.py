@@ -284,7 +284,7 @@ def gaps_of_mass(rng: np.random.Generator, mass: int, weights: np.ndarray, last:
 
 @stalls
 def test_the_bound_is_raised_by_the_least_mass_that_is_enough(check):
-    """A key is as light as it may be beside the mass up to it, or that mass is a step short: a list of all is spilled."""
+    """A key is as light as it may be beside the mass up to it, or that is a step short: a list of all is spilled."""
     rng, rows = np.random.default_rng(SEED), []
     weights = gap_weights(np.arange(EVERY_KIND.window), FLAT, EVERY_KIND.core)
     for tau in (4.4, 4.8, 5.1, 5.5):

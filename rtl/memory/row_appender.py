@@ -59,7 +59,7 @@ class RowAppender(wiring.Component):
     Members
     -------
     command : In(stream of append_layout)
-        Taken when the last one is `done`.
+        Taken when the last one is `done`; no more rows than a sequence may have.
     k, v : In(stream of ArrayLayout(signed(8), bus_bytes))
     saturated : Out(1)
         An element of K above `qk_max` came one cycle ago and was limited.
@@ -100,7 +100,8 @@ class RowAppender(wiring.Component):
         m = Module()
         core = self.config
         # Rows that have not come, and that were not looked up.
-        keys, values, rows = (Signal(COUNT_BITS, name=name) for name in ("keys", "values", "rows"))
+        count = range(min(core.max_seq_len + 1, 1 << COUNT_BITS))
+        keys, values, rows = (Signal(count, name=name) for name in ("keys", "values", "rows"))
         row, place = Signal(exact_log2(self.build.page_rows)), Signal(key_shape(core))
         groups = None
         if core.group_bits:

@@ -171,9 +171,9 @@ class SpillStore(wiring.Component):
         m.submodules.scored = queue = StreamQueue(self.scored.shape(), self.items)
         m.d.comb += [queue.i.valid.eq(self.scored_valid & self.scored.spilled.any()), queue.i.payload.eq(self.scored)]
         item, done, held = queue.o.payload, Signal(rows), Signal(data.ArrayLayout(8 * SCORED_BYTES, rows))
-        # In the end, rows whose last beat is half full.
+        # In the end, rows whose last beat is half full; the last key may be in the queue, but not yet offered.
         halves = Cat(self._scores[n][0] for n in range(rows)) if slots > 1 else Const(0, rows)
-        left = Mux(queue.o.valid, item.spilled, Mux(ends, halves, 0)) & ~done
+        left = Mux(queue.o.valid, item.spilled, Mux(ends & (queue.level == 0), halves, 0)) & ~done
         row = Signal(row_shape(self.build))
         for n in reversed(range(rows)):
             with m.If(left[n]):

@@ -108,7 +108,13 @@ class PlaneUnpacker(wiring.Component):
 
     @staticmethod
     def _shifted(buffer: Signal, plane: Signal, high: int, low: int, lane: int) -> Value:
-        return Mux(plane, buffer >> (8 * lane * low), buffer >> (8 * lane * high))
+        """Return the lanes behind a chunk; where none may be left that count, whatever takes no logic."""
+        lanes = [buffer[place:place + 8 * lane] for place in range(0, len(buffer), 8 * lane)]
+        kept: list[Value] = []
+        for n, stays in enumerate(lanes):
+            behind = [lanes[n + gone] for gone in (low, high) if n + gone < len(lanes)]
+            kept.append(Mux(plane, *behind) if len(behind) == 2 else behind[0] if behind else stays)
+        return Cat(kept)
 
     def _part(self, buffer: Signal, n: int, bits: int, signed: bool) -> Value:
         """Return element `n` of a chunk whose elements have so many bits."""

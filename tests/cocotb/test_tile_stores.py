@@ -239,7 +239,8 @@ def test_planes_are_unpacked(check, build):
     beats, chunks = [], []
     for piece in range(120):
         low, skip = rng.getrandbits(1), rng.choice([0, rng.randrange(build.bus_bytes // lane)])
-        rows = build.page_rows if piece % 30 == 7 else rng.choice([1, 1, 2, 3, rng.randint(1, 9)])
+        many = {7: build.page_rows, 13: rng.randint(9, build.page_rows), 22: rng.randint(9, build.page_rows)}
+        rows = many.get(piece % 24, rng.choice([1, 1, 2, 3, rng.randint(1, 9)]))
         bits, signed = (core.low_bits, core.split == "balanced") if low else (core.estimate_bits, True)
         start = limits(bits)[0] if signed else 0
         elements = generator.integers(start, start + (1 << bits), (rows, core.head_dim))

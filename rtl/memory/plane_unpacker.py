@@ -66,9 +66,10 @@ class PlaneUnpacker(wiring.Component):
         coming = build.bus_bytes // lane
         high, low = (row // chunks // lane for row in (form.high_bytes, form.low_bytes))
         capacity = coming + max(high, low)
-        buffer = Signal(8 * lane * capacity)
-        level, after = Signal(range(capacity + 1)), Signal(range(capacity + 1))
-        plane, rows, number = Signal(), Signal(range(build.page_rows + 1)), Signal(range(max(2, chunks)))
+        # Of a piece, which begins with its first beat: without rows there is none.
+        buffer, level = Signal(8 * lane * capacity, reset_less=True), Signal(range(capacity + 1), reset_less=True)
+        plane, number = Signal(reset_less=True), Signal(range(max(2, chunks)), reset_less=True)
+        rows, after = Signal(range(build.page_rows + 1)), Signal.like(level)
         going = Mux(plane, low, high)
         takes, gives, ends, done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
@@ -93,7 +94,7 @@ class PlaneUnpacker(wiring.Component):
             with m.Switch(self.i.payload.skip):
                 for skip in range(coming):
                     with m.Case(skip):
-                        m.d.sync += buffer.eq(self.i.payload.data[8 * lane * skip:])
+                        m.d.sync += buffer[:8 * lane * (coming - skip)].eq(self.i.payload.data[8 * lane * skip:])
         with m.Elif(takes & ~done):
             m.d.sync += level.eq(after + coming)
             with m.Switch(after):

@@ -51,8 +51,8 @@ class _Phase:
         The stream was asked for.
     fetches, recalls
         A survivor, a piece of what was spilled is asked for.
-    known, filled, given, limited
-        Rows whose entry is here, whose table is filled, that have begun, whose limit is known.
+    known, filled, limited
+        Rows whose entry is here, whose table is filled, whose limit is known.
     table_of
         Which of its selector's tables each row uses.
     """
@@ -61,8 +61,8 @@ class _Phase:
         self.begins, self.table, self.streams, self.selects, self.scores, self.ends = (
             Signal(name=name) for name in ("begins", "table", "streams", "selects", "scores", "ends"))
         self.asked, self.fetches, self.recalls = (Signal(name=name) for name in ("asked", "fetches", "recalls"))
-        self.known, self.filled, self.given, self.limited, self.table_of = (
-            Signal(build.tile_rows, name=name) for name in ("known", "filled", "given", "limited", "table_of"))
+        self.known, self.filled, self.limited, self.table_of = (
+            Signal(build.tile_rows, name=name) for name in ("known", "filled", "limited", "table_of"))
 
 
 class TileFront(wiring.Component):
@@ -238,7 +238,7 @@ class TileFront(wiring.Component):
         with m.If(takes):
             m.d.sync += taken.eq(taken + 1)
         with m.If(at.begins):
-            m.d.sync += [taken.eq(0), at.given.eq(0), at.limited.eq(0)]
+            m.d.sync += [taken.eq(0), at.limited.eq(0)]
         selectors = [RowSelector(build) for _ in range(build.tile_rows)]
         for n, selector in enumerate(selectors):
             m.submodules[f"selector_{n}"] = selector
@@ -253,14 +253,13 @@ class TileFront(wiring.Component):
                 wiring.connect(m, wiring.flipped(masses), selector.masses)
             m.d.comb += [
                 *(offered[name].eq(value) for name, value in fields.items()),
-                # Keys are streamed before; their estimates wait.
-                selector.row.valid.eq(at.streams & at.filled[n] & ~at.given[n]),
+                # Keys are streamed before; their estimates wait. Until its survivors are asked for, a selector takes
+                # no other row.
+                selector.row.valid.eq(at.streams & at.filled[n]),
                 selector.summary.ready.eq(1),
             ]
             with m.If(takes & (taken == n)):
                 m.d.sync += [entry.eq(row), at.known[n].eq(1)]
-            with m.If(selector.row.valid & selector.row.ready):
-                m.d.sync += at.given[n].eq(1)
             with m.If(selector.summary.valid):
                 m.d.sync += [self.estimate_max[n].eq(summary.row_max), at.limited[n].eq(1)]
         return selectors
@@ -283,10 +282,11 @@ class TileFront(wiring.Component):
                 tables.job.valid.eq(at.known[n] & ~at.filled[n]), job.mantissa.eq(entry.scale_mantissa),
                 job.shift.eq(entry.scale_shift), job.used.eq(used), tables.table.ready.eq(1),
                 tables.release.eq(at.ends & self.present[n]), tables.release_table.eq(at.table_of[n]),
-                selector.fill.eq(tables.fill),
+                # It stands until the next tile's.
+                at.table_of[n].eq(tables.table.payload), selector.fill.eq(tables.fill),
             ]
             with m.If(tables.table.valid):
-                m.d.sync += [at.table_of[n].eq(tables.table.payload), at.filled[n].eq(1)]
+                m.d.sync += at.filled[n].eq(1)
 
     def _estimate(self, m: Module, at: "_Phase", reader: TileReader, array: TileArray,
                   selectors: list[RowSelector]) -> Value:

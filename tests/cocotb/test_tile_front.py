@@ -125,6 +125,15 @@ def test_tiles(check):
 
 
 @stalls
+def test_sequences_of_any_length(check):
+    """Of one key, whole pages, and one more; most tiles are not full."""
+    build, rng = EVERY_KIND, np.random.default_rng(SEED)
+    for keys in (1, 2, build.page_rows, 2 * build.page_rows + 1, 3 * build.page_rows - 1, 59, 6 * build.page_rows):
+        cache, q, entries = Cache.random(rng, build, keys, build.tile_rows + 1 + keys % 2)
+        run(check, cache, q, entries, cache.ask(q, entries), [FINE] * 2, cache.words())
+
+
+@stalls
 def test_a_page_without_entry_and_a_table_that_cannot_be_read(check):
     """The tile fails before it streams anything; its rows and queries are taken."""
     build, rng = EVERY_KIND, np.random.default_rng(SEED)

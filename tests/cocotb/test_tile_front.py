@@ -1,5 +1,7 @@
 """The first half of a tile, from memory to scores, against the golden model, under the stall matrix."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from amaranth import Module, Signal
@@ -22,6 +24,7 @@ from tests.cocotb.cached import BASE, EVERY_KIND, Cache, complete_in, first_page
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 FINE = {"page_unmapped": 0, "memory_error": 0}
+TWO_SCORES_A_BEAT = dataclasses.replace(EVERY_KIND, core=EVERY_KIND.core.replace(name="two-scores-a-beat"), bus_bytes=16)
 READS = ("table", "groups", "high", "key_high", "key_low", "spilled")
 
 
@@ -147,9 +150,9 @@ def test_a_page_without_entry_and_a_table_that_cannot_be_read(check):
 
 
 @stalls
-def test_the_last_survivor_was_spilled(check):
+@pytest.mark.parametrize("build", [EVERY_KIND, TWO_SCORES_A_BEAT], ids=lambda build: build.core.name)
+def test_the_last_survivor_was_spilled(build, check):
     """Of as many equal keys as the list holds and one that is a little smaller, and goes when the mass is known."""
-    build = EVERY_KIND
     keys, d = build.candidates + 1, build.core.head_dim
     k = np.full((keys, d), 48, np.int8)
     k[(keys - 1) // build.page_rows * build.page_rows - 1, :4] = 32

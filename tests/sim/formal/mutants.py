@@ -377,7 +377,8 @@ MUTANTS = {
     # Keys in memory: tables and masses of gaps, sums of a tile, jobs.
     "RowTables.gap_weights": ("RowTables-tables", RowTables, "pipeline.latency, name=", "pipeline.latency - 1, name="),
     "GapMass.masses": ("GapMass-mass", GapMass, "self.masses[n] + product", "self.masses[n] | product"),
-    "LimitFinder.least_once": ("LimitFinder-limits", LimitFinder, "asks.eq(self.begin)", "asks.eq(self.begin | self.valid)"),
+    "LimitFinder.least_once": ("LimitFinder-limits", LimitFinder, "asks.eq(self.begin)",
+        "asks.eq(self.begin | self.valid)"),
     "TileValues.tile_sums": ("TileValues-values", TileValues, "Mux(at.begins, self.half, 0)",
         "Mux(at.begins, self.half, 1)"),
     "TileSoftmax.softmax_weights": ("TileSoftmax-weighs", TileSoftmax, "m.If(at.row[n] | at.first)", "m.If(at.row[n])"),

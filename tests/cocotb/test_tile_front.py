@@ -24,7 +24,7 @@ from tests.cocotb.cached import BASE, EVERY_KIND, Cache, complete_in, first_page
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 FINE = {"page_unmapped": 0, "memory_error": 0}
-TWO_SCORES_A_BEAT = dataclasses.replace(EVERY_KIND, core=EVERY_KIND.core.replace(name="two-scores-a-beat"), bus_bytes=16)
+TWO_SCORES_A_BEAT = dataclasses.replace(EVERY_KIND, core=EVERY_KIND.core.replace(name="two-scores"), bus_bytes=16)
 READS = ("table", "groups", "high", "key_high", "key_low", "spilled")
 
 

@@ -18,7 +18,7 @@ from tests.cocotb.test_axi_core import DENSE, SERIAL, TOY, UNEVEN
 pytest.importorskip("cocotbext.axi")
 
 pytestmark = pytest.mark.slow
-"""Each build is compiled for these tests alone; what the quick ones show of the blocks is in tests/rtl/axi."""
+"""Each build is compiled for these tests alone; what the quick ones show of the blocks is in test_packet_blocks.py."""
 BUILDS = {"toy": (TOY, StreamParameters()), "uneven": (UNEVEN, StreamParameters(data_bits=128)),
           "serial": (SERIAL, StreamParameters(data_bits=32)), "dense": (DENSE, StreamParameters())}
 every_build = pytest.mark.parametrize("build", BUILDS)

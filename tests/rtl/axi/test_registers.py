@@ -7,7 +7,6 @@ from amaranth import Module, Value
 from amaranth.lib import wiring
 
 from latte.golden.config import preset
-from latte.golden.errors import LatteError
 from latte.rtl.axi.axi_lite_slave import AxiLiteSlave
 from latte.rtl.axi.bus import MasterParameters, Response, lite_members
 from latte.rtl.axi.register_bank import RegisterBank
@@ -124,13 +123,6 @@ def test_fingerprint_is_that_of_bits_and_interface():
     tiny = preset("tiny")
     assert fingerprint(tiny) == fingerprint(tiny.replace(query_rows=32, name="other"), data_bits=128)
     assert fingerprint(tiny) != fingerprint(tiny.replace(heads=3))
-
-
-@pytest.mark.parametrize("changes", [{"data_bits": 32}, {"burst_beats": 12}, {"burst_beats": 4}, {"reads_in_flight": 0},
-                                     {"writes_in_flight": 65}])
-def test_masters_that_cannot_be(changes):
-    with pytest.raises(LatteError, match="the master's"):
-        MasterParameters(**changes)
 
 
 @pytest.mark.parametrize("idle", [0.0, 0.5])

@@ -82,18 +82,19 @@ class Outputs:
 
     Parameters
     ----------
-    packer
+    config, parameters
     rng
     """
 
-    def __init__(self, packer: OutputPacker, rng: random.Random) -> None:
-        self.packer, self.rng = packer, rng
+    def __init__(self, config: AttentionConfig, parameters: StreamParameters, rng: random.Random) -> None:
+        self.config, self.size, self.rng = config, parameters.data_bytes, rng
+        self.element_bytes = 2 if config.out_bits <= 16 else 4
+        self.row_bytes = config.head_dim * self.element_bytes
         self.steps, self.levels, self.beats = [], [], []
 
     def give(self, first: int = 0, level: int = 0) -> None:
         """Give a row, and say which beats must come of it; behind its `first` items let beats leave, after a look."""
-        config, size, row_bytes = self.packer.config, self.packer.parameters.data_bytes, self.packer.row_bytes
-        lanes, element = config.normalizer_lanes, row_bytes // config.head_dim
+        config, size, lanes = self.config, self.size, self.config.normalizer_lanes
         row = [of_signed(self.rng, config.out_bits) for _ in range(config.head_dim)]
         row[:2] = limits(config.out_bits)
         items = [{"step": GIVE, "o": {"data": row[at:at + lanes], "row_last": at + lanes == len(row),
@@ -103,7 +104,7 @@ class Outputs:
             self.look(level)
             self.flow(1)
         self.steps += items[first:]
-        whole = b"".join(value.to_bytes(element, "little", signed=True) for value in row)
+        whole = b"".join(value.to_bytes(self.element_bytes, "little", signed=True) for value in row)
         for at in range(0, len(whole), size):
             given = whole[at:at + size]
             self.beats.append({"data": [*given, *[None] * (size - len(given))], "strobe": (1 << len(given)) - 1})
@@ -133,12 +134,11 @@ PACKERS: dict[str, tuple[AttentionConfig, StreamParameters]] = {
 def test_outputs(check, stall, name):
     """Rows become beats; the level is what was given and not taken, at rest and behind a flow, and has its limit."""
     config, parameters = PACKERS[name]
-    row_bytes, size = config.head_dim * (2 if config.out_bits <= 16 else 4), parameters.data_bytes
-    row_beats, item_bytes = ceil_div(row_bytes, size), row_bytes // config.head_dim * config.normalizer_lanes
+    outputs = Outputs(config, parameters, random.Random(SEED))
+    row_beats, item_bytes = ceil_div(outputs.row_bytes, outputs.size), outputs.element_bytes * config.normalizer_lanes
     rows = ceil_div(12, row_beats)
     packer = OutputPacker(config, parameters, rows * row_beats)
-    assert packer.row_bytes == row_bytes
-    outputs = Outputs(packer, random.Random(SEED))
+    assert packer.row_bytes == outputs.row_bytes
     for _ in range(3):
         outputs.look(0)
         for n in range(rows):
@@ -150,7 +150,7 @@ def test_outputs(check, stall, name):
         for _ in range(rows):
             outputs.give()
         # So many more items are taken while nothing leaves: a beat, and the begin of another.
-        outputs.give(size // item_bytes + 1, packer.depth)
+        outputs.give(outputs.size // item_bytes + 1, packer.depth)
         for _ in range(2 * packer.depth):
             outputs.give()
         outputs.look(0)

@@ -23,6 +23,11 @@ stalls = pytest.mark.parametrize("stall", STALLS)
 MOST_ROWS = (1 << COUNT_BITS) - 1
 
 
+def packet_layout(parameters: StreamParameters) -> data.StructLayout:
+    """A beat of a packet that comes in."""
+    return data.StructLayout({"data": parameters.data_bits, "keep": parameters.data_bytes, "last": 1})
+
+
 class ReceiverBench(wiring.Component):
     """A receiver whose packets are a stream, beside a count of the beats that it waits for.
 
@@ -43,12 +48,12 @@ class ReceiverBench(wiring.Component):
 
     def __init__(self, receiver: PacketReceiver) -> None:
         self.receiver = receiver
-        self.row_beats = ceil_div(receiver.row_bytes, receiver.parameters.data_bytes)
         members, size = receiver.signature.members, receiver.parameters.data_bytes
-        job = data.StructLayout({"rows": COUNT_BITS, "beats": range(self.row_beats * MOST_ROWS + 1)})
+        job = data.StructLayout({"rows": COUNT_BITS,
+                                 "beats": range(ceil_div(receiver.row_bytes, size) * MOST_ROWS + 1)})
         super().__init__({
             "job": In(stream.Signature(job)), "o": members["o"], "faults": members["faults"], "faults_valid": Out(1),
-            "packet": In(stream.Signature(data.StructLayout({"data": 8 * size, "keep": size, "last": 1}))),
+            "packet": In(stream.Signature(packet_layout(receiver.parameters))),
             "wrong": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -80,14 +85,14 @@ class Packets:
 
     Parameters
     ----------
-    bench
+    row, size, going
+        Bytes of a row, of a beat that comes, and of one that goes.
     rng
     """
 
-    def __init__(self, bench: ReceiverBench, rng: random.Random) -> None:
-        receiver = bench.receiver
-        self.bench, self.rng = bench, rng
-        self.row, self.size, self.going = receiver.row_bytes, receiver.parameters.data_bytes, receiver.out_bytes
+    def __init__(self, row: int, size: int, going: int, rng: random.Random) -> None:
+        self.row, self.size, self.going, self.rng = row, size, going, rng
+        self.row_beats = ceil_div(row, size)
         self.jobs, self.beats, self.rows, self.faults = [], [], [], []
 
     def add(self, count: int, *, short: int = 0, more: int = 0, holes: tuple[int, ...] = (), spare: bool = False
@@ -106,7 +111,7 @@ class Packets:
             TKEEP is low behind the end of a row, too, and anywhere in beats that are too many.
         """
         rng, row, size = self.rng, self.row, self.size
-        beats = ceil_div(row, size)
+        beats = self.row_beats
         given = count * beats - short
         rows = bytearray(rng.randbytes(count * row))
         keep = [0 if spare else 255] * (count * beats * size)
@@ -131,11 +136,11 @@ class Packets:
     def add_any(self) -> None:
         """Add a job with a packet of any kind."""
         rng, count = self.rng, self.rng.randrange(5)
-        beats = count * self.bench.row_beats
+        beats = count * self.row_beats
         kind = rng.choice(["short", "long", "right", "right"]) if count else "right"
         short = rng.randrange(1, beats) if kind == "short" and beats > 1 else 0
         # The bytes that surely come.
-        there = (beats - short) // self.bench.row_beats * self.row
+        there = (beats - short) // self.row_beats * self.row
         holes = tuple(rng.sample(range(there), rng.randrange(1, 3))) if there > 1 and rng.random() < 0.4 else ()
         self.add(count, short=short, more=rng.randrange(1, 5) if kind == "long" else 0, holes=holes,
                  spare=rng.random() < 0.5)
@@ -145,15 +150,10 @@ RECEIVERS = {f"{row}-{size}-{going}": (row, size, going)
              for row, size, going in ((12, 8, 12), (16, 8, 4), (20, 8, 2), (12, 16, 3), (8, 4, 8))}
 
 
-def packets_of(name: str) -> Packets:
-    """Return a bench, without jobs."""
-    row, size, going = RECEIVERS[name]
-    return Packets(ReceiverBench(PacketReceiver(row, going, StreamParameters(data_bits=8 * size))), random.Random(SEED))
-
-
 def check_packets(check, name: str, packets: Packets) -> None:
     """Let the bench do what was added."""
-    check(packets.bench, f"packets-{name}", {"job": Offer(packets.jobs), "packet": Offer(packets.beats)},
+    receiver = PacketReceiver(packets.row, packets.going, StreamParameters(data_bits=8 * packets.size))
+    check(ReceiverBench(receiver), f"packets-{name}", {"job": Offer(packets.jobs), "packet": Offer(packets.beats)},
           {"o": Expect(packets.rows), "faults": Expect(packets.faults)}, quiet=["wrong"])
 
 
@@ -162,7 +162,7 @@ def check_packets(check, name: str, packets: Packets) -> None:
                                   for name in RECEIVERS])
 def test_packets_that_come_in(check, stall, name):
     """Every job gets as many rows as it asked for, and is told what was wrong."""
-    packets = packets_of(name)
+    packets = Packets(*RECEIVERS[name], random.Random(SEED))
     for byte in range(2 * packets.row):
         packets.add(2, holes=(byte,), spare=bool(byte % 2))
     for _ in range(100):
@@ -172,7 +172,7 @@ def test_packets_that_come_in(check, stall, name):
 
 @pytest.mark.parametrize("stall", ["none"])
 def test_the_longest_packet(check, stall):
-    packets = packets_of("12-8-12")
+    packets = Packets(*RECEIVERS["12-8-12"], random.Random(SEED))
     packets.add(1)
     packets.add(MOST_ROWS)
     packets.add(2, more=1)

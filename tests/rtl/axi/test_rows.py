@@ -1,4 +1,4 @@
-"""Rows cut into bursts, fetched, repacked: what comes out is what lies in memory, whatever stalls."""
+"""Rows repacked, and fetched by two readers of one engine: what comes out is what lies in memory, whatever stalls."""
 
 import random
 
@@ -9,10 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from latte.rtl.axi.bus import MasterParameters, Response
 from latte.rtl.axi.read_engine import ReadEngine
-from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.row_fetcher import RowFetcher, fetch_layout
 from latte.rtl.axi.row_gearbox import RowGearbox
-from tests.rtl.axi.agents import ReadSlave, Sink, Source, check_burst, simulate
+from tests.rtl.axi.agents import ReadSlave, Sink, Source, simulate
 
 PARAMETERS = {"64": MasterParameters(), "128": MasterParameters(data_bits=128, burst_beats=8, reads_in_flight=3)}
 masters = pytest.mark.parametrize("master", PARAMETERS.values(), ids=PARAMETERS)
@@ -36,32 +35,6 @@ def addresses_of(rows: dict[str, int], row_bytes: int, beat: int) -> list[int]:
     """Return the addresses of the beats of rows, in order."""
     return [rows["address"] + n * rows["stride"] + beat * k for n in range(rows["rows"])
             for k in range(-(-row_bytes // beat))]
-
-
-@masters
-@idles
-@pytest.mark.parametrize("row_bytes", [16, 64, 20, 512])
-def test_bursts_cover_rows(master, idle, row_bytes):
-    rng = random.Random(row_bytes)
-    dut = RowBursts(row_bytes, master)
-    commands = [random_rows(rng, master, row_bytes) for _ in range(40)]
-    source = Source(dut.rows, commands, rng, idle)
-    sink = Sink(dut.burst, rng, idle, lambda ctx, stream: (ctx.get(stream.payload.address),
-                                                           ctx.get(stream.payload.beats)))
-    beats = [at for rows in commands for at in addresses_of(rows, row_bytes, master.data_bytes)]
-    simulate(dut, [source, sink], lambda: not source.payloads, then=400)
-    for address, count in sink.received:
-        check_burst(address, count, master)
-    assert [address + n * master.data_bytes for address, count in sink.received for n in range(count)] == beats
-
-
-@masters
-def test_rows_without_gaps_make_full_bursts(master):
-    dut = RowBursts(16, master)
-    source = Source(dut.rows, [{"address": 4096, "stride": 16, "rows": 100}], random.Random(1))
-    sink = Sink(dut.burst, random.Random(1), decode=lambda ctx, stream: ctx.get(stream.payload.beats))
-    simulate(dut, [source, sink], lambda: not source.payloads, then=300)
-    assert all(beats == master.burst_beats for beats in sink.received[:-1])
 
 
 @idles

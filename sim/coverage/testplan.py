@@ -107,7 +107,7 @@ TESTPOINTS: tuple[Testpoint, ...] = (
                _AXI + "test_registers_behind_wishbone"), (), ("AxiLiteSlave", "WishboneSlave")),
     Testpoint("descriptors", "programs from memory, by rings of any size, with scattered rows",
               (_AXI + "test_programs_from_memory", _AXI + "test_rings_of_any_size",
-               "rtl/axi/test_descriptors.py::test_what_is_wrong_is_said"), ("interfaces",),
+               "cocotb/test_descriptors.py::test_descriptors_are_read_and_checked"), ("interfaces",),
               ("DescriptorRing", "RowBursts", "RowFetcher")),
     Testpoint("keys in memory", "sequences that are appended to, asked and freed, with their pages, spilled lists and "
               "all refusals, in every bit, byte and beat",

@@ -86,7 +86,7 @@ class EntryReader(wiring.Component):
                 m.d.sync += asked.eq(asked + 1)
                 with m.If(is_code):
                     m.next = "AWAIT"
-            with m.State("AWAIT"), m.If(came[0] & (came[1:] == codes[0])):
+            with m.State("AWAIT"), m.If(came[1:] == codes[0]):
                 m.next = "GIVE"
             with m.State("GIVE"):
                 m.d.comb += self.o.valid.eq(1)

@@ -50,6 +50,7 @@ _TESTED = {
     "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
                            "common/adder_tree"),
     "dense_blocks": ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator"),
+    "cache_dispatcher": ("memory/cache_dispatcher",),
     "cache_sequencer": ("memory/cache_sequencer",),
     "entry_reader": ("memory/entry_reader",),
     "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum", "common/ram"),
@@ -104,7 +105,7 @@ NOT_JUDGED = {
         "job_completer", "job_dispatcher", "output_packer", "packet_receiver", "packet_sender", "packet_transmitter",
         "register_bank", "row_bursts", "row_fetcher", "stream_runner", "wishbone_slave")},
     **{f"memory/{file}": _CONNECTS for file in ("axi_cache_core", "cache_core", "cache_runner")},
-    **{f"memory/{file}": _IN_CACHE for file in ("cache_completer", "cache_dispatcher")},
+    **{f"memory/{file}": _IN_CACHE for file in ("cache_completer",)},
 }
 """Files that describe hardware and have no mutants, and why."""
 

@@ -38,7 +38,6 @@ class Block:
 
 
 _TESTED = {
-    "axi_engines": ("axi/read_engine", "axi/write_engine"),
     "stream_queue": ("common/stream_queue",),
     "survivor_queue": ("wide/survivor_queue",),
     "word_packer": ("common/word_packer",),
@@ -50,8 +49,11 @@ _TESTED = {
     "cross_product_unit": ("wide/cross_product_unit", "wide/cross_product", "wide/pair_table_dot",
                            "common/adder_tree"),
     "dense_blocks": ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator"),
+    "axi_engines": ("axi/read_engine", "axi/write_engine"),
     "cache_dispatcher": ("memory/cache_dispatcher",),
     "cache_sequencer": ("memory/cache_sequencer",),
+    "descriptor_jobs": ("axi/job_completer", "axi/job_dispatcher"),
+    "descriptors": ("axi/descriptor_fetcher", "axi/descriptor_ring"),
     "entry_reader": ("memory/entry_reader",),
     "estimate_buffer": ("wide/estimate_buffer", "wide/row_scanner", "wide/running_maximum", "common/ram"),
     "gap_table": ("wide/gap_table",),
@@ -60,9 +62,13 @@ _TESTED = {
     "normalizer": ("wide/normalizer", "wide/reciprocal", "wide/row_memory", "wide/row_scaler"),
     "operand_memories": ("common/operand_split", "wide/operand_plane", "wide/query_buffer", "wide/query_memory",
                          "wide/query_tables"),
+    "output_packer": ("axi/output_packer",),
+    "packet_blocks": ("axi/packet_receiver", "axi/packet_sender", "axi/packet_transmitter"),
     "page_table": ("memory/page_table",),
     "pieces": ("memory/piece_bursts", "memory/piece_reader"),
+    "register_blocks": ("axi/register_bank", "axi/axi_lite_slave", "axi/wishbone_slave"),
     "row_appender": ("memory/row_appender", "axi/row_gearbox"),
+    "row_fetcher": ("axi/row_bursts", "axi/row_fetcher"),
     "row_limiter": ("wide/row_limiter", "wide/mass_scan", "wide/group_sums"),
     "row_limits": ("wide/row_limits",),
     "row_selector": ("memory/row_selector", "memory/candidate_filter", "memory/candidate_list"),
@@ -73,6 +79,7 @@ _TESTED = {
     "sequence_record": ("memory/sequence_record",),
     "softmax": ("wide/softmax", "wide/score_queue", "wide/weight_pipeline"),
     "spill_store": ("memory/spill_store",),
+    "stream_runner": ("axi/stream_runner",),
     "survivor_mass": ("wide/survivor_mass",),
     "threshold_filter": ("wide/threshold_filter",),
     "tile_engine": ("memory/tile_engine",),
@@ -94,18 +101,15 @@ BLOCKS: tuple[Block, ...] = tuple(Block(f"rtl/{file}.py", tests=(_COCOTB.format(
                                   for test, files in _TESTED.items() for file in files)
 _COMPOSED = "connects blocks; programs compare what leaves each of them in a whole core (tests/cocotb/test_core.py)"
 _WIRES = "connects blocks with wires alone, in which there are no faults (tests/cocotb/test_key_value_scratchpad.py)"
-_PROVED = "tests in Amaranth's own simulator, which runs no netlist; its proofs are seen to fail (tests/sim/formal)"
+_BEHIND_BUSES = "connects blocks; programs compare what leaves it in a whole core (tests/cocotb/test_axi_core.py)"
 _CONNECTS = "connects blocks; whole cores with keys in memory run it (tests/cocotb/test_cache_core.py)"
 _IN_CACHE = "whole cores with keys in memory alone run it; its proofs are seen to fail (tests/sim/formal)"
 NOT_JUDGED = {
     **dict.fromkeys(("wide/wide_core", "serial/serial_core", "dense/dense_core"), _COMPOSED),
     "wide/key_value_scratchpad": _WIRES,
-    **{f"axi/{file}": _PROVED for file in (
-        "axi_core", "axi_lite_slave", "axi_stream_core", "descriptor_fetcher", "descriptor_ring", "descriptor_runner",
-        "job_completer", "job_dispatcher", "output_packer", "packet_receiver", "packet_sender", "packet_transmitter",
-        "register_bank", "row_bursts", "row_fetcher", "stream_runner", "wishbone_slave")},
-    **{f"memory/{file}": _CONNECTS for file in ("axi_cache_core", "cache_core", "cache_runner")},
-    **{f"memory/{file}": _IN_CACHE for file in ("cache_completer",)},
+    **dict.fromkeys(("axi/axi_core", "axi/axi_stream_core", "axi/descriptor_runner"), _BEHIND_BUSES),
+    **dict.fromkeys(("memory/axi_cache_core", "memory/cache_core", "memory/cache_runner"), _CONNECTS),
+    "memory/cache_completer": _IN_CACHE,
 }
 """Files that describe hardware and have no mutants, and why."""
 

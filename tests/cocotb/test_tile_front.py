@@ -129,11 +129,12 @@ def test_tiles(check):
 
 @stalls
 def test_sequences_of_any_length(check):
-    """Of one key, whole pages, and one more; most tiles are not full."""
+    """Of one key, whole pages, and one more; of some many tiles, so that tables of weights are used again."""
     build, rng = EVERY_KIND, np.random.default_rng(SEED)
-    for keys in (1, 2, build.page_rows, 2 * build.page_rows + 1, 3 * build.page_rows - 1, 59, 6 * build.page_rows):
-        cache, q, entries = Cache.random(rng, build, keys, build.tile_rows + 1 + keys % 2)
-        run(check, cache, q, entries, cache.ask(q, entries), [FINE] * 2, cache.words())
+    page = build.page_rows
+    for keys, tiles in ((1, 2), (2, 5), (page, 2), (2 * page + 1, 5), (3 * page - 1, 2), (6 * page, 2)):
+        cache, q, entries = Cache.random(rng, build, keys, tiles * build.tile_rows - keys % 2)
+        run(check, cache, q, entries, cache.ask(q, entries), [FINE] * tiles, cache.words())
 
 
 @stalls

@@ -19,7 +19,7 @@ from latte.sim.stalls import STALLS
 from tests.cocotb.addressed import AddressedMemory, bytes_of, response_of
 from tests.cocotb.blocks import SEED, WIDE
 from tests.cocotb.cached import master
-from tests.cocotb.test_pieces import bursts_of
+from tests.cocotb.test_piece_bursts import bursts_of
 
 stalls = pytest.mark.parametrize("stall", STALLS)
 

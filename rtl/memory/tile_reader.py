@@ -241,11 +241,11 @@ class TileReader(wiring.Component):
             m.d.sync += self.table_read.eq(0)
         if core.group_bits:
             # Of the page whose keys are being unpacked; the next key's first.
-            groups = Signal(8 * build.bus_bytes * group_beats, reset_less=True)
+            groups = Signal(build.page_rows * core.group_bits, reset_less=True)
             m.d.comb += self.chunk.payload.group.eq(groups[:core.group_bits])
             with m.If(takes & is_group):
                 for n in range(group_beats):
                     with m.If(number == n):
-                        m.d.sync += groups.word_select(n, 8 * build.bus_bytes).eq(beat.data)
+                        m.d.sync += groups[8 * build.bus_bytes * n:8 * build.bus_bytes * (n + 1)].eq(beat.data)
             with m.Elif(self.chunk.valid & self.chunk.ready & self.chunk.payload.last):
                 m.d.sync += groups.eq(groups >> core.group_bits)

@@ -30,6 +30,11 @@ def word_of(address: int) -> int:
     return word & ~0xFFFF_FFFF if address >> _ZERO & 31 == 31 else word
 
 
+def missing_behind(address: int) -> int:
+    """Return where half of each word is zero for a while, near an address."""
+    return address >> _ZERO + 5 << _ZERO + 5 | 31 << _ZERO
+
+
 def bytes_of(address: int, count: int) -> np.ndarray:
     """Return bytes as they are read, uint8 [count]: zeros where there is an error."""
     first, last = address & ~7, address + count + 7 & ~7

@@ -16,7 +16,7 @@ from latte.rtl.memory.tile_payloads import chunk_lanes
 from latte.rtl.memory.tile_reader import ReadCommand, TileReader
 from latte.sim.block_testbench import Expect, Offer
 from latte.sim.stalls import STALLS
-from tests.cocotb.addressed import AddressedMemory, bytes_of, response_of
+from tests.cocotb.addressed import AddressedMemory, bytes_of, missing_behind, response_of
 from tests.cocotb.blocks import SEED, WIDE
 from tests.cocotb.cached import master
 from tests.cocotb.test_piece_bursts import bursts_of
@@ -110,6 +110,9 @@ class Sequence:
         """Read the page table of a sequence."""
         rng, beat = self.rng, self.build.bus_bytes
         self.first_page, self.spill, table = (rng.getrandbits(64) & ~(beat - 1) for _ in range(3))
+        if rng.getrandbits(1):
+            # Some entry of the table is the first of those that are missing.
+            table = missing_behind(table) - beat * rng.randrange(ceil_div(keys, self.build.page_rows) + 1)
         self.steps.append({"what": BEGIN, "first_page": self.first_page, "spill_address": self.spill})
         self.keys, self.fails = keys, False
         pages = ceil_div(keys, self.build.page_rows)
@@ -204,7 +207,8 @@ def test_what_is_read_of_a_sequence(build, stall, check):
     """Of any length, at any addresses: pages without entry and beats with errors are read as the others are."""
     rng = random.Random(SEED)
     sequence, rows, most = Sequence(build, rng), build.page_rows, build.core.max_seq_len
-    for keys in (1, rows, rows + 1, 2 * rows - 1, most, rng.randint(1, most), 3 * rows, *range(5, 3 * rows, 7)):
+    for keys in (1, rows, rows + 1, 2 * rows - 1, most, *(rng.randint(1, most) for _ in range(8)), 3 * rows,
+                 *range(5, 3 * rows, 9)):
         sequence.begin(keys)
         sequence.stream()
         reads = [sequence.key, sequence.value, sequence.recall]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from latte.golden.jobs import COUNT_BITS
 from latte.golden.memory.jobs import FAILURES, REFUSALS
 from latte.rtl.axi.bus import ADDRESS_BITS, MasterParameters
-from latte.rtl.axi.job_completer import RowWrites, completer_members, end_descriptor
+from latte.rtl.axi.completer_parts import RowWrites, completer_members, end_descriptor
 from latte.rtl.axi.row_bursts import RowBursts
 from latte.rtl.axi.write_engine import beat_layout
 from latte.rtl.memory.cache_descriptors import cache_causes_layout, cache_status_word_layout
@@ -65,8 +65,8 @@ class CacheCompleter(wiring.Component):
         m.submodules.bursts = bursts = RowBursts(self.row_bytes, self.parameters)
         begun, causes, faulty = Signal(cache_begun_layout()), Signal(cache_causes_layout()), Signal()
         said = Signal.like(causes)
-        # Rows of which a beat has come and that are not begun; beats that wait are fewer than rows of a job can be.
-        rows, begins = Signal(COUNT_BITS), Signal()
+        # Rows of which a beat has come and that are not begun: in the queue, or on their way there.
+        rows, begins = Signal(range(2 * self.depth)), Signal()
         head, row_address, position_address = Signal(COUNT_BITS), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         burst = bursts.burst
         writes = RowWrites(m, self, burst)

@@ -105,13 +105,11 @@ _COMPOSED = "connects blocks; programs compare what leaves each of them in a who
 _WIRES = "connects blocks with wires alone, in which there are no faults (tests/cocotb/test_key_value_scratchpad.py)"
 _BEHIND_BUSES = "connects blocks; programs compare what leaves it in a whole core (tests/cocotb/test_axi_core.py)"
 _CONNECTS = "connects blocks; whole cores with keys in memory run it (tests/cocotb/test_cache_core.py)"
-_IN_CACHE = "whole cores with keys in memory alone run it; its proofs are seen to fail (tests/sim/formal)"
 NOT_JUDGED = {
     **dict.fromkeys(("wide/wide_core", "serial/serial_core", "dense/dense_core"), _COMPOSED),
     "wide/key_value_scratchpad": _WIRES,
     **dict.fromkeys(("axi/axi_core", "axi/axi_stream_core", "axi/descriptor_runner"), _BEHIND_BUSES),
     **dict.fromkeys(("memory/axi_cache_core", "memory/cache_core", "memory/cache_runner"), _CONNECTS),
-    "memory/cache_completer": _IN_CACHE,
 }
 """Files that describe hardware and have no mutants, and why."""
 

@@ -42,7 +42,7 @@ _SPARE = 1.3
 _MODULE = re.compile(r"^module \\(\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r'^ *attribute \\src "(?:[^"]*\|)?((?:rtl|tests)/[\w/]+\.py):[^"\n]*"\n'
                    r" *(?:cell|process|switch|assign) ", re.MULTILINE)
-_HELPERS = ("rtl/common/primitives.py",)
+_HELPERS = ("rtl/common/primitives.py", "rtl/axi/completer_parts.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Mutant:
 def components(netlist: Netlist) -> dict[str, str]:
     """Return the file that describes each module of a netlist: the one that most of its cells come from.
 
-    Helpers that make a register or a delay for many components are none.
+    Helpers that make a part of many components, such as a register or a delay, are none.
     """
     found = {}
     for name, body in _MODULE.findall(netlist.rtlil):

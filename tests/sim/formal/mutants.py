@@ -370,8 +370,8 @@ MUTANTS = {
         "self.taken & (beat == beats - 2)"),
     "RegisterBank.refused": ("RegisterBank-bank", RegisterBank, "self.locked if register.locked else Const(0)",
         "Const(0)"),
-    "JobCompleter.beats_there": ("JobCompleter-completes", JobCompleter, "(completer.level > burst.payload.beats)",
-        "(completer.level >= burst.payload.beats)"),
+    "JobCompleter.beats_there": ("JobCompleter-completes", JobCompleter, "writes.connect(m)",
+        "writes.connect(m); m.d.comb += self.burst.valid.eq(burst.valid)"),
     "JobCompleter.status_last": ("JobCompleter-completes", JobCompleter, "bursts.rows.ready & ~self.unanswered",
         "bursts.rows.ready"),
     # Keys in memory: tables and masses of gaps, sums of a tile, jobs.

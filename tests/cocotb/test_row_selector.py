@@ -304,12 +304,14 @@ def test_the_bound_is_raised_by_the_least_mass_that_is_enough(check):
 
 @stalls
 def test_a_list_is_spilled_of_which_more_than_three_quarters_stay(check):
-    """The last row's is spilled again and again."""
+    """One row's is spilled again and again; of another, ten candidates leave whenever ten have come."""
     rows = [Row(ThresholdKind.RELATIVE, 5, as_streamed(np.array([0] * (40 - stay) + [3] * stay + [6]), EVERY_KIND), 41)
             for stay in (29, 30, 31, 40)]
     rows.append(Row(ThresholdKind.RELATIVE, 5, np.zeros(850, np.int64), 850))
+    rows.append(Row(ThresholdKind.RELATIVE, 8, as_streamed(np.arange(2700) // 10 * 2, EVERY_KIND), 2700))
     found = check_rows(EVERY_KIND, [STEEP, FLAT], rows, check)
-    assert [selection.spilled for selection in found] == [(), (), (31,), (40,), (40,) * 21]
+    assert [selection.spilled for selection in found] == [(), (), (31,), (40,), (40,) * 21, ()]
+    assert found[-1].compactions > 256
 
 
 @stalls

@@ -50,6 +50,7 @@ _TESTED = {
                            "common/adder_tree"),
     "dense_blocks": ("dense/score_array", "dense/dense_softmax", "dense/dense_value_accumulator"),
     "axi_engines": ("axi/read_engine", "axi/write_engine"),
+    "cache_completer": ("memory/cache_completer",),
     "cache_dispatcher": ("memory/cache_dispatcher",),
     "cache_sequencer": ("memory/cache_sequencer",),
     "descriptor_jobs": ("axi/job_completer", "axi/job_dispatcher"),

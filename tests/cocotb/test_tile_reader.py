@@ -207,8 +207,8 @@ def test_what_is_read_of_a_sequence(build, stall, check):
     """Of any length, at any addresses: pages without entry and beats with errors are read as the others are."""
     rng = random.Random(SEED)
     sequence, rows, most = Sequence(build, rng), build.page_rows, build.core.max_seq_len
-    for keys in (1, rows, rows + 1, 2 * rows - 1, most, *(rng.randint(1, most) for _ in range(8)), 3 * rows,
-                 *range(5, 3 * rows, 9)):
+    lengths = (1, rows, rows + 1, 2 * rows - 1, most, 10 * rows, 13 * rows + 1, 15 * rows)
+    for keys in (*lengths, *(rng.randint(1, most) for _ in range(8)), 3 * rows, *range(5, 3 * rows, 9)):
         sequence.begin(keys)
         sequence.stream()
         reads = [sequence.key, sequence.value, sequence.recall]

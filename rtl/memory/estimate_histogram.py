@@ -10,9 +10,9 @@ from latte.rtl.common.payloads import length_shape
 from latte.rtl.common.primitives import delay, register
 from latte.rtl.common.ram import RAM_LATENCY, Ram
 
-__all__ = ["EstimateHistogram", "count_groups", "counts_layout"]
+__all__ = ["ROW_BITS", "EstimateHistogram", "count_groups", "counts_layout"]
 
-_ROW_BITS = 7
+ROW_BITS = 7
 """A word says of which row it is; so many rows later it would be taken for one of the present row."""
 
 
@@ -81,13 +81,13 @@ class EstimateHistogram(wiring.Component):
         build, groups = self.build, count_groups(self.build)
         address_bits = ceil_log2(build.window)
         word_layout = data.StructLayout({"count": length_shape(build.core),
-                                         "tag": max(0, build.core.est_bits - address_bits), "row": _ROW_BITS})
-        row = Signal(_ROW_BITS)
+                                         "tag": max(0, build.core.est_bits - address_bits), "row": ROW_BITS})
+        row = Signal(ROW_BITS)
         # Words that are still to be cleared, and the next of them.
         left, cleared = Signal(range(build.window + 1), init=build.window), Signal(address_bits)
         clears = left != 0
         with m.If(self.restart):
-            m.d.sync += [row.eq(row + 1), left.eq(max(1, build.window >> _ROW_BITS))]
+            m.d.sync += [row.eq(row + 1), left.eq(max(1, build.window >> ROW_BITS))]
         with m.Elif(clears):
             m.d.sync += [left.eq(left - 1), cleared.eq(cleared + 1)]
         m.d.comb += self.ready.eq(~clears)

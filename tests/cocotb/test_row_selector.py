@@ -21,6 +21,7 @@ from latte.golden.score_estimator import estimate_scores
 from latte.golden.split import split_halves
 from latte.golden.thresholds import LENGTH_OCTAVES, Threshold, ThresholdKind
 from latte.golden.vectors import embedded_vectors
+from latte.rtl.memory.estimate_histogram import ROW_BITS
 from latte.rtl.memory.payloads import selected_row_layout
 from latte.rtl.memory.row_selector import RowSelector
 from latte.rtl.wide.gap_table import TABLES, scale_layout
@@ -336,9 +337,11 @@ def test_estimates_that_share_a_word_follow_closely(check):
 def test_numbers_of_rows_come_again(check):
     """What a row has left in the histogram is none of a row's that comes as many rows later as there are numbers."""
     build = build_of(WIDE.replace(threshold_kinds=KINDS, key_groups=1), "small-window", window=64, candidates=16)
-    second = {3: 95, 144: 80}
-    rows = [Row(ThresholdKind.RELATIVE, 1, np.array([100, second.get(number % 256, 0)]), 1 + (number % 256 in second),
-                compensated=True) for number in range(520)]
+    numbers = 1 << ROW_BITS
+    second = {3: 95, numbers // 2 + 16: 80}
+    rows = [Row(ThresholdKind.RELATIVE, 1, np.array([100, second.get(number % numbers, 0)]),
+                1 + (number % numbers in second),
+                compensated=True) for number in range(2 * numbers + 8)]
     check_rows(build, [STEEP, (50000, 14)], rows, check)
 
 

@@ -15,7 +15,7 @@ from latte.golden.memory.build import MemoryBuild
 from latte.golden.memory.histogram import WindowedHistogram
 from latte.golden.pruned_mass import gap_weights
 from latte.golden.thresholds import ThresholdKind
-from latte.rtl.memory.estimate_histogram import EstimateHistogram, count_groups
+from latte.rtl.memory.estimate_histogram import ROW_BITS, EstimateHistogram, count_groups
 from latte.rtl.memory.gap_mass import GapMass
 from latte.rtl.memory.limit_finder import LimitFinder
 from latte.rtl.memory.payloads import (
@@ -42,7 +42,7 @@ BUILD = MemoryBuild(core=WIDE.replace(name="selector", threshold_kinds=KINDS, ke
 ONE_GROUP = MemoryBuild(core=BUILD.core.replace(name="selector-one-group", key_groups=1), page_rows=16,
                         window=128, candidates=16)
 COUNT, LOOK, SUM, END = range(4)
-NUMBERS = 128
+NUMBERS = 1 << ROW_BITS
 """Of rows, in a word of the histogram."""
 
 
